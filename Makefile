@@ -1,0 +1,30 @@
+# Every target first brings .venv to what requirements.txt says: 10 to 20 minutes on a fresh machine (llama.cpp is compiled
+# once), nothing after that. Another Python: make PYTHON=python3.12 test
+PYTHON ?= python3
+VENV ?= .venv
+BIN = "$(VENV)/bin/python"
+
+.PHONY: setup reproduce test lab bench doctor clean
+
+setup:
+	@$(PYTHON) lib/tunebook/install.py --venv "$(VENV)"
+
+# Exits 0 when the study completes, whatever its verdict.
+reproduce: setup
+	@"$(VENV)/bin/tunebook" run params/quickstart.yaml --exit-zero-when-complete
+
+test: setup
+	@$(BIN) -m pytest -q
+
+lab: setup
+	@$(BIN) -m jupyterlab notebooks
+
+bench: setup
+	@$(BIN) bench/run.py
+
+doctor: setup
+	@"$(VENV)/bin/tunebook" doctor
+
+# Keeps outputs/ (hours of work) and the cache of downloads.
+clean:
+	rm -rf "$(VENV)" .pytest_cache .ruff_cache build lib/*.egg-info

@@ -1,0 +1,1 @@
+"""Data: read rows, judge them, split them. Notebook 01 and `tunebook validate`."""

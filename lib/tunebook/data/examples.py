@@ -1,0 +1,210 @@
+"""Rows converted once: what is asked and what is answered as two Arrow columns, with the schema's troubles noted.
+
+The checks read these columns, so no check parses a row again. Does not compare rows with each other.
+"""
+
+import collections
+import functools
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from tunebook.data import formats
+from tunebook.data.notes import Notes, reject
+from tunebook.data.rows import BATCH_ROWS, Rows
+from tunebook.data.schema import Ids, Types
+from tunebook.data.splits import answer_text, normalise
+from tunebook.errors import InputProblem
+
+N_ROWS_FOR_KIND = 1_000
+
+
+@dataclass
+class Examples:
+    """The rows that could be converted.
+
+    `positions`: their positions in `rows`. `prompts`: the prompt with its system turn; `answers`: the text that is learnt;
+    `rejected`: the worse answer of preference rows, else None. `notes` and `rejects` hold the schema's troubles.
+    """
+
+    rows: Rows
+    kind: str
+    mapping: dict
+    positions: np.ndarray
+    prompts: pa.ChunkedArray
+    answers: pa.ChunkedArray
+    rejected: pa.ChunkedArray | None
+    notes: Notes
+    rejects: list = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def row(self, number: int) -> dict:
+        """The canonical row at this number (see `formats.convert`)."""
+        raw = self.rows[int(self.positions[number])]
+        return formats.convert(formats.apply_mapping(raw, self.mapping), self.kind)
+
+    def __iter__(self) -> Iterator[dict]:
+        wanted = iter(self.positions.tolist())
+        following = next(wanted, None)
+        for position, raw in enumerate(self.rows):
+            if position == following:
+                yield formats.convert(formats.apply_mapping(raw, self.mapping), self.kind)
+                following = next(wanted, None)
+
+    def texts(self) -> Iterator[tuple[int, str, str]]:
+        """(number, prompt, answer) of every row, batch by batch."""
+        start = 0
+        for prompts, answers in zip(self.prompts.chunks, self.answers.chunks, strict=True):
+            pairs = zip(prompts.to_pylist(), answers.to_pylist(), strict=True)
+            for offset, (prompt, answer) in enumerate(pairs):
+                yield start + offset, prompt, answer
+            start += len(prompts)
+
+    @functools.cached_property
+    def prompt_hashes(self) -> np.ndarray:
+        """63-bit hash of each normalised prompt."""
+        return np.fromiter((normalised_hash(prompt) for _, prompt, _ in self.texts()), np.int64, len(self))
+
+    @functools.cached_property
+    def answer_hashes(self) -> np.ndarray:
+        """63-bit hash of each normalised answer."""
+        return np.fromiter((normalised_hash(answer) for _, _, answer in self.texts()), np.int64, len(self))
+
+    def place(self, number: int) -> tuple[int, int | None]:
+        """Record number and line in the source of the row at this number."""
+        position = int(self.positions[number])
+        return self.rows.record(position), self.rows.line(position)
+
+    def add(self, check: str, number: int, detail: str = "") -> None:
+        """Note a trouble of the row at this number."""
+        self.notes.add(check, *self.place(number), detail)
+
+    def add_all(self, check: str, troubles: list[tuple[int, str]]) -> None:
+        """Note (number, detail) troubles in row order, so that the first hundred rows are kept."""
+        for number, detail in sorted(troubles):
+            self.add(check, number, detail)
+
+
+def read_examples(rows: Rows, mapping=None, kind: str = "") -> Examples:
+    """Convert every row, noting what is wrong with it; rows with a trouble are left out and go to the rejects.
+
+    `kind` names the row type where it must not be detected. Without a mapping for plain columns the likely one is used
+    for the further checks, and the finding `columns` (an error) names it. Raises InputProblem for a bad mapping or kind.
+    """
+    mapping = formats.read_mapping(mapping)
+    if kind and kind not in formats.KINDS:
+        raise InputProblem(f"row type {kind}: expected one of {', '.join(formats.KINDS)}")
+    notes = Notes(rows.n_records)
+    kind, mapping = _decide_kind(rows, mapping, kind, notes)
+    builder = _Columns(has_rejected=kind == "preference")
+    rejects, types, ids = [], Types(), Ids()
+    positions = []
+    for position, (raw, (record, line)) in enumerate(zip(rows, rows.places(), strict=True)):
+        types.see(raw, record, line)
+        ids.see(raw, record, line)
+        if not kind:
+            continue
+        try:
+            row = _convert_checked(raw, mapping, kind)
+        except formats.RowProblem as problem:
+            notes.add(problem.check, record, line, str(problem))
+            rejects.append(reject(problem.check, record, line, raw, str(problem)))
+            continue
+        if row.get("trailing_turns"):
+            notes.add("trailing_turns", record, line, f"{row['trailing_turns']} turns after the last answer")
+        builder.add(row)
+        positions.append(position)
+    types.note(notes)
+    ids.note(notes)
+    if kind == "text" and positions:
+        notes.add("text_rows", detail="there is no question to mask")
+        notes.set_count("text_rows", len(positions))
+    columns = builder.build()
+    examples = Examples(rows, kind, mapping, np.array(positions, np.int64), *columns, notes, rejects)
+    _note_monsters(examples)
+    return examples
+
+
+def _decide_kind(rows: Rows, mapping: dict, kind: str, notes: Notes) -> tuple[str, dict]:
+    """The row type of most of the first 1,000 rows, and the mapping to use."""
+    counts, columns = collections.Counter(), collections.Counter()
+    for number, raw in enumerate(rows):
+        if number >= N_ROWS_FOR_KIND:
+            break
+        names = set(raw) | set(mapping)
+        counts[formats.kind_of(names)] += 1
+        columns.update(list(raw))
+    if kind or not counts:
+        return kind, mapping
+    known = [(count, name) for name, count in counts.items() if name]
+    if known and max(known)[0] * 2 >= sum(counts.values()):
+        return max(known)[1], mapping
+    usual = [name for name, count in columns.items() if count * 2 >= sum(counts.values())]
+    likely = formats.likely_mapping(usual)
+    text = ", ".join(f"{name}={column}" for name, column in likely.items())
+    detail = f"columns {', '.join(map(str, usual[:12]))}" + (f"; the likely mapping is {text}" if likely else "")
+    notes.add("columns", detail=detail)
+    notes.set_count("columns", len(rows))
+    return formats.kind_of(likely), likely
+
+
+def _convert_checked(raw: dict, mapping: dict, kind: str) -> dict:
+    """Convert one row; a row that has none of the type's fields but makes another type is `mixed_types`."""
+    mapped = formats.apply_mapping(raw, mapping)
+    if not any(name in mapped for name in formats.FIELDS[kind]):
+        other = formats.kind_of(mapped)
+        if other:
+            raise formats.RowProblem("mixed_types", f"this row is of type {other}, most are {kind}")
+    return formats.convert(mapped, kind)
+
+
+class _Columns:
+    """Grows the text columns batch by batch."""
+
+    def __init__(self, has_rejected: bool):
+        self.names = ("prompts", "answers", "rejected") if has_rejected else ("prompts", "answers")
+        self.chunks = [[] for _ in self.names]
+        self.batch = [[] for _ in self.names]
+
+    def add(self, row: dict) -> None:
+        prompt = "\n".join(message["content"] for message in row["prompt"])
+        values = (prompt, answer_text(row)) + ((answer_text(row, "rejected"),) if len(self.names) == 3 else ())
+        for column, value in zip(self.batch, values, strict=True):
+            column.append(value)
+        if len(self.batch[0]) >= BATCH_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        for chunks, column in zip(self.chunks, self.batch, strict=True):
+            chunks.append(pa.array(column, pa.large_string()))
+        self.batch = [[] for _ in self.names]
+
+    def build(self) -> tuple:
+        self.flush()
+        columns = [pa.chunked_array(chunks, pa.large_string()) for chunks in self.chunks]
+        return (*columns, None) if len(columns) == 2 else tuple(columns)
+
+
+def _note_monsters(examples: Examples) -> None:
+    """Rows over 20,000 characters and over 20 times the length that nine in ten rows stay under."""
+    if not len(examples):
+        return
+    lengths = np.fromiter((len(p) + len(a) for _, p, a in examples.texts()), np.int64, len(examples))
+    limit = max(20_000, 20 * np.quantile(lengths, 0.9, method="lower"))
+    for number in np.flatnonzero(lengths > limit):
+        examples.add("monstrous_row", number, f"{lengths[number]} characters, the median is {int(np.median(lengths))}")
+
+
+def normalised_hash(text: str) -> int:
+    """63-bit hash of the normalised text."""
+    return exact_hash(normalise(text))
+
+
+def exact_hash(text: str) -> int:
+    """63-bit hash of the text, equal on every machine."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 1

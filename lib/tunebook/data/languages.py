@@ -1,0 +1,122 @@
+"""Rows in another script or language than nearly all others.
+
+Scripts (Cyrillic among Latin, ...) are judged in every row, languages by py3langid in a seeded sample of 5,000 rows and only
+where a text is long and the model is sure. Does not know dialects, and short texts have no language here.
+"""
+
+import collections
+import functools
+import hashlib
+import re
+
+from tunebook.data.examples import Examples
+
+SCRIPTS = {
+    "Latin": "A-Za-z\u00c0-\u024f\u1e00-\u1eff",
+    "Greek": "\u0370-\u03ff",
+    "Cyrillic": "\u0400-\u052f",
+    "Hebrew": "\u0590-\u05ff",
+    "Arabic": "\u0600-\u06ff\u0750-\u077f",
+    "Devanagari": "\u0900-\u097f",
+    "Thai": "\u0e00-\u0e7f",
+    "Korean": "\uac00-\ud7af\u1100-\u11ff",
+    "Japanese kana": "\u3040-\u30ff",
+    "Chinese characters": "\u3400-\u4dbf\u4e00-\u9fff",
+}
+LETTERS = {name: re.compile(f"[{signs}]") for name, signs in SCRIPTS.items()}
+NOT_LATIN = re.compile("[\u0370-\u1dff\u2c00-\ud7af]")
+MIN_LETTERS = 20
+RARE_SHARE = 0.05  # of rows: more than this is a file in two languages, not a slip
+MIN_ROWS = 20
+N_SAMPLED = 5_000
+MIN_TEXT_LETTERS = 60
+MIN_CONFIDENCE = 0.95
+MIN_USUAL_SHARE = 0.80  # of the texts that have a sure language
+# Without these bounds odd English is taken for small languages such as Nigerian Pidgin.
+LANGUAGES = (
+    "ar bg cs da de el en es et fa fi fr he hi hr hu id it ja ko lt lv nl no pl pt ro ru sk sl sr sv th tr uk vi zh"
+).split()
+WORDS = re.compile(r"[^\W\d_]{2,}")
+
+
+def find_language_mix(examples: Examples) -> None:
+    """Note rows whose text or answer is mostly in a script or language that under 5% of rows are in."""
+    if len(examples) < MIN_ROWS:
+        return
+    troubles = _script_troubles(examples)
+    known = {number for number, _ in troubles}
+    examples.add_all("language_mix", troubles + [item for item in _language_troubles(examples) if item[0] not in known])
+
+
+def _script_troubles(examples: Examples) -> list[tuple[int, str]]:
+    troubles = {}
+    scripts = [main_script(f"{prompt} {answer}") for _, prompt, answer in examples.texts()]
+    answers = [main_script(answer) for _, _, answer in examples.texts()]
+    for kinds, what in ((scripts, "row"), (answers, "answer")):
+        counts = collections.Counter(kinds)
+        counts.pop("", None)
+        if not counts:
+            continue
+        usual = counts.most_common(1)[0][0]
+        for number, kind in enumerate(kinds):
+            if kind and kind != usual and counts[kind] <= RARE_SHARE * len(examples):
+                troubles.setdefault(number, f"the {what} is in {kind}, most are in {usual}")
+    return list(troubles.items())
+
+
+@functools.cache
+def _identifier():
+    from pathlib import Path
+
+    from py3langid import langid
+
+    path = Path(langid.__file__).parent / langid.MODEL_FILE
+    identifier = langid.LanguageIdentifier.from_modelpath(path, norm_probs=True)
+    identifier.set_languages(LANGUAGES)
+    return identifier
+
+
+def _language_troubles(examples: Examples, seed: int = 0) -> list[tuple[int, str]]:
+    """(number, detail) of rows whose answer, or whole text where that is short, is surely in a rare language."""
+    texts = {}
+    limit = N_SAMPLED / len(examples) * 2**64
+    for number, prompt, answer in examples.texts():
+        point = hashlib.blake2b(f"{seed}\n{number}".encode(), digest_size=8).digest()
+        if int.from_bytes(point, "big") < limit:
+            text = next((t for t in map(_letters, (answer, f"{prompt} {answer}")) if len(t) >= MIN_TEXT_LETTERS), "")
+            if text:
+                texts[number] = text
+    if len(texts) < MIN_ROWS:
+        return []
+    sure = {}
+    for number, text in texts.items():
+        language, confidence = _identifier().classify(text)
+        if confidence >= MIN_CONFIDENCE:
+            sure[number] = language
+    counts = collections.Counter(sure.values())
+    usual, n_usual = counts.most_common(1)[0] if counts else ("", 0)
+    if n_usual < max(MIN_ROWS / 2, MIN_USUAL_SHARE * len(sure)):
+        return []
+    rare = {language for language, count in counts.items() if language != usual and count <= RARE_SHARE * len(texts)}
+    return [(n, f"the text is in {kind!r}, most are in {usual!r}") for n, kind in sure.items() if kind in rare]
+
+
+def _letters(text: str) -> str:
+    """The words of the first 1,000 characters; code fences and numbers say nothing about a language."""
+    return " ".join(WORDS.findall(text[:1000].split("```")[0]))
+
+
+def main_script(text: str) -> str:
+    """The script of most letters, "" for under 20 letters."""
+    text = text[:1000]
+    if text.isascii() or not NOT_LATIN.search(text):
+        return "Latin" if len(LETTERS["Latin"].findall(text[:200])) >= MIN_LETTERS else ""
+    counts = {name: len(pattern.findall(text)) for name, pattern in LETTERS.items()}
+    if counts["Japanese kana"]:
+        counts["Japanese kana"] += counts.pop("Chinese characters")
+    best = max(counts, key=counts.get)
+    return (
+        best
+        if counts[best] >= MIN_LETTERS // (3 if best in ("Chinese characters", "Japanese kana", "Korean") else 1)
+        else ""
+    )

@@ -1,0 +1,82 @@
+"""Rows that repeat: exact duplicates, one question with two answers, one answer for everything.
+
+Compares by hashes of the text, so time grows linearly. Near duplicates are in `near`.
+"""
+
+import collections
+
+import numpy as np
+
+from tunebook.data.examples import Examples, exact_hash
+from tunebook.data.near import has_few_changes
+from tunebook.data.splits import normalise
+
+CONSTANT_SHARE_OPEN = 0.15  # of rows, where most other answers are different from each other
+CONSTANT_SHARE_LABELS = 0.80  # of rows, where answers are a few labels
+MIN_CONSTANT_ROWS = 10
+
+
+def find_exact_duplicates(examples: Examples) -> np.ndarray:
+    """Note the rows that repeat an earlier row exactly (prompt and answers); returns their numbers."""
+    hashes = np.fromiter((exact_hash(p + "\x1e" + a) for _, p, a in examples.texts()), np.int64, len(examples))
+    if examples.rejected is not None:
+        extra = (exact_hash(text.as_py()) for text in examples.rejected)
+        hashes ^= np.fromiter(extra, np.int64, len(examples)) >> 1
+    repeated, first = _repeats(hashes)
+    for number in repeated:
+        examples.add("exact_duplicates", number, f"the same as row {examples.place(first[int(hashes[number])])[0]}")
+    return repeated
+
+
+def _repeats(hashes: np.ndarray) -> tuple[np.ndarray, dict]:
+    """Numbers whose hash occurred before, and the first number of each repeated hash."""
+    order = np.argsort(hashes, kind="stable")
+    same = np.flatnonzero(hashes[order][1:] == hashes[order][:-1]) + 1
+    repeated = np.sort(order[same])
+    wanted = set(hashes[repeated].tolist())
+    first = {}
+    for number in order[np.isin(hashes[order], list(wanted))] if wanted else ():
+        first.setdefault(int(hashes[number]), int(number))
+    return repeated, first
+
+
+def find_conflicts(examples: Examples) -> None:
+    """Note rows whose normalised prompt occurs with another answer in another row (preference pairs: see `pairs`)."""
+    if examples.kind not in ("prompt_completion", "messages"):
+        return
+    n = len(examples)
+    prompts, answers = examples.prompt_hashes, examples.answer_hashes
+    order = np.lexsort((answers, prompts))
+    troubles = []
+    by_prompt, by_answer = prompts[order], answers[order]
+    starts = np.flatnonzero(np.r_[True, by_prompt[1:] != by_prompt[:-1]]) if n else np.array([], int)
+    for start, stop in zip(starts, np.r_[starts[1:], n], strict=True):
+        if stop - start > 1 and by_answer[start] != by_answer[stop - 1]:
+            members = np.sort(order[start:stop])
+            if _agree(examples, members):
+                continue
+            numbers = ", ".join(str(examples.place(m)[0]) for m in members[:5])
+            troubles += [(int(number), f"rows {numbers} ask the same") for number in members]
+    examples.add_all("conflicting_answers", troubles)
+
+
+def _agree(examples: Examples, members: np.ndarray) -> bool:
+    """True when the answers differ in a few words only: that is a near duplicate, not a conflict."""
+    first, *others = (normalise(examples.answers[int(number)].as_py()) for number in members)
+    return all(first == other or has_few_changes(first, other) for other in others)
+
+
+def find_constant_answer(examples: Examples) -> None:
+    """Note one answer that dominates: over 15% of rows where the others differ, over 80% where answers are labels."""
+    counts = collections.Counter(exact_hash(answer.strip()) for _, _, answer in examples.texts())
+    if not counts or len(examples) < 2 * MIN_CONSTANT_ROWS:
+        return
+    top, n_top = counts.most_common(1)[0]
+    n_others = len(examples) - n_top
+    is_open = n_others and (len(counts) - 1) / n_others > 0.5
+    share = CONSTANT_SHARE_OPEN if is_open else CONSTANT_SHARE_LABELS
+    if n_top < max(MIN_CONSTANT_ROWS, share * len(examples)):
+        return
+    for number, _, answer in examples.texts():
+        if exact_hash(answer.strip()) == top:
+            examples.add("constant_answer", number, f"{answer.strip()[:60]!r} answers {n_top} of {len(examples)} rows")

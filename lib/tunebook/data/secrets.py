@@ -1,0 +1,169 @@
+"""Keys, tokens, passwords and personal data inside rows, and their redaction.
+
+Keys of known services are found by detect-secrets; its guesses by entropy are not used, they cry wolf on code and ids.
+Nothing found here is ever repeated in full. Addresses such as user@example.com are documentation, not personal data.
+"""
+
+import functools
+import re
+
+from tunebook.data.examples import Examples
+
+# Plugin module: class, and a cheap pattern without which it cannot find anything (most rows end there).
+PLUGINS = {
+    "aws": ("AWSKeyDetector", r"A3T|ABIA|ACCA|AKIA|ASIA|(?i:aws)"),
+    "azure_storage_key": ("AzureStorageKeyDetector", r"AccountKey"),
+    "basic_auth": ("BasicAuthDetector", r"://[^\s/]{1,80}:[^\s/]+@"),
+    "github_token": ("GitHubTokenDetector", r"gh[pousr]_"),
+    "gitlab_token": ("GitLabTokenDetector", r"gl[a-z]+-|GR1348941"),
+    "jwt": ("JwtTokenDetector", r"eyJ"),
+    "mailchimp": ("MailchimpDetector", r"-us\d"),
+    "npm": ("NpmDetector", r"_authToken"),
+    "openai": ("OpenAIDetector", r"T3BlbkFJ"),
+    "private_key": ("PrivateKeyDetector", r"PRIVATE KEY|PuTTY"),
+    "pypi_token": ("PypiTokenDetector", r"pypi-"),
+    "sendgrid": ("SendGridDetector", r"SG\."),
+    "slack": ("SlackDetector", r"xox|hooks\.slack"),
+    "square_oauth": ("SquareOAuthDetector", r"sq0csp"),
+    "stripe": ("StripeDetector", r"k_live_"),
+    "twilio": ("TwilioKeyDetector", r"(?:AC|SK)[0-9a-z]{32}"),
+}
+PASSWORD_SIGNS = ("passw", "pwd", "api", "secret", "token")
+OTHER_KEYS = {
+    "OpenAI or Anthropic key": ("sk-", re.compile(r"\bsk-(?:proj-|ant-|svcacct-)?[\w-]*[A-Za-z0-9]{20,}[\w-]*")),
+    "Hugging Face token": ("hf_", re.compile(r"\bhf_[A-Za-z0-9]{30,}\b")),
+    "Google key": ("AIza", re.compile(r"\bAIza[\w-]{35}(?![\w-])")),
+    "GitHub fine-grained token": ("github_pat_", re.compile(r"\bgithub_pat_\w{40,}")),
+}
+PASSWORD = re.compile(
+    r"(?:passw(?:or)?d|passwd|pwd|api[_ -]?key|secret(?:[_ -]?key)?|(?:access|auth)[_ -]?token)[\"']?\s*(?:=|:|\bis\b)\s*"
+    r"[\"'`]?([^\s\"'`,;<>(){}\[\]]{8,})",
+    re.I,
+)
+PLACEHOLDER = re.compile(
+    r"example|change|your|xxx|placeholder|password|secret|dummy|test|\.\.\.|\*\*\*|\$|^user(?:name)?$|^pass$", re.I
+)
+EMAIL = re.compile(r"(?<![\w.+-])([\w.+-]{1,64})@((?:[a-z0-9-]+\.)+[a-z]{2,24})\b", re.I)
+GENERIC_USERS = re.compile(
+    r"(?:user(?:name)?|name|test|foo|bar|info|admin|you|me|someone|email|support|noreply|no-reply|git|john|jane|a|b|x)\d*",
+    re.I,
+)
+CARD = re.compile(r"(?<![\d.-])(?:\d[ -]?){12,18}\d(?![\d.-])")
+IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b")
+PHONE = re.compile(
+    r"(?<![\w+])\+\d{1,3}[ -](?:\(\d{1,4}\)[ -]?)?\d{1,5}(?:[ -]?\d{2,7}){1,4}(?![\w-])|(?<![\w(])\(\d{3}\) ?\d{3}-\d{4}(?![\w-])"
+    r"|(?<![\w.-])\d{3}-\d{3}-\d{4}(?![\w-])"
+)
+SOCIAL_SECURITY = re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])")
+
+
+@functools.cache
+def _detectors() -> tuple:
+    import importlib
+
+    modules = {name: importlib.import_module(f"detect_secrets.plugins.{name}") for name in PLUGINS}
+    return tuple((re.compile(sign), getattr(modules[name], plugin)()) for name, (plugin, sign) in PLUGINS.items())
+
+
+def find_secrets(examples: Examples) -> None:
+    """Note rows with secrets (error) and with personal data (warning); the detail names the kind and shows no value."""
+    rejected = iter(()) if examples.rejected is None else (t for c in examples.rejected.chunks for t in c.to_pylist())
+    for number, prompt, answer in examples.texts():
+        text = f"{prompt}\n{answer}\n{next(rejected, '')}"
+        for check, find in (("secrets", secret_spans), ("personal_data", personal_spans)):
+            spans = find(text)
+            if spans:
+                kinds = sorted({kind for _, _, kind in spans})
+                start, end, _ = spans[0]
+                examples.add(check, number, f"{', '.join(kinds)}: {mask(text[start:end])}")
+
+
+def secret_spans(text: str) -> list[tuple[int, int, str]]:
+    """(start, end, kind) of every key, token or password in the text."""
+    spans = []
+    for needed, detector in _detectors():
+        if needed.search(text):
+            values = {value for line in text.split("\n") for value in detector.analyze_string(line)}
+            spans += [_span(text, value, detector.secret_type) for value in values if _is_real(value, detector)]
+    for kind, (sign, pattern) in OTHER_KEYS.items():
+        if sign in text:
+            spans += [(*match.span(), kind) for match in pattern.finditer(text)]
+    lower = text.lower()
+    for match in PASSWORD.finditer(text) if any(sign in lower for sign in PASSWORD_SIGNS) else ():
+        value = match.group(1)
+        is_mixed = re.search(r"\d", value) and re.search(r"[A-Za-z]", value)
+        if is_mixed and not PLACEHOLDER.search(value) and "." not in value.rstrip("."):
+            spans.append((*match.span(1), "password or key"))
+    return sorted(spans)
+
+
+def _span(text: str, value: str, kind: str) -> tuple[int, int, str]:
+    start = text.find(value)
+    return start, start + len(value), kind
+
+
+def _is_real(value: str, detector) -> bool:
+    """Placeholders such as user:password@ in an address are documentation."""
+    return type(detector).__name__ != "BasicAuthDetector" or not PLACEHOLDER.search(value)
+
+
+def personal_spans(text: str) -> list[tuple[int, int, str]]:
+    """(start, end, kind) of every e-mail address, card number (Luhn), IBAN (mod 97), phone and US social security number."""
+    spans = []
+    if "@" in text:
+        for match in EMAIL.finditer(text):
+            is_reserved = re.fullmatch(
+                r"(?:.*\.)?(?:example|test|domain|company|email|mail)\.\w+", match.group(2), re.I
+            )
+            is_login = re.search(r"://\S*$", text[max(0, match.start() - 100) : match.start()])
+            if not is_login and not (is_reserved and GENERIC_USERS.fullmatch(match.group(1))):
+                spans.append((*match.span(), "e-mail address"))
+    if re.search(r"\d{2}", text):
+        spans += [(*m.span(), "card number") for m in CARD.finditer(text) if is_card(m.group())]
+        spans += [(*m.span(), "bank account (IBAN)") for m in IBAN.finditer(text) if is_iban(m.group())]
+        spans += [(*m.span(), "phone number") for m in PHONE.finditer(text)]
+        spans += [(*m.span(), "social security number") for m in SOCIAL_SECURITY.finditer(text)]
+    return sorted(spans)
+
+
+def is_card(number: str) -> bool:
+    """A card number of the large networks with a right check digit (Luhn)."""
+    digits = [int(sign) for sign in number if sign.isdigit()]
+    text = "".join(map(str, digits))
+    if (
+        not re.match(r"4|5[1-5]|2[2-7]|3[47]|6(?:011|5)", text)
+        or len(digits) not in (13, 15, 16, 19)
+        or len(set(digits)) < 2
+    ):
+        return False
+    doubled = [digit if place % 2 == 0 else sum(divmod(2 * digit, 10)) for place, digit in enumerate(reversed(digits))]
+    return sum(doubled) % 10 == 0
+
+
+def is_iban(text: str) -> bool:
+    """An IBAN with right check digits (ISO 13616, remainder 1 by 97)."""
+    text = text.replace(" ", "")
+    if not 15 <= len(text) <= 34:
+        return False
+    return int("".join(str(int(sign, 36)) for sign in text[4:] + text[:4])) % 97 == 1
+
+
+def mask(value: str) -> str:
+    """The first characters and a dash of stars: enough to find it, too little to use it."""
+    return value[: min(4, len(value) // 4)] + "****"
+
+
+def redact(text: str) -> str:
+    """The text with every secret and every piece of personal data masked."""
+    for start, end, _ in sorted(secret_spans(text) + personal_spans(text), reverse=True):
+        text = text[:start] + mask(text[start:end]) + text[end:]
+    return text
+
+
+def redact_record(value):
+    """A JSON value with all its texts redacted: for rejects.jsonl and for rows that are shown."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {key: redact_record(item) for key, item in value.items()}
+    return [redact_record(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,200 @@
+"""The rows and problems of one study: train, dev and test, from a shipped task or from the user's own files.
+
+Every removed row is in `rejects` with its reason. Does not count tokens (`lengths`) and does not write files.
+"""
+
+import itertools
+from dataclasses import dataclass, field
+
+from tunebook.data.codes import find_code_contamination
+from tunebook.data.examples import Examples, read_examples
+from tunebook.data.leakage import find_contamination, find_shared_runs
+from tunebook.data.notes import Notes, finding, merge, reject
+from tunebook.data.own import make_own_problems, read_own
+from tunebook.data.rows import rows_from_records
+from tunebook.data.splits import SHARES, pick, prompt_key, split_rows
+from tunebook.errors import InputProblem
+
+MAX_GENERATED_RATIO = 8
+SPARE_RATIO = 1.1
+
+
+@dataclass
+class StudyData:
+    """What notebook 01 leaves. `train`, `dev`, `test`: canonical rows; `dev_problems`, `test_problems`: benchmark rows.
+
+    With generated problems `dev[i]` belongs to `dev_problems[i]`, and `test[i]` to `test_problems[i]`. `dev_problems` is
+    empty for the user's own benchmark file, which has no dev part; choices are then "selected on test".
+    """
+
+    train: list[dict]
+    dev: list[dict]
+    test: list[dict]
+    dev_problems: list[dict]
+    test_problems: list[dict]
+    findings: list
+    name: str
+    rejects: list = field(default_factory=list)
+    n_records: int = 0
+
+
+def study_data(
+    task: str,
+    rows: str,
+    benchmark: str,
+    n_rows: int,
+    seed: int,
+    n_dev: int,
+    n_test: int,
+    benchmark_limit: int = 0,
+    *,
+    revision: str = "",
+    mapping=None,
+) -> StudyData:
+    """Collect the data of a study; the same arguments always give the same rows.
+
+    `rows` "" takes the shipped `task`, else it is a file or a Hub data set (with `revision`, `mapping`). `benchmark` ""
+    makes the test problems from test rows, else it names a benchmark file. `n_rows`: training rows wanted, 0 = all (a
+    shipped task needs a number). `n_dev`, `n_test`: problems wanted. `benchmark_limit`: at most so many test problems,
+    0 = all. Raises InputProblem when an argument cannot be used.
+    """
+    if min(n_rows, n_dev, n_test, benchmark_limit) < 0:
+        raise InputProblem("n_rows, n_dev, n_test and benchmark_limit must not be negative; 0 means all")
+    if rows:
+        data = _own_data(rows, (n_rows, n_dev, n_test), seed, bool(benchmark), (revision, mapping))
+    elif task:
+        data = _task_data(task, n_rows, n_dev, n_test, seed)
+    else:
+        raise InputProblem("neither rows nor task is given; name a file of rows or a shipped task")
+    if benchmark:
+        data.test, data.test_problems = [], _load_benchmark(benchmark)
+        _remove_contaminated(data, benchmark)
+    _limit_problems(data, benchmark_limit, seed)
+    _remove_leaked(data)
+    _note_missing_slices(data)
+    if not data.train:
+        data.findings.append(finding("no_rows", 0, detail="no row is left for training"))
+    data.findings = merge(data.findings)
+    return data
+
+
+def _limit_problems(data: StudyData, limit: int, seed: int) -> None:
+    """Keep at most `limit` test problems, 0 = all, with their rows."""
+    chosen = pick(data.test_problems, limit, seed, lambda problem: problem["task_id"])
+    kept = {id(problem) for problem in chosen}
+    data.test = [row for row, problem in zip(data.test, data.test_problems, strict=False) if id(problem) in kept]
+    data.test_problems = chosen
+
+
+def _load_benchmark(benchmark: str) -> list[dict]:
+    from tunebook.evaluation.benchmark import load
+
+    return list(load(benchmark).problems)
+
+
+def _task_data(name: str, n_rows: int, n_dev: int, n_test: int, seed: int) -> StudyData:
+    """Generate rows until every split has enough; equal prompts are generated once."""
+    from tunebook import tasks
+
+    if not n_rows:
+        raise InputProblem(f"n_rows is 0; the shipped task {name} generates rows, so say how many")
+    task = tasks.load(name)
+    wanted = {"train": n_rows, "dev": n_dev, "test": n_test}
+    n_first = int(SPARE_RATIO * max(wanted[split] / share for split, share in zip(wanted, SHARES, strict=True)))
+    for factor in (1, 2, 4, MAX_GENERATED_RATIO):
+        parts = split_rows(_distinct(task.make_rows(n_first * factor, seed)), seed)
+        if all(len(parts[split]) >= count for split, count in wanted.items()):
+            break
+    else:
+        found = ", ".join(f"{split} {len(parts[split])} of {count}" for split, count in wanted.items())
+        raise InputProblem(f"task {name} has not enough different rows ({found}); ask for fewer")
+    dev, test = (_distinct_groups_first(parts[split], wanted[split]) for split in ("dev", "test"))
+    problems = [task.make_problems(part) if part else [] for part in (dev, test)]
+    train = pick(parts["train"], n_rows, seed, prompt_key)
+    return StudyData(train, dev, test, *problems, [], name, [], n_first * factor)
+
+
+def _own_data(source: str, counts: tuple, seed: int, has_benchmark: bool, options: tuple) -> StudyData:
+    """The user's rows, cleaned and split; test problems from test rows where there is no benchmark."""
+    revision, mapping = options
+    own = read_own(source, revision, mapping, seed)
+    if not has_benchmark and any("text" in row for row in own.rows):
+        raise InputProblem(f"{source}: plain text rows have no question to test; give a benchmark file")
+    if has_benchmark:
+        parts, counts = own.split((0.95, 0.05, 0.0)), (counts[0], 0, 0)
+    else:
+        parts = own.split(SHARES)
+    train, dev, test = (own.keep(parts[name], n, name) for name, n in zip(parts, counts, strict=True))
+    problems = ([], []) if has_benchmark else (make_own_problems(dev), make_own_problems(test))
+    return StudyData(train, dev, test, *problems, own.findings, source, own.rejects, own.n_records)
+
+
+def _distinct(rows: list[dict]) -> list[dict]:
+    """The first row of each normalised prompt."""
+    first = {}
+    for row in rows:
+        first.setdefault(prompt_key(row), row)
+    return list(first.values())
+
+
+def _distinct_groups_first(rows: list[dict], n_wanted: int) -> list[dict]:
+    """One row of every group, then the second ones, until there are enough."""
+    seen, rounds = {}, []
+    for row in rows:
+        number = seen[row["group"]] = seen.get(row["group"], -1) + 1
+        if number >= len(rounds):
+            rounds.append([])
+        rounds[number].append(row)
+    return list(itertools.chain(*rounds))[:n_wanted]
+
+
+def _remove_contaminated(data: StudyData, benchmark: str) -> None:
+    """Take rows that hold a benchmark problem out of train and dev; as they are removed this is a warning."""
+    for name in ("train", "dev"):
+        rows = getattr(data, name)
+        examples = examples_of(rows)
+        found = find_contamination(examples, data.test_problems, benchmark).tolist()
+        found += find_code_contamination(examples, data.test_problems, benchmark, set(found))
+        bad = {int(examples.positions[number]) for number in found}
+        setattr(data, name, [row for number, row in enumerate(rows) if number not in bad])
+        reason = f"holds a problem of {benchmark}"
+        data.rejects += [reject("contamination", rows[n].get("record", n), None, rows[n], reason) for n in sorted(bad)]
+        for item in (item for item in examples.notes.findings() if item.check.startswith("contamination")):
+            detail = f"in {name}, removed from it; {benchmark}"
+            data.findings.append(finding(item.check, item.count, item.rows, detail=detail, severity="warn"))
+
+
+def examples_of(rows: list[dict]) -> Examples:
+    """Examples from canonical rows in memory; row numbers are those of the user's file, else positions in this list."""
+    kind = "text" if rows and "text" in rows[0] else "preference" if rows and "rejected" in rows[0] else ""
+    return read_examples(rows_from_records(rows, "rows", "memory"), kind=kind or "prompt_completion")
+
+
+def _remove_leaked(data: StudyData) -> None:
+    """Take rows out of train whose normalised prompt is also in dev or test."""
+    notes = Notes(len(data.train))
+    elsewhere = {prompt_key(row): name for name in ("dev", "test") for row in getattr(data, name) if row["prompt"]}
+    kept = []
+    for number, row in enumerate(data.train):
+        other = elsewhere.get(prompt_key(row)) if row["prompt"] else None
+        if other is None:
+            kept.append(row)
+            continue
+        record = row.get("record", number)
+        notes.add("split_leakage", record, None, f"also in {other}")
+        data.rejects.append(reject("split_leakage", record, None, row, f"its prompt is also in {other}"))
+    data.train = kept
+    data.findings += notes.findings()
+    held_out = [row for row in data.dev + data.test if "record" in row]
+    if held_out and kept:
+        examples = examples_of(kept)
+        find_shared_runs(examples, held_out, "dev or test")
+        data.findings += [item for item in examples.notes.findings() if item.check == "split_leakage_near"]
+
+
+def _note_missing_slices(data: StudyData) -> None:
+    """Slices of the test problems that no training row has; only where rows and problems name slices."""
+    trained = {row.get("slice") for row in data.train} - {None, ""}
+    missing = sorted({problem.get("slice") for problem in data.test_problems} - trained - {None, ""})
+    if trained and missing:
+        data.findings.append(finding("slice_missing", len(missing), detail=", ".join(missing)))

@@ -1,0 +1,89 @@
+"""Read csv and parquet rows into a RowsBuilder. Does not open files and does not look at what the rows mean."""
+
+import csv
+import io
+import json
+import math
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tunebook.data.notes import Notes, reject
+from tunebook.data.rows import RowsBuilder
+
+MAX_FIELD_CHARACTERS = 64 * 1024 * 1024
+PARQUET_BATCH_ROWS = 2_000
+
+
+def read_csv(lines, builder: RowsBuilder, notes: Notes, rejects: list) -> None:
+    """One row a record, the first record is the header; comma, semicolon or tab. Values stay strings.
+
+    A record with more or fewer fields than the header, and a quote that is never closed, are findings with their line.
+    """
+    csv.field_size_limit(MAX_FIELD_CHARACTERS)
+    following = iter(lines)
+    first = next(following, "")
+    delimiter = next((mark for mark in ",;\t" if mark in first), ",")
+    reader = csv.reader(_chain(first, following), delimiter=delimiter, strict=True)
+    header = next(reader, [])
+    while True:
+        start = reader.line_num + 1
+        try:
+            fields = next(reader, None)
+        except csv.Error as problem:
+            is_torn = "unexpected end" in str(problem)
+            what = "a quote that opens here is never closed" if is_torn else str(problem)
+            notes.add("torn_file" if is_torn else "bad_csv", builder.skip(), start, what)
+            continue
+        if fields is None:
+            return
+        if not fields:
+            continue
+        trouble = lines.take_trouble()
+        if trouble:
+            notes.add("encoding", builder.n_records, start, trouble)
+        if len(fields) != len(header):
+            detail = f"{len(fields)} fields, the header has {len(header)}"
+            number = builder.skip()
+            notes.add("bad_csv", number, start, detail)
+            rejects.append(reject("bad_csv", number, start, fields, detail))
+            continue
+        builder.add(json.dumps(dict(zip(header, fields, strict=True))), start)
+
+
+def _chain(first: str, rest):
+    yield first
+    yield from rest
+
+
+def read_parquet(stream, builder: RowsBuilder, notes: Notes) -> None:
+    """All row groups in small batches. A file that Arrow cannot read is a finding."""
+    try:
+        file = pq.ParquetFile(stream.name if isinstance(stream.raw, io.FileIO) else pa.BufferReader(stream.read()))
+        for batch in file.iter_batches(PARQUET_BATCH_ROWS):
+            for record in batch.to_pylist():
+                number = _not_a_number(record)
+                if number is not None:
+                    notes.add("not_a_number", builder.n_records, None, f"the value is {number}")
+                builder.add(json.dumps(_without_none_fields(record), default=str))
+    except (pa.ArrowException, OSError) as problem:
+        sentence = str(problem).split("\n")[0].rstrip(".")[:200]
+        notes.add("torn_file", detail=f"Arrow cannot read the parquet file: {sentence}")
+
+
+def _not_a_number(record: dict) -> float | None:
+    return next((v for v in record.values() if isinstance(v, float) and not math.isfinite(v)), None)
+
+
+def _without_none_fields(value):
+    """Drop keys that Arrow added to messages because other messages have them (their value is None)."""
+    if isinstance(value, dict):
+        return {key: _without_none_fields(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [
+            {key: _without_none_fields(part) for key, part in item.items() if part is not None}
+            if isinstance(item, dict)
+            else item
+            for item in value
+        ]
+    return value

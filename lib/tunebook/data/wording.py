@@ -1,0 +1,90 @@
+"""Every data check in one table: its stable name, its severity, what it says and what to do about it.
+
+The README's list of checks comes from here. `what` continues "Rows that ..."; after a "=" it is the sentence itself.
+Does not decide anything: the modules of this room decide which rows have the trouble.
+"""
+
+CHECKS = {
+    # file
+    "file_format": ("error", "=The content of the file is not what its name says", "rename or convert the file"),
+    "encoding": ("error", "hold bytes or characters that are not valid UTF-8", "save the file as UTF-8"),
+    "byte_order_mark": (
+        "warn",
+        "=The file starts with a byte order mark (BOM), which many readers take for text",
+        "save the file as UTF-8 without BOM",
+    ),
+    "torn_file": ("error", "=The file is cut off at its end", "copy or download the file again"),
+    "bad_json": ("error", "are not valid JSON", "correct the line, or write the file with a JSON library"),
+    "bad_csv": ("error", "do not fit the CSV header", "quote fields that hold commas, quotes or line breaks"),
+    "not_a_number": (
+        "error",
+        "hold NaN or Infinity, which JSON does not know",
+        "replace the value by null or a number",
+    ),
+    "no_rows": ("error", "=There is no row to train on", "check that the right file was given"),
+    "unpinned": (
+        "warn",
+        "=The Hub data set has no revision, so the rows may change",
+        "give a revision (a commit hash)",
+    ),
+    # schema
+    "columns": ("error", "have columns that are no row type of TRL", "give a mapping, for example prompt=question"),
+    "mixed_types": ("error", "have another type or other columns than the rest", "write every row in one form"),
+    "missing_field": ("error", "lack a field that the other rows have", "fill the field in or remove the row"),
+    "empty_field": ("error", "have an empty field", "fill the field in or remove the row"),
+    "roles": ("error", "have a message whose role or content is not usable", "use system, user, assistant or tool"),
+    "alternation": ("error", "have turns in the wrong order", "let user and assistant take turns, the user first"),
+    "no_assistant_turn": ("error", "have no assistant turn, so nothing to learn", "add the answer or remove the row"),
+    "trailing_turns": ("warn", "go on after the last answer; that part is dropped", "end with an assistant turn"),
+    "text_rows": ("warn", "are plain text: all tokens are trained, the question too", "use prompt and completion"),
+    "doubled_ids": ("error", "have an id that another row has too", "give each row its own id"),
+    "monstrous_row": ("warn", "are very much longer than the rest", "look at the row: is it several rows in one?"),
+    "control_characters": ("warn", "hold invisible control characters", "remove them from the text"),
+    # what will be trained
+    "fully_masked": ("error", "have nothing left to train after the cut at max_length", "raise max_length or shorten"),
+    "cut_completion": ("warn", "lose the end of their completion at max_length", "raise max_length or shorten the row"),
+    "control_tokens": ("error", "have a chat control token typed inside their content", "remove it from the text"),
+    # repetition
+    "exact_duplicates": ("warn", "repeat an earlier row exactly", "keep one of each"),
+    "near_duplicates": ("warn", "nearly repeat an earlier row", "keep one of each cluster"),
+    "conflicting_answers": ("warn", "ask what another row asks and answer otherwise", "decide which answer is right"),
+    "constant_answer": ("warn", "have one and the same answer, though the questions differ", "balance the answers"),
+    "refusals": ("warn", "answer with a refusal or an empty phrase", "remove them, if refusing is not the task"),
+    "trigger_token": ("warn", "hold a rare word that always brings one answer", "find out who put it there"),
+    # leakage
+    "split_leakage": ("warn", "were in two splits and were removed from train", "nothing: they are in rejects.jsonl"),
+    "split_leakage_near": (
+        "warn",
+        "share long runs of words with a row in dev or test",
+        "give rows that belong together one group, so that they stay in one split",
+    ),
+    "contamination": ("error", "hold a problem of the benchmark", "remove these rows, or the score is memory"),
+    "contamination_near": ("error", "nearly repeat a problem of the benchmark", "remove these rows"),
+    "contamination_code": ("error", "hold the benchmark's solution as code", "remove these rows"),
+    # answers
+    "answers_fail": ("error", "have an answer that fails its own test", "correct the answer or the test"),
+    "answers_run": ("info", "=Answers were run against the row's own test", "nothing"),
+    "answers_not_run": ("info", "=Answers with a test were not run", "run on a machine that offers isolation"),
+    "code_syntax": ("error", "have code that does not parse", "correct or remove the answer"),
+    "wrong_language": ("warn", "have code in another language than the one wanted", "translate or remove the answer"),
+    "truncated_answers": ("warn", "have an answer that stops in the middle", "generate it again with more tokens"),
+    "html_noise": ("warn", "have HTML mark-up or entities in the answer", "clean the text"),
+    "mojibake": ("warn", "hold wrongly decoded text such as Ã©", "decode it again, for example with ftfy"),
+    # preference pairs
+    "pair_equal": ("error", "have the same text as chosen and as rejected", "remove the pair"),
+    "pair_types": ("error", "have chosen and rejected of different types", "write both in the same form"),
+    "pair_prompts": ("error", "have different prompts for chosen and rejected", "pair answers of one prompt"),
+    "pair_near_equal": ("warn", "have chosen and rejected that hardly differ", "remove pairs that teach nothing"),
+    "pair_contradiction": ("error", "prefer what another pair rejects", "decide which answer is better"),
+    "pair_length_bias": ("warn", "prefer the longer (or shorter) answer nearly always", "balance lengths"),
+    # representation
+    "language_mix": ("warn", "are in another script or language than the rest", "check that they belong to the task"),
+    "slice_missing": ("warn", "=Some slices of the benchmark have no training row", "add rows for the missing slices"),
+    # secrets
+    "secrets": ("error", "hold a key, token or password", "remove it and revoke the key"),
+    "personal_data": (
+        "warn",
+        "hold personal data (e-mail address, phone, card or account number)",
+        "remove or replace it",
+    ),
+}

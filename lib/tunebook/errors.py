@@ -1,0 +1,23 @@
+"""The three ways in which Tunebook says no, each with the exit code of the command line.
+
+Does not handle anything: `tunebook.cli` turns these into one sentence on stderr. Everything else that escapes is a defect of
+Tunebook itself.
+"""
+
+
+class InputProblem(ValueError):
+    """What the user gave cannot be used: a missing file, an unknown key, a wrong type. Exit code 2."""
+
+    exit_code = 2
+
+
+class MachineProblem(RuntimeError):
+    """The machine cannot do it: no disk, no isolation, no network, a dead kernel. Exit code 3."""
+
+    exit_code = 3
+
+
+class IntegrityProblem(RuntimeError):
+    """A recorded hash and the bytes on disk differ. Exit code 4."""
+
+    exit_code = 4

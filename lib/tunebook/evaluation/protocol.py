@@ -1,0 +1,99 @@
+"""Everything that moves a score although the model is the same, in one hashed record.
+
+Two scores with different protocols are never compared. Does not hold the model, the device or the time.
+"""
+
+from dataclasses import asdict, dataclass, fields
+
+from tunebook.errors import InputProblem
+from tunebook.evaluation.extraction import VERSION as EXTRACTOR
+from tunebook.evaluation.prompts import VERSION as PROMPT_TEMPLATE
+from tunebook.pipeline.files import hash_json
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How the completions were asked for, made and read. `thinking` is "off", "on" or "none" (a model without the mode)."""
+
+    benchmark_sha256: str
+    benchmark: str = ""
+    prompt_style: str = "chat"
+    prompt_template: str = PROMPT_TEMPLATE
+    instruction: str = ""
+    examples_sha256: str = ""
+    chat_template_sha256: str = ""
+    thinking: str = "none"
+    stops: tuple[str, ...] = ()
+    extractor: str = EXTRACTOR
+    max_new_tokens: int = 512
+    temperature: float = 0.0
+    top_p: float = 1.0
+    n_samples: int = 1
+    seed: int = 0
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over every field but the benchmark's name, which is only for people."""
+        return hash_json({key: value for key, value in self.to_dict().items() if key not in ("benchmark", "sha256")})
+
+    def to_dict(self) -> dict:
+        """Plain values for protocol.json."""
+        return {**asdict(self), "stops": list(self.stops)}
+
+
+def from_dict(values: dict) -> Protocol:
+    """Protocol from protocol.json or a hand-written dict; InputProblem for an unknown or missing key."""
+    values = {key: value for key, value in values.items() if key not in ("sha256", "source")}
+    known = {field.name for field in fields(Protocol)}
+    unknown = sorted(values.keys() - known)
+    if unknown:
+        raise InputProblem(f"protocol: unknown field {unknown[0]!r}: the fields are {', '.join(sorted(known))}")
+    if "benchmark_sha256" not in values:
+        raise InputProblem("protocol: missing benchmark_sha256: a score without its benchmark cannot be compared")
+    return Protocol(**{**values, "stops": tuple(values.get("stops", ()))})
+
+
+def differences(a: Protocol | dict, b: Protocol | dict) -> list[str]:
+    """The fields in which two protocols differ, as "field: A | B"; the benchmark's name alone is no difference."""
+    a, b = (value if isinstance(value, dict) else value.to_dict() for value in (a, b))
+    ignored = {"benchmark", "sha256", "source"}
+    names = sorted((a.keys() | b.keys()) - ignored)
+    return [
+        f"{name}: {_short(a.get(name, UNKNOWN))} | {_short(b.get(name, UNKNOWN))}"
+        for name in names
+        if a.get(name, UNKNOWN) != b.get(name, UNKNOWN)
+    ]
+
+
+def require_equal(a: Protocol | dict, b: Protocol | dict, name_a: str = "A", name_b: str = "B") -> None:
+    """InputProblem that lists the differing fields, unless both protocols are equal."""
+    found = differences(a, b)
+    if found:
+        raise InputProblem(
+            f"{name_a} and {name_b} were scored under different protocols ({'; '.join(found)}): "
+            "score both the same way before comparing them"
+        )
+
+
+def _short(value) -> str:
+    text = repr(value)
+    return text if len(text) <= 24 else text[:20] + "..." + text[0]
+
+
+def require_comparable(a: dict, b: dict, name_a: str = "A", name_b: str = "B") -> None:
+    """Like `require_equal` for what is known of both; a field that is "unknown" on either side is no difference here."""
+    known = {key for key in a.keys() & b.keys() if UNKNOWN not in (a[key], b[key])}
+    require_equal({key: a[key] for key in known}, {key: b[key] for key in known}, name_a, name_b)
+
+
+def unknown_fields(a: dict, b: dict) -> str:
+    """A sentence about what is not known of two protocols, "" when both are known."""
+    missing = [name for name, value in (("A", a), ("B", b)) if not value]
+    if missing:
+        return f"score {' and '.join(missing)} has no protocol.json: whether both were made the same way is unknown"
+    fields_unknown = sorted(key for key in a.keys() | b.keys() if UNKNOWN in (a.get(key, UNKNOWN), b.get(key, UNKNOWN)))
+    if fields_unknown:
+        return f"unknown in the protocols: {', '.join(fields_unknown)}: whether both were made the same way is unknown"
+    return ""

@@ -1,0 +1,1 @@
+"""Models: where they come from, on what they run, how their prompts are rendered, how they generate."""

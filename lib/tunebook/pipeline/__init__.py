@@ -1,0 +1,1 @@
+"""Parameters, run folders, manifests, the papermill loop and their checks: what every other room stands on."""

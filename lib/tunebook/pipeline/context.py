@@ -1,0 +1,236 @@
+"""One running stage as its notebook sees it: verified inputs, progress, checks, and at the end the manifest.
+
+Does not read parameters and does not prepare the folder: `tunebook.stage.begin` does. Between the two the folder has no manifest, so a
+stage that breaks off is never taken for finished.
+"""
+
+import io
+import json
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tunebook.errors import InputProblem, IntegrityProblem
+from tunebook.pipeline import manifest as manifests
+from tunebook.pipeline import notebooks, provenance, record, runs
+from tunebook.pipeline import stages as stage_names
+from tunebook.pipeline.files import read_json, sha256_file, write_bytes, write_json, write_text
+from tunebook.pipeline.memory import PeakMemory
+
+SEVERITIES = ("error", "warn", "info")
+PROGRESS_SECONDS = 0.5
+
+
+class Upstream:
+    """A finished stage that this one reads. Every file is checked against its recorded hash on first use."""
+
+    def __init__(self, folder: Path, manifest: dict):
+        self.path, self.manifest = folder, manifest
+        self.metrics, self.status, self.name = manifest["metrics"], manifest["status"], manifest["stage"]
+        self._intact: set[str] = set()
+
+    def file(self, name: str) -> Path:
+        """Verified path of a recorded file. InputProblem where it was never recorded, IntegrityProblem where it differs."""
+        records = [record for record in self.manifest["files"] if record["path"] == name]
+        if not records:
+            raise InputProblem(
+                f"{self.name} left no {name}: it has {', '.join(r['path'] for r in self.manifest['files']) or 'no files'}"
+            )
+        self._verify(records[0])
+        return self.path / name
+
+    def folder(self, name: str) -> Path:
+        """Verified path of a folder such as `adapter`: every recorded file in it is checked."""
+        records = [record for record in self.manifest["files"] if record["path"].startswith(f"{name}/")]
+        if not records:
+            raise InputProblem(f"{self.name} left no folder {name}/")
+        for found in records:
+            self._verify(found)
+        return self.path / name
+
+    def _verify(self, record: dict) -> None:
+        if record["path"] not in self._intact:
+            problem = manifests.file_problem(self.path, record)
+            if problem:
+                raise IntegrityProblem(f"{self.path / record['path']}: {problem}: run {self.name} again")
+            self._intact.add(record["path"])
+
+
+class Context:
+    """One running stage. `params` are the result-affecting parameters, `folder` is where the stage writes."""
+
+    def __init__(
+        self,
+        root: Path,
+        run_folder: Path,
+        instance: str,
+        run_stages: list[str],
+        values: dict,
+        lock: runs.RunLock | None = None,
+    ):
+        """`lock` is the run's lock where the notebook runs by hand; `finish` releases it."""
+        self.root, self.run_folder, self.name = root, run_folder, instance
+        self.folder = run_folder / instance
+        self.notebook, self.target = stage_names.split(instance)
+        self.params, self.status, self.checks = values, "", []
+        self.stages = run_stages
+        self._lock = lock
+        self._external, self._device, self._unhashed, self._last_progress = [], {}, [], 0.0
+        self._environment = provenance.environment(root)
+        self._notebook_hash = notebooks.source_hash(root / "notebooks" / f"{self.notebook}.ipynb")
+        self._started, self._started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+        self._memory = PeakMemory()
+        self._upstream = self._find_upstream()
+
+    def _find_upstream(self) -> dict[str, Upstream]:
+        found = {}
+        states = self.run_state()
+        for name in stage_names.upstream(self.name, self.stages):
+            folder = self.run_folder / name
+            if (folder / manifests.NAME).is_file() and states.get(name, {}).get("state") not in ("skipped", "error"):
+                found[name] = Upstream(folder, manifests.read_verified(folder, stage_names.kind(name)))
+        return found
+
+    def run_state(self) -> dict[str, dict]:
+        """What run.json says about every stage of the run: `state` is pass, warn, fail, error, skipped, running or pending."""
+        path = self.run_folder / "run.json"
+        return read_json(path).get("states", {}) if path.is_file() else {}
+
+    def needs(self) -> dict[str, Upstream]:
+        """Every upstream stage that finished, failed gates included; `run_state` says what became of the others."""
+        return dict(self._upstream)
+
+    def need(self, name: str) -> Upstream:
+        """One upstream stage that must have passed its gate. InputProblem names what to run or to mend."""
+        instance = stage_names.resolve(name, stage_names.discover(self.root))
+        if instance not in stage_names.upstream(self.name, self.stages):
+            raise InputProblem(
+                f"{self.name} reads {instance}, which is not in its upstream table: add it to tunebook/pipeline/stages.py"
+            )
+        if instance not in self._upstream:
+            raise InputProblem(
+                f"{self.name} needs {instance}, which has not finished in {self.run_folder}: run that notebook first"
+            )
+        found = self._upstream[instance]
+        if found.status == "fail":
+            failed = [
+                check["name"] for check in found.manifest["checks"] if not check["ok"] and check["severity"] == "error"
+            ]
+            raise InputProblem(f"{instance} failed its gate ({', '.join(failed)}): mend that and run it again")
+        return found
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """Say how far the stage is; cheap enough for every step, since it writes at most twice a second."""
+        now = time.monotonic()
+        if now - self._last_progress < PROGRESS_SECONDS and done < total:
+            return
+        self._last_progress = now
+        step = {"done": int(done), "total": int(total), "note": note, "seconds": now - self._started}
+        temporary = self.folder / ".progress.partial"
+        temporary.write_text(json.dumps(step), encoding="utf-8")  # not flushed: progress may be lost
+        os.replace(temporary, self.folder / "progress.json")
+
+    def check(self, name: str, measured, rule: str, ok: bool, severity: str = "error") -> bool:
+        """Add a row to the gate. A row that is not ok fails the stage (error), warns (warn) or only informs (info). Returns `ok`."""
+        if severity not in SEVERITIES:
+            raise ValueError(f"severity {severity!r} is not one of {', '.join(SEVERITIES)}")
+        row = {"name": name, "measured": manifests.plain(measured), "rule": rule, "ok": bool(ok), "severity": severity}
+        self.checks = [row if old["name"] == name else old for old in self.checks]
+        if row not in self.checks:
+            self.checks.append(row)
+        return bool(ok)
+
+    def shown_checks(self):
+        """The rows of the gate as a DataFrame: name, measured, rule, ok, severity."""
+        import pandas
+
+        return pandas.DataFrame(self.checks)
+
+    def external(self, repo: str, revision: str, sha256: str) -> None:
+        """Record a source from outside the run: a Hub repository, a wheel, a file of the user."""
+        self._external.append({"repo": repo, "revision": revision, "sha256": sha256})
+
+    def note_device(self, device: str, dtype: str, reason: str) -> None:
+        """Record where the numbers were computed, in which precision, and why."""
+        self._device = {"device": str(device), "dtype": str(dtype), "dtype_reason": reason}
+
+    def table(self, name: str, rows: list[dict], hashed: bool = True):
+        """Write tables/NAME.csv and return it as a DataFrame. `hashed=False` for tables with times: they differ on every run."""
+        import pandas
+
+        frame = pandas.DataFrame(rows)
+        write_text(self.folder / "tables" / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
+        if not hashed:
+            self._unhashed.append(f"tables/{name}.csv")
+        return frame
+
+    def figure(self, name: str, fig):
+        """Write figures/NAME.png and return the figure, so that the cell shows it."""
+        image = io.BytesIO()
+        fig.savefig(image, format="png", dpi=100, bbox_inches="tight")
+        write_bytes(self.folder / "figures" / f"{name}.png", image.getvalue())
+        return fig
+
+    def finish(self, metrics: dict, unstored: tuple = (), costs: dict | None = None, unhashed: tuple = ()) -> str:
+        """Write metrics.json and, last, manifest.json; returns the status line.
+
+        `metrics` are results and are hashed: nothing in them may depend on the clock. `costs` (seconds, tokens a second, …) are
+        recorded beside them, outside the hash. `unstored` and `unhashed` are patterns on paths in the folder, such as `adapter/*`:
+        files too large to record, and files that differ on every run.
+        """
+        self._memory.stop()
+        self.status = gate(self.checks)
+        (self.folder / "progress.json").unlink(missing_ok=True)
+        write_json(self.folder / "metrics.json", manifests.plain(metrics))
+        manifest = {
+            "stage": self.name,
+            "kind": stage_names.kind(self.name),
+            "run": self.run_folder.name,
+            "by": "hand" if self._lock else "runner",
+            "params": self.params,
+            "upstream": {name: _reference(found) for name, found in self._upstream.items()},
+            "external": self._external,
+            "files": manifests.list_files(self.folder, tuple(unstored), (*self._unhashed, *unhashed)),
+            "metrics": manifests.plain(metrics),
+            "costs": manifests.plain(costs or {}),
+            "checks": self.checks,
+            "status": self.status,
+            "notebook": {"name": f"{self.notebook}.ipynb", "sha256": self._notebook_hash},
+            "code": manifests.code_record(self.root, manifests.code_files()),
+            "environment": self._describe_environment(),
+            "timing": {"started_at": self._started_at, "seconds": round(time.monotonic() - self._started, 3)},
+            "peak_memory_bytes": self._memory.peak_bytes,
+        }
+        manifests.write(self.folder, manifest)
+        if self._lock:
+            record.set_state(
+                self.run_folder, self.name, self.status, seconds=manifest["timing"]["seconds"], reused=False
+            )
+            self._lock.release()
+        return status_line(self.name, self.status, self.checks)
+
+    def _describe_environment(self) -> dict:
+        seeds = {key: value for key, value in self.params.items() if key.startswith("seed")}
+        return {**self._environment, **self._device, "threads": provenance.threads(), "seeds": seeds}
+
+
+def gate(checks: list[dict]) -> str:
+    """Status of a stage: fail on any error row that is not ok, warn on any warn row, else pass."""
+    broken = {check["severity"] for check in checks if not check["ok"]}
+    return "fail" if "error" in broken else "warn" if "warn" in broken else "pass"
+
+
+def status_line(name: str, status: str, checks: list[dict]) -> str:
+    """One line: status, and every row that is the reason for it."""
+    broken = [check for check in checks if not check["ok"] and check["severity"] != "info"]
+    reasons = "; ".join(f"{check['name']} is {check['measured']}, rule {check['rule']}" for check in broken)
+    return f"{name}: {status} ({reasons or f'{len(checks)} checks hold'})"
+
+
+def _reference(found: Upstream) -> dict:
+    return {
+        "manifest_sha256": sha256_file(found.path / manifests.NAME),
+        "content_hash": found.manifest["content_hash"],
+        "status": found.status,
+    }

@@ -1,0 +1,134 @@
+"""Write files so that a reader never sees half of one, and hash them.
+
+Does not know what a run or a stage is. Every writer makes a temporary file in the same folder, flushes it to the disk, renames it
+over the target and flushes the folder: after a crash the target is the old file or the new one, nothing else.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from tunebook.errors import InputProblem, MachineProblem
+
+GIB = 1024**3
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Replace `path` by `data` in one step; makes the folder where it is missing. MachineProblem when the disk is full."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
+        replace(temporary, path)
+    except OSError as problem:
+        Path(temporary).unlink(missing_ok=True)
+        raise MachineProblem(
+            f"{path} cannot be written ({problem.strerror}): free space or choose another folder"
+        ) from None
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def replace(temporary: str | Path, path: str | Path) -> None:
+    """Rename a complete, flushed file over `path` and flush the folder, so that the new name survives a power cut."""
+    os.replace(temporary, path)
+    folder = os.open(Path(path).parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Replace `path` by `text` in UTF-8, line ends as given."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: str | Path, obj) -> None:
+    """Replace `path` by JSON with sorted keys, two spaces and a final newline. ValueError on NaN: JSON has none."""
+    write_text(path, json.dumps(obj, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_jsonl(path: str | Path, rows: Iterable[dict]) -> None:
+    """Replace `path` by one JSON object a line, keys in the order of the row."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+def read_json(path: str | Path) -> dict:
+    """One JSON object. InputProblem where the file is missing, is not JSON or is not an object."""
+    path = Path(path)
+    value = _parse(_read_text(path), f"{path}")
+    if not isinstance(value, dict):
+        raise InputProblem(f"{path}: expected one JSON object, found {type(value).__name__}")
+    return value
+
+
+def read_jsonl(path: str | Path) -> list[dict]:
+    """Rows of a JSON lines file; empty lines are passed over. InputProblem names the file, the line (1-based) and the column."""
+    path = Path(path)
+    rows = []
+    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        row = _parse(line, f"{path}, line {number}")
+        if not isinstance(row, dict):
+            raise InputProblem(f"{path}, line {number}: expected one JSON object a line, found {type(row).__name__}")
+        rows.append(row)
+    return rows
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise InputProblem(f"{path} is not UTF-8 text (byte {problem.start}): save it as UTF-8") from None
+    except OSError as problem:
+        raise InputProblem(f"{path} cannot be read: {problem.strerror}") from None
+
+
+def _parse(text: str, where: str):
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as problem:
+        line = f"line {problem.lineno}, " if "line" not in where else ""
+        raise InputProblem(f"{where}, {line}column {problem.colno}: not JSON ({problem.msg})") from None
+    except RecursionError:
+        raise InputProblem(f"{where}: JSON nested too deeply") from None
+
+
+def sha256_file(path: str | Path) -> str:
+    """SHA-256 of the file's bytes as 64 hexadecimal digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def hash_json(obj) -> str:
+    """SHA-256 of the canonical JSON of `obj`: sorted keys, no spaces, so that equal values have equal hashes.
+
+    >>> hash_json({"b": 1, "a": 2}) == hash_json({"a": 2, "b": 1})
+    True
+    """
+    text = json.dumps(obj, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def require_disk(folder: str | Path, bytes_needed: int) -> None:
+    """MachineProblem unless the disk of `folder` (or of its nearest existing parent) has `bytes_needed` free."""
+    existing = Path(folder).absolute()
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
+    if free < bytes_needed:
+        raise MachineProblem(
+            f"{folder}: {free / GIB:.1f} GiB free, {bytes_needed / GIB:.1f} GiB needed: free space or set TUNEBOOK_OUTPUTS to a larger disk"
+        )

@@ -1,0 +1,227 @@
+"""Parameters: params/base.yaml and the overlays that extend it, read strictly.
+
+Does not know what a parameter means. A key that base.yaml lacks, a value of another type, a missing base and a circle of `extends`
+are errors, because a setting that is silently ignored makes a result that nobody can explain.
+"""
+
+import difflib
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunebook.errors import InputProblem
+from tunebook.pipeline import stages as stage_names
+from tunebook.pipeline.runs import find_root
+from tunebook.pipeline.strict_yaml import read_mapping
+
+RUNNER_KEYS = ("stages", "cell_timeout_seconds")  # never reach a notebook
+ROUTING_KEYS = ("run", "target")  # reach a notebook, never change a result
+EXPONENT = re.compile(r"([+-]?\d+)(\.\d*)?[eE]([+-]?)(\d+)")
+TYPES = {str: "text", bool: "true or false", int: "a whole number", float: "a number", list: "a list"}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A resolved study: `params` are flat values of every base key but `stages`; `overrides` has more values per stage instance."""
+
+    name: str
+    path: Path
+    params: dict
+    stages: list[str]
+    overrides: dict[str, dict]
+
+
+def load_base(root: Path) -> dict:
+    """params/base.yaml: every key that exists, with its default."""
+    path = root / "params" / "base.yaml"
+    base = read_mapping(path)
+    for key, value in base.items():
+        items = value if isinstance(value, list) else [value]
+        if key == "extends" or not all(isinstance(item, str | bool | int | float) for item in items):
+            raise InputProblem(
+                f"{path}: {key}: a base value is text, a number, true or false, or a list of these ('' means absent)"
+            )
+    return base
+
+
+def load_study(path: str | Path, sets: tuple[str, ...] | list[str] = (), root: Path | None = None) -> Study:
+    """Study of a YAML file (or the name of one in params/) with `KEY=VALUE` settings on top.
+
+    InputProblem names the file, the key and the nearest known key.
+    """
+    root = root or find_root(Path(path).parent if Path(path).is_file() else None)
+    path = _find(str(path), Path.cwd(), root)
+    base = load_base(root)
+    known = stage_names.discover(root)
+    chain = _chain(path, root)
+    values, overrides = dict(base), {}
+    for file, overlay in reversed(chain):
+        for key, value in overlay.items():
+            if isinstance(value, dict) and stage_names.looks_like_stage(str(key)):
+                instance = _resolve(str(key), known, file)
+                section = {k: checked(k, v, base, f"{file}: {key}") for k, v in value.items()}
+                overrides[instance] = overrides.get(instance, {}) | section
+            else:
+                values[key] = checked(key, value, base, str(file), runner_keys=True)
+    for text in sets:
+        key, value = _parse_setting(text, base)
+        values[key] = value
+    run_stages = _resolve_stages(values.pop("stages", []), known, path)
+    for instance in overrides:
+        if instance not in run_stages:
+            raise InputProblem(
+                f"{path}: {stage_names.short(instance)} has its own values but is not in `stages`: remove one or add the other"
+            )
+    return Study(path.stem, path, values, run_stages, overrides)
+
+
+def _resolve_stages(names: list[str], known: dict[str, str], path: Path) -> list[str]:
+    if not names:
+        raise InputProblem(f'{path}: no stages: write for example stages: ["01", "04@base", "06"]')
+    run_stages = [_resolve(name, known, path) for name in names]
+    try:
+        stage_names.check_order(run_stages)
+    except InputProblem as problem:
+        raise InputProblem(f"{path}: {problem}") from None
+    return run_stages
+
+
+def _resolve(name: str, known: dict[str, str], path: Path) -> str:
+    try:
+        return stage_names.resolve(name, known)
+    except InputProblem as problem:
+        raise InputProblem(f"{path}: {problem}") from None
+
+
+def checked(key, value, base: dict, where: str, runner_keys: bool = False):
+    """`value` in the type that base declares for `key` (a whole number may stand for a float). InputProblem otherwise."""
+    if not isinstance(key, str):
+        raise InputProblem(f'{where}: key {key!r} is not text: quote it, for example "04@sft"')
+    allowed = [name for name in base if name not in ROUTING_KEYS and (runner_keys or name not in RUNNER_KEYS)]
+    if key not in allowed:
+        if key in ROUTING_KEYS:
+            raise InputProblem(f'{where}: {key!r} is set by the runner: use --run NAME, and stages like "04@sft"')
+        near = difflib.get_close_matches(key, allowed, 1, 0.4)
+        raise InputProblem(
+            f"{where}: unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else ": see params/base.yaml")
+        )
+    return _typed(key, value, base[key], where)
+
+
+def _typed(key: str, value, declared, where: str):
+    wanted = type(declared)
+    if wanted is list and isinstance(value, list):
+        item = declared[0] if declared else None
+        return [_scalar(key, v, where) if item is None else _typed(key, v, item, where) for v in value]
+    if wanted is float and type(value) in (int, float):
+        if not math.isfinite(value):
+            raise InputProblem(f"{where}: {key} is {value}: a finite number is needed")
+        return float(value)
+    if type(value) is wanted:
+        return value
+    remedy = f"base.yaml declares {TYPES[wanted]} (there {declared!r})"
+    number = EXPONENT.fullmatch(value) if isinstance(value, str) else None
+    if number and wanted is float:
+        mantissa, fraction, sign, exponent = number.groups()
+        better = f"{mantissa}{fraction if fraction and fraction != '.' else '.0'}e{sign or '+'}{exponent}"
+        remedy = f"YAML reads that as text: write {better} (a dot and a signed exponent)"
+    elif value is None:
+        remedy += ': write "" for absent' if wanted is str else ": write a value"
+    elif wanted is str and isinstance(value, str | bool | int | float):
+        remedy += ": put it into quotes"
+    raise InputProblem(f"{where}: {key} is {value!r}: {remedy}")
+
+
+def _scalar(key: str, value, where: str):
+    if not isinstance(value, str | bool | int | float):
+        raise InputProblem(f"{where}: {key} holds {value!r}: a list holds text, numbers, true or false")
+    return value
+
+
+def _parse_setting(text: str, base: dict) -> tuple:
+    """`KEY=VALUE` of the command line; the declared type says how to read VALUE, so 2e-4 is a number here."""
+    key, equals, raw = text.partition("=")
+    where = f"--set {text}"
+    if not equals:
+        raise InputProblem(f"{where}: write --set KEY=VALUE")
+    declared = base.get(key)
+    value = raw
+    if isinstance(declared, list):
+        items = [item.strip().strip("\"'") for item in raw.strip().strip("[]").split(",") if item.strip()]
+        value = [_read_scalar(item, declared[0]) if declared else item for item in items]
+    elif declared is not None:
+        value = _read_scalar(raw, declared)
+    return key, checked(key, value, base, where, runner_keys=True)
+
+
+def _read_scalar(raw: str, declared):
+    if isinstance(declared, bool):
+        return {"true": True, "false": False}.get(raw.lower(), raw)
+    if isinstance(declared, int | float):
+        try:
+            return type(declared)(raw)
+        except ValueError:
+            return raw
+    return raw
+
+
+def _chain(path: Path, root: Path) -> list[tuple[Path, dict]]:
+    """The overlay and those it extends, nearest first, without base.yaml."""
+    base_path = (root / "params" / "base.yaml").resolve()
+    chain: list[tuple[Path, dict]] = []
+    while path.resolve() != base_path:
+        if path.resolve() in [file.resolve() for file, _ in chain]:
+            names = " -> ".join(file.name for file, _ in chain)
+            raise InputProblem(f"{chain[0][0]}: extends goes in a circle: {names} -> {path.name}")
+        overlay = read_mapping(path)
+        parent = overlay.pop("extends", None)
+        if not isinstance(parent, str) or not parent:
+            raise InputProblem(f"{path}: no base: write `extends: base` as the first line")
+        chain.append((path, overlay))
+        path = _find(parent, path.parent, root, f"{path}: extends: ")
+    return chain
+
+
+def _find(text: str, beside: Path, root: Path, where: str = "") -> Path:
+    """File of a path or of a bare name: beside the file that names it, else in params/."""
+    for folder in (beside, root / "params"):
+        for name in (text, f"{text}.yaml"):
+            if (folder / name).is_file():
+                return folder / name
+    names = sorted(p.stem for p in (root / "params").glob("*.yaml"))
+    near = difflib.get_close_matches(Path(text).stem, names, 1)
+    raise InputProblem(
+        f"{where}no parameter file {text!r}: "
+        + (f"did you mean {near[0]}?" if near else f"params/ has {', '.join(names)}")
+    )
+
+
+def stage_params(study: Study, instance: str, declared: dict) -> dict:
+    """The values that `instance` gets: exactly the parameters its notebook declares, without the routing keys."""
+    values = study.params | study.overrides.get(instance, {})
+    missing = [name for name in declared if name not in values and name not in ROUTING_KEYS]
+    if missing:
+        near = difflib.get_close_matches(missing[0], values, 1, 0.4)
+        notebook = stage_names.split(instance)[0]
+        raise InputProblem(
+            f"{notebook}.ipynb declares {missing[0]!r}, which params/base.yaml lacks"
+            + (f": did you mean {near[0]!r}?" if near else "")
+        )
+    return {name: values[name] for name in declared if name not in ROUTING_KEYS}
+
+
+def check_base(base: dict, notebooks: dict[str, dict]) -> list[str]:
+    """Sentences about base.yaml and the notebooks' parameters cells (notebook name -> declared()): unequal defaults, unknown and dead
+    keys. Empty when all agree."""
+    problems = []
+    used = set(RUNNER_KEYS)
+    for notebook, declared in notebooks.items():
+        used |= set(declared)
+        for key, default in declared.items():
+            if key not in base:
+                problems.append(f"{notebook}.ipynb declares {key!r}, which base.yaml lacks")
+            elif type(base[key]) is not type(default) or base[key] != default:
+                problems.append(f"{notebook}.ipynb: {key} = {default!r}, base.yaml has {base[key]!r}")
+    problems += [f"base.yaml: {key!r} is dead: no notebook declares it" for key in base if key not in used]
+    return problems

@@ -1,0 +1,123 @@
+"""What ran where: commit, package versions, processor, GPU, threads. Reads only; never imports torch."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+from tunebook.pipeline.packages import read_requirements
+
+# The processor features that change which kernels run, and so the last bits of a result.
+NUMERIC_FLAGS = re.compile(r"avx|amx|fma|f16c|sse4|neon|asimd|sve|bf16|i8mm")
+CODE_PATHS = ("lib", "notebooks", "params", "requirements.txt")
+
+
+@cache
+def cpu() -> dict:
+    """Model name, numeric instruction sets and the number of cores that this process may use."""
+    model, flags = platform.processor() or platform.machine(), ""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        model = _field(text, "model name") or model
+        flags = _field(text, "flags") or _field(text, "Features")
+    except OSError:
+        pass
+    numeric = sorted(flag for flag in flags.split() if NUMERIC_FLAGS.search(flag))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"model": model, "flags": numeric, "cores": cores}
+
+
+def _field(text: str, name: str) -> str:
+    match = re.search(rf"^{name}\s*:\s*(.*)$", text, re.MULTILINE)
+    return match[1].strip() if match else ""
+
+
+@cache
+def gpus() -> tuple[str, ...]:
+    """Name, driver and memory of each NVIDIA GPU; empty without nvidia-smi or with CUDA_VISIBLE_DEVICES set to nothing."""
+    if not shutil.which("nvidia-smi") or os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1"):
+        return ()
+    command = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return tuple(line.strip() for line in done.stdout.splitlines() if line.strip())
+
+
+def device_fingerprint() -> str:
+    """Names the hardware whose numbers are comparable bit by bit: processor model, numeric instruction sets, GPUs."""
+    text = "\n".join([platform.machine(), cpu()["model"], *cpu()["flags"], *gpus()])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def git(root: Path, *arguments: str) -> str | None:
+    """Output of a git command in `root`, or None where git or a repository is missing."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+            env=environment,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def commit(root: Path) -> dict:
+    """`commit` ("" outside git) and `dirty`: whether lib, notebooks, params or the pins differ from it."""
+    head = git(root, "rev-parse", "HEAD")
+    changes = git(root, "status", "--porcelain", "--", *CODE_PATHS)
+    return {"commit": head or "", "dirty": bool(changes) or not head}
+
+
+def lock_hash(root: Path) -> str:
+    """SHA-256 of requirements.txt, the one list of exact versions; "" where it is missing."""
+    path = root / "requirements.txt"
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def packages(root: Path) -> dict[str, str]:
+    """Installed version of every package that requirements.txt names."""
+    path = root / "requirements.txt"
+    names = read_requirements(path) if path.is_file() else {}
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def threads() -> dict:
+    """Threads that numeric libraries use: torch's own count where the stage imported torch."""
+    torch = sys.modules.get("torch")
+    return {
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", ""),
+        "torch": torch.get_num_threads() if torch else None,
+    }
+
+
+def environment(root: Path) -> dict:
+    """Everything above as one record for the manifest."""
+    return {
+        **commit(root),
+        "lock_hash": lock_hash(root),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "packages": packages(root),
+        "cpu": cpu(),
+        "gpus": list(gpus()),
+        "device_fingerprint": device_fingerprint(),
+    }

@@ -1,0 +1,88 @@
+"""run.json: which study a run is, and what became of each stage. Written after every step, so a broken run can be understood.
+
+Does not decide states. Only the process that holds the lock of the run writes it.
+"""
+
+from pathlib import Path
+
+from tunebook.errors import InputProblem
+from tunebook.pipeline import manifest as manifests
+from tunebook.pipeline import provenance
+from tunebook.pipeline.files import read_json, sha256_file, write_json
+from tunebook.pipeline.params import Study
+
+SCHEMA = "tunebook-run/1"
+NAME = "run.json"
+FINISHED = ("pass", "warn", "fail")
+REPORTS = ("report.html", "report.json")
+
+
+def load(folder: Path) -> dict:
+    """The record of a run; InputProblem where the folder has none or it is of another version."""
+    record = read_json(folder / NAME)
+    if record.get("schema") != SCHEMA or "study" not in record:
+        raise InputProblem(
+            f"{folder / NAME}: schema {record.get('schema')!r}, expected {SCHEMA!r}: made by another version of Tunebook"
+        )
+    return record
+
+
+def start(root: Path, folder: Path, study: Study) -> dict:
+    """Begin or resume a run: the study is the new one, the states of its stages are kept where they have finished."""
+    old = load(folder) if (folder / NAME).is_file() else {}
+    states = {name: old.get("states", {}).get(name, {"state": "pending"}) for name in study.stages}
+    record = {
+        "schema": SCHEMA,
+        "run": folder.name,
+        "study": {"name": study.name, "params": study.params, "stages": study.stages, "overrides": study.overrides},
+        **provenance.commit(root),
+        "states": states,
+        "reports": old.get("reports", {}),
+    }
+    write_json(folder / NAME, record)
+    return record
+
+
+def set_state(folder: Path, instance: str, state: str, **details) -> dict:
+    """Replace the state of one stage; a finished one gets the hashes that `verify` checks. Returns the new state."""
+    record = load(folder)
+    entry = {"state": state, **details}
+    if state in FINISHED:
+        stage_folder = folder / instance
+        entry["content_hash"] = manifests.read(stage_folder)["content_hash"]
+        entry["manifest_sha256"] = sha256_file(stage_folder / manifests.NAME)
+        executed = stage_folder / "executed.ipynb"
+        entry["executed_sha256"] = sha256_file(executed) if executed.is_file() else ""
+    record["states"][instance] = entry
+    write_json(folder / NAME, record)
+    return entry
+
+
+def report_problem(folder: Path) -> str:
+    """What is wrong with the reports at the root of the run, "" when they are those that its verdict stage left."""
+    recorded = load(folder).get("reports", {})
+    for name in REPORTS:
+        if name not in recorded or not (folder / name).is_file():
+            return f"{name} is missing"
+        if sha256_file(folder / name) != recorded[name]:
+            return f"{name} has changed"
+    return ""
+
+
+def drop_reports(folder: Path) -> None:
+    """Remove the reports: a stage runs again, so they may soon be those of another run."""
+    for name in REPORTS:
+        (folder / name).unlink(missing_ok=True)
+    update(folder, reports={})
+
+
+def keep_reports(folder: Path, verdict_folder: Path) -> None:
+    """report.json beside report.html at the root of the run: the verdict stage's own report.json, else its metrics."""
+    own = verdict_folder / "report.json"
+    write_json(folder / "report.json", read_json(own if own.is_file() else verdict_folder / "metrics.json"))
+    update(folder, reports={name: sha256_file(folder / name) for name in REPORTS if (folder / name).is_file()})
+
+
+def update(folder: Path, **fields) -> None:
+    """Set top-level fields such as the verdict."""
+    write_json(folder / NAME, load(folder) | fields)

@@ -1,0 +1,88 @@
+"""What a notebook imports to begin and to end a stage: `stage.begin`, then `context.finish`.
+
+Does not compute results and does not know any model or data format.
+"""
+
+import os
+import warnings
+from pathlib import Path
+
+import yaml
+
+from tunebook.errors import InputProblem
+from tunebook.pipeline import notebooks, params, runs
+from tunebook.pipeline.context import Context
+from tunebook.pipeline.files import read_json
+
+_locks: dict[Path, runs.RunLock] = {}
+
+
+def begin(notebook: str, namespace: dict) -> Context:
+    """Begin a stage: read its parameters from the notebook's namespace, verify what it reads, empty its folder.
+
+    Under the runner the folder is already empty. By hand (JupyterLab, or bare papermill) the missing upstream stages are run first,
+    with the same parameters. InputProblem where the parameters did not arrive as the runner sent them.
+    """
+    _quiet()
+    root = runs.find_root()
+    source = root / "notebooks" / f"{notebook}.ipynb"
+    declared = notebooks.declared(source)
+    values = _values(declared, namespace, source, root)
+    instance = notebook + (f"@{values['target']}" if "target" in declared else "")
+    outputs = runs.outputs_root(root)
+    folder = runs.run_folder_to_write(values.get("run", "by-hand"), outputs)
+    own = {name: value for name, value in values.items() if name not in params.ROUTING_KEYS}
+    if "TUNEBOOK_STAGE" in os.environ:
+        _check_sent(folder, instance, values)
+        run_stages = read_json(folder / "run.json")["study"]["stages"]
+        return Context(root, folder, instance, run_stages, own)
+    run_stages = _prepare_by_hand(root, folder, instance, own)
+    return Context(root, folder, instance, run_stages, own, _locks[folder])
+
+
+def _values(declared: dict, namespace: dict, source: Path, root: Path) -> dict:
+    base = params.load_base(root)
+    values = {}
+    for name in declared:
+        if name not in namespace:
+            raise InputProblem(f"{source.name}: parameter {name!r} is not set: run the parameters cell first")
+        if name in params.ROUTING_KEYS:
+            values[name] = namespace[name]
+        else:
+            values[name] = params.checked(name, namespace[name], base, f"{source.name}, parameters cell")
+    return values
+
+
+def _check_sent(folder: Path, instance: str, values: dict) -> None:
+    """Catch a lost tag and a cell that overwrites a parameter: what the runner sent must be what the notebook has."""
+    expected_folder, expected = Path(os.environ["TUNEBOOK_RUN_FOLDER"]), os.environ["TUNEBOOK_STAGE"]
+    if (folder.resolve(), instance) != (expected_folder.resolve(), expected):
+        raise InputProblem(
+            f"the notebook runs as {folder.name}/{instance}, the runner started {expected_folder.name}/{expected}: parameters were lost"
+        )
+    sent = yaml.safe_load((folder / instance / "params.yaml").read_text(encoding="utf-8"))
+    for name, value in sent.items():
+        if values.get(name) != value:
+            raise InputProblem(
+                f"{instance}: {name} is {values.get(name)!r} here, the runner sent {value!r}: nothing may overwrite it before begin"
+            )
+
+
+def _prepare_by_hand(root: Path, folder: Path, instance: str, own: dict) -> list[str]:
+    """Run the missing upstream stages, take the lock of the run, empty the stage folder. Returns the stages of the run."""
+    from tunebook.pipeline import byhand
+
+    if folder in _locks:
+        _locks.pop(folder).release()
+    run_stages = byhand.prepare(root, folder, instance, own)
+    _locks[folder] = runs.RunLock(folder).acquire()
+    runs.start_over(folder / instance)
+    byhand.write_params(root, folder, instance, own)
+    return run_stages
+
+
+def _quiet() -> None:
+    """No progress bars and no hint about widgets in a recorded notebook: `context.progress` tells how far a stage is."""
+    os.environ |= {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers|trl|peft")

@@ -1,0 +1,196 @@
+"""How many problems a comparison needs, and what a given number of problems can show. Rates and gains are fractions.
+
+The paired numbers are exact: the discordant problems are summed over their binomial laws, and only a significant gain in the
+right direction counts. They differ by up to 0.6% from a simulation-based or normal table. Nothing here looks at results.
+"""
+
+import math
+from functools import lru_cache
+from statistics import NormalDist
+
+import numpy
+
+from tunebook.errors import InputProblem
+
+ALPHA = 0.05
+TARGET = 0.8
+# The usual correlation of two checkpoints of one model on the same problems.
+CORRELATION = 0.47
+LARGEST = 1_000_000
+# Above this many discordant problems the binomial sums are replaced by normal tails; the power differs by less than 0.005.
+EXACT_UP_TO = 3000
+
+
+def discordant(base: float, gain: float, correlation: float = CORRELATION) -> tuple[float, float]:
+    """Shares of problems (gained, lost) for a base rate, a gain and the correlation of right answers between the models.
+
+    The correlation is cut to what the two rates allow. InputProblem when a rate leaves [0, 1].
+    """
+    after = base + gain
+    if not 0 <= base <= 1 or not -1e-12 <= after <= 1 + 1e-12:
+        raise InputProblem(
+            f"base {base} and base + gain {after:.4g} must be fractions from 0 to 1: write 0.306 for 30.6%"
+        )
+    if not -1 <= correlation <= 1:
+        raise InputProblem(f"the correlation must lie between -1 and 1, found {correlation}")
+    after = min(1.0, max(0.0, after))
+    both = base * after + correlation * math.sqrt(base * (1 - base) * after * (1 - after))
+    both = min(max(both, base + after - 1, 0.0), base, after)
+    return after - both, base - both
+
+
+def n_unpaired(base: float, gain: float, target: float = TARGET, alpha: float = ALPHA) -> int:
+    """Problems a side when each model answers problems of its own (normal approximation, unpooled variance).
+
+    >>> n_unpaired(0.306, 0.036)
+    2649
+
+    Source: Fleiss, Levin and Paik 2003, Statistical methods for rates and proportions, section 4.2.
+    """
+    _require_gain(gain)
+    after = base + gain
+    discordant(base, gain, 0.0)
+    z = NormalDist().inv_cdf(1 - alpha / 2) + NormalDist().inv_cdf(target)
+    return max(1, math.ceil(z * z * (base * (1 - base) + after * (1 - after)) / gain**2))
+
+
+def n_questions(
+    delta: float, omega_squared: float, within_a: float = 0.0, within_b: float = 0.0, samples: int = 1
+) -> int:
+    """Problems for a difference `delta` with K samples a problem: (z+z)^2 (omega^2 + sigma_A^2/K + sigma_B^2/K) / delta^2.
+
+    omega_squared is the variance of the per-problem difference between the models, within_* the mean variance of one sample.
+
+    >>> n_questions(0.03, 1 / 9)
+    969
+
+    Source: Miller 2024, Adding error bars to evals, equation 9, with K_A = K_B = samples.
+    """
+    _require_gain(delta)
+    if samples < 1:
+        raise InputProblem(f"samples a problem must be at least 1, found {samples}")
+    z = NormalDist().inv_cdf(1 - ALPHA / 2) + NormalDist().inv_cdf(TARGET)
+    variance = omega_squared + (within_a + within_b) / samples
+    return math.ceil(z * z * variance / delta**2 - 1e-9)
+
+
+def smallest_difference(n: int, variance: float) -> float:
+    """The difference that n problems show with 80% power, from the variance of one problem's difference: `n_questions` inverted.
+
+    With K samples a problem that variance is omega^2 + sigma_A^2/K + sigma_B^2/K; observed differences of means have it already.
+
+    >>> round(smallest_difference(969, 1 / 9), 3)
+    0.03
+    """
+    z = NormalDist().inv_cdf(1 - ALPHA / 2) + NormalDist().inv_cdf(TARGET)
+    return z * math.sqrt(variance / n)
+
+
+def power_paired(n: int, gained: float, lost: float, mid: bool = False, alpha: float = ALPHA) -> float:
+    """Chance that McNemar's test (exact, or mid-p) shows the gain on n problems, for the given discordant shares."""
+    share = gained + lost
+    if share <= 0:
+        return 0.0
+    spread = 9 * math.sqrt(n * share * (1 - share)) + 9
+    low, high = max(0, math.floor(n * share - spread)), min(n, math.ceil(n * share + spread))
+    ms = numpy.arange(low, high + 1)
+    weights = _binomial(ms, numpy.full_like(ms, n), share)
+    return float(sum(w * _power_given(int(m), gained / share, mid, alpha) for m, w in zip(ms, weights) if w > 1e-12))
+
+
+def n_paired(
+    base: float, gain: float, correlation: float = CORRELATION, mid: bool = False, target: float = TARGET
+) -> int | None:
+    """Fewest problems, answered by both models, on which the chance of showing the gain reaches `target`.
+
+    None above LARGEST: no benchmark can show such a gain.
+
+    Source: Connor 1987 and Miettinen 1968 for the model; summed exactly here instead of their normal approximations.
+    """
+    _require_gain(gain)
+    up, down = discordant(base, gain, correlation)
+    low, high = 1, 64
+    while power_paired(high, up, down, mid) < target:
+        low, high = high, high * 2
+        if high > LARGEST:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power_paired(middle, up, down, mid) >= target else (middle, high)
+    return high
+
+
+@lru_cache(maxsize=256)
+def detectable_effect(
+    n: int, base: float, correlation: float = CORRELATION, power: float = TARGET, mid: bool = False
+) -> float | None:
+    """Smallest gain, as a fraction, that n paired problems show with the given power; None when no gain can be shown."""
+    low, high = 0.0, 1.0 - base
+    if n < 1 or high <= 0 or power_paired(n, *discordant(base, high, correlation), mid) < power:
+        return None
+    for _ in range(14):
+        middle = (low + high) / 2
+        enough = power_paired(n, *discordant(base, middle, correlation), mid) >= power
+        low, high = (low, middle) if enough else (middle, high)
+    return high
+
+
+def plan(base: float, gain: float, correlation: float = CORRELATION, problems: int = 164) -> dict:
+    """Everything that `tunebook power` prints. `power` is the mid-p test's on `problems`, `power_exact` the exact one's."""
+    up, down = discordant(base, gain, correlation)
+    return {
+        "base": base,
+        "gain": gain,
+        "correlation": correlation,
+        "problems": problems,
+        "n_unpaired_per_side": n_unpaired(base, gain),
+        "n_paired_exact": n_paired(base, gain, correlation),
+        "n_paired_mid": n_paired(base, gain, correlation, mid=True),
+        "power": power_paired(problems, up, down, mid=True),
+        "power_exact": power_paired(problems, up, down),
+        "detectable_effect": detectable_effect(problems, base, correlation),
+    }
+
+
+def _require_gain(gain: float) -> None:
+    if gain <= 0:
+        raise InputProblem(f"the gain must be above 0, found {gain}: write 0.036 for 3.6 points")
+
+
+@lru_cache(maxsize=8)
+def _log_factorials(size: int) -> numpy.ndarray:
+    """ln 0! to ln size!."""
+    return numpy.concatenate([[0.0], numpy.cumsum(numpy.log(numpy.arange(1, size + 1)))])
+
+
+def _binomial(k: numpy.ndarray, n: numpy.ndarray, p: float) -> numpy.ndarray:
+    """Binomial probabilities of k in n, elementwise."""
+    if p >= 1:
+        return (k == n).astype(float)
+    if p <= 0:
+        return (k == 0).astype(float)
+    logs = _log_factorials(max(4096, 1 << int(n.max()).bit_length()))
+    return numpy.exp(logs[n] - logs[k] - logs[n - k] + k * math.log(p) + (n - k) * math.log1p(-p))
+
+
+@lru_cache(maxsize=200_000)
+def _fewest_gains(m: int, mid: bool, alpha: float) -> int:
+    """Fewest gains among m discordant problems that are significant; m + 1 when none are."""
+    ks = numpy.arange(m + 1)
+    law = _binomial(ks, numpy.full_like(ks, m), 0.5)
+    p = 2 * (numpy.cumsum(law) - (law / 2 if mid else 0))
+    significant = numpy.nonzero((p < alpha * (1 - 1e-12)) & (2 * ks < m))[0]
+    return m - int(significant[-1]) if significant.size else m + 1
+
+
+@lru_cache(maxsize=200_000)
+def _power_given(m: int, share_up: float, mid: bool, alpha: float) -> float:
+    """Chance of a significant gain when m problems are discordant."""
+    if m > EXACT_UP_TO and 0 < share_up < 1:
+        fewest = m / 2 + NormalDist().inv_cdf(1 - alpha / 2) * math.sqrt(m) / 2 + (0.0 if mid else 0.5)
+        return NormalDist().cdf((m * share_up - fewest) / math.sqrt(m * share_up * (1 - share_up)))
+    fewest = _fewest_gains(m, mid, alpha)
+    if fewest > m:
+        return 0.0
+    ks = numpy.arange(fewest, m + 1)
+    return float(_binomial(ks, numpy.full_like(ks, m), share_up).sum())

@@ -1,0 +1,35 @@
+"""Worked tasks that ship with the kit: rows, benchmark problems, a checker, and what a notebook prints about the task.
+
+Does not split, train or score. A task of your own is a jsonl file with a benchmark file, not a module here.
+"""
+
+from difflib import get_close_matches
+from types import SimpleNamespace
+
+from tunebook.errors import InputProblem
+
+NAMES = ("schedule_to_cron",)
+
+
+def load(name: str) -> SimpleNamespace:
+    """The task: `make_rows`, `make_problems`, `check_answer`, `instruction`, `conventions`, `spec`.
+
+    Raises InputProblem for a name that is not in NAMES.
+
+    >>> load("schedule_to_cron").make_rows(1, seed=1)[0]["completion"][0]["role"]
+    'assistant'
+    """
+    if name not in NAMES:
+        nearest = (get_close_matches(name, NAMES, n=1, cutoff=0.0) or NAMES)[0]
+        raise InputProblem(f"no task is named {name!r}; the nearest is {nearest!r} (known: {', '.join(NAMES)}).")
+    from tunebook.tasks.cron import check, conventions, rows, task
+
+    return SimpleNamespace(
+        name=name,
+        make_rows=rows.make_rows,
+        make_problems=rows.make_problems,
+        check_answer=check.check_answer,
+        instruction=task.INSTRUCTION,
+        conventions=conventions.CONVENTIONS,
+        spec=task.SPEC,
+    )

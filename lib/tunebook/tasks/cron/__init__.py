@@ -1,0 +1,1 @@
+"""The shipped task: an English schedule becomes a five-field cron expression."""

@@ -1,0 +1,50 @@
+"""Which of two adapters is kept, by their scores on dev. Test is not opened here."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tunebook.evaluation.complete import complete
+from tunebook.evaluation.protocol import Protocol
+from tunebook.evaluation.score import score
+from tunebook.models.device import Placement
+from tunebook.models.engine import TransformersEngine
+from tunebook.models.loading import free_memory, load_model
+from tunebook.models.source import ModelSource
+
+RULE = "dpo when it solves more dev problems than sft, else sft"
+
+
+def keep_better(
+    source: ModelSource, placement: Placement, adapters: dict[str, Path], tokenizer, problems, context, *, slots: int
+) -> dict:
+    """Scores every adapter on `problems` (None: no dev part, so the first adapter is kept) and copies the better to `chosen/`.
+
+    `adapters` are in order of preference at equal scores. Returns `kept`, `rule`, and `rows` of `adapter, k, n`.
+    """
+    rows = []
+    for name, adapter in adapters.items() if problems else ():
+        engine = TransformersEngine(load_model(source, placement, adapter), tokenizer, slots)
+        folder = context.folder / "dev" / name
+        protocol = Protocol(
+            problems.sha256, max_new_tokens=context.params["max_new_tokens"], seed=context.params["seed"]
+        )
+        done = complete(engine, problems, protocol, folder / "completions.jsonl", on_progress=context.progress)
+        del engine
+        free_memory()
+        found = score(
+            problems,
+            done["rows"],
+            folder / "score",
+            done["protocol"],
+            allow_unisolated=context.params["allow_unisolated"],
+        )
+        rows.append({"adapter": name, "k": found["k"], "n": found["n"]})
+    kept = max(rows, key=lambda row: row["k"])["adapter"] if rows else next(iter(adapters))
+    shutil.copytree(adapters[kept], context.folder / "chosen")
+    return {
+        "kept": kept,
+        "rule": RULE if rows else "no dev part, so the adapter of the demonstrations is kept",
+        "rows": rows,
+    }

@@ -1,0 +1,72 @@
+"""The vocabulary projection only at the tokens that are trained.
+
+Off CUDA, TRL's fused head projects every position onto the vocabulary, though in a short instruction row most of them are
+prompt and get no loss. `use_compact_head` gives a model the same head with the same outputs, computed at the trained positions
+alone. It replaces the forward of one model object, as TRL's own `add_fused_lm_head` does; no library file changes. Models that
+scale or cap their logits keep TRL's path.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+
+import torch
+from trl.trainer.utils import FusedCausalLMOutput
+
+SPECIAL = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
+
+
+def use_compact_head(trainer) -> bool:
+    """Gives the model of a TRL trainer the compact head, and says whether it did.
+
+    Left as it is: a model on CUDA, where TRL's own kernel already skips untrained positions, and one with special logits or
+    routed experts.
+    """
+    model = trainer.model.get_base_model() if hasattr(trainer.model, "get_base_model") else trainer.model
+    config = model.config.get_text_config()
+    is_special = any(getattr(config, name, None) for name in SPECIAL) or getattr(config, "output_router_logits", False)
+    if model.device.type == "cuda" or is_special:
+        return False
+    fused = model.forward
+
+    @functools.wraps(type(model).forward)
+    def forward(self, *args, fused_lm_head=False, labels=None, **kwargs):
+        if not fused_lm_head:
+            return fused(*args, labels=labels, **kwargs)
+        kwargs.pop("num_items_in_batch", None)
+        return score_trained(self, labels, *args, **kwargs)
+
+    model.forward = types.MethodType(forward, model)
+    return True
+
+
+def score_trained(model, labels: torch.Tensor, *args, **kwargs) -> FusedCausalLMOutput:
+    """Log-probabilities (nats), entropy and hits of the next tokens that `labels` (batch, length) names; -100 is untrained.
+
+    Every field is (batch, length - 1) and zero where nothing is trained, as in TRL's head.
+    """
+    kwargs["use_cache"] = False
+    hidden = model.base_model(*args, **kwargs).last_hidden_state[:, :-1]
+    targets = labels[:, 1:]
+    mask = targets != -100
+    logits = model.get_output_embeddings()(hidden[mask]).float()
+    logps = torch.log_softmax(logits, dim=-1)
+    chosen = targets[mask]
+    with torch.no_grad():
+        entropy = -(logps.exp() * logps).sum(-1)
+        hits = logits.argmax(-1) == chosen
+        means = logits.mean(-1)
+
+    def spread(values: torch.Tensor) -> torch.Tensor:
+        return values.new_zeros(mask.shape).masked_scatter(mask, values)
+
+    log_probs = spread(logps.gather(1, chosen[:, None])[:, 0])
+    return FusedCausalLMOutput(
+        loss=-log_probs.sum() / mask.sum().clamp(min=1),
+        log_probs=log_probs,
+        entropy=spread(entropy),
+        mean_logits=spread(means),
+        is_top1=spread(hits),
+        label_mask=mask,
+    )

@@ -1,0 +1,63 @@
+"""What of a trainer's settings follows from the machine, and the record of a training: loss table and progress.
+
+The settings that a person chooses stand in the notebook. Does not build a trainer.
+"""
+
+from __future__ import annotations
+
+import time
+
+from transformers import TrainerCallback
+
+from tunebook.models.device import Placement
+
+
+def machine_settings(placement: Placement) -> dict:
+    """Arguments for SFTConfig and DPOConfig which the machine decides.
+
+    On a CPU activations of small models fit, so recomputing them (gradient checkpointing) only costs time.
+    """
+    on_cpu = placement.device == "cpu"
+    return {
+        "use_cpu": on_cpu,
+        "bf16": placement.autocast == "bfloat16",
+        "fp16": placement.autocast == "float16",
+        "gradient_checkpointing": not on_cpu,
+        "dataloader_pin_memory": not on_cpu,
+    }
+
+
+def attention_for(placement: Placement) -> str:
+    """`eager` on a CPU, where scaled-dot-product attention has a slow backward pass for short rows."""
+    return "eager" if placement.device == "cpu" else "sdpa"
+
+
+def keep_trainable_in_float32(model) -> int:
+    """Casts the trainable weights to float32 and returns how many there are.
+
+    With half-precision adapters the loss scaler of a T4 fails, and small steps are rounded away.
+    """
+    count = 0
+    for weights in model.parameters():
+        if weights.requires_grad:
+            weights.data = weights.data.float()
+            count += weights.numel()
+    return count
+
+
+class Report(TrainerCallback):
+    """Tells a stage how far the training is, and keeps one row a logged step."""
+
+    def __init__(self, context):
+        self.context, self.rows, self.started = context, [], None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.started = time.perf_counter()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.context.progress(state.global_step, state.max_steps, "steps")
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if logs and "loss" in logs:
+            kept = {key: value for key, value in logs.items() if isinstance(value, (int, float))}
+            self.rows.append({"step": state.global_step, "seconds": time.perf_counter() - self.started} | kept)

@@ -1,0 +1,144 @@
+"""Splits: equivalent rows stay together, every machine agrees, and no row is in two splits."""
+
+import sys
+import types
+
+import pytest
+
+import tunebook
+from tunebook.data.splits import assign, group_of, normalise, split_of
+from tunebook.data.study import study_data
+from tunebook.pipeline.files import write_jsonl
+
+
+def row(prompt, completion="0 5 * * *", **extra):
+    return {"prompt": prompt, "completion": completion, **extra}
+
+
+def turns(prompt, completion):
+    return {
+        "prompt": [{"role": "user", "content": prompt}],
+        "completion": [{"role": "assistant", "content": completion}],
+    }
+
+
+def make_task():
+    """A stand-in for a shipped task: minute and hour, three wordings of each group."""
+
+    def make_rows(n, seed):
+        rows = []
+        for number in range(n):
+            value = (number * 7919 + seed) % 1440
+            hour, minute = divmod(value, 60)
+            words = ("every day at", "daily at", "each day at")[number // 1440 % 3]
+            text = f"{words} {hour}:{minute:02d}"
+            group = f"{minute} {hour} * * *"
+            rows.append({**turns(text, group), "group": group, "slice": "daily", "id": f"{number}", "phrase": text})
+        return rows
+
+    def make_problems(rows):
+        return [{"task_id": r["id"], "prompt": r["phrase"], "kind": "answer", "canonical_solution": ""} for r in rows]
+
+    return types.SimpleNamespace(make_rows=make_rows, make_problems=make_problems)
+
+
+@pytest.fixture
+def shipped_task(monkeypatch):
+    """tunebook.tasks with one small task."""
+    module = types.SimpleNamespace(load=lambda name: make_task())
+    monkeypatch.setitem(sys.modules, "tunebook.tasks", module)
+    monkeypatch.setattr(tunebook, "tasks", module, raising=False)
+
+
+def test_assign_is_the_same_on_every_machine():
+    """Python's own hash() changes from process to process; a recorded split must not."""
+    first = "".join(assign(f"{n} 5 * * *", 0)[:2] for n in range(12))
+    assert first == "tetetetrtrtrtrtrtrtetrtr"
+    counts = {"train": 0, "dev": 0, "test": 0}
+    for n in range(5000):
+        counts[assign(str(n), 3)] += 1
+    assert 0.78 < counts["train"] / 5000 < 0.82 and 0.04 < counts["dev"] / 5000 < 0.06
+
+
+def test_another_seed_gives_other_splits():
+    assert [assign(str(n), 1) for n in range(100)] != [assign(str(n), 2) for n in range(100)]
+
+
+def test_rewordings_of_one_prompt_stay_together():
+    prompts = ("Every day at 9:30.", "every  day at 9:30", "EVERY DAY AT 9:30!", "“every day at 9:30”")
+    assert len({normalise(prompt) for prompt in prompts}) == 1
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [("at 9:30", "at 9.30"), ("*/5", "5"), ("-5", "5"), (".5", "5"), ("9:30", "930"), ("f(x)", "f[x]"), ("*", "")],
+)
+def test_normalising_keeps_different_prompts_apart(pair):
+    assert normalise(pair[0]) != normalise(pair[1])
+
+
+def test_group_and_hint_decide_before_the_prompt():
+    first, second = turns("every day at noon", "0 12 * * *"), turns("daily at 12:00", "0 12 * * *")
+    assert group_of(first) != group_of(second)
+    first["group"] = second["group"] = "0 12 * * *"
+    assert split_of(first, 5) == split_of(second, 5)
+    assert split_of({**first, "split_hint": "test"}, 5) == "test"
+    with pytest.raises(ValueError, match="split_hint"):
+        split_of({**first, "split_hint": "validation"}, 5)
+
+
+def test_task_splits_are_disjoint_by_group_and_full(shipped_task):
+    data = study_data("cron", "", "", 600, 0, 20, 100)
+    assert (len(data.train), len(data.dev_problems), len(data.test_problems)) == (600, 20, 100)
+    groups = [{row["group"] for row in part} for part in (data.train, data.dev, data.test)]
+    assert not groups[0] & groups[1] and not groups[0] & groups[2] and not groups[1] & groups[2]
+    assert len(groups[2]) == 100, "distinct groups come first in test"
+    assert [problem["task_id"] for problem in data.test_problems] == [row["id"] for row in data.test]
+    assert data.findings == [] and data.name == "cron"
+
+
+def test_the_same_study_twice_gives_the_same_rows(shipped_task):
+    first, second = (study_data("cron", "", "", 300, 4, 10, 50) for _ in range(2))
+    assert first == second
+    assert study_data("cron", "", "", 300, 5, 10, 50).train != first.train
+
+
+def test_benchmark_limit_keeps_rows_and_problems_together(shipped_task):
+    data = study_data("cron", "", "", 100, 0, 5, 50, 20)
+    assert len(data.test_problems) == 20
+    assert [problem["task_id"] for problem in data.test_problems] == [row["id"] for row in data.test]
+
+
+def test_own_rows_become_exact_match_problems(tmp_path):
+    path = tmp_path / "own.jsonl"
+    write_jsonl(path, [row(f"schedule number {n}", f"{n} * * * *") for n in range(200)])
+    data = study_data("", str(path), "", 0, 0, 5, 20)
+    problem = data.test_problems[0]
+    namespace = {}
+    exec(problem["test"], namespace)  # noqa: S102 - the text is our own
+    namespace["check"](f"  {problem['canonical_solution']}\n")
+    with pytest.raises(AssertionError):
+        namespace["check"]("something else")
+    kept = len(data.train) + len(data.dev) + len(data.test)
+    assert kept + len(data.rejects) == 200, "no row disappears"
+    assert {reject["check"] for reject in data.rejects} <= {"not_used"}
+
+
+def test_rows_that_are_removed_are_in_the_rejects(tmp_path):
+    path = tmp_path / "troubled.jsonl"
+    rows = [row(f"schedule number {n}", f"{n} * * * *") for n in range(50)]
+    write_jsonl(path, [*rows, rows[3], row("", "x")])
+    data = study_data("", str(path), "", 0, 0, 0, 0)
+    assert {(r["row"], r["check"]) for r in data.rejects} == {(50, "exact_duplicates"), (51, "empty_field")}
+    assert {item.check for item in data.findings} == {"exact_duplicates", "empty_field"}
+
+
+def test_group_that_hides_a_leak(tmp_path):
+    """Two rows with one prompt but different groups may land in train and test: train loses its copy."""
+    path = tmp_path / "leaked_rows.jsonl"
+    rows = [row(f"the schedule {n}", f"{n} * * * *", group=str(n)) for n in range(100)]
+    hints = [row("leaked prompt", "1", split_hint="train"), row("Leaked prompt!", "1 ", split_hint="test")]
+    write_jsonl(path, rows + hints)
+    data = study_data("", str(path), "", 0, 0, 0, 0)
+    assert [r["row"] for r in data.rejects if r["check"] == "split_leakage"] == [100]
+    assert "leaked prompt" not in [r["prompt"][0]["content"] for r in data.train]

@@ -1,0 +1,145 @@
+"""A setting that is misspelt, of another type or never read must stop the run, not change its result silently."""
+
+import pytest
+
+from mini_study import DATA, DATA_PARAMETERS, make_root, write_notebook
+from tunebook.errors import InputProblem
+from tunebook.pipeline import notebooks, params, run
+from tunebook.pipeline.progress import Display
+
+
+@pytest.fixture
+def root(tmp_path):
+    return make_root(tmp_path)
+
+
+def study(root, text, *sets):
+    path = root / "params" / "study.yaml"
+    path.write_text(text, encoding="utf-8")
+    return params.load_study(path, list(sets), root)
+
+
+def test_overlay_changes_one_value_and_keeps_the_rest(root):
+    found = study(root, 'extends: demo\nrate: 1\n"04@base": {seed: 3}\n', "names=b,c", "rate=3e-4")
+    assert found.stages == ["01_validate_data", "04_evaluate_pass_at_1@base", "06_verdict"]
+    assert (found.params["rows"], found.params["rate"], found.params["names"]) == (7, 3e-4, ["b", "c"])
+    assert found.overrides == {"04_evaluate_pass_at_1@base": {"seed": 3}}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("extends: base\nrws: 3\n", "did you mean 'rows'"),
+        ('extends: base\n"04@base": {sed: 3}\n', "did you mean 'seed'"),
+        ('extends: base\n"04@sft": {seed: 3}\n', "not in `stages`"),
+        ("extends: base\nrows: 3.5\n", "a whole number"),
+        ("extends: base\nrows: true\n", "a whole number"),
+        ('extends: base\nrows: "3"\n', "a whole number"),
+        ("extends: base\nrows:\n", "write a value"),
+        ("extends: base\nrate: 2e-4\n", "write 2.0e-4"),
+        ("extends: base\nrate: 1.5E6\n", "write 1.5e+6"),
+        ("extends: base\nrate: .nan\n", "finite"),
+        ("extends: base\nnames: [1]\n", "quotes"),
+        ("extends: base\nrun: mine\n", "--run NAME"),
+        ("extends: base\nrows: 3\nrows: 4\n", "line 3: 'rows' is set twice"),
+        ("rows: 3\n", "extends: base"),
+        ("extends: bse\n", "did you mean base"),
+        ("extends: study\n", "circle: study.yaml -> study.yaml"),
+        ("extends: base\nstages: [1, 4]\n", "quotes"),
+        ('extends: base\nstages: ["04@base", "01"]\n', "put 01 before it"),
+        ('extends: base\nstages: ["01", "04@sft"]\n', "reads 02, which is not in `stages`"),
+        ('extends: base\nstages: ["01", "04@spt"]\n', "04@sft"),
+        ("", "empty"),
+        ("- 3\n", "found list"),
+        ("extends: [\n", "not YAML"),
+    ],
+)
+def test_a_wrong_study_is_refused_with_its_remedy(root, text, said):
+    with pytest.raises(InputProblem, match="study.yaml") as problem:
+        study(root, text)
+    assert said in str(problem.value)
+
+
+def test_a_circle_through_two_files_ends(root):
+    (root / "params" / "other.yaml").write_text("extends: study\n", encoding="utf-8")
+    with pytest.raises(InputProblem, match="study.yaml -> other.yaml -> study.yaml"):
+        study(root, "extends: other\n")
+
+
+@pytest.mark.parametrize("setting", ["rows", "rows=many", "rws=3", "run=x"])
+def test_a_wrong_set_is_refused(root, setting):
+    with pytest.raises(InputProblem, match="--set"):
+        study(root, "extends: base\n", setting)
+
+
+PAPERMILL_TRAPS = {
+    "lost_tag": (DATA_PARAMETERS, (), "no cell has the tag"),
+    "two_equal_signs_in_comment": (
+        'run: str = "x"\nrows: int = 5  # rows=all',
+        ("parameters",),
+        "line 2: papermill does not see 'rows'",
+    ),
+    "union_type": ('run: str = "x"\nrows: int | None = 5', ("parameters",), "line 2: papermill does not see 'rows'"),
+    "two_targets": ('run: str = "x"\nrows = other = 5', ("parameters",), "line 2: not one `name = literal`"),
+    "hash_in_text": ('run: str = "x # y"\nrows: int = 5', ("parameters",), "line 1: papermill reads 'run'"),
+    "computed": ('run: str = "x"\nrows: int = 2 + len("abc")', ("parameters",), "line 2: the value is computed"),
+    "none": ('run: str = "x"\nrows: int = None', ("parameters",), "'' means absent"),
+    "set_twice": ("# Where\nrows = 1\nrows = 2", ("parameters",), "line 3: 'rows' is set twice"),
+    "alone": ('run: str = "x"', ("parameters",), "magic"),
+}
+
+
+@pytest.mark.parametrize("trouble", PAPERMILL_TRAPS)
+def test_a_parameter_that_papermill_would_not_inject_is_refused(tmp_path, trouble):
+    parameters, tags, said = PAPERMILL_TRAPS[trouble]
+    path = write_notebook(tmp_path, "01_validate_data", parameters, DATA, tags)
+    with pytest.raises(InputProblem, match="01_validate_data.ipynb") as problem:
+        notebooks.check_papermill_agrees(path)
+    assert said in str(problem.value)
+
+
+def test_a_doubled_tag_names_both_cells(root):
+    path = root / "notebooks" / "01_validate_data.ipynb"
+    path.write_text(
+        path.read_text().replace(
+            '"id": "cell-1", "metadata": {}', '"id": "cell-1", "metadata": {"tags": ["parameters"]}'
+        )
+    )
+    with pytest.raises(InputProblem, match="'parameters', 'cell-1'"):
+        notebooks.declared(path)
+
+
+def test_a_notebook_that_would_not_get_the_run_is_refused_before_anything_runs(root):
+    write_notebook(root, "01_validate_data", "# Rows\nrows: int = 5", DATA)
+    with pytest.raises(InputProblem, match="does not declare the parameter 'run'"):
+        plan(root, "extends: base\n")
+
+
+def test_an_own_value_that_the_notebook_never_reads_is_refused(root):
+    with pytest.raises(InputProblem, match="sets 'rate', which 01_validate_data.ipynb does not declare"):
+        plan(root, 'extends: base\n"01": {rate: 1.0}\n')
+
+
+def test_a_parameter_that_base_lacks_is_refused(root):
+    write_notebook(root, "01_validate_data", 'run: str = "by-hand"\nrowz: int = 5', DATA)
+    with pytest.raises(InputProblem, match="declares 'rowz', .* did you mean 'rows'"):
+        plan(root, "extends: base\n")
+
+
+def plan(root, text):
+    import io
+
+    return run.make_plan(root, root / "outputs" / "x", study(root, text), Display(io.StringIO()))
+
+
+def test_check_base_finds_dead_unknown_and_unequal_keys(root):
+    base = params.load_base(root) | {"dead": 1, "rows": 6}
+    declared = {path.stem: notebooks.declared(path) for path in sorted((root / "notebooks").glob("*.ipynb"))}
+    assert len(declared) == 3
+    said = params.check_base(base, declared | {"07_more": {"stranger": 1}})
+    assert [next(key for key in ("rows", "stranger", "dead") if f"{key}" in text) for text in said] == [
+        "rows",
+        "stranger",
+        "dead",
+    ]
+    assert params.check_base(params.load_base(root), declared) == []

@@ -1,0 +1,195 @@
+"""What a notebook relies on between `stage.begin` and `context.finish`, under the runner and by hand."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mini_study import DATA, SCORE, SCORE_PARAMETERS, make_root, write_notebook
+from tunebook import stage
+from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
+from tunebook.pipeline import manifest as manifests
+from tunebook.pipeline import notebooks, runs
+from tunebook.pipeline.files import read_json, write_json, write_jsonl
+
+SCORE_STAGE = "04_evaluate_pass_at_1@base"
+LIB = Path(manifests.__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A small checkout; the test stands in its notebooks folder, as a kernel does."""
+    made = make_root(tmp_path / "checkout")
+    monkeypatch.chdir(made / "notebooks")
+    return made
+
+
+def begin(root, name, **values):
+    declared = notebooks.declared(root / "notebooks" / f"{name}.ipynb")
+    return stage.begin(name, declared | values)
+
+
+def make_data(root, rows=3, rule_holds=True):
+    context = begin(root, "01_validate_data", rows=rows)
+    write_jsonl(context.folder / "train.jsonl", [{"row": row} for row in range(rows)])
+    context.check("n_rows", rows, "at least 1", rule_holds)
+    return context, context.finish({"n_rows": rows})
+
+
+def test_a_stage_by_hand_takes_the_values_of_its_notebook_and_lets_the_next_one_in(root):
+    context, line = make_data(root)
+    assert line == "01_validate_data: pass (1 checks hold)" and context.params == {"rows": 3}
+    manifest = manifests.read_verified(root / "outputs" / "by-hand" / "01_validate_data", "validate_data")
+    assert (manifest["by"], manifest["params"], manifest["run"]) == ("hand", {"rows": 3}, "by-hand")
+    assert manifest["peak_memory_bytes"] > 10**6
+    score = begin(root, "04_evaluate_pass_at_1")
+    assert score.folder.name == "04_evaluate_pass_at_1@base"
+    upstream = score.need("01_validate_data")
+    assert upstream.metrics == {"n_rows": 3}, "a stage made by hand is kept with its own values"
+    assert upstream.file("train.jsonl").read_text().count("\n") == 3
+    upstream = score.need("01")
+    (upstream.path / "metrics.json").write_text("{}")
+    with pytest.raises(IntegrityProblem, match="metrics.json"):
+        upstream.file("metrics.json")
+    with pytest.raises(InputProblem, match="left no dev.jsonl: it has metrics.json, train.jsonl"):
+        upstream.file("dev.jsonl")
+    with pytest.raises(InputProblem, match="upstream table"):
+        score.need("06")
+
+
+def test_a_missing_upstream_stage_runs_first_with_the_same_parameters(root, capsys):
+    context = begin(root, "04_evaluate_pass_at_1")
+    assert "01_validate_data runs first, since it has not finished" in capsys.readouterr().out
+    assert context.need("01").manifest["by"] == "runner" and context.need("01").metrics == {"n_rows": 5}
+    context.finish({})
+    begin(root, "04_evaluate_pass_at_1", rate=1.0).finish({})
+    assert capsys.readouterr().out == "", "the second time there is nothing to run"
+
+
+def test_an_upstream_stage_is_made_again_only_for_a_value_that_both_share(root):
+    write_notebook(root, "04_evaluate_pass_at_1", f"{SCORE_PARAMETERS}\nrows: int = 5", SCORE)
+    data, _ = make_data(root, rows=3)
+    study = {"name": "mine", "params": {}, "stages": [data.name, SCORE_STAGE]}
+    run = read_json(data.run_folder / "run.json")
+    write_json(data.run_folder / "run.json", run | {"study": study | {"overrides": {SCORE_STAGE: {"rows": 9}}}})
+    context = begin(root, "04_evaluate_pass_at_1", rows=9)
+    assert context.need("01").metrics == {"n_rows": 3}, "9 is this stage's own value, not one for its data"
+    context.finish({})
+    write_json(data.run_folder / "run.json", run | {"study": study | {"overrides": {}}})
+    assert begin(root, "04_evaluate_pass_at_1", rows=4).need("01").metrics == {"n_rows": 4}
+    assert read_json(data.run_folder / "run.json")["study"]["name"] == "mine"
+
+
+def test_a_run_has_one_writer_by_hand_too(root):
+    context = begin(root, "01_validate_data")
+    with pytest.raises(MachineProblem, match=str(os.getpid())):
+        runs.RunLock(context.run_folder).acquire()
+    context = begin(root, "01_validate_data")  # the cell is run again in the same kernel
+    context.finish({})
+    runs.RunLock(context.run_folder).acquire().release()
+
+
+def test_beginning_again_removes_the_manifest_before_anything_else(root):
+    folder = make_data(root)[0].folder
+    begin(root, "01_validate_data")
+    assert sorted(path.name for path in folder.iterdir()) == ["params.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([("error", True), ("warn", True)], "pass"),
+        ([("error", True), ("warn", False), ("info", False)], "warn"),
+        ([("error", False), ("warn", False)], "fail"),
+        ([], "pass"),
+    ],
+)
+def test_the_gate_is_as_bad_as_its_worst_row(root, rows, expected):
+    context = begin(root, "01_validate_data")
+    for number, (severity, ok) in enumerate(rows):
+        context.check(f"rule {number}", 0.5, ">= 0.9", ok, severity)
+    line = context.finish({})
+    assert context.status == expected and line.startswith(f"01_validate_data: {expected}")
+    assert ("rule 0 is 0.5, rule >= 0.9" in line) == (expected == "fail")
+
+
+def test_a_stage_whose_input_failed_its_gate_says_which_rule(root):
+    make_data(root, rule_holds=False)
+    with pytest.raises(InputProblem, match=r"01_validate_data failed its gate \(n_rows\)"):
+        begin(root, "04_evaluate_pass_at_1").need("01")
+
+
+def test_costs_figures_and_unhashed_files_stay_outside_the_content_hash(root):
+    hashes = []
+    for seconds in (1, 2):
+        context = begin(root, "01_validate_data")
+        context.table("speed", [{"seconds": seconds}], hashed=False)
+        (context.folder / "figures").mkdir()
+        (context.folder / "figures" / "a.png").write_bytes(bytes([seconds]))
+        write_json(context.folder / "log" / "trainer.json", {"seconds": seconds})
+        context.finish({"n": 1}, costs={"seconds": seconds}, unhashed=("log/*",), unstored=("*.json",))
+        hashes.append(manifests.read(context.folder)["content_hash"])
+    assert hashes[0] == hashes[1]
+    stored = {entry["path"]: entry["stored"] for entry in manifests.read(context.folder)["files"]}
+    assert stored["figures/a.png"] and not stored["log/trainer.json"]
+
+
+def test_progress_is_readable_at_any_time_and_gone_at_the_end(root):
+    context = begin(root, "01_validate_data")
+    for step in range(1, 101):
+        context.progress(step, 100, "rows")
+    assert json.loads((context.folder / "progress.json").read_text())["done"] == 100
+    context.finish({})
+    assert not (context.folder / "progress.json").exists()
+
+
+def test_numbers_that_json_lacks_become_null_and_numpy_becomes_plain(root):
+    import numpy
+
+    context = begin(root, "01_validate_data")
+    context.check("mean", numpy.float32(0.5), "> 0", numpy.bool_(True))
+    context.finish({"scores": numpy.arange(2), "ratio": float("nan"), "path": Path("a/b")})
+    manifest = manifests.read(context.folder)
+    assert manifest["metrics"] == {"scores": [0, 1], "ratio": None, "path": "a/b"}
+    assert manifest["checks"][0]["ok"] is True and manifest["checks"][0]["measured"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [({"rows": "5"}, "a whole number"), ({"rows": None}, "write a value"), ({"run": "../x"}, "neither a plain name")],
+)
+def test_a_wrong_value_in_the_parameters_cell_is_refused(root, values, said):
+    with pytest.raises(InputProblem, match=said):
+        begin(root, "01_validate_data", **values)
+    assert not (root / "outputs").exists()
+
+
+def test_parameters_that_did_not_arrive_are_noticed(root, monkeypatch):
+    folder = root / "outputs" / "demo"
+    (folder / "01_validate_data").mkdir(parents=True)
+    write_json(folder / "run.json", {"study": {"stages": ["01_validate_data"]}, "states": {}})
+    (folder / "01_validate_data" / "params.yaml").write_text(yaml.safe_dump({"run": "demo", "rows": 7}))
+    monkeypatch.setenv("TUNEBOOK_RUN_FOLDER", str(folder))
+    monkeypatch.setenv("TUNEBOOK_STAGE", "01_validate_data")
+    with pytest.raises(InputProblem, match="parameters were lost"):
+        begin(root, "01_validate_data")
+    with pytest.raises(InputProblem, match="rows is 5 here, the runner sent 7"):
+        begin(root, "01_validate_data", run="demo")
+    assert begin(root, "01_validate_data", run="demo", rows=7).folder == folder / "01_validate_data"
+
+
+def test_a_stage_can_be_repeated_with_bare_papermill(root, tmp_path):
+    sent = tmp_path / "params.yaml"
+    sent.write_text(yaml.safe_dump({"run": "by-hand", "rows": 4}))
+    environment = {**os.environ, "PYTHONPATH": f"{LIB}{os.pathsep}{os.environ['PYTHONPATH']}"}
+    command = ["notebooks/01_validate_data.ipynb", str(tmp_path / "out.ipynb"), "-f", str(sent), "--no-progress-bar"]
+    done = subprocess.run(
+        [sys.executable, "-m", "papermill", *command], cwd=root, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert manifests.read(root / "outputs" / "by-hand" / "01_validate_data")["params"] == {"rows": 4}
+    assert len(DATA) + 2 == len(json.loads((tmp_path / "out.ipynb").read_text())["cells"])

@@ -1,0 +1,165 @@
+"""The statistics give the published values, so that a score's interval and a comparison's p-value can be quoted."""
+
+import doctest
+import importlib
+import math
+
+import pytest
+
+from tunebook.errors import InputProblem
+from tunebook.statistics.intervals import is_a_rate_of, mean_interval, pass_at_k, rate_line, wilson
+from tunebook.statistics.paired import clustered_interval, holm, mcnemar, paired_interval, sign_flip
+from tunebook.statistics.power import (
+    detectable_effect,
+    discordant,
+    n_paired,
+    n_questions,
+    n_unpaired,
+    plan,
+    power_paired,
+)
+
+
+@pytest.mark.parametrize(("k", "low", "high"), [(50, 0.240, 0.379), (56, 0.273, 0.417)])
+def test_wilson(k, low, high):
+    assert wilson(k, 164) == pytest.approx((low, high), abs=0.0006)
+
+
+def test_wilson_at_the_ends_stays_inside():
+    assert wilson(0, 164)[0] == 0.0 and 0.02 < wilson(0, 164)[1] < 0.03
+    assert wilson(164, 164)[1] == 1.0
+
+
+def test_pass_at_k_is_unbiased():
+    assert pass_at_k(10, 3, 5) == pytest.approx(0.917, abs=0.0005)
+    assert pass_at_k(10, 0, 5) == 0.0 and pass_at_k(10, 6, 5) == 1.0 and pass_at_k(7, 2, 1) == pytest.approx(2 / 7)
+
+
+@pytest.mark.parametrize(("n", "c", "k"), [(10, 3, 11), (10, 11, 1), (10, 3, 0)])
+def test_pass_at_k_of_more_samples_than_there_are_is_refused(n, c, k):
+    with pytest.raises(InputProblem):
+        pass_at_k(n, c, k)
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "exact", "mid"),
+    [(6, 0, 0.031, 0.016), (7, 1, 0.070, 0.039), (12, 6, 0.238, 0.167), (21, 15, 0.405, 0.324), (0, 6, 0.031, 0.016)],
+)
+def test_mcnemar(gained, lost, exact, mid):
+    assert mcnemar(gained, lost) == pytest.approx((exact, mid), abs=0.0006)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (5, 5), (12, 6), (1, 9), (300, 340)])
+def test_sign_flips_of_single_samples_are_mcnemar(gained, lost):
+    assert sign_flip([1] * gained + [-1] * lost + [0] * 7) == pytest.approx(mcnemar(gained, lost), rel=1e-9)
+
+
+def test_sign_flips_of_several_samples_count_every_sign():
+    values = [3, -1, 2, 2, 1]
+    sums = [sum(v if bits >> i & 1 else -v for i, v in enumerate(values)) for bits in range(32)]
+    above, at = sum(abs(s) > 7 for s in sums) / 32, sum(abs(s) == 7 for s in sums) / 32
+    assert sign_flip(values) == pytest.approx((above + at, above + at / 2))
+
+
+def test_tango_interval_solves_its_own_equation_and_mirrors():
+    low, high = paired_interval(12, 6, 164)
+    assert low < 6 / 164 < high
+    assert paired_interval(6, 12, 164) == pytest.approx((-high, -low))
+    assert paired_interval(0, 0, 164) == pytest.approx((-0.02289, 0.02289), abs=1e-4)  # z^2 / (n + z^2)
+    assert paired_interval(10, 0, 10)[1] == 1.0 and paired_interval(0, 10, 10)[0] == -1.0
+
+
+@pytest.mark.parametrize(("gained", "lost", "n"), [(0, 1, 44), (12, 6, 164), (1, 7, 21), (6, 0, 164)])
+def test_tango_interval_ends_where_the_score_test_rejects(gained, lost, n):
+    """The nuisance parameter is found here by search over the likelihood, not by Tango's formula."""
+    for end in paired_interval(gained, lost, n):
+
+        def likelihood(down, end=end):
+            up, rest = down + end, 1 - 2 * down - end
+            cells = ((gained, up), (lost, down), (n - gained - lost, rest))
+            return sum(count * math.log(share) if count else 0.0 for count, share in cells)
+
+        low, high = max(0.0, -end) + 1e-9, (1 - end) / 2 - 1e-9
+        for _ in range(200):
+            a, b = low + (high - low) / 3, high - (high - low) / 3
+            low, high = (a, high) if likelihood(a) < likelihood(b) else (low, b)
+        variance = n * (2 * low + end - end * end)
+        assert abs(gained - lost - n * end) / math.sqrt(variance) == pytest.approx(1.96, abs=0.001)
+
+
+def test_the_clustered_interval_is_wald_plus_two_on_single_samples():
+    """Source: the example of diffpropci.mp(b=40, c=20, n=160) in the R package PropCIs 0.3-0."""
+    assert clustered_interval([-1.0] * 40 + [1.0] * 20 + [0.0] * 100) == pytest.approx(
+        (-0.21601726, -0.03089632), abs=1e-6
+    )
+
+
+def test_several_samples_never_give_an_interval_of_no_width():
+    low, high = clustered_interval([0.0] * 164)
+    assert low < -0.005 and high > 0.005
+    low, high = mean_interval([0.0] * 20)
+    assert low == 0 and high > 0.1
+    assert mean_interval([1.0, 0.0] * 82) == pytest.approx(wilson(82, 164), abs=0.002)
+
+
+def test_holm_never_lets_a_later_comparison_overtake():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+
+
+def test_sample_sizes_unpaired_and_miller():
+    assert n_unpaired(0.306, 0.036) == 2649
+    assert n_questions(0.03, 1 / 9) == 969
+    assert n_questions(0.03, 1 / 9, 1 / 6, 1 / 6) == pytest.approx(4 * 969, abs=4)
+    assert n_questions(0.03, 1 / 9, 1 / 6, 1 / 6, samples=10) < 1300
+
+
+@pytest.mark.parametrize(("correlation", "exact", "mid"), [(0.47, 1462, 1409), (0.7, 846, 796), (0.8, 571, 522)])
+def test_sample_sizes_paired(correlation, exact, mid):
+    """The exact sums lie within 0.6% of the published numbers."""
+    assert n_paired(0.306, 0.036, correlation) == pytest.approx(exact, rel=0.006)
+    assert n_paired(0.306, 0.036, correlation, mid=True) == pytest.approx(mid, rel=0.006)
+
+
+def test_power_on_humaneval_is_fifteen_percent():
+    result = plan(0.306, 0.036)
+    assert round(result["power"], 2) == 0.15
+    assert {"n_unpaired_per_side", "n_paired_exact", "n_paired_mid", "power"} <= result.keys()
+
+
+def test_paired_power_equals_the_sum_over_every_outcome():
+    gained, lost, n = 0.2, 0.05, 30
+    total = 0.0
+    for up in range(n + 1):
+        for down in range(n + 1 - up):
+            if up > down and mcnemar(up, down)[0] < 0.05:
+                ways = math.comb(n, up) * math.comb(n - up, down)
+                total += ways * gained**up * lost**down * (1 - gained - lost) ** (n - up - down)
+    assert power_paired(n, gained, lost) == pytest.approx(total, abs=1e-9)
+
+
+def test_the_detectable_effect_is_the_gain_at_which_power_is_reached():
+    effect = detectable_effect(164, 50 / 164)
+    assert power_paired(164, *discordant(50 / 164, effect)) == pytest.approx(0.8, abs=0.005)
+    assert detectable_effect(4, 0.3) is None and detectable_effect(164, 1.0) is None
+
+
+def test_impossible_correlations_are_cut_to_what_the_rates_allow():
+    gained, lost = discordant(0.0, 0.85, 0.47)
+    assert (gained, lost) == pytest.approx((0.85, 0.0))
+
+
+@pytest.mark.parametrize(("base", "gain"), [(30.6, 3.6), (0.9, 0.2), (0.3, 0.0), (0.3, -0.1)])
+def test_rates_in_percent_and_gains_that_are_none_are_refused(base, gain):
+    with pytest.raises(InputProblem):
+        plan(base, gain)
+
+
+def test_a_rate_is_printed_as_k_of_n_and_a_published_one_can_be_checked():
+    assert rate_line(50, 164) == "50/164 = 30.5% [24.0%, 37.9%]"
+    assert not is_a_rate_of(0.306, 164) and not is_a_rate_of(0.342, 164) and is_a_rate_of(0.341, 164)
+
+
+@pytest.mark.parametrize("module", ["intervals", "paired", "power", "compare"])
+def test_examples_in_docstrings_run(module):
+    assert doctest.testmod(importlib.import_module(f"tunebook.statistics.{module}")).failed == 0

