@@ -4,8 +4,8 @@ import random
 
 import pytest
 import torch
-from tiny_models import tiny_llama
 
+from tiny_models import tiny_llama
 from tunebook.errors import InputProblem
 from tunebook.models.engine import Decoding
 from tunebook.models.generate import _lock_step, choose_tokens, generate

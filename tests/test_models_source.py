@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from tiny_models import base_folder, tiny_llama, tokenizer
 
+from tiny_models import base_folder, tiny_llama, tokenizer
 from tunebook.errors import InputProblem, IntegrityProblem
 from tunebook.models import source
 from tunebook.models.device import Placement
@@ -57,7 +57,9 @@ def test_changed_cached_weights_are_noticed(monkeypatch):
 def test_an_adapter_of_another_model_is_one_sentence(tmp_path):
     from peft import LoraConfig, get_peft_model
 
-    get_peft_model(tiny_llama(hidden_size=32), LoraConfig(target_modules="all-linear")).save_pretrained(tmp_path / "adapter")
+    get_peft_model(tiny_llama(hidden_size=32), LoraConfig(target_modules="all-linear")).save_pretrained(
+        tmp_path / "adapter"
+    )
     tiny_llama().save_pretrained(tmp_path / "base")
     with pytest.raises(InputProblem, match="does not fit the base model"):
         load_model(source.resolve(str(tmp_path / "base")), CPU, tmp_path / "adapter")

@@ -1,8 +1,8 @@
 """The loss mask, read as text: what is trained is the answer and the token that ends it."""
 
 import pytest
-from tiny_models import tokenizer
 
+from tiny_models import tokenizer
 from tunebook.errors import InputProblem
 from tunebook.models.templates import count_tokens, encode_row, render_prompt, show_mask, use_template
 
@@ -37,7 +37,9 @@ def test_the_short_template_saves_the_default_system_turn():
 def test_a_template_whose_prompt_is_no_prefix_is_refused():
     """With such a template every mask is wrong, and the model learns to write its own prompt."""
     spoken = tokenizer()
-    spoken.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}GO{% endif %}"
+    spoken.chat_template = (
+        "{% for m in messages %}{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}GO{% endif %}"
+    )
     with pytest.raises(InputProblem, match="not a prefix"):
         encode_row(spoken, PROMPT, ANSWER)
 

@@ -2,14 +2,22 @@
 
 import pytest
 import torch
-from tiny_models import tiny_llama, tokenizer
 
+from tiny_models import tiny_llama, tokenizer
 from tunebook.errors import InputProblem
 from tunebook.training.compact_head import use_compact_head
 from tunebook.training.rows import pair_dataset, preference_pairs, tokenised
 
-SCHEDULES = [("every day at noon", "0 12 * * *"), ("hourly", "0 * * * *"), ("every monday at 7:15 in the morning", "15 7 * * 1")]
-SCHEDULES += [("at 22:00 on weekdays please", "0 22 * * 1-5"), ("yearly", "0 0 1 1 *"), ("every 5 minutes", "*/5 * * * *")]
+SCHEDULES = [
+    ("every day at noon", "0 12 * * *"),
+    ("hourly", "0 * * * *"),
+    ("every monday at 7:15 in the morning", "15 7 * * 1"),
+]
+SCHEDULES += [
+    ("at 22:00 on weekdays please", "0 22 * * 1-5"),
+    ("yearly", "0 0 1 1 *"),
+    ("every 5 minutes", "*/5 * * * *"),
+]
 SCHEDULES += [("on the 15th at 3am", "0 3 15 * *"), ("weekends at 9", "0 9 * * 0,6")]
 
 
@@ -25,14 +33,22 @@ PAIRS = [
 
 def settings(tmp_path, **changes) -> dict:
     common = {"output_dir": str(tmp_path), "use_cpu": True, "bf16": False, "report_to": "none", "save_strategy": "no"}
-    common |= {"logging_steps": 1, "disable_tqdm": True, "gradient_checkpointing": False, "seed": 0, "learning_rate": 1e-2}
+    common |= {
+        "logging_steps": 1,
+        "disable_tqdm": True,
+        "gradient_checkpointing": False,
+        "seed": 0,
+        "learning_rate": 1e-2,
+    }
     return common | {"max_steps": 2, "per_device_train_batch_size": 4, "lr_scheduler_type": "constant"} | changes
 
 
 def lora():
     from peft import LoraConfig
 
-    return LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights="gaussian")
+    return LoraConfig(
+        r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights="gaussian"
+    )
 
 
 def sft(tmp_path, is_compact: bool, **changes):
@@ -100,7 +116,9 @@ def test_gradients_equal_those_of_the_plain_head(tmp_path):
 def test_accumulated_small_batches_equal_one_large(tmp_path):
     """A loss averaged batch by batch would weigh short answers more."""
     one, large = trained(sft(tmp_path, True, per_device_train_batch_size=8, max_steps=1))
-    eight, small = trained(sft(tmp_path, True, per_device_train_batch_size=1, gradient_accumulation_steps=8, max_steps=1))
+    eight, small = trained(
+        sft(tmp_path, True, per_device_train_batch_size=1, gradient_accumulation_steps=8, max_steps=1)
+    )
     assert one == pytest.approx(eight, rel=1e-4)
     assert torch.allclose(large, small, rtol=1e-3, atol=1e-5)
 

@@ -5,6 +5,7 @@ more than a value, and all that is no value is a failure.
 """
 
 import builtins
+import errno
 import reprlib
 
 from tunebook.execution.inbox import Stop
@@ -68,13 +69,13 @@ def verdict_of(message: list) -> tuple[str, str]:
     if kind != "raised" or len(rest) != 3:
         return "invalid_output", "an answer that is not a message"
     name, text, code = str(rest[0]), rest[1], rest[2]
-    if name == "MemoryError":
+    if name == "MemoryError" or code == errno.ENOMEM:
         return "mem_limit", str(text)
     if name == "PermissionError":
         return "denied", str(text)
-    if code == 11 or "can't start new thread" in str(text):
+    if code == errno.EAGAIN or "can't start new thread" in str(text):
         return "proc_limit", str(text)
-    if code in (27, 28, 122):
+    if code in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT):
         return "output_limit", str(text)
     return "exception", str(text)
 

@@ -146,8 +146,10 @@ def _become_candidate(settings, state, channel, output):
     os.environ.clear()
     os.environ.update(settings["environment"])
     random.seed(0)
-    for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     if settings["uid"] is not None and not settings["apart"]:  # a room of namespaces has made its own user of it
         namespaces.become(settings["uid"])
     if IS_LINUX:

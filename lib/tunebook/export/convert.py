@@ -72,12 +72,14 @@ def quantise(source: Path, target: Path, kind: str) -> Path:
     settings.nthread = cores()
     part = target.with_name(f".part-{target.name}")
     try:
-        with _quiet_c_output():
-            code = llama_cpp.llama_model_quantize(str(source).encode(), str(part).encode(), settings)
+        silence = llama_cpp.llama_log_callback(lambda level, text, data: None)  # it tells of every tensor
+        llama_cpp.llama_log_set(silence, None)
+        code = llama_cpp.llama_model_quantize(str(source).encode(), str(part).encode(), settings)
         if code != 0:
             raise MachineProblem(f"export: llama.cpp could not quantise {source.name} to {kind} (code {code})")
         os.replace(part, target)
     finally:
+        llama_cpp.llama_log_set(llama_cpp._logger.llama_log_callback, None)  # `silence` is about to be freed
         part.unlink(missing_ok=True)
     return target
 
@@ -88,19 +90,3 @@ def tensor_types(path: Path) -> dict[str, int]:
 
     reader = gguf.GGUFReader(path)
     return dict(Counter(tensor.tensor_type.name for tensor in reader.tensors).most_common())
-
-
-class _quiet_c_output:
-    """Sends what C code writes to stdout and stderr to nowhere: thousands of lines about tensors."""
-
-    def __enter__(self):
-        self.saved = [(number, os.dup(number)) for number in (1, 2)]
-        sink = os.open(os.devnull, os.O_WRONLY)
-        for number, _ in self.saved:
-            os.dup2(sink, number)
-        os.close(sink)
-
-    def __exit__(self, *problem):
-        for number, copy in self.saved:
-            os.dup2(copy, number)
-            os.close(copy)

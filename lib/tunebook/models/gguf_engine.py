@@ -36,17 +36,16 @@ class GgufModel:
         if not Path(path).is_file():
             raise InputProblem(f"gguf: {path} does not exist")
         self.llama_cpp, self.slots = llama_cpp, slots
-        self.llama = llama_cpp.Llama(
-            str(path),
-            n_ctx=context_tokens,
-            n_batch=BATCH_TOKENS,
-            n_ubatch=512,
-            n_threads=cores(),
-            n_threads_batch=cores(),
-            n_seq_max=slots,
-            kv_unified=True,
-            verbose=False,
-        )
+        self.llama = llama_cpp.Llama(str(path), n_ctx=64, n_batch=64, verbose=False)
+        settings = llama_cpp.llama_context_default_params()
+        settings.n_ctx, settings.n_batch, settings.n_ubatch = context_tokens, BATCH_TOKENS, 512
+        settings.n_seq_max, settings.kv_unified = slots, True
+        settings.n_threads = settings.n_threads_batch = cores()
+        self.context_tokens = context_tokens
+        # a context of our own: the one of `Llama` holds a single sequence
+        self.ctx = llama_cpp.llama_init_from_model(self.llama.model, settings)
+        if not self.ctx:
+            raise MachineProblem(f"gguf: no memory for a context of {context_tokens} tokens; close other programs")
         self.metadata = self.llama.metadata
         self.stops = {self.llama.token_eos(), self.llama.token_eot() if hasattr(self.llama, "token_eot") else -1} - {-1}
 
@@ -87,12 +86,12 @@ class GgufModel:
         if decoding.temperature > 0:
             raise InputProblem("gguf: this engine decodes greedily; set temperature to 0.0")
         longest = max(map(len, prompts), default=0)
-        if longest > BATCH_TOKENS or longest + decoding.max_new_tokens > self.llama.n_ctx():
+        if longest > BATCH_TOKENS or longest + decoding.max_new_tokens > self.context_tokens:
             raise InputProblem(f"gguf: a prompt of {longest} tokens is too long; this engine takes {BATCH_TOKENS}")
         order = sorted(range(len(prompts)), key=lambda at: len(prompts[at]))
         waiting = [_Row(at, list(prompts[at])) for at in order]
         flight: dict[int, _Row] = {}
-        memory = self.llama_cpp.llama_get_memory(self.llama.ctx)
+        memory = self.llama_cpp.llama_get_memory(self.ctx)
         while waiting or flight:
             for slot in range(self.slots):
                 if slot not in flight and waiting and self._has_room(flight, waiting[-1], decoding.max_new_tokens):
@@ -112,7 +111,7 @@ class GgufModel:
 
     def _has_room(self, flight: dict[int, _Row], row: _Row, new: int) -> bool:
         """Whether the context holds one more row, each counted at its full length."""
-        return sum(len(one.prompt) + new for one in [*flight.values(), row]) <= self.llama.n_ctx()
+        return sum(len(one.prompt) + new for one in [*flight.values(), row]) <= self.context_tokens
 
     def _decode(self, flight: dict[int, _Row]) -> dict[int, int]:
         """One call of llama.cpp: a prompt for each new row as far as the batch holds them, one token for each old row."""
@@ -131,7 +130,7 @@ class GgufModel:
                 count += 1
             wanted[slot] = count - 1
         batch.n_tokens = count
-        code = api.llama_decode(self.llama.ctx, batch) if count else 1
+        code = api.llama_decode(self.ctx, batch) if count else 1
         if code != 0:
             raise MachineProblem(
                 f"llama.cpp could not decode a batch of {count} tokens (code {code}); lower the prompt length"
@@ -139,7 +138,7 @@ class GgufModel:
         width = api.llama_vocab_n_tokens(api.llama_model_get_vocab(self.llama.model))
         chosen = {}
         for slot, at in wanted.items():
-            logits = numpy.ctypeslib.as_array(api.llama_get_logits_ith(self.llama.ctx, at), shape=(width,))
+            logits = numpy.ctypeslib.as_array(api.llama_get_logits_ith(self.ctx, at), shape=(width,))
             chosen[slot] = int(logits.argmax())
         api.llama_batch_free(batch)
         return chosen
@@ -149,4 +148,5 @@ class GgufModel:
 
     def close(self) -> None:
         """Frees the model's memory."""
+        self.llama_cpp.llama_free(self.ctx)
         self.llama.close()

@@ -43,8 +43,14 @@ def encode_row(tokenizer, prompt: list[dict], completion: list[dict]) -> tuple[l
     """Token ids of a row, and 1 where a token is trained: the completion and the token that ends its turn.
 
     The newline that ChatML writes after the end token is cut, since nothing generates past the end token. Raises InputProblem
-    when the prompt's tokens are not a prefix of the whole row's, for then no mask is right.
+    when the prompt's tokens are not a prefix of the whole row's, for then no mask is right. A row without a prompt is plain text:
+    all its tokens are trained, and an end token is added.
     """
+    if not prompt:
+        ids = list(tokenizer(completion[-1]["content"], add_special_tokens=False)["input_ids"]) + [
+            tokenizer.eos_token_id
+        ]
+        return ids, [1] * len(ids)
     start = render_prompt(tokenizer, prompt)
     whole = tokenizer.apply_chat_template(list(prompt) + list(completion), tokenize=True, return_dict=True)["input_ids"]
     whole = list(whole)

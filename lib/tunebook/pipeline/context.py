@@ -145,6 +145,7 @@ class Context:
         """The rows of the gate as a DataFrame: name, measured, rule, ok, severity."""
         import pandas
 
+        pandas.options.display.max_colwidth = None
         return pandas.DataFrame(self.checks)
 
     def external(self, repo: str, revision: str, sha256: str) -> None:
@@ -159,6 +160,7 @@ class Context:
         """Write tables/NAME.csv and return it as a DataFrame. `hashed=False` for tables with times: they differ on every run."""
         import pandas
 
+        pandas.options.display.max_colwidth = None
         frame = pandas.DataFrame(rows)
         write_text(self.folder / "tables" / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
         if not hashed:

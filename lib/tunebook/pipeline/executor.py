@@ -113,6 +113,7 @@ def _environment(job: Job, jupyter: Path) -> dict:
     inherited = os.environ.get("PYTHONPATH")
     return {
         **os.environ,
+        "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm asks for widgets that a recorded notebook cannot show
         **QUIET,
         "PYTHONPATH": str(PACKAGE.parent) + (os.pathsep + inherited if inherited else ""),
         "JUPYTER_PATH": str(jupyter),
