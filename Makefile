@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = "$(VENV)/bin/python"
 
-.PHONY: setup reproduce test lab bench doctor clean
+.PHONY: setup reproduce test lab bench readme doctor clean
 
 setup:
 	@$(PYTHON) lib/tunebook/install.py --venv "$(VENV)"
@@ -21,6 +21,10 @@ lab: setup
 
 bench: setup
 	@$(BIN) bench/run.py
+
+# Writes the README's numbers from the recorded runs.
+readme: setup
+	@$(BIN) -m tunebook.decision.readme
 
 doctor: setup
 	@"$(VENV)/bin/tunebook" doctor

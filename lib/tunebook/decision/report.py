@@ -58,7 +58,8 @@ def comparison_rows(outcome: dict) -> list[dict]:
         }
         for row in outcome["retentions"]
     ]
-    return rows or [{"question": "nothing was compared"}]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    return [{key: row.get(key, "") for key in columns} for row in rows] or [{"question": "nothing was compared"}]
 
 
 def stage_rows(context) -> list[dict]:

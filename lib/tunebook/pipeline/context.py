@@ -168,11 +168,13 @@ class Context:
         return frame
 
     def figure(self, name: str, fig):
-        """Write figures/NAME.png and return the figure, so that the cell shows it."""
+        """Write figures/NAME.png and return it as an image, so that the cell shows exactly the recorded file."""
+        from IPython.display import Image
+
         image = io.BytesIO()
         fig.savefig(image, format="png", dpi=100, bbox_inches="tight")
         write_bytes(self.folder / "figures" / f"{name}.png", image.getvalue())
-        return fig
+        return Image(data=image.getvalue(), format="png", alt=name.replace("_", " "))
 
     def finish(self, metrics: dict, unstored: tuple = (), costs: dict | None = None, unhashed: tuple = ()) -> str:
         """Write metrics.json and, last, manifest.json; returns the status line.

@@ -6,10 +6,12 @@ The settings that a person chooses stand in the notebook. Does not build a train
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from transformers import TrainerCallback
 
 from tunebook.models.device import Placement
+from tunebook.models.source import ModelSource
 
 
 def machine_settings(placement: Placement) -> dict:
@@ -43,6 +45,13 @@ def keep_trainable_in_float32(model) -> int:
             weights.data = weights.data.float()
             count += weights.numel()
     return count
+
+
+def save_adapter(model, folder: Path, source: ModelSource) -> None:
+    """Saves the trained adapter alone, naming its base model as the study does and not by this machine's path."""
+    model.peft_config["default"].base_model_name_or_path = f"{source.name} {source.revision}".strip()
+    model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # a card without content, with paths of this machine
 
 
 class Report(TrainerCallback):

