@@ -24,12 +24,8 @@ def gather(context) -> tuple[Evidence, str, str]:
     for name, stage in found.items():
         if name.startswith(SCORE_STAGE) and stage.status != "fail":
             target = name.partition("@")[2]
-            scores[target] = {
-                bench: stage.file(f"scores/{bench}/metrics.json").parent for bench in stage.metrics["scores"]
-            }
-            for bench in stage.metrics["scores"]:
-                stage.file(f"scores/{bench}/scores.jsonl")
-                stage.file(f"scores/{bench}/protocol.json")
+            names = sorted(stage.metrics["scores"], key=lambda bench: bench != "task")  # the task first
+            scores[target] = {bench: _verified(stage, f"scores/{bench}") for bench in names}
     failed = [name for name in context.stages if name != context.name and _is_broken(name, found, context.run_state())]
     rungs = found[SPEC_STAGE].metrics["rungs"] + _zero_shot(scores, found, spec)
     export = found.get("05_export_gguf")
@@ -37,6 +33,13 @@ def gather(context) -> tuple[Evidence, str, str]:
     trained = [name for name in ("dpo", "sft") if name in scores]
     weights = export.metrics["adapter"] if export else dpo.metrics["kept"] if dpo else (trained or ["sft"])[0]
     return Evidence(scores, "task", spec, rungs, failed), "gguf" if "gguf" in scores else weights, weights
+
+
+def _verified(stage, folder: str):
+    """Path of a score folder, each of its files checked against its recorded hash."""
+    for name in ("scores.jsonl", "protocol.json"):
+        stage.file(f"{folder}/{name}")
+    return stage.file(f"{folder}/metrics.json").parent
 
 
 def _is_broken(name: str, found: dict, states: dict) -> bool:
