@@ -2,7 +2,7 @@
 
 import time
 
-N_PROBLEMS, NEW_TOKENS, SLOTS = 96, 192, 64
+N_PROBLEMS, NEW_TOKENS, SLOTS = 64, 128, 32
 
 
 def measure() -> dict:
