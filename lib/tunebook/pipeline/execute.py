@@ -6,6 +6,7 @@ it is complete, since papermill writes its output in place.
 
 import errno
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -88,11 +89,12 @@ def _keep_notebook(job: dict) -> None:
 
 
 def _render(notebook: Path) -> str:
-    """The executed notebook as one HTML page without code."""
+    """The executed notebook as one HTML page without code and without script: it opens anywhere, offline, and stays the same."""
     with without_slow_imports():
         from nbconvert import HTMLExporter
     exporter = HTMLExporter(exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True)
-    return exporter.from_filename(str(notebook))[0]
+    page = exporter.from_filename(str(notebook))[0]
+    return re.sub(r"<script\b.*?</script>", "", page, flags=re.DOTALL | re.IGNORECASE)
 
 
 if __name__ == "__main__":
