@@ -38,8 +38,6 @@ def _train(is_fast: bool, source, tokenizer, rows: list[dict]) -> dict:
     from tunebook.training.settings import attention_for, keep_trainable_in_float32, machine_settings
 
     class Clock(TrainerCallback):
-        stamps: list = []
-
         def on_step_begin(self, *args, **kwargs):
             self.stamps.append([time.perf_counter()])
 

@@ -82,6 +82,6 @@ def _prepare_by_hand(root: Path, folder: Path, instance: str, own: dict) -> list
 
 
 def _quiet() -> None:
-    """No progress bars and no hint about widgets in a recorded notebook: `context.progress` tells how far a stage is."""
+    """No progress bars in a notebook: `context.progress` tells how far a stage is."""
     os.environ |= {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers|trl|peft")

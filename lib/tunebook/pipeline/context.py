@@ -143,10 +143,7 @@ class Context:
 
     def shown_checks(self):
         """The rows of the gate as a DataFrame: name, measured, rule, ok, severity."""
-        import pandas
-
-        pandas.options.display.max_colwidth = None
-        return pandas.DataFrame(self.checks)
+        return _frame(self.checks)
 
     def external(self, repo: str, revision: str, sha256: str) -> None:
         """Record a source from outside the run: a Hub repository, a wheel, a file of the user."""
@@ -158,10 +155,7 @@ class Context:
 
     def table(self, name: str, rows: list[dict], hashed: bool = True):
         """Write tables/NAME.csv and return it as a DataFrame. `hashed=False` for tables with times: they differ on every run."""
-        import pandas
-
-        pandas.options.display.max_colwidth = None
-        frame = pandas.DataFrame(rows)
+        frame = _frame(rows)
         write_text(self.folder / "tables" / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
         if not hashed:
             self._unhashed.append(f"tables/{name}.csv")
@@ -217,6 +211,14 @@ class Context:
     def _describe_environment(self) -> dict:
         seeds = {key: value for key, value in self.params.items() if key.startswith("seed")}
         return {**self._environment, **self._device, "threads": provenance.threads(), "seeds": seeds}
+
+
+def _frame(rows: list[dict]):
+    """Rows as a DataFrame that a notebook shows uncut."""
+    import pandas
+
+    pandas.options.display.max_colwidth = None
+    return pandas.DataFrame(rows)
 
 
 def gate(checks: list[dict]) -> str:

@@ -18,6 +18,7 @@ POLL_SECONDS = 0.2
 QUIET = {
     "PYTHONHASHSEED": "0",
     "TQDM_DISABLE": "1",
+    "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm asks for widgets that a recorded notebook cannot show
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
@@ -113,7 +114,6 @@ def _environment(job: Job, jupyter: Path) -> dict:
     inherited = os.environ.get("PYTHONPATH")
     return {
         **os.environ,
-        "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm asks for widgets that a recorded notebook cannot show
         **QUIET,
         "PYTHONPATH": str(PACKAGE.parent) + (os.pathsep + inherited if inherited else ""),
         "JUPYTER_PATH": str(jupyter),
