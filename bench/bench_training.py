@@ -35,7 +35,7 @@ def _train(is_fast: bool, source, tokenizer, rows: list[dict]) -> dict:
     from tunebook.models.device import choose_placement, seed_everything, this_machine
     from tunebook.training.compact_head import use_compact_head
     from tunebook.training.rows import tokenised
-    from tunebook.training.settings import attention_for, keep_trainable_in_float32, machine_settings
+    from tunebook.training.settings import attention_for, keep_trainable_in_float32, machine_settings, row_layout
 
     class Clock(TrainerCallback):
         def on_step_begin(self, *args, **kwargs):
@@ -49,7 +49,10 @@ def _train(is_fast: bool, source, tokenizer, rows: list[dict]) -> dict:
     dtype = placement.torch_dtype() if is_fast else torch.float32
     attention = {"attn_implementation": attention_for(placement)} if is_fast else {}
     model = AutoModelForCausalLM.from_pretrained(source.folder, dtype=dtype, **attention)
-    machine = machine_settings(placement) if is_fast else {"use_cpu": True, "bf16": False}
+    dataset = tokenised(rows, tokenizer, 128)
+    machine = {"use_cpu": True, "bf16": False}
+    if is_fast:
+        machine = machine_settings(placement) | row_layout(placement, dataset, BATCH)
     clock = Clock()
     clock.stamps = []
     with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +71,7 @@ def _train(is_fast: bool, source, tokenizer, rows: list[dict]) -> dict:
         trainer = SFTTrainer(
             model=model,
             args=arguments,
-            train_dataset=tokenised(rows, tokenizer, 128),
+            train_dataset=dataset,
             processing_class=tokenizer,
             peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
             callbacks=[clock],

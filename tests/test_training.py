@@ -5,8 +5,10 @@ import torch
 
 from tiny_models import tiny_llama, tokenizer
 from tunebook.errors import InputProblem
+from tunebook.models.device import Placement
 from tunebook.training.compact_head import use_compact_head
 from tunebook.training.rows import pair_dataset, preference_pairs, tokenised
+from tunebook.training.settings import row_layout
 
 SCHEDULES = [
     ("every day at noon", "0 12 * * *"),
@@ -58,7 +60,7 @@ def sft(tmp_path, is_compact: bool, **changes):
     spoken = tokenizer()
     trainer = SFTTrainer(
         model=tiny_llama(),
-        args=SFTConfig(**settings(tmp_path, max_length=64, **changes)),
+        args=SFTConfig(**settings(tmp_path, **({"max_length": 64} | changes))),
         train_dataset=tokenised(ROWS, spoken, 64),
         processing_class=spoken,
         peft_config=lora(),
@@ -99,6 +101,24 @@ def test_the_compact_head_trains_the_same_weights(tmp_path, build):
     assert len(losses) == 2 and losses != [0.0, 0.0]
     assert losses == pytest.approx(plain_losses, rel=1e-4)
     assert torch.allclose(weights, plain, rtol=1e-3, atol=1e-5)
+
+
+def test_rows_side_by_side_train_the_same_weights_as_padded_rows(tmp_path):
+    """A row that sees its neighbour in a flat batch, or counts its positions on from it, learns something else."""
+    dataset = tokenised(ROWS, tokenizer(), 64)
+    layout = row_layout(Placement("cpu", "float32", "float32", "", ""), dataset, 4)
+    assert layout["padding_free"]
+    padded_losses, padded = trained(sft(tmp_path, False))
+    losses, weights = trained(sft(tmp_path, True, **layout))
+    assert losses == pytest.approx(padded_losses, rel=1e-4)
+    assert torch.allclose(weights, padded, rtol=1e-3, atol=1e-5)
+
+
+def test_only_short_batches_on_a_cpu_lie_flat():
+    dataset = tokenised(ROWS, tokenizer(), 64)
+    cpu, gpu = (Placement(device, "float32", "float32", "", "") for device in ("cpu", "cuda"))
+    assert not row_layout(gpu, dataset, 4)["padding_free"]
+    assert not row_layout(cpu, dataset, 512)["padding_free"]
 
 
 def test_gradients_equal_those_of_the_plain_head(tmp_path):

@@ -3,7 +3,6 @@
 Every removed row is in `rejects` with its reason. Does not count tokens (`lengths`) and does not write files.
 """
 
-import itertools
 from dataclasses import dataclass, field
 
 from tunebook.data.codes import find_code_contamination
@@ -12,7 +11,7 @@ from tunebook.data.leakage import find_contamination, find_shared_runs
 from tunebook.data.notes import Notes, finding, merge, reject
 from tunebook.data.own import make_own_problems, read_own
 from tunebook.data.rows import rows_from_records
-from tunebook.data.splits import SHARES, pick, prompt_key, split_rows
+from tunebook.data.splits import SHARES, normalise, pick, prompt_key, split_rows
 from tunebook.errors import InputProblem
 
 MAX_GENERATED_RATIO = 8
@@ -93,7 +92,7 @@ def _load_benchmark(benchmark: str) -> list[dict]:
 
 
 def _task_data(name: str, n_rows: int, n_dev: int, n_test: int, seed: int) -> StudyData:
-    """Generate rows until every split has enough; equal prompts are generated once."""
+    """Generate rows until every split has enough; equal prompts are generated once, and each split is drawn as rows come."""
     from tunebook import tasks
 
     if not n_rows:
@@ -103,14 +102,14 @@ def _task_data(name: str, n_rows: int, n_dev: int, n_test: int, seed: int) -> St
     n_first = int(SPARE_RATIO * max(wanted[split] / share for split, share in zip(wanted, SHARES, strict=True)))
     for factor in (1, 2, 4, MAX_GENERATED_RATIO):
         parts = split_rows(_distinct(task.make_rows(n_first * factor, seed)), seed)
+        parts |= {split: _distinct(parts[split], _phrase) for split in ("dev", "test")}
         if all(len(parts[split]) >= count for split, count in wanted.items()):
             break
     else:
         found = ", ".join(f"{split} {len(parts[split])} of {count}" for split, count in wanted.items())
         raise InputProblem(f"task {name} has not enough different rows ({found}); ask for fewer")
-    dev, test = (_distinct_groups_first(parts[split], wanted[split]) for split in ("dev", "test"))
+    train, dev, test = (pick(parts[split], count, seed, prompt_key) for split, count in wanted.items())
     problems = [task.make_problems(part) if part else [] for part in (dev, test)]
-    train = pick(parts["train"], n_rows, seed, prompt_key)
     return StudyData(train, dev, test, *problems, [], name, [], n_first * factor)
 
 
@@ -129,23 +128,17 @@ def _own_data(source: str, counts: tuple, seed: int, has_benchmark: bool, option
     return StudyData(train, dev, test, *problems, own.findings, source, own.rejects, own.n_records)
 
 
-def _distinct(rows: list[dict]) -> list[dict]:
-    """The first row of each normalised prompt."""
+def _distinct(rows: list[dict], key=prompt_key) -> list[dict]:
+    """The first row of each key, by default of each normalised prompt."""
     first = {}
     for row in rows:
-        first.setdefault(prompt_key(row), row)
+        first.setdefault(key(row), row)
     return list(first.values())
 
 
-def _distinct_groups_first(rows: list[dict], n_wanted: int) -> list[dict]:
-    """One row of every group, then the second ones, until there are enough."""
-    seen, rounds = {}, []
-    for row in rows:
-        number = seen[row["group"]] = seen.get(row["group"], -1) + 1
-        if number >= len(rounds):
-            rounds.append([])
-        rounds[number].append(row)
-    return list(itertools.chain(*rounds))[:n_wanted]
+def _phrase(row: dict) -> str:
+    """What a problem is made of: a shipped task asks each phrase once, whatever words carried it in the row."""
+    return normalise(row.get("phrase") or prompt_key(row))
 
 
 def _remove_contaminated(data: StudyData, benchmark: str) -> None:

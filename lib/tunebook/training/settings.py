@@ -13,6 +13,8 @@ from transformers import TrainerCallback
 from tunebook.models.device import Placement
 from tunebook.models.source import ModelSource
 
+FLAT_TOKENS = 1024  # a batch of so many tokens takes about 60 MB of attention weights a layer with 9 heads
+
 
 def machine_settings(placement: Placement) -> dict:
     """Arguments for SFTConfig and DPOConfig which the machine decides.
@@ -32,6 +34,17 @@ def machine_settings(placement: Placement) -> dict:
 def attention_for(placement: Placement) -> str:
     """`eager` on a CPU, where scaled-dot-product attention has a slow backward pass for short rows."""
     return "eager" if placement.device == "cpu" else "sdpa"
+
+
+def row_layout(placement: Placement, dataset, batch_size: int) -> dict:
+    """Arguments for SFTConfig that say how the rows of a batch lie side by side; `dataset` is already cut to its length.
+
+    On a CPU short rows follow one another without padding, each seeing only itself (`position_ids` tell where a row starts);
+    a third of a padded batch of schedules is padding. Long batches are padded, as on a GPU: plain attention over a whole
+    flat batch takes memory with the square of its tokens.
+    """
+    tokens = batch_size * max(map(len, dataset["input_ids"]))
+    return {"max_length": None, "padding_free": placement.device == "cpu" and tokens <= FLAT_TOKENS}
 
 
 def keep_trainable_in_float32(model) -> int:

@@ -18,15 +18,15 @@ from tunebook.tasks.cron.grammar.windows import window
 from tunebook.tasks.cron.grammar.words import Schedule, chance
 
 BUILDERS: tuple[tuple[Callable[[Random], Schedule], float], ...] = (
-    (interval, 0.17),
-    (hourly, 0.08),
-    (daily, 0.23),
-    (weekly, 0.21),
-    (monthly, 0.10),
-    (yearly, 0.06),
+    (interval, 0.12),
+    (hourly, 0.07),
+    (daily, 0.26),
+    (weekly, 0.27),
+    (monthly, 0.11),
+    (yearly, 0.05),
     (window, 0.07),
-    (every_days, 0.04),
-    (combined, 0.04),
+    (every_days, 0.03),
+    (combined, 0.02),
 )
 LIBRARY_SHARE = 0.05
 EDITOR_SHARE = 0.05

@@ -12,11 +12,11 @@ from tunebook.tasks.cron.grammar.words import chance, choose, number_word, say_l
 # {h} hour on the 12-hour clock, {hh} with two digits, {p} am/pm, {m} minute with two digits; H and HH: 24-hour clock.
 WHOLE_12 = (
     "{h}{p}*9|{h} {p}*3|{h} {P}*9|{h}{P}*5|{h}:00 {P}*9|{h}:00{p}*5|{h}:00 {p}*3|{h}:00{P}*2|{hh}:00 {P}*3"
-    "|{hh}:00{p}|{h} {dots}*0.8|{h}:00 {dots}*0.4|{h}.00{p}*0.4|{h}{a}*0.4"
+    "|{hh}:00{p}|{h} {dots}*0.8|{h}:00 {dots}*0.4|{h}.00{p}*0.4|{h}{a}*0.4|{H}:00 {P}*0.3|{H}{p}*0.2"
 )
 MINUTE_12 = (
     "{h}:{m}{p}*7|{h}:{m} {p}*3|{h}:{m} {P}*10|{h}:{m}{P}*4|{hh}:{m} {P}*4|{hh}:{m}{p}|{h}:{m} {dots}|{h}.{m}{p}"
-    "|{h}.{m} {p}*0.5|{h} {m} {p}*0.3|{h}:{m}{a}*0.3"
+    "|{h}.{m} {p}*0.5|{h} {m} {p}*0.3|{h}:{m}{a}*0.5|{H}:{m} {P}*0.4"
 )
 WHOLE_24 = (
     "{HH}:00*14|{H}:00*5|{H}h*0.8|{HH}00*0.8|{HH}:00h*0.3|{HH}00 hours*0.3|{HH}:00 hours*0.2|{HH}:00:00*0.3"
@@ -24,7 +24,7 @@ WHOLE_24 = (
 )
 MINUTE_24 = "{HH}:{m}*14|{H}:{m}*4|{H}h{m}*0.7|{HH}{m}*0.7|{HH}{m} hours*0.2|{HH}:{m}h*0.3|{HH}.{m}*0.5|{HH}:{m}:00*0.2"
 COMMON_HOURS = (
-    "0*5|1*5|2*8|3*7|4*5|5*5|6*6|7*5|8*7|9*10|10*6|11*4|12*6|13*4|14*5|15*5|16*5|17*7|18*6|19*4|20*5|21*4|22*5|23*5"
+    "0*5|1*5|2*7|3*6|4*5|5*5|6*6|7*5|8*7|9*9|10*6|11*5|12*8|13*6|14*8|15*7|16*7|17*8|18*8|19*6|20*6|21*6|22*6|23*6"
 )
 
 
@@ -142,7 +142,7 @@ def say_clock(rng: Random, hour: int, minute: int, at: bool = True) -> str:
 
 def _special(rng: Random, hour: int, minute: int) -> str:
     """Noon, midnight, and minutes next to them; empty when the time has no such name or the draw says no."""
-    if minute == 0 and hour in (0, 12) and chance(rng, 0.62):
+    if minute == 0 and hour in (0, 12) and chance(rng, 0.5):
         return choose(
             rng,
             "midnight*14|12 midnight*0.5|12:00 midnight*0.3"

@@ -67,6 +67,7 @@ EXCEPT_TAIL = (
     "every day except {days}*6|daily except {days}*2|every day but {day}*2|all days except {day}*1|except {days}*1"
     "|except on {days}"
 )
+LETTERS = {"1,3,5": "MWF*4|M/W/F*2|M, W, F|M-W-F*0.5", "2,4": "TTh*3|T/Th*2|Tu/Th*2|TuTh|T, Th"}
 COMMON_LISTS = ((1, 3, 5), (2, 4), (1, 3), (1, 4), (3, 5), (1, 5), (1, 2), (2, 5), (0, 3), (1, 2, 3), (4, 5), (2, 4, 6))
 
 
@@ -127,11 +128,14 @@ def _list(rng: Random) -> Days:
         numbers = rng.sample(range(7), rng.choices((2, 3, 4), (6, 4, 1))[0])
     numbers.sort(key=lambda number: number or (0 if chance(rng, 0.5) else 7))
     short = chance(rng, 0.4)
+    field = ",".join(str(number) for number in sorted(numbers))
+    if field in LETTERS and chance(rng, 0.2):
+        text = choose(rng, LETTERS[field])
+        return Days(field, choose(rng, "{t}*3|every {t}|on {t}", t=text), choose(rng, "{t}*3|on {t}*2|every {t}", t=text))
     names = {
         "list": say_list(rng, [day_name(rng, number, short) for number in numbers]),
         "lists": say_list(rng, [DAYS[number] + "s" for number in numbers]),
     }
-    field = ",".join(str(number) for number in sorted(numbers))
     return Days("0,6" if field == "0,6" else field, choose(rng, LIST_LEAD, **names), choose(rng, LIST_TAIL, **names))
 
 
@@ -142,6 +146,10 @@ def _range(rng: Random) -> Days:
     short = chance(rng, 0.5)
     text = f"{day_name(rng, first, short)}{_to(rng, short)}{day_name(rng, last, short)}"
     values = list(range(first, last + 1)) if first < last else sorted([*range(first, 7), *range(last + 1)])
+    extra = (last + 2) % 7
+    if extra not in values and chance(rng, 0.08):
+        values = sorted([*values, extra])
+        text += choose(rng, ",{d}*3|, {d}*2| and {d}*2| & {d}", d=day_name(rng, extra, short))
     return Days(runs(values), choose(rng, RANGE_LEAD, range=text), choose(rng, RANGE_TAIL, range=text))
 
 

@@ -57,7 +57,7 @@ PAST_HOURS = (
     "every {n} hours at minute {m}*5|at minute {m} past every {nth} hour*3"
     "|every {n} hours at {m} minutes past the hour*3|every {n} hours at :{mm}*3"
     "|at {m} minutes past the hour, every {n} hours*3|every {n} hours at {m} past*1.5"
-    "|at {m} minutes past every {nth} hour*1.5|every {nth} hour at minute {m}*1"
+    "|at {m} minutes past every {nth} hour*1.5|every {nth} hour at minute {m}*1|every {n} hours at the :{mm} mark*0.5"
     "|{m} minutes past the hour every {n} hours*1|every {n} hours, at minute {m}*1"
     "|every {n} hours, {m} minutes past the hour*1|at :{mm} every {n} hours*1"
 )
@@ -95,6 +95,8 @@ def hourly(rng: Random) -> Schedule:
     drawn = choose(rng, HOUR_STEPS.replace("|1*3", ""))
     step = int(drawn) if drawn != "any" else rng.randint(2, 23)
     words = {"n": step if chance(rng, 0.85) else number_word(step), "nth": ordinal(step)}
+    if minute == 30 and chance(rng, 0.25):
+        return Schedule(f"every {words['n']} hours on the half hour", f"30 */{step} * * *", "hourly")
     if step == 2 and chance(rng, 0.3):
         return Schedule(f"every other hour at {say_minute(rng, minute)}", f"{minute} */2 * * *", "hourly")
     return Schedule(
