@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem
+from tunebook.pipeline import inputs, notebooks, provenance, record, runs
 from tunebook.pipeline import manifest as manifests
-from tunebook.pipeline import notebooks, provenance, record, runs
 from tunebook.pipeline import stages as stage_names
 from tunebook.pipeline.files import read_json, sha256_file, write_bytes, write_json, write_text
 from tunebook.pipeline.memory import PeakMemory
@@ -78,6 +78,7 @@ class Context:
         self._lock = lock
         self._external, self._device, self._unhashed, self._last_progress = [], {}, [], 0.0
         self._environment = provenance.environment(root)
+        self._inputs = inputs.hashes(values, root)  # as they are now, not as somebody leaves them while the stage runs
         self._notebook_hash = notebooks.source_hash(root / "notebooks" / f"{self.notebook}.ipynb")
         self._started, self._started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
         self._memory = PeakMemory()
@@ -187,6 +188,7 @@ class Context:
             "run": self.run_folder.name,
             "by": "hand" if self._lock else "runner",
             "params": self.params,
+            "inputs": self._inputs,
             "upstream": {name: _reference(found) for name, found in self._upstream.items()},
             "external": self._external,
             "files": manifests.list_files(self.folder, tuple(unstored), (*self._unhashed, *unhashed)),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunebook.errors import InputProblem
+from tunebook.pipeline import inputs
 from tunebook.pipeline import stages as stage_names
 from tunebook.pipeline.runs import find_root
 from tunebook.pipeline.strict_yaml import read_mapping
@@ -61,12 +62,14 @@ def load_study(path: str | Path, sets: tuple[str, ...] | list[str] = (), root: P
             if isinstance(value, dict) and stage_names.looks_like_stage(str(key)):
                 instance = _resolve(str(key), known, file)
                 section = {k: checked(k, v, base, f"{file}: {key}") for k, v in value.items()}
+                section = inputs.resolve(section, root, file.parent, f"{file}: {key}")
                 overrides[instance] = overrides.get(instance, {}) | section
             else:
-                values[key] = checked(key, value, base, str(file), runner_keys=True)
+                value = checked(key, value, base, str(file), runner_keys=True)
+                values |= inputs.resolve({key: value}, root, file.parent, str(file))
     for text in sets:
         key, value = _parse_setting(text, base)
-        values[key] = value
+        values |= inputs.resolve({key: value}, root, Path.cwd(), f"--set {text}")
     run_stages = _resolve_stages(values.pop("stages", []), known, path)
     for instance in overrides:
         if instance not in run_stages:

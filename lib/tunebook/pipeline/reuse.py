@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem
+from tunebook.pipeline import inputs, notebooks, provenance, stages
 from tunebook.pipeline import manifest as manifests
-from tunebook.pipeline import notebooks, provenance, stages
 from tunebook.pipeline.files import sha256_file
 
 
@@ -31,6 +31,7 @@ def why_not(folder: Path, wanted: Wanted) -> str:
         return f"the folder holds {recorded['stage']}"
     reasons = (
         _params(recorded["params"], wanted.params),
+        _inputs(recorded.get("inputs", {}), inputs.hashes(wanted.params, wanted.root)),
         _upstream(recorded["upstream"], wanted),
         _notebook(recorded, wanted),
         _code(recorded["code"], wanted.root),
@@ -48,6 +49,12 @@ def _params(recorded: dict, wanted: dict) -> str:
         if recorded[key] != wanted[key] or type(recorded[key]) is not type(wanted[key]):
             return f"{key} was {recorded[key]!r}, is {wanted[key]!r}"
     return ""
+
+
+def _inputs(recorded: dict, now: dict) -> str:
+    """The user's own files are compared by content: the same name may hold other rows."""
+    changed = [name for name in sorted(set(recorded) | set(now)) if recorded.get(name) != now.get(name)]
+    return f"{changed[0]} has changed" if changed else ""
 
 
 def _upstream(recorded: dict, wanted: Wanted) -> str:

@@ -69,12 +69,14 @@ def make_plan(root: Path, folder: Path, study: params.Study, display: Display, f
 def run_stages(plan: Plan, instances: list[str]) -> StageError | None:
     """Reuse, run or skip each of `instances` in order. The run must be locked and started.
 
-    A failed gate or a stage that breaks off skips what follows, never the verdict. Returns the first StageError, None when every
-    stage finished or was skipped by a gate. MachineProblem (a dead kernel, a full disk) ends everything at once.
+    A failed gate or a stage that breaks off skips what follows, never the verdict: that judges what there is. Only where 00 breaks
+    off is there no specification to judge by, and the verdict is skipped too. Returns the first StageError, None when every stage
+    finished or was skipped by a gate. MachineProblem (a dead kernel, a full disk) ends everything at once.
     """
     stopped_by, first_error = "", None
     for number, instance in enumerate(instances, start=1):
-        if stopped_by and not stage_names.is_verdict(instance):
+        has_no_spec = first_error is not None and stopped_by == "00"
+        if stopped_by and (has_no_spec or not stage_names.is_verdict(instance)):
             record.set_state(plan.folder, instance, "skipped", message=f"skipped: {stopped_by} failed")
             plan.display.end_stage(instance, 0.0, "skipped", "")
             continue
@@ -179,7 +181,6 @@ def _break_off(plan: Plan, instance: str, result: dict, seconds: float) -> None:
     plan.display.end_stage(instance, seconds, "error", "")
     if exit_code == MachineProblem.exit_code:
         raise MachineProblem(f"{instance}: {sentence}")
-    plan.display.say(f"error: {instance}: {sentence}")
     raise StageError(f"{instance}: {sentence}", exit_code)
 
 

@@ -71,7 +71,7 @@ def _conclude(plan: run.Plan, chosen: list[str], error, request: Request) -> int
     last = chosen[-1]
     states = record.load(plan.folder)["states"]
     if error:
-        plan.display.say(f"study {plan.study.name} did not complete: see the error above")
+        plan.display.say(f"study {plan.study.name} did not complete: {error}")
     if not stage_names.is_verdict(last) or states[last]["state"] not in record.FINISHED:
         failed = any(states[name]["state"] == "fail" for name in chosen)
         if not request.only and not error:

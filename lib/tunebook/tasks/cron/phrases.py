@@ -20,10 +20,10 @@ from tunebook.tasks.cron.grammar.words import Schedule, chance
 BUILDERS: tuple[tuple[Callable[[Random], Schedule], float], ...] = (
     (interval, 0.12),
     (hourly, 0.07),
-    (daily, 0.26),
+    (daily, 0.27),
     (weekly, 0.27),
     (monthly, 0.11),
-    (yearly, 0.05),
+    (yearly, 0.04),
     (window, 0.07),
     (every_days, 0.03),
     (combined, 0.02),

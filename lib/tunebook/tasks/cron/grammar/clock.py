@@ -40,18 +40,18 @@ def draw_hour(rng: Random) -> int:
 
 
 def draw_minute(rng: Random) -> int:
-    """A minute, 0 to 59: a whole hour in half of the draws, a quarter in a fifth."""
+    """A minute, 0 to 59: a whole hour in most of the draws, a quarter in a fifth."""
     kind = rng.random()
-    if kind < 0.5:
+    if kind < 0.58:
         return 0
-    if kind < 0.7:
+    if kind < 0.8:
         return rng.choice((15, 30, 30, 45))
-    return rng.randrange(60) if kind < 0.9 else rng.randrange(5, 60, 5)
+    return rng.randrange(60) if kind < 0.92 else rng.randrange(5, 60, 5)
 
 
 def draw_clock(rng: Random, whole: bool, plain: bool = False) -> Clock:
     """A manner for times on the hour (`whole`) or not; `plain` keeps to forms that work in lists and spans."""
-    kind = choose(rng, "12*55|24*36|words*3|loose*6" if not plain else "12*58|24*40|words*2")
+    kind = choose(rng, "12*58|24*36|words*2|loose*4" if not plain else "12*60|24*39|words*1")
     if kind == "12":
         return Clock(choose(rng, WHOLE_12 if whole else MINUTE_12))
     if kind == "24":

@@ -81,7 +81,7 @@ OTHER_DAY = (
 
 def daily(rng: Random) -> Schedule:
     """Every day, once at a time, at midnight when no time is stated, or several times."""
-    kind = choose(rng, "time*70|midnight*7|twice*5|several*18")
+    kind = choose(rng, "time*74|midnight*8|twice*5|several*13")
     if kind == "midnight":
         return Schedule(choose(rng, MIDNIGHT), "0 0 * * *", "daily")
     if kind == "twice":
@@ -112,7 +112,7 @@ def _once(rng: Random, hour: int, minute: int) -> str:
 
 
 def _several(rng: Random) -> Schedule:
-    count = rng.choices((2, 3, 4, 5), (60, 26, 10, 4))[0]
+    count = rng.choices((2, 3, 4, 5), (70, 20, 8, 2))[0]
     hours = sorted({draw_hour(rng) for _ in range(count)})
     while len(hours) < 2:
         hours = sorted({draw_hour(rng) for _ in range(count)})

@@ -83,7 +83,7 @@ def draw_days(rng: Random, lone: bool = False) -> Days:
     """Some days of the week, the usual kinds more often. `lone`: the phrase has no time, so weekdays are rarer."""
     kind = choose(
         rng,
-        "single*48|weekdays*22|weekend*7|list*13|range*7|except*3"
+        "single*46|weekdays*27|weekend*7|list*12|range*6|except*2"
         if not lone
         else "single*70|weekdays*10|weekend*8|list*8|range*4",
     )
@@ -125,7 +125,7 @@ def _list(rng: Random) -> Days:
     if chance(rng, 0.5):
         numbers = list(rng.choice(COMMON_LISTS))
     else:
-        numbers = rng.sample(range(7), rng.choices((2, 3, 4), (6, 4, 1))[0])
+        numbers = rng.sample(range(7), rng.choices((2, 3, 4), (7, 4, 0.5))[0])
     numbers.sort(key=lambda number: number or (0 if chance(rng, 0.5) else 7))
     short = chance(rng, 0.4)
     field = ",".join(str(number) for number in sorted(numbers))

@@ -87,7 +87,7 @@ def dress(rng: Random, phrase: str) -> str:
         phrase = _with_adjective(rng, phrase)
     if chance(rng, 0.045):
         phrase += choose(rng, NOTES, **_nouns(rng))
-    if chance(rng, 0.035):
+    if chance(rng, 0.02):
         phrase = _misspell(rng, phrase)
     phrase = _cased(rng, phrase)
     if chance(rng, 0.025):
@@ -147,7 +147,7 @@ def _with_adjective(rng: Random, phrase: str) -> str:
 
 
 def _cased(rng: Random, phrase: str) -> str:
-    kind = choose(rng, "sentence*40|lower*32|as is*18|title*5|upper*4")
+    kind = choose(rng, "sentence*42|lower*30|as is*22|title*4|upper*2")
     if kind == "sentence":
         return phrase[:1].upper() + phrase[1:]
     if kind == "lower":

@@ -56,7 +56,7 @@ def place(rng: Random, lead: str, tail: str, time: str) -> str:
 
 def weekly(rng: Random) -> Schedule:
     """Some days of the week at one or several times, or at midnight when no time is stated."""
-    kind = choose(rng, "time*72|midnight*13|weekly*5|weekly_at*2|several*8")
+    kind = choose(rng, "time*73|midnight*13|weekly*5|weekly_at*3|several*6")
     if kind == "weekly":
         return Schedule(choose(rng, WEEKLY), "0 0 * * 0", "weekly")
     hour, minute = draw_hour(rng), draw_minute(rng)
