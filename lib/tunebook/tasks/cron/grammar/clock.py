@@ -51,7 +51,7 @@ def draw_minute(rng: Random) -> int:
 
 def draw_clock(rng: Random, whole: bool, plain: bool = False) -> Clock:
     """A manner for times on the hour (`whole`) or not; `plain` keeps to forms that work in lists and spans."""
-    kind = choose(rng, "12*58|24*36|words*2|loose*4" if not plain else "12*60|24*39|words*1")
+    kind = choose(rng, "12*58|24*36|words*2|loose*3.5" if not plain else "12*60|24*39|words*1")
     if kind == "12":
         return Clock(choose(rng, WHOLE_12 if whole else MINUTE_12))
     if kind == "24":
@@ -116,7 +116,9 @@ def _loose(rng: Random, twelve: int, hour: int, minute: int) -> str:
     if minute == 15 or (minute == 45 and hour not in (11, 23)):
         quarter = choose(rng, "quarter*4|a quarter")
         return f"{quarter} past {spoken} {half}" if minute == 15 else f"{quarter} to {following} {half}"
-    unit = choose(rng, " *2| minutes *2")
+    if chance(rng, 0.5):
+        return f"{twelve}:{minute:02d} {half}"
+    unit = choose(rng, " *2| minutes *2") if minute % 5 == 0 else " minutes "
     if minute > 34 and hour not in (11, 23):
         return f"{60 - minute}{unit}to {following} {half}"
     if minute > 34:

@@ -67,6 +67,8 @@ EXCEPT_TAIL = (
     "every day except {days}*6|daily except {days}*2|every day but {day}*2|all days except {day}*1|except {days}*1"
     "|except on {days}"
 )
+RANGES = ((1, 4), (0, 4), (1, 6), (2, 5), (1, 3), (2, 6), (4, 6), (3, 5), (0, 5), (5, 0), (4, 0), (6, 1), (2, 4), (3, 6))
+RANGE_WEIGHTS = (5, 3, 5, 3, 3, 4, 2, 2, 1, 2, 1, 0.5, 2, 1)
 LETTERS = {"1,3,5": "MWF*4|M/W/F*2|M, W, F|M-W-F*0.5", "2,4": "TTh*3|T/Th*2|Tu/Th*2|TuTh|T, Th"}
 COMMON_LISTS = ((1, 3, 5), (2, 4), (1, 3), (1, 4), (3, 5), (1, 5), (1, 2), (2, 5), (0, 3), (1, 2, 3), (4, 5), (2, 4, 6))
 
@@ -140,9 +142,7 @@ def _list(rng: Random) -> Days:
 
 
 def _range(rng: Random) -> Days:
-    first, last = rng.choice(
-        ((1, 4), (0, 4), (1, 6), (2, 5), (1, 3), (2, 6), (4, 6), (3, 5), (0, 5), (5, 0), (4, 0), (6, 1), (2, 4), (3, 6))
-    )
+    first, last = rng.choices(RANGES, RANGE_WEIGHTS)[0]
     short = chance(rng, 0.5)
     text = f"{day_name(rng, first, short)}{_to(rng, short)}{day_name(rng, last, short)}"
     values = list(range(first, last + 1)) if first < last else sorted([*range(first, 7), *range(last + 1)])

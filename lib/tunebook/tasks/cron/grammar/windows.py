@@ -109,9 +109,9 @@ def _span(rng: Random, shortest: int = 1) -> tuple[int, int, str]:
 def _one_hour(rng: Random) -> Schedule:
     hour, pace = draw_hour(rng), pace_minutes(rng, int(choose(rng, "1*5|5*4|10*4|15*3|2*2|20*2|30*2|3")))
     clock = draw_clock(rng, True, plain=True)
-    text, end = say_time(rng, clock, hour, 0), say_time(rng, clock, hour, 59)
-    if ":00" not in text:
-        end = f"{hour % 12 or 12}:59 {'am' if hour < 12 else 'pm'}"
+    text = say_time(rng, clock, hour, 0)
+    last = f"{hour % 12 or 12}:59 {'am' if hour < 12 else 'pm'}"
+    end = text.replace(":00", ":59", 1) if ":00" in text else last
     phrase = f"{pace.phrase.split(',')[0]} {choose(rng, IN_HOUR, h=text, end=end, n=hour)}"
     return Schedule(phrase, f"{pace.minute} {hour} * * *", "window")
 
