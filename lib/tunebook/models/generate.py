@@ -38,8 +38,11 @@ def generate(
     slots: int = 32,
     on_tokens: Callable[[int], None] | None = None,
     only: Sequence[int] | None = None,
+    is_over: Callable[[list[int]], bool] | None = None,
 ) -> Iterator[Generated]:
     """Completes every prompt of token ids, or those at the places `only`; `on_tokens` is told the tokens made at each step.
+
+    A row ends at a token of `stops`, which is left out, where `is_over` says so of its new tokens, or at its limit.
 
     A row's stream depends on its place among all prompts, so a resumed run draws what an unbroken one draws. Raises InputProblem
     when a prompt with its completion is longer than the model's context. A model that the lean pass is not written for is completed
@@ -69,7 +72,7 @@ def generate(
             tokens = batch.step()
             if on_tokens:
                 on_tokens(len(tokens))
-            yield from batch.retire(tokens, stops)
+            yield from batch.retire(tokens, stops, is_over)
 
 
 def _decoder(model, prompt: list[int], length: int) -> Decoder | None:
@@ -170,7 +173,7 @@ class _Batch:
             group.lengths = [length + 1 for length in group.lengths]
         return choose_tokens(self.decoder.logits(states), self.decoding, [row.stream for row in rows])
 
-    def retire(self, tokens: list[int], stops: set[int]) -> Iterator[Generated]:
+    def retire(self, tokens: list[int], stops: set[int], is_over: Callable | None) -> Iterator[Generated]:
         """Appends each row's token; a row that ended leaves, and the last row of its group moves into its slot."""
         at = len(tokens)
         for group, rows in zip(reversed(self.groups), reversed(self.rows), strict=True):
@@ -180,6 +183,7 @@ class _Batch:
                 is_stop = token in stops
                 if not is_stop:
                     row.new.append(token)
+                    is_stop = is_over is not None and is_over(row.new)
                 if not is_stop and len(row.new) < self.decoding.max_new_tokens:
                     continue
                 last = rows.pop()
