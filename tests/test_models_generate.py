@@ -1,15 +1,17 @@
 """Generation with a full batch gives the texts that transformers' own `generate` gives."""
 
 import random
+import warnings
 
 import pytest
 import torch
 
 from tiny_models import tiny_llama
 from tunebook.errors import InputProblem
+from tunebook.models.decoder import fits
 from tunebook.models.engine import Decoding
-from tunebook.models.generate import _lock_step, choose_tokens, generate
-from tunebook.models.slots import fits
+from tunebook.models.generate import choose_tokens, generate, lock_step
+from tunebook.models.slots import STEP
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +37,9 @@ def completed(results) -> dict[int, tuple]:
 @pytest.mark.parametrize("slots", [1, 4, 32])
 def test_greedy_texts_equal_transformers(model, prompts, slots):
     """Rows that enter late, leave early or share a prefix must not change a neighbour's text."""
-    expected = completed(_lock_step(tiny_llama(), prompts, {2}, Decoding(12), 32))
+    expected = completed(lock_step(tiny_llama(), prompts, {2}, Decoding(12), 32))
     stops = {2, *(ids[at] for at, (ids, _) in enumerate(expected.values()) if at % 3 == 0 and len(ids) > at)}
-    expected = completed(_lock_step(tiny_llama(), prompts, stops, Decoding(12), 5))
+    expected = completed(lock_step(tiny_llama(), prompts, stops, Decoding(12), 5))
     assert {reason for _, reason in expected.values()} == {"stop", "length"}
     assert completed(generate(model, prompts, stops, Decoding(12), slots)) == expected
 
@@ -74,8 +76,71 @@ def test_models_with_windows_take_transformers_path(prompts):
     short = [[token % 30000 for token in prompt] for prompt in prompts]
     assert not fits(windowed.config)
     found = completed(generate(windowed, short, {2}, Decoding(6)))
-    assert windowed.config._attn_implementation != "tunebook_grouped"
-    assert found == completed(_lock_step(windowed, short, {2}, Decoding(6), 32))
+    assert found == completed(lock_step(windowed, short, {2}, Decoding(6), 32))
+
+
+def small(family: str):
+    """A random model of another family, with what its attention adds: biases (Qwen2), norms of queries and keys (Qwen3)."""
+    import transformers
+
+    same = tiny_llama().config
+    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+    sizes = {name: getattr(same, name) for name in (*names, "vocab_size", "head_dim")}
+    config = getattr(transformers, f"{family}Config")(**sizes, sliding_window=None, eos_token_id=2, pad_token_id=2)
+    torch.manual_seed(1)
+    model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
+    for name, weights in model.named_parameters():
+        if "layernorm" not in name:
+            weights.data.normal_(0, 0.3)
+    return model
+
+
+@pytest.mark.parametrize("family", ["Qwen2", "Qwen3", "Mistral"])
+def test_other_families_get_their_own_texts(prompts, family):
+    """A bias or a norm that the lean pass forgets gives fluent, wrong texts."""
+    model = small(family)
+    assert fits(model.config)
+    expected = completed(lock_step(model, prompts, {2}, Decoding(12), 32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert completed(generate(model, prompts, {2}, Decoding(12), 4)) == expected
+
+
+def test_a_model_that_only_looks_like_a_llama_takes_transformers_path(prompts):
+    """The lean pass proves itself on the model at hand: here the layers do something that no config tells."""
+    model = tiny_llama()
+    mlp = model.model.layers[0].mlp
+    plain = mlp.forward
+    mlp.forward = lambda states: 2 * plain(states)
+    with pytest.warns(UserWarning, match="differs"):
+        found = completed(generate(model, prompts, {2}, Decoding(6)))
+    assert found == completed(lock_step(model, prompts, {2}, Decoding(6), 32))
+
+
+@pytest.mark.parametrize("decoding", [Decoding(12), Decoding(12, temperature=1.0, top_p=0.9, seed=3)])
+def test_rows_completed_later_get_the_texts_of_one_unbroken_run(model, prompts, decoding):
+    """A resumed evaluation must not differ from one that was not killed, sampled or greedy."""
+    whole = completed(generate(model, prompts, {2}, decoding, 4))
+    parts = [
+        completed(generate(model, prompts, {2}, decoding, 4, only=places)) for places in ([7, 0, 3], [1, 2, 4, 5, 6, 8])
+    ]
+    assert parts[0] | parts[1] == whole
+    assert completed(generate(model, prompts, {2}, decoding, only=[])) == {}
+
+
+def test_rows_outgrow_the_room_of_their_group(model):
+    """Room grows by blocks of tokens: a row that crosses the edge keeps what it wrote before."""
+    prompts = [[1, 60], [1, 70, 80]]
+    found = completed(generate(model, prompts, {2}, Decoding(150), 2))
+    assert found == completed(lock_step(tiny_llama(), prompts, {2}, Decoding(150), 2))
+    assert max(len(ids) for ids, _ in found.values()) > 2 * STEP
+
+
+def test_bfloat16_and_prompts_of_one_token(model):
+    """One token leaves nothing to read before the first step."""
+    half = tiny_llama().to(torch.bfloat16)
+    found = completed(generate(half, [[5], [5], [9, 4]], {2}, Decoding(4), 2))
+    assert found[0] == found[1] and set(found) == {0, 1, 2}
 
 
 def test_nothing_to_complete_gives_nothing(model):

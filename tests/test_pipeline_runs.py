@@ -351,3 +351,34 @@ def test_the_parameters_cell_is_all_that_a_source_hash_leaves_out(tmp_path):
     before = notebooks.source_hash(path)
     path.write_text(path.read_text().replace("the rule says so", "the rule says no"))
     assert notebooks.source_hash(path) != before
+
+
+RESUMING = [
+    'import os\nfrom tunebook import stage\ncontext = stage.begin("04_evaluate_pass_at_1", globals())\ncontext.need("01")',
+    'made = context.resume_folder / "made"\n'
+    "if not made.exists():\n"
+    "    made.parent.mkdir(parents=True)\n"
+    '    made.write_text("half")\n'
+    '    if os.environ.get("KILL_HALFWAY"):\n'
+    "        os.kill(os.getpid(), 9)",
+    'print(context.finish({"estimate": rate}))',
+]
+
+
+def test_a_killed_stage_finds_what_it_had_made(tmp_path, monkeypatch):
+    """Hours of generation must survive a dead kernel; the record must not tell that there was one."""
+    root = make_root(tmp_path / "root", score=RESUMING)
+    monkeypatch.setenv("KILL_HALFWAY", "1")
+    with pytest.raises(MachineProblem, match="kernel died"):
+        run(root, run="killed")
+    left = root / "outputs" / "killed" / ".resume" / "04_evaluate_pass_at_1@base" / "made"
+    assert left.read_text() == "half"
+    assert run(root, run="killed")[0] == 0
+    assert not left.exists()
+    monkeypatch.delenv("KILL_HALFWAY")
+    assert run(root, run="unbroken")[0] == 0
+    hashes = {
+        name: manifests.read(root / "outputs" / name / "04_evaluate_pass_at_1@base")["content_hash"]
+        for name in ("killed", "unbroken")
+    }
+    assert hashes["killed"] == hashes["unbroken"]

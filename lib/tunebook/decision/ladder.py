@@ -6,9 +6,7 @@ Uses the same completion and score path as every other score. Does not choose ex
 from __future__ import annotations
 
 from tunebook.errors import InputProblem
-from tunebook.evaluation.complete import complete
-from tunebook.evaluation.protocol import Protocol
-from tunebook.evaluation.score import score
+from tunebook.evaluation.measure import measure
 
 RUNGS = ("instruction", "few_shot")
 
@@ -31,17 +29,9 @@ def score_rung(rung: str, engine, problems, context, instruction: str = "", exam
     shown = list(examples) if rung == "few_shot" else []
     if rung == "few_shot" and not shown:
         raise InputProblem("ladder: few_shot needs examples; raise few_shot above 0, or leave the rung out")
-    protocol = Protocol(
-        problems.sha256,
-        prompt_style="few_shot" if shown else "chat",
-        instruction="" if shown else instruction,
-        max_new_tokens=context.params["max_new_tokens"],
-        seed=context.params["seed"],
-    )
-    folder = context.folder / "ladder" / rung
-    done = complete(engine, problems, protocol, folder / "completions.jsonl", shown, context.progress)
-    consent = context.params["allow_unisolated"]
-    found = score(problems, done["rows"], folder / "score", done["protocol"], allow_unisolated=consent)
+    fields = {"prompt_style": "few_shot", "instruction": ""} if shown else {"instruction": instruction}
+    fields["max_new_tokens"] = context.params["max_new_tokens"]
+    found = measure(engine, problems, context.folder / "ladder" / rung, context, shown, **fields)["metrics"]
     target = context.params["target_score"]
     low, high = (100 * end for end in found["interval"])
     return {

@@ -9,15 +9,19 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
+from tunebook import models
 from tunebook.errors import InputProblem
 from tunebook.evaluation import prompts
 from tunebook.evaluation.benchmark import Benchmark
 from tunebook.evaluation.completions import CompletionLog
 from tunebook.evaluation.protocol import Protocol
 from tunebook.models.engine import Decoding
-from tunebook.pipeline.files import hash_json, write_jsonl
+from tunebook.pipeline.files import hash_json, sha256_file, write_jsonl
+
+THINKING = ("none", "off", "on")
 
 
 def complete(
@@ -27,32 +31,23 @@ def complete(
     path: Path,
     examples: Sequence[dict] = (),
     on_progress: Callable[[int, int, str], None] | None = None,
+    resume: Path | None = None,
 ) -> dict:
-    """Writes completions.jsonl at `path` and returns `rows` (the completions), `protocol` (with the engine's chat template
-    filled in), `seconds` and `tokens`.
+    """Writes completions.jsonl at `path`, in the benchmark's order.
 
-    The file grows while the engine works, and ends in the benchmark's order.
+    Returns `rows` (the completions), `protocol` (with the engine's chat template and the stops filled in), and the cost of this call:
+    `seconds`, `tokens`, and `resumed`, the completions that an earlier, killed call with the same weights, prompts and protocol
+    had left in the folder `resume`. Those are taken over and not made again; in float32 and for sampled texts the file is the same as
+    after an unbroken run, in bfloat16 a greedy near-tie may fall the other way, since the rows beside it are others.
     """
-    if protocol.prompt_style == "raw":
-        raise InputProblem("prompt_style: raw is not built yet; use chat or few_shot")
-    template = hashlib.sha256(engine.chat_template.encode()).hexdigest()
-    shown = hash_json(list(examples)) if examples else ""
-    protocol = replace(
-        protocol,
-        benchmark=benchmark.name,
-        benchmark_sha256=benchmark.sha256,
-        chat_template_sha256=template,
-        examples_sha256=shown,
-    )
+    protocol = _filled_in(protocol, engine, benchmark, examples)
     started, counted = time.perf_counter(), 0
     wanted = [(problem, sample) for problem in benchmark.problems for sample in range(protocol.n_samples)]
-    encoded = [
-        engine.encode(prompts.messages(problem, protocol.prompt_style, protocol.instruction, examples))
-        for problem, _ in wanted
-    ]
+    encoded = [_encoded(engine, problem, protocol, examples) for problem, _ in wanted]
     decoding = Decoding(protocol.max_new_tokens, protocol.temperature, protocol.top_p, protocol.seed)
-    path.unlink(missing_ok=True)
-    with CompletionLog(path) as log:
+    key = fingerprint(engine, protocol, encoded) if resume else ""
+    with CompletionLog(resume / f"{key[:32]}.jsonl" if resume else _empty(path), key) as log:
+        found = len(log.rows)
 
         def on_tokens(count: int) -> None:
             nonlocal counted
@@ -60,13 +55,57 @@ def complete(
             if on_progress:
                 on_progress(len(log.rows), len(wanted), benchmark.name)
 
-        for done in engine.generate(encoded, decoding, on_tokens):
+        left = [at for at, (problem, sample) in enumerate(wanted) if (problem["task_id"], sample) not in log.done_keys]
+        for done in engine.generate(encoded, decoding, on_tokens, only=left, stops=protocol.stops):
             problem, sample = wanted[done.index]
-            text = engine.decode(done.ids)
-            log.append(problem["task_id"], sample, text, finish_reason=done.finish_reason, n_tokens=len(done.ids))
+            text, is_cut = _cut(engine.decode(done.ids), protocol.stops)
+            reason = "stop" if is_cut else done.finish_reason
+            log.append(problem["task_id"], sample, text, finish_reason=reason, n_tokens=len(done.ids))
         rows = sorted(log.rows, key=_order(benchmark))
     write_jsonl(path, rows)
-    return {"rows": rows, "protocol": protocol, "seconds": time.perf_counter() - started, "tokens": counted}
+    seconds = time.perf_counter() - started
+    return {"rows": rows, "protocol": protocol, "seconds": seconds, "tokens": counted, "resumed": found}
+
+
+def fingerprint(engine, protocol: Protocol, encoded: list[list[int]]) -> str:
+    """A hash of all that a text depends on: weights and precision, protocol, prompts as token ids, and the code that generates."""
+    folder = Path(models.__file__).parent
+    code = [sha256_file(path) for path in (Path(__file__), *sorted(folder.glob("*.py")))]
+    return hash_json([engine.identity(), protocol.hash, encoded, code, [version("torch"), version("transformers")]])
+
+
+def _filled_in(protocol: Protocol, engine, benchmark: Benchmark, examples: Sequence[dict]) -> Protocol:
+    if protocol.thinking not in THINKING:
+        raise InputProblem(f"thinking: {protocol.thinking!r} is unknown; use {', '.join(THINKING)}")
+    is_raw = protocol.prompt_style == "raw"
+    if is_raw and protocol.thinking != "none":
+        raise InputProblem("thinking: a raw continuation has no chat template and so no thinking mode; use none")
+    kinds = dict.fromkeys(problem["kind"] for problem in benchmark.problems)
+    usual = dict.fromkeys(stop for kind in kinds for stop in prompts.default_stops(kind, protocol.prompt_style))
+    return replace(
+        protocol,
+        benchmark=benchmark.name,
+        benchmark_sha256=benchmark.sha256,
+        chat_template_sha256="" if is_raw else hashlib.sha256(engine.chat_template.encode()).hexdigest(),
+        examples_sha256=hash_json(list(examples)) if examples else "",
+        stops=protocol.stops or tuple(usual),
+    )
+
+
+def _encoded(engine, problem: dict, protocol: Protocol, examples: Sequence[dict]) -> list[int]:
+    asked = prompts.messages(problem, protocol.prompt_style, protocol.instruction, examples)
+    return engine.encode(asked, protocol.thinking)
+
+
+def _empty(path: Path) -> Path:
+    path.unlink(missing_ok=True)
+    return path
+
+
+def _cut(text: str, stops: Sequence[str]) -> tuple[str, bool]:
+    """Text up to the first of the stop strings, and whether there was one."""
+    places = [at for at in (text.find(stop) for stop in stops) if at >= 0]
+    return (text[: min(places)], True) if places else (text, False)
 
 
 def _order(benchmark: Benchmark):

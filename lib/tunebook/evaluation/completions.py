@@ -43,12 +43,13 @@ class CompletionLog:
         self.close()
 
     def append(self, task_id: str, sample: int, completion: str, **extra) -> None:
-        """Write one completion; it is on the disk for good within FSYNC_SECONDS, or at the next `append` after that."""
+        """Write one completion: safe from a kill at once, from a power cut within FSYNC_SECONDS or at the next `append` after that."""
         if (task_id, sample) in self.done_keys:
             raise ValueError(f"{self.path}: {task_id!r} sample {sample} is already written")
         row = {"task_id": task_id, "sample": sample, "completion": completion, **extra}
         try:
             self._stream.write(json.dumps(row, allow_nan=False).encode("ascii") + b"\n")
+            self._stream.flush()
             if time.monotonic() - self._written > FSYNC_SECONDS:
                 self._sync()
         except OSError as problem:

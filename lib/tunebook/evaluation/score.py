@@ -137,10 +137,9 @@ def count(benchmark: Benchmark, judged: list[dict], finish_reasons: Sequence[str
     for row in judged:
         passed.setdefault(row["task_id"], []).append(row["passed"])
     samples = len(judged) // len(passed)
-    kinds = Counter(
-        "truncated" if not row["passed"] and reason == "length" else TAXONOMY.get(row["verdict"], row["verdict"])
-        for row, reason in zip(judged, finish_reasons, strict=True)
-    )
+    ended: dict[str, Counter] = {task_id: Counter() for task_id in passed}
+    for row, reason in zip(judged, finish_reasons, strict=True):
+        ended[row["task_id"]][_ending(row, reason)] += 1
     return {
         "benchmark": benchmark.name,
         "benchmark_sha256": benchmark.sha256,
@@ -148,13 +147,26 @@ def count(benchmark: Benchmark, judged: list[dict], finish_reasons: Sequence[str
         "n_samples": samples,
         **rates(passed),
         "pass_at_k": {str(k): estimate(passed, k) for k in USUAL_KS if k <= samples},
-        "slices": {
-            name: rates({t: passed[t] for t in tasks if t in passed}) for name, tasks in benchmark.slices().items()
-        },
+        "slices": {name: _slice(tasks, passed, ended) for name, tasks in benchmark.slices().items()},
         "verdicts": dict(Counter(row["verdict"] for row in judged)),
-        "taxonomy": dict(kinds.most_common()),
+        "taxonomy": _taxonomy(ended.values()),
         "content_sha256": content_sha256(judged),
     }
+
+
+def _ending(row: dict, finish_reason: str | None) -> str:
+    """The line of the failure table that a judged row belongs to."""
+    is_cut = not row["passed"] and finish_reason == "length"
+    return "truncated" if is_cut else TAXONOMY.get(row["verdict"], row["verdict"])
+
+
+def _taxonomy(endings) -> dict[str, int]:
+    return dict(sum(endings, Counter()).most_common())
+
+
+def _slice(tasks: list[str], passed: dict, ended: dict) -> dict:
+    here = [task for task in tasks if task in passed]
+    return {**rates({task: passed[task] for task in here}), "taxonomy": _taxonomy(ended[task] for task in here)}
 
 
 def rates(passed: dict[str, list[bool]]) -> dict:

@@ -1,7 +1,5 @@
 """Results as short aligned text for a terminal. Model text never gets here; task ids are shown escaped."""
 
-import html
-
 SHOWN = 8
 
 
@@ -99,7 +97,10 @@ def _names(tasks: list[str]) -> str:
 
 
 def failure_examples(judged: list[dict], rows: list[dict], each: int = 1, characters: int = 240) -> list[dict]:
-    """A few failed completions of each verdict, for a notebook: task_id, verdict, detail and text, all safe to show as HTML."""
+    """A few failed completions of each verdict: task_id, verdict, detail and text, without a control character.
+
+    For a DataFrame, which escapes HTML when it is shown; `context.table` also keeps `$` from being typeset.
+    """
     texts = {(row["task_id"], row["sample"]): row["completion"] for row in rows}
     shown: dict[str, list[dict]] = {}
     for row in judged:
@@ -108,8 +109,8 @@ def failure_examples(judged: list[dict], rows: list[dict], each: int = 1, charac
             continue
         text = texts[row["task_id"], row["sample"]]
         cut = text[:characters] + ("…" if len(text) > characters else "")
-        found.append({key: html.escape(escaped(row[key])) for key in ("task_id", "verdict", "detail")})
-        found[-1]["completion"] = html.escape("\n".join(map(escaped, cut.split("\n"))))
+        found.append({key: escaped(row[key]) for key in ("task_id", "verdict", "detail")})
+        found[-1]["completion"] = "\n".join(map(escaped, cut.split("\n")))
     return [example for examples in shown.values() for example in examples]
 
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
-from tunebook.evaluation.complete import complete
-from tunebook.evaluation.protocol import Protocol
-from tunebook.evaluation.score import score
+from tunebook.evaluation.measure import measure
 from tunebook.models.gguf_engine import GgufModel
 
 PROBES = (
@@ -49,17 +47,15 @@ def compare_tokens(tokenizer, gguf_model, conversations: list[list[dict]]) -> di
     return {"n": len(everything), "same_text": same_text, "same_ids": same_ids, "first_difference": first}
 
 
-def score_types(files: dict[str, Path], problems, context, max_new_tokens: int, allow_unisolated: bool) -> list[dict]:
+def score_types(files: dict[str, Path], problems, context, max_new_tokens: int) -> list[dict]:
     """Scores every file on `problems` through llama.cpp: rows of `type, bytes, k, n, pass_at_1, low, high`, scores in points."""
     rows = []
     for at, (kind, path) in enumerate(files.items()):
         context.progress(at, len(files), f"dev score of {kind}")
         engine = GgufModel(path)
         folder = context.folder / "dev" / kind
-        protocol = Protocol(problems.sha256, max_new_tokens=max_new_tokens, seed=context.params["seed"])
-        done = complete(engine, problems, protocol, folder / "completions.jsonl")
+        found = measure(engine, problems, folder, context, max_new_tokens=max_new_tokens)["metrics"]
         engine.close()
-        found = score(problems, done["rows"], folder / "score", done["protocol"], allow_unisolated=allow_unisolated)
         low, high = (100 * end for end in found["interval"])
         row = {"type": kind, "bytes": path.stat().st_size, "k": found["k"], "n": found["n"]}
         rows.append({**row, "pass_at_1": 100 * found["pass_at_1"], "low": low, "high": high})

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+TAIL_TOKENS = 16  # in which a stop string is looked for: longer than any of them
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -39,22 +41,51 @@ class TransformersEngine:
         """The chat template as text."""
         return self.tokenizer.chat_template
 
-    def encode(self, messages: list[dict]) -> list[int]:
-        """Token ids of a conversation up to the opening of the assistant's turn."""
+    def encode(self, messages: list[dict] | str, thinking: str = "none") -> list[int]:
+        """Token ids of a conversation up to the opening of the assistant's turn; a string is continued as it is.
+
+        `thinking` "on" or "off" goes to a template that knows the mode; InputProblem for one that does not.
+        """
         from tunebook.models.templates import render_prompt
 
-        return render_prompt(self.tokenizer, messages)
+        if isinstance(messages, str):
+            return list(self.tokenizer(messages)["input_ids"])
+        return render_prompt(self.tokenizer, messages, thinking)
 
     def decode(self, ids: list[int]) -> str:
         """Text of token ids, control tokens included."""
         return self.tokenizer.decode(ids, skip_special_tokens=False)
 
+    def identity(self) -> str:
+        """A hash of what makes the texts: weights, precision and device. Two adapters of one model differ."""
+        import hashlib
+
+        import torch
+
+        found = hashlib.blake2b(f"{self.model.device.type} {self.model.dtype}".encode(), digest_size=32)
+        for name, weights in self.model.state_dict().items():
+            found.update(f"{name} {tuple(weights.shape)}".encode())
+            found.update(weights.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return found.hexdigest()
+
     def generate(
-        self, prompts: Sequence[list[int]], decoding: Decoding, on_tokens: Callable[[int], None] | None = None
+        self,
+        prompts: Sequence[list[int]],
+        decoding: Decoding,
+        on_tokens: Callable[[int], None] | None = None,
+        only: Sequence[int] | None = None,
+        stops: Sequence[str] = (),
     ) -> Iterator[Generated]:
-        """Completes prompts of token ids, each as it ends."""
+        """Completes prompts of token ids, or those at the places `only`, each as it ends.
+
+        A text may run on for some tokens past one of the strings `stops`: the caller cuts it.
+        """
         from tunebook.models.generate import generate
         from tunebook.models.templates import stop_ids
 
-        stops = stop_ids(self.tokenizer, self.model.generation_config)
-        return generate(self.model, prompts, stops, decoding, self.slots, on_tokens)
+        def is_over(ids: list[int]) -> bool:
+            tail = self.decode(ids[-TAIL_TOKENS:])
+            return any(stop in tail for stop in stops)
+
+        ends = stop_ids(self.tokenizer, self.model.generation_config)
+        return generate(self.model, prompts, ends, decoding, self.slots, on_tokens, only, is_over if stops else None)

@@ -7,16 +7,19 @@ stream, so that its text does not depend on its neighbours' order. Does not extr
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from tunebook.errors import InputProblem
+from tunebook.models.decoder import Decoder, agrees, fits
 from tunebook.models.engine import Decoding, Generated
-from tunebook.models.slots import SlotCache, fits, use_grouped_attention
+from tunebook.models.slots import GROUP, Group
 
 PREFILL_TOKENS = 2048
+PROOF_TOKENS = 48
 
 
 @dataclass
@@ -34,13 +37,19 @@ def generate(
     decoding: Decoding,
     slots: int = 32,
     on_tokens: Callable[[int], None] | None = None,
+    only: Sequence[int] | None = None,
+    is_over: Callable[[list[int]], bool] | None = None,
 ) -> Iterator[Generated]:
-    """Completes every prompt of token ids; `on_tokens` is told the number of tokens made at each step.
+    """Completes every prompt of token ids, or those at the places `only`; `on_tokens` is told the tokens made at each step.
 
-    Raises InputProblem when a prompt with its completion is longer than the model's context. A model whose attention is not
-    plain is completed by transformers' own `generate`, in batches.
+    A row ends at a token of `stops`, which is left out, where `is_over` says so of its new tokens, or at its limit.
+
+    A row's stream depends on its place among all prompts, so a resumed run draws what an unbroken one draws. Raises InputProblem
+    when a prompt with its completion is longer than the model's context. A model that the lean pass is not written for is completed
+    by transformers' own `generate`, in batches.
     """
-    if not prompts:
+    places = range(len(prompts)) if only is None else only
+    if not places:
         return
     config = model.config.get_text_config()
     longest = max(map(len, prompts)) + decoding.max_new_tokens
@@ -49,97 +58,139 @@ def generate(
         raise InputProblem(
             f"prompt of {longest - decoding.max_new_tokens} tokens + {decoding.max_new_tokens} new exceeds the model's context of {limit}"
         )
-    if not fits(config):
-        yield from _lock_step(model, prompts, stops, decoding, slots)
-        return
-    use_grouped_attention(model)
+    order = sorted(places, key=lambda at: -len(prompts[at]))
     model.eval()
-    slots = min(slots, len(prompts))
-    cache = SlotCache(config, slots, longest, model.dtype, model.device)
-    batch = _Batch(model, cache, _common_prefix(prompts), decoding)
-    order = sorted(range(len(prompts)), key=lambda at: -len(prompts[at]))
+    decoder = _decoder(model, prompts[order[0]], longest)
+    if decoder is None:
+        yield from lock_step(model, prompts, stops, decoding, slots, order)
+        return
     waiting = [_Row(at, prompts[at], [], random.Random(f"{decoding.seed}/{at}")) for at in reversed(order)]
+    batch = _Batch(decoder, min(slots, len(order)), common_prefix(prompts), decoding)
     with torch.inference_mode():
-        while waiting or batch.rows:
-            if waiting and len(batch.rows) < slots:
-                batch.admit([waiting.pop() for _ in range(min(slots - len(batch.rows), len(waiting)))])
+        while waiting or batch.count():
+            batch.admit(waiting)
             tokens = batch.step()
             if on_tokens:
                 on_tokens(len(tokens))
-            yield from batch.retire(tokens, stops)
+            yield from batch.retire(tokens, stops, is_over)
+
+
+def _decoder(model, prompt: list[int], length: int) -> Decoder | None:
+    """The lean pass over `model`, None where it is not written for it or does not give the model's own logits."""
+    if not fits(model.config.get_text_config()):
+        return None
+    with torch.inference_mode():
+        decoder = Decoder(model, length)
+        if agrees(model, decoder, prompt[:PROOF_TOKENS]):
+            return decoder
+    warnings.warn(
+        f"generate: the lean pass differs from {type(model).__name__}'s own, so the slower `generate` of transformers is used",
+        stacklevel=3,
+    )
+    return None
 
 
 class _Batch:
-    """The rows in flight: row i of `rows` lives in slot i."""
+    """The rows in flight, in groups: row i of `rows[g]` lives in slot i of `groups[g]`."""
 
-    def __init__(self, model, cache: SlotCache, prefix: list[int], decoding: Decoding):
-        self.model, self.cache, self.prefix, self.decoding = model, cache, prefix, decoding
-        self.rows: list[_Row] = []
-        self.prefix_slot = None
+    def __init__(self, decoder: Decoder, slots: int, prefix: list[int], decoding: Decoding):
+        self.decoder, self.slots, self.prefix, self.decoding = decoder, slots, prefix, decoding
+        self.groups = [Group(decoder) for _ in range(-(-slots // GROUP))]
+        self.rows: list[list[_Row]] = [[] for _ in self.groups]
+        self._prefix_block = None
 
-    def _forward(self, rows: slice, start: list[int], tokens: torch.Tensor) -> torch.Tensor:
-        device = self.model.device
-        starts = torch.tensor(start, device=device)
-        mask = self.cache.aim(rows, starts, tokens.shape[1])
-        positions = starts[:, None] + torch.arange(tokens.shape[1], device=device)
-        result = self.model(
-            input_ids=tokens.to(device),
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        return result.logits[:, -1].float()
+    def count(self) -> int:
+        """Rows in flight."""
+        return sum(map(len, self.rows))
 
-    def admit(self, rows: list[_Row]) -> None:
-        """Reads all but the last token of each new prompt into free slots; the last one is the row's first step."""
-        first = len(self.rows)
-        self.rows += rows
+    def admit(self, waiting: list[_Row]) -> None:
+        """Takes rows from the end of `waiting` into free slots and reads all but the last token of their prompts.
+
+        The last token is the row's first step.
+        """
         shared = len(self.prefix)
-        if shared and self.prefix_slot is None:
-            self._forward(slice(first, first + 1), [0], torch.tensor([self.prefix]))
-            self.prefix_slot = (
-                self.cache.keys[:, first : first + 1, :, :shared].clone(),
-                self.cache.values[:, first : first + 1, :, :shared].clone(),
-            )
-        if shared:
-            self.cache.keys[:, first : len(self.rows), :, :shared] = self.prefix_slot[0]
-            self.cache.values[:, first : len(self.rows), :, :shared] = self.prefix_slot[1]
-        at = first
-        while at < len(self.rows):
-            width = max(len(self.rows[at].prompt) - 1 - shared, 0)
-            count = max(1, PREFILL_TOKENS // max(width, 1))
-            end = min(len(self.rows), at + count)
-            if width:
-                tokens = torch.zeros((end - at, width), dtype=torch.long)
-                for i, row in enumerate(self.rows[at:end]):
-                    part = row.prompt[shared:-1]
-                    tokens[i, : len(part)] = torch.tensor(part)
-                self._forward(slice(at, end), [shared] * (end - at), tokens)
-            at = end
+        new: list[tuple[Group, int, list[int]]] = []
+        for group, rows in zip(self.groups, self.rows, strict=True):
+            while waiting and len(rows) < GROUP and self.count() < self.slots:
+                row = waiting.pop()
+                rows.append(row)
+                group.lengths.append(len(row.prompt) - 1)
+                group.fit(0)
+                new.append((group, len(rows) - 1, row.prompt[shared:-1]))
+        if shared and new and self._prefix_block is None:
+            group, slot, _ = new[0]
+            self._read([(group, slot, self.prefix)], 0)
+            self._prefix_block = [block[:, slot, :, :shared].clone() for block in (group.keys, group.values)]
+        for group, slot, _ in new if shared else ():
+            group.keys[:, slot, :, :shared], group.values[:, slot, :, :shared] = self._prefix_block
+        while new:
+            part = [new.pop(0)]
+            while new and sum(len(tokens) for _, _, tokens in part) + len(new[0][2]) <= PREFILL_TOKENS:
+                part.append(new.pop(0))
+            self._read([entry for entry in part if entry[2]], shared)
+
+    def _read(self, part: list[tuple[Group, int, list[int]]], start: int) -> None:
+        """Writes the keys and values of prompt tokens from position `start` on, many rows in one flat pass."""
+        if not part:
+            return
+        spans, at = [], 0
+        for group, slot, tokens in part:
+            spans.append((group, slot, at, at + len(tokens)))
+            at += len(tokens)
+
+        def attend(layer, queries, keys, values):
+            mixed = torch.empty_like(queries)
+            for group, slot, first, end in spans:
+                group.write(layer, slot, start, keys[first:end], values[first:end])
+                mixed[first:end] = group.read_prompt(layer, slot, queries[first:end], start + end - first)
+            return mixed
+
+        ids = [token for _, _, tokens in part for token in tokens]
+        places = [start + offset for _, _, tokens in part for offset in range(len(tokens))]
+        self._hidden(ids, places, attend)
+
+    def _hidden(self, ids: list[int], places: list[int], attend) -> torch.Tensor:
+        device = self.decoder.device
+        return self.decoder.hidden(torch.tensor(ids, device=device), torch.tensor(places, device=device), attend)
 
     def step(self) -> list[int]:
-        """One new token for every row in flight."""
-        last = [[row.new[-1] if row.new else row.prompt[-1]] for row in self.rows]
-        start = [len(row.prompt) + len(row.new) - 1 for row in self.rows]
-        logits = self._forward(slice(0, len(self.rows)), start, torch.tensor(last))
-        return choose_tokens(logits, self.decoding, [row.stream for row in self.rows])
+        """One new token for every row in flight, in the order of the groups."""
+        rows = [row for part in self.rows for row in part]
+        spans, at = [], 0
+        for group in self.groups:
+            if group.lengths:
+                group.begin_step()
+                spans.append((group, at, at + len(group.lengths)))
+                at += len(group.lengths)
 
-    def retire(self, tokens: list[int], stops: set[int]) -> Iterator[Generated]:
-        """Appends each row's token; a row that ended leaves, and the last row moves into its slot."""
-        for slot in reversed(range(len(self.rows))):
-            row, token = self.rows[slot], tokens[slot]
-            is_stop = token in stops
-            if not is_stop:
-                row.new.append(token)
-            if not is_stop and len(row.new) < self.decoding.max_new_tokens:
-                continue
-            last = self.rows.pop()
-            if slot < len(self.rows):
-                self.rows[slot] = last
-                self.cache.copy_slot(len(self.rows), slot, len(last.prompt) + len(last.new))
-            yield Generated(row.index, row.new, "stop" if is_stop else "length")
+        def attend(layer, queries, keys, values):
+            parts = [group.step(layer, queries[a:b], keys[a:b], values[a:b]) for group, a, b in spans]
+            return torch.cat(parts)
+
+        places = [length for group in self.groups for length in group.lengths]
+        states = self._hidden([row.new[-1] if row.new else row.prompt[-1] for row in rows], places, attend)
+        for group in self.groups:
+            group.lengths = [length + 1 for length in group.lengths]
+        return choose_tokens(self.decoder.logits(states), self.decoding, [row.stream for row in rows])
+
+    def retire(self, tokens: list[int], stops: set[int], is_over: Callable | None) -> Iterator[Generated]:
+        """Appends each row's token; a row that ended leaves, and the last row of its group moves into its slot."""
+        at = len(tokens)
+        for group, rows in zip(reversed(self.groups), reversed(self.rows), strict=True):
+            for slot in reversed(range(len(rows))):
+                at -= 1
+                row, token = rows[slot], tokens[at]
+                is_stop = token in stops
+                if not is_stop:
+                    row.new.append(token)
+                    is_stop = is_over is not None and is_over(row.new)
+                if not is_stop and len(row.new) < self.decoding.max_new_tokens:
+                    continue
+                last = rows.pop()
+                if slot < len(rows):
+                    rows[slot] = last
+                group.remove(slot)
+                yield Generated(row.index, row.new, "stop" if is_stop else "length")
 
 
 def choose_tokens(logits: torch.Tensor, decoding: Decoding, streams: Sequence[random.Random]) -> list[int]:
@@ -156,7 +207,7 @@ def choose_tokens(logits: torch.Tensor, decoding: Decoding, streams: Sequence[ra
     return ids.gather(1, picked)[:, 0].tolist()
 
 
-def _common_prefix(prompts: Sequence[list[int]]) -> list[int]:
+def common_prefix(prompts: Sequence[list[int]]) -> list[int]:
     """The longest start that all prompts share, at least one token shorter than the shortest."""
     shortest, longest = min(prompts), max(prompts)
     length = 0
@@ -165,14 +216,17 @@ def _common_prefix(prompts: Sequence[list[int]]) -> list[int]:
     return shortest[:length] if len(prompts) > 1 else []
 
 
-def _lock_step(model, prompts, stops, decoding: Decoding, size: int) -> Iterator[Generated]:
-    """transformers' own `generate` in batches of `size`, left-padded: for models that `slots.fits` refuses."""
+def lock_step(
+    model, prompts, stops, decoding: Decoding, size: int, order: Sequence[int] | None = None
+) -> Iterator[Generated]:
+    """transformers' own `generate` in left-padded batches of `size`, in `order` (places of prompts; by default longest first)."""
     pad = min(stops)
     settings = {"do_sample": decoding.temperature > 0, "pad_token_id": pad, "eos_token_id": sorted(stops)}
     if decoding.temperature > 0:
         settings |= {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
         torch.manual_seed(decoding.seed)
-    order = sorted(range(len(prompts)), key=lambda at: -len(prompts[at]))
+    if order is None:
+        order = sorted(range(len(prompts)), key=lambda at: -len(prompts[at]))
     for first in range(0, len(order), size):
         part = order[first : first + size]
         width = max(len(prompts[at]) for at in part)

@@ -14,6 +14,8 @@ import numpy
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.models.device import cores
 from tunebook.models.engine import Decoding, Generated
+from tunebook.models.templates import thinking_mode
+from tunebook.pipeline.files import sha256_file
 
 SLOTS = 32
 CONTEXT_TOKENS = 8192
@@ -49,8 +51,8 @@ class GgufModel:
         self.metadata = self.llama.metadata
         self.stops = {self.llama.token_eos(), self.llama.token_eot() if hasattr(self.llama, "token_eot") else -1} - {-1}
 
-    def render(self, messages: list[dict]) -> str:
-        """The prompt as text, by the chat template inside the file."""
+    def render(self, messages: list[dict], **mode) -> str:
+        """The prompt as text, by the chat template inside the file; `mode` is told to the template."""
         from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
         if not self.chat_template:
@@ -60,7 +62,7 @@ class GgufModel:
             eos_token=self._piece(self.llama.token_eos()),
             bos_token=self._piece(self.llama.token_bos()),
         )
-        return formatter(messages=messages).prompt
+        return formatter(messages=messages, **mode).prompt
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of `text`, control tokens read as such; BOS only where the file asks for it."""
@@ -75,20 +77,34 @@ class GgufModel:
         """The template inside the file, as text."""
         return self.metadata.get("tokenizer.chat_template", "")
 
-    def encode(self, messages: list[dict]) -> list[int]:
-        """Token ids of a conversation up to the opening of the assistant's turn."""
-        return self.tokenize(self.render(messages))
+    def encode(self, messages: list[dict] | str, thinking: str = "none") -> list[int]:
+        """Token ids of a conversation up to the opening of the assistant's turn; a string is continued as it is."""
+        if isinstance(messages, str):
+            return self.llama.tokenize(messages.encode(), special=True)
+        return self.tokenize(self.render(messages, **thinking_mode(self.chat_template, thinking)))
+
+    def identity(self) -> str:
+        """The file's hash: what makes the texts."""
+        return sha256_file(self.llama.model_path)
 
     def generate(
-        self, prompts: Sequence[list[int]], decoding: Decoding, on_tokens: Callable[[int], None] | None = None
+        self,
+        prompts: Sequence[list[int]],
+        decoding: Decoding,
+        on_tokens: Callable[[int], None] | None = None,
+        only: Sequence[int] | None = None,
+        stops: Sequence[str] = (),
     ) -> Iterator[Generated]:
-        """Completes prompts of token ids, each as it ends. Raises InputProblem for a temperature above 0."""
+        """Completes prompts of token ids, or those at the places `only`, each as it ends; `stops` are left to the caller.
+
+        Raises InputProblem for a temperature above 0.
+        """
         if decoding.temperature > 0:
             raise InputProblem("gguf: this engine decodes greedily; set temperature to 0.0")
         longest = max(map(len, prompts), default=0)
         if longest > BATCH_TOKENS or longest + decoding.max_new_tokens > self.context_tokens:
             raise InputProblem(f"gguf: a prompt of {longest} tokens is too long; this engine takes {BATCH_TOKENS}")
-        order = sorted(range(len(prompts)), key=lambda at: len(prompts[at]))
+        order = sorted(range(len(prompts)) if only is None else only, key=lambda at: len(prompts[at]))
         waiting = [_Row(at, list(prompts[at])) for at in order]
         flight: dict[int, _Row] = {}
         memory = self.llama_cpp.llama_get_memory(self.ctx)

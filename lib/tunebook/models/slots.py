@@ -1,96 +1,84 @@
-"""A key/value cache with one slot a sequence, and the attention that reads it.
+"""Keys and values of the sequences in flight, in groups of rows that lie side by side with room for the longest of the group.
 
-`DynamicCache` copies the whole cache at every token and pads all rows to the longest. Here each sequence keeps its own slot:
-a finished one leaves and a waiting one enters without a copy of the others. For decoder models whose layers all attend to the
-full past (Llama, Qwen2, Qwen3, SmolLM, Mistral without a window); `fits` tells. Does not sample.
+A group is one block of memory without gaps, so attention reads it without a copy; a finished sequence leaves and a waiting one
+enters without touching the others, and a short row never pays for a long one in another group. Does not sample.
 """
 
 from __future__ import annotations
 
 import torch
-from transformers import AttentionInterface
-from transformers.cache_utils import Cache
 
-ATTENTION = "tunebook_grouped"
+from tunebook.models.decoder import Decoder, causal
 
-
-def fits(config) -> bool:
-    """Whether every layer of a model with this config is plain full attention."""
-    types = getattr(config, "layer_types", None)
-    if types and set(types) != {"full_attention"}:
-        return False
-    special = ("state_size", "ssm_cfg", "linear_num_value_heads", "q_lora_rank", "attn_logit_softcapping")
-    has_window = getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None)
-    return not has_window and not any(getattr(config, name, None) for name in special)
+GROUP = 16
+STEP = 64  # tokens by which a group's room grows
 
 
-def grouped_attention(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
-    """Attention of grouped queries without repeating keys and values in memory.
+class Group:
+    """Up to GROUP sequences. Slot i of the block belongs to the i-th row of the group; `lengths` are tokens written."""
 
-    `query` is (batch, heads, new, width), `key` and `value` (batch, kv_heads, past, width), `attention_mask` is added to the
-    scores and broadcasts over (batch, 1, new, past). Same result as transformers' eager attention; no dropout.
-    """
-    batch, heads, new, width = query.shape
-    kv_heads = key.shape[1]
-    grouped = query.reshape(batch, kv_heads, heads // kv_heads * new, width)
-    scores = torch.matmul(grouped, key.transpose(2, 3)) * scaling
-    scores = scores.view(batch, heads, new, -1) + attention_mask
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
-    mixed = torch.matmul(weights.view(batch, kv_heads, heads // kv_heads * new, -1), value)
-    return mixed.view(batch, heads, new, width).transpose(1, 2).contiguous(), None
+    def __init__(self, decoder: Decoder):
+        self.decoder = decoder
+        self.lengths: list[int] = []
+        self.room = 0
+        self._allocate(0)
 
+    def _allocate(self, room: int) -> None:
+        decoder = self.decoder
+        shape = (decoder.layers, GROUP, decoder.kv_heads, room, decoder.width)
+        blocks = [torch.zeros(shape, dtype=decoder.dtype, device=decoder.device) for _ in range(2)]
+        kept = min(room, self.room)
+        for new, old in zip(blocks, (self.keys, self.values) if self.room else (), strict=False):
+            new[:, :, :, :kept] = old[:, :, :, :kept]
+        self.keys, self.values = blocks
+        self.room = room
 
-class SlotCache(Cache):
-    """Keys and values of up to `slots` sequences of up to `length` tokens.
+    def fit(self, length: int) -> None:
+        """Make room for `length` tokens a row, and give back what is far too much."""
+        room = -(-max([length, *(n + 1 for n in self.lengths)]) // STEP) * STEP
+        if room > self.room or room < self.room - 2 * STEP:
+            self._allocate(room)
 
-    Before each forward call, `aim` says which slots the rows of the batch are and where their new tokens stand.
-    """
+    def remove(self, slot: int) -> None:
+        """Drop a row; the last row moves into its slot."""
+        last, length = len(self.lengths) - 1, self.lengths.pop()
+        if slot < last:
+            self.lengths[slot] = length
+            for block in (self.keys, self.values):
+                block[:, slot, :, :length] = block[:, last, :, :length]
 
-    def __init__(self, config, slots: int, length: int, dtype: torch.dtype, device: str):
-        super().__init__(layers=[])
-        kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        shape = (config.num_hidden_layers, slots, kv_heads, length, width)
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
-        self._rows, self._start, self._new, self._past = slice(0, 0), None, 0, 0
+    def write(self, layer: int, slot: int, start: int, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Put the keys and values (new, kv_heads, width) of a row's tokens from position `start` on."""
+        end = start + len(keys)
+        self.keys[layer, slot, :, start:end] = keys.transpose(0, 1)
+        self.values[layer, slot, :, start:end] = values.transpose(0, 1)
 
-    def aim(self, rows: slice, start: torch.Tensor, new: int) -> torch.Tensor:
-        """Points at slots `rows`, whose `new` next tokens begin at positions `start` (one a row).
+    def read_prompt(self, layer: int, slot: int, queries: torch.Tensor, end: int) -> torch.Tensor:
+        """What the last tokens of a row of `end` tokens mix: queries and result (new, heads, width)."""
+        repeats = self.decoder.heads // self.decoder.kv_heads
+        keys, values = (b[layer, slot, :, :end].repeat_interleave(repeats, 0) for b in (self.keys, self.values))
+        return causal(queries.transpose(0, 1), keys, values, self.decoder.scale).transpose(0, 1)
 
-        Returns the mask to add to the scores, (rows, 1, new, past), 0 where a token may look and the lowest number elsewhere.
-        """
-        self._rows, self._start, self._new = rows, start, new
-        self._past = int(start.max()) + new
-        positions = start[:, None] + torch.arange(new, device=start.device)
-        allowed = torch.arange(self._past, device=start.device)[None, None, :] <= positions[:, :, None]
-        mask = torch.zeros(allowed.shape, dtype=self.keys.dtype, device=self.keys.device)
-        return mask.masked_fill_(~allowed, torch.finfo(mask.dtype).min)[:, None]
+    def begin_step(self) -> None:
+        """Work out once what every layer of the next step needs: where its one new token a row goes, and what rows may see."""
+        self.fit(0)
+        rows, device = len(self.lengths), self.decoder.device
+        ends = torch.tensor(self.lengths, device=device)
+        starts = torch.arange(rows * self.decoder.kv_heads, device=device).view(rows, -1) * self.room
+        self._places = (starts + ends[:, None]).flatten()
+        hidden = torch.arange(self.room, device=device)[None] > ends[:, None]
+        mask = torch.zeros(hidden.shape, dtype=self.decoder.dtype, device=device)
+        mask.masked_fill_(hidden, torch.finfo(mask.dtype).min)
+        self._mask = mask.repeat_interleave(self.decoder.kv_heads, 0)[:, None]
 
-    def update(self, key_states, value_states, layer_idx, *args, **kwargs):
-        """Writes the new keys and values of a layer and returns all up to the longest row's end."""
-        keys, values = self.keys[layer_idx, self._rows], self.values[layer_idx, self._rows]
-        if self._new == 1:
-            at = self._start.view(-1, 1, 1, 1).expand(-1, keys.shape[1], 1, keys.shape[3])
-            keys.scatter_(2, at, key_states)
-            values.scatter_(2, at, value_states)
-        else:  # a prefill: all its rows start at one position
-            first = int(self._start[0])
-            keys[:, :, first : first + self._new] = key_states
-            values[:, :, first : first + self._new] = value_states
-        return keys[:, :, : self._past], values[:, :, : self._past]
-
-    def copy_slot(self, source: int, target: int, length: int) -> None:
-        """Copies the first `length` positions of one slot to another."""
-        self.keys[:, target, :, :length] = self.keys[:, source, :, :length]
-        self.values[:, target, :, :length] = self.values[:, source, :, :length]
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Positions in use; the callers pass explicit positions, so only its truth matters."""
-        return self._past
-
-
-def use_grouped_attention(model) -> None:
-    """Makes `model` use `grouped_attention`; only for generation, since it has no dropout."""
-    AttentionInterface.register(ATTENTION, grouped_attention)
-    model.set_attn_implementation(ATTENTION)
+    def step(self, layer: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Write one token a row and attend: queries (rows, heads, width), keys and values (rows, kv_heads, width)."""
+        rows, width = queries.shape[0] * self.decoder.kv_heads, self.decoder.width
+        past = []
+        for block, new in ((self.keys, keys), (self.values, values)):
+            flat = block[layer].view(-1, width)
+            flat.index_copy_(0, self._places, new.reshape(rows, width))
+            past.append(flat[: rows * self.room].view(rows, self.room, width))
+        grouped = queries.reshape(rows, -1, width)
+        scores = torch.baddbmm(self._mask, grouped, past[0].transpose(1, 2), alpha=self.decoder.scale)
+        return torch.bmm(torch.softmax(scores, dim=-1), past[1]).view(queries.shape)

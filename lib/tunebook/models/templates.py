@@ -33,10 +33,30 @@ def use_template(tokenizer, name: str) -> None:
         raise InputProblem("model: it has no chat template; choose an instruct model, or chat_template: chatml")
 
 
-def render_prompt(tokenizer, messages: list[dict]) -> list[int]:
-    """Token ids of `messages` up to and including the opening of the assistant's turn."""
-    encoded = tokenizer.apply_chat_template(messages, tokenize=True, add_generation_prompt=True, return_dict=True)
+def render_prompt(tokenizer, messages: list[dict], thinking: str = "none") -> list[int]:
+    """Token ids of `messages` up to and including the opening of the assistant's turn.
+
+    `thinking` "on" or "off" is told to a template that has the mode (`enable_thinking`); "none" says nothing to the template.
+    """
+    encoded = tokenizer.apply_chat_template(
+        messages,
+        tokenize=True,
+        add_generation_prompt=True,
+        return_dict=True,
+        **thinking_mode(tokenizer.chat_template, thinking),
+    )
     return list(encoded["input_ids"])
+
+
+def thinking_mode(chat_template: str, thinking: str) -> dict:
+    """What a template is told for `thinking` none, off or on. InputProblem where the template has no such mode."""
+    if thinking == "none":
+        return {}
+    if "enable_thinking" not in chat_template:
+        raise InputProblem(
+            f"thinking: {thinking!r}, but this chat template has no thinking mode; use none, or chat_template: model"
+        )
+    return {"enable_thinking": thinking == "on"}
 
 
 def encode_row(tokenizer, prompt: list[dict], completion: list[dict]) -> tuple[list[int], list[int]]:

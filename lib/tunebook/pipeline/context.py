@@ -7,6 +7,7 @@ stage that breaks off is never taken for finished.
 import io
 import json
 import os
+import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from tunebook.pipeline.memory import PeakMemory
 
 SEVERITIES = ("error", "warn", "info")
 PROGRESS_SECONDS = 0.5
+RESUME = ".resume"
 
 
 class Upstream:
@@ -72,6 +74,8 @@ class Context:
         """`lock` is the run's lock where the notebook runs by hand; `finish` releases it."""
         self.root, self.run_folder, self.name = root, run_folder, instance
         self.folder = run_folder / instance
+        # what a killed stage had made, for the next try: beside the stage folders, because those are emptied; gone after `finish`
+        self.resume_folder = run_folder / RESUME / instance
         self.notebook, self.target = stage_names.split(instance)
         self.params, self.status, self.checks = values, "", []
         self.stages = run_stages
@@ -203,6 +207,7 @@ class Context:
             "peak_memory_bytes": self._memory.peak_bytes,
         }
         manifests.write(self.folder, manifest)
+        shutil.rmtree(self.resume_folder, ignore_errors=True)
         if self._lock:
             record.set_state(
                 self.run_folder, self.name, self.status, seconds=manifest["timing"]["seconds"], reused=False
@@ -220,6 +225,7 @@ def _frame(rows: list[dict]):
     import pandas
 
     pandas.options.display.max_colwidth = None
+    pandas.options.display.html.use_mathjax = False  # a model's "$" would be typeset
     return pandas.DataFrame(rows)
 
 

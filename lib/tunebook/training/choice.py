@@ -5,9 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tunebook.evaluation.complete import complete
-from tunebook.evaluation.protocol import Protocol
-from tunebook.evaluation.score import score
+from tunebook.evaluation.measure import measure
 from tunebook.models.device import Placement
 from tunebook.models.engine import TransformersEngine
 from tunebook.models.loading import free_memory, load_model
@@ -27,19 +25,10 @@ def keep_better(
     for name, adapter in adapters.items() if problems else ():
         engine = TransformersEngine(load_model(source, placement, adapter), tokenizer, slots)
         folder = context.folder / "dev" / name
-        protocol = Protocol(
-            problems.sha256, max_new_tokens=context.params["max_new_tokens"], seed=context.params["seed"]
-        )
-        done = complete(engine, problems, protocol, folder / "completions.jsonl", on_progress=context.progress)
+        tokens = context.params["max_new_tokens"]
+        found = measure(engine, problems, folder, context, max_new_tokens=tokens)["metrics"]
         del engine
         free_memory()
-        found = score(
-            problems,
-            done["rows"],
-            folder / "score",
-            done["protocol"],
-            allow_unisolated=context.params["allow_unisolated"],
-        )
         rows.append({"adapter": name, "k": found["k"], "n": found["n"]})
     kept = max(rows, key=lambda row: row["k"])["adapter"] if rows else next(iter(adapters))
     shutil.copytree(adapters[kept], context.folder / "chosen")
