@@ -34,8 +34,10 @@ def inspect(target: str, revision: str = "", base: str = "", scan: bool = True) 
     and that an adapter must fit. Raises InputProblem for what is no model at all.
     """
     path = Path(target).expanduser()
-    if not os.path.lexists(path) and not path.suffix.lower() in (".gguf", ".safetensors"):
-        path = resolve(target, revision).folder
+    licence = ""
+    if not os.path.lexists(path) and (revision or path.suffix.lower() not in (".gguf", ".safetensors")):
+        source = resolve(target, revision)
+        path, licence = source.adapter or source.folder, source.licence
     kind = kind_of(path)
     files = sorted(file for file in path.rglob("*") if file.is_file()) if kind == FOLDER else [path]
     size = sum(file.stat().st_size for file in files)
@@ -47,6 +49,7 @@ def inspect(target: str, revision: str = "", base: str = "", scan: bool = True) 
     found |= _read(path, kind, files, size, scan)
     if kind == FOLDER and not found.get("metadata") and not found["tensors"]["count"]:
         raise InputProblem(f"{target} is a folder without a model; give one that holds config.json and *.safetensors")
+    found["licence"] = found.get("licence") or licence
     found["findings"] += _template(found, _template_of(base) if base else None)
     found["findings"] += _fit(path, base) if found["kind"] == "adapter" else []
     return _plain(found)

