@@ -1,5 +1,8 @@
 """The exported file speaks the tokens that were trained, and a broken one is noticed."""
 
+import random
+
+import numpy
 import pytest
 
 from tiny_models import tiny_llama, tokenizer
@@ -7,7 +10,7 @@ from tunebook.errors import InputProblem
 from tunebook.export.convert import convert_to_gguf, quantise, save_merged, tensor_types
 from tunebook.export.parity import compare_tokens, smallest_that_holds
 from tunebook.models.engine import Decoding, TransformersEngine
-from tunebook.models.gguf_engine import GgufModel
+from tunebook.models.gguf_engine import GgufModel, choose
 
 CONVERSATIONS = [[{"role": "user", "content": text}] for text in ("every day at noon", "Mon-Fri 22:00", "été à 5h")]
 
@@ -21,7 +24,7 @@ def exported(tmp_path_factory):
 
 @pytest.fixture
 def opened(exported):
-    model = GgufModel(exported, slots=4, context_tokens=512)
+    model = GgufModel(exported, slots=4)
     yield model
     model.close()
 
@@ -57,9 +60,19 @@ def test_the_end_of_turn_of_training_stops_generation(opened):
     assert tokenizer().eos_token_id in opened.stops
 
 
-def test_sampling_is_refused_and_not_ignored(opened):
-    with pytest.raises(InputProblem, match="decodes greedily"):
-        list(opened.generate([[1, 2]], Decoding(4, temperature=0.5)))
+def test_sampling_has_a_stream_of_its_own_for_every_row(opened):
+    prompts = [opened.encode(messages) for messages in CONVERSATIONS]
+    decoding = Decoding(6, temperature=1.0, seed=3)
+    first, again = ({one.index: one.ids for one in opened.generate(prompts, decoding)} for _ in range(2))
+    other = {one.index: one.ids for one in opened.generate(prompts, Decoding(6, temperature=1.0, seed=4))}
+    assert first == again != other
+
+
+def test_only_the_nucleus_is_drawn_from():
+    logits = numpy.log(numpy.array([[0.1, 0.6, 0.3]], numpy.float32))
+    drawn = {choose(logits, Decoding(1, temperature=1.0, top_p=0.8), [random.Random(seed)])[0] for seed in range(200)}
+    assert drawn == {1, 2}
+    assert choose(logits, Decoding(1, temperature=1.0, top_p=0.5), [random.Random(9)]) == [1]
 
 
 def test_quantising_reports_what_is_in_the_file(exported, tmp_path):

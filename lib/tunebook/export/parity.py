@@ -38,8 +38,8 @@ def compare_tokens(tokenizer, gguf_model, conversations: list[list[dict]]) -> di
     for messages in everything:
         ours = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         ids = tokenizer(ours, add_special_tokens=False)["input_ids"]
-        theirs = gguf_model.render(messages)
-        is_same_text, is_same_ids = ours == theirs, list(ids) == list(gguf_model.tokenize(theirs))
+        theirs = gguf_model.tokenizer.render(messages)
+        is_same_text, is_same_ids = ours == theirs, list(ids) == gguf_model.tokenizer.encode_text(theirs)
         same_text += is_same_text
         same_ids += is_same_ids
         if not (is_same_text and is_same_ids) and not first:

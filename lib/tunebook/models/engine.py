@@ -30,6 +30,11 @@ class Generated:
     finish_reason: str
 
 
+def has_stop(tail: str, stops: Sequence[str]) -> bool:
+    """Whether one of the strings `stops` is in the last TAIL_TOKENS tokens of a text."""
+    return any(stop in tail for stop in stops)
+
+
 class TransformersEngine:
     """A loaded model with its tokenizer; `slots` sequences are in flight at once."""
 
@@ -84,8 +89,7 @@ class TransformersEngine:
         from tunebook.models.templates import stop_ids
 
         def is_over(ids: list[int]) -> bool:
-            tail = self.decode(ids[-TAIL_TOKENS:])
-            return any(stop in tail for stop in stops)
+            return has_stop(self.decode(ids[-TAIL_TOKENS:]), stops)
 
         ends = stop_ids(self.tokenizer, self.model.generation_config)
         return generate(self.model, prompts, ends, decoding, self.slots, on_tokens, only, is_over if stops else None)

@@ -1,10 +1,12 @@
 """Generates with a GGUF file through llama.cpp, many sequences at once, with the template and the tokenizer in that file.
 
-Nothing of transformers is used, so what is scored is what ships. Greedy only. Does not convert and does not score.
+Nothing of transformers is used, so what is scored is what ships. Does not convert and does not score.
 """
 
 from __future__ import annotations
 
+import ctypes
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,79 +15,124 @@ import numpy
 
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.models.device import cores
-from tunebook.models.engine import Decoding, Generated
-from tunebook.models.templates import thinking_mode
+from tunebook.models.engine import TAIL_TOKENS, Decoding, Generated, has_stop
+from tunebook.models.gguf_tokenizer import GgufTokenizer, checked, load
+from tunebook.models.llama import api, last_words
+from tunebook.models.templates import render_prompt
 from tunebook.pipeline.files import sha256_file
 
 SLOTS = 32
-CONTEXT_TOKENS = 8192
+MOST_CONTEXT = 65_536  # tokens of all sequences together
 BATCH_TOKENS = 2048
 
 
 @dataclass
 class _Row:
+    """`read` tokens of prompt + new are in the sequence's memory."""
+
     index: int
     prompt: list[int]
+    stream: random.Random
     new: list[int] = field(default_factory=list)
+    read: int = 0
+
+    def waiting(self, most: int) -> list[int]:
+        """The next tokens to read, at most `most`."""
+        if self.read < len(self.prompt):
+            return self.prompt[self.read : self.read + most]
+        return self.new[-1:] if most else []
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all its tokens are read, so that the next one can be chosen."""
+        return self.read == len(self.prompt) + len(self.new)
 
 
 class GgufModel:
-    """A GGUF file opened for generation: up to `slots` sequences share a context of `context_tokens`. Close it with `close`."""
+    """A GGUF file opened for generation, up to `slots` sequences at once. Close it with `close`.
 
-    def __init__(self, path: Path, slots: int = SLOTS, context_tokens: int = CONTEXT_TOKENS):
-        import llama_cpp
+    `adapters` are GGUF LoRA files by name; `use_adapter` chooses one for what comes next.
+    """
 
-        if not Path(path).is_file():
-            raise InputProblem(f"gguf: {path} does not exist")
-        self.llama_cpp, self.slots = llama_cpp, slots
-        self.llama = llama_cpp.Llama(str(path), n_ctx=64, n_batch=64, verbose=False)
-        settings = llama_cpp.llama_context_default_params()
-        settings.n_ctx, settings.n_batch, settings.n_ubatch = context_tokens, BATCH_TOKENS, 512
-        settings.n_seq_max, settings.kv_unified = slots, True
-        settings.n_threads = settings.n_threads_batch = cores()
-        self.context_tokens = context_tokens
-        # a context of our own: the one of `Llama` holds a single sequence
-        self.ctx = llama_cpp.llama_init_from_model(self.llama.model, settings)
-        if not self.ctx:
-            raise MachineProblem(f"gguf: no memory for a context of {context_tokens} tokens; close other programs")
-        self.metadata = self.llama.metadata
-        self.stops = {self.llama.token_eos(), self.llama.token_eot() if hasattr(self.llama, "token_eot") else -1} - {-1}
+    def __init__(
+        self,
+        path: Path,
+        slots: int = SLOTS,
+        chat_template: str = "model",
+        adapters: dict[str, Path] | None = None,
+        threads: int = 0,
+    ):
+        llama, path = api(), Path(path)
+        self.path, self.slots, self.threads = path, slots, threads or cores()
+        found = checked(path)
+        if found["kind"] != "gguf":
+            raise InputProblem(f"gguf: {path} is an adapter; give the file of a whole model")
+        self.model = load(path)
+        self.tokenizer = GgufTokenizer(path, chat_template, self.model, found)
+        self.stops, self.n_tokens = self.tokenizer.stops, self.tokenizer.n_tokens
+        self.limit = llama.llama_model_n_ctx_train(self.model)
+        self.adapters = {name: self._load_adapter(Path(file)) for name, file in (adapters or {}).items()}
+        self.adapter, self.ctx, self._shape = "", None, (0, 0)
+        self.batch = llama.llama_batch_init(BATCH_TOKENS, 0, 1)
 
-    def render(self, messages: list[dict], **mode) -> str:
-        """The prompt as text, by the chat template inside the file; `mode` is told to the template."""
-        from llama_cpp.llama_chat_format import Jinja2ChatFormatter
-
-        if not self.chat_template:
-            raise InputProblem("gguf: the file has no chat template; export it with one")
-        formatter = Jinja2ChatFormatter(
-            template=self.chat_template,
-            eos_token=self._piece(self.llama.token_eos()),
-            bos_token=self._piece(self.llama.token_bos()),
-        )
-        return formatter(messages=messages, **mode).prompt
-
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids of `text`, control tokens read as such; BOS only where the file asks for it."""
-        return self.llama.tokenize(text.encode(), add_bos=False, special=True)
-
-    def decode(self, ids: list[int]) -> str:
-        """Text of token ids."""
-        return self.llama.detokenize(ids, special=True).decode(errors="replace")
+    def _load_adapter(self, file: Path):
+        if checked(file)["kind"] != "gguf_adapter":
+            raise InputProblem(f"gguf: {file} is no adapter")
+        found = api().llama_adapter_lora_init(self.model, str(file).encode())
+        if not found:
+            raise InputProblem(f"gguf: {file} does not fit the model ({last_words()})")
+        return found
 
     @property
     def chat_template(self) -> str:
-        """The template inside the file, as text."""
-        return self.metadata.get("tokenizer.chat_template", "")
+        """The template in use, as text."""
+        return self.tokenizer.chat_template
 
     def encode(self, messages: list[dict] | str, thinking: str = "none") -> list[int]:
         """Token ids of a conversation up to the opening of the assistant's turn; a string is continued as it is."""
         if isinstance(messages, str):
-            return self.llama.tokenize(messages.encode(), special=True)
-        return self.tokenize(self.render(messages, **thinking_mode(self.chat_template, thinking)))
+            return self.tokenizer.encode_text(messages)
+        return render_prompt(self.tokenizer, messages, thinking)
 
     def identity(self) -> str:
-        """The file's hash: what makes the texts."""
-        return sha256_file(self.llama.model_path)
+        """A hash of what makes the texts: the file and the adapter on it."""
+        return f"{sha256_file(self.path)} {self.adapter}"
+
+    def decode(self, ids: list[int]) -> str:
+        """Text of token ids."""
+        return self.tokenizer.decode(ids)
+
+    def use_adapter(self, name: str = "") -> None:
+        """Puts the adapter called `name` on the base, "" takes it off; costs no reading of files."""
+        self.adapter = name
+        if self.ctx:
+            self._apply_adapter()
+
+    def _apply_adapter(self) -> None:
+        chosen = [self.adapters[self.adapter]] if self.adapter else []
+        pointers = (ctypes.c_void_p * max(1, len(chosen)))(*chosen)
+        scales = (ctypes.c_float * max(1, len(chosen)))(*[1.0] * len(chosen))
+        kind = api().llama_set_adapters_lora.argtypes[1]
+        if api().llama_set_adapters_lora(self.ctx, ctypes.cast(pointers, kind), len(chosen), scales) != 0:
+            raise MachineProblem(f"gguf: the adapter {self.adapter!r} could not be set ({last_words()})")
+
+    def open_context(self, sequences: int, length: int) -> None:
+        """Memory for `sequences` of up to `length` tokens; kept from call to call where it suffices."""
+        if self.ctx and self._shape[0] >= sequences and self._shape[1] >= sequences * length:
+            api().llama_memory_clear(api().llama_get_memory(self.ctx), True)
+            return
+        if self.ctx:
+            api().llama_free(self.ctx)
+        settings = api().llama_context_default_params()
+        settings.n_ctx = -(-sequences * length // 256) * 256
+        settings.n_batch, settings.n_ubatch = BATCH_TOKENS, 512
+        settings.n_seq_max, settings.kv_unified = sequences, True
+        settings.n_threads = settings.n_threads_batch = self.threads
+        self.ctx, self._shape = api().llama_init_from_model(self.model, settings), (sequences, settings.n_ctx)
+        if not self.ctx:
+            raise MachineProblem(f"gguf: no memory for {settings.n_ctx} tokens ({last_words()}); lower slots")
+        if self.adapter:
+            self._apply_adapter()
 
     def generate(
         self,
@@ -95,74 +142,112 @@ class GgufModel:
         only: Sequence[int] | None = None,
         stops: Sequence[str] = (),
     ) -> Iterator[Generated]:
-        """Completes prompts of token ids, or those at the places `only`, each as it ends; `stops` are left to the caller.
+        """Completes prompts of token ids, or those at the places `only`, each as it ends; the start that all share is read once.
 
-        Raises InputProblem for a temperature above 0.
+        A text may run on for some tokens past one of the strings `stops`: the caller cuts it.
         """
-        if decoding.temperature > 0:
-            raise InputProblem("gguf: this engine decodes greedily; set temperature to 0.0")
-        longest = max(map(len, prompts), default=0)
-        if longest > BATCH_TOKENS or longest + decoding.max_new_tokens > self.context_tokens:
-            raise InputProblem(f"gguf: a prompt of {longest} tokens is too long; this engine takes {BATCH_TOKENS}")
-        order = sorted(range(len(prompts)) if only is None else only, key=lambda at: len(prompts[at]))
-        waiting = [_Row(at, list(prompts[at])) for at in order]
+        places = range(len(prompts)) if only is None else only
+        if not places:
+            return
+        longest = max(map(len, prompts)) + decoding.max_new_tokens
+        if longest > min(self.limit, MOST_CONTEXT):
+            raise InputProblem(
+                f"prompt of {longest - decoding.max_new_tokens} tokens + {decoding.max_new_tokens} new exceeds the model's context of {self.limit}"
+            )
+        slots = max(1, min(self.slots, len(places), MOST_CONTEXT // longest))
+        self.open_context(slots + 1, longest)
+        shared = self._read_shared(prompts, slots)
+        order = sorted(places, key=lambda at: len(prompts[at]))
+        waiting = [_Row(at, list(prompts[at]), random.Random(f"{decoding.seed}/{at}"), read=shared) for at in order]
         flight: dict[int, _Row] = {}
-        memory = self.llama_cpp.llama_get_memory(self.ctx)
+        memory = api().llama_get_memory(self.ctx)
         while waiting or flight:
-            for slot in range(self.slots):
-                if slot not in flight and waiting and self._has_room(flight, waiting[-1], decoding.max_new_tokens):
+            for slot in range(slots):
+                if slot not in flight and waiting:
                     flight[slot] = waiting.pop()
-            tokens = self._decode(flight)
+                    if shared:
+                        api().llama_memory_seq_cp(memory, slots, slot, 0, shared)
+            ready, logits = self._step(flight)
+            tokens = choose(logits, decoding, [flight[slot].stream for slot in ready]) if ready else []
             if on_tokens:
                 on_tokens(len(tokens))
-            for slot, token in tokens.items():
+            for slot, token in zip(ready, tokens, strict=True):
                 row = flight[slot]
                 is_stop = token in self.stops
                 if not is_stop:
                     row.new.append(token)
+                    is_stop = has_stop(self.decode(row.new[-TAIL_TOKENS:]), stops) if stops else False
                 if is_stop or len(row.new) >= decoding.max_new_tokens:
-                    self.llama_cpp.llama_memory_seq_rm(memory, slot, -1, -1)
+                    api().llama_memory_seq_rm(memory, slot, -1, -1)
                     del flight[slot]
                     yield Generated(row.index, row.new, "stop" if is_stop else "length")
 
-    def _has_room(self, flight: dict[int, _Row], row: _Row, new: int) -> bool:
-        """Whether the context holds one more row, each counted at its full length."""
-        return sum(len(one.prompt) + new for one in [*flight.values(), row]) <= self.context_tokens
+    def _read_shared(self, prompts: Sequence[list[int]], slot: int) -> int:
+        """Reads the start that all prompts share into a sequence of its own; its length."""
+        low, high = min(prompts), max(prompts)
+        most = min(map(len, prompts)) - 1 if len(prompts) > 1 else 0
+        shared = next((at for at in range(most) if low[at] != high[at]), most)
+        row = _Row(-1, low[:shared], random.Random())
+        while row.read < shared:
+            self._step({slot: row})
+        return shared
 
-    def _decode(self, flight: dict[int, _Row]) -> dict[int, int]:
-        """One call of llama.cpp: a prompt for each new row as far as the batch holds them, one token for each old row."""
-        api, batch = self.llama_cpp, self.llama_cpp.llama_batch_init(BATCH_TOKENS, 0, 1)
-        wanted: dict[int, int] = {}
-        count = 0
+    def _step(self, flight: dict[int, _Row]) -> tuple[list[int], numpy.ndarray]:
+        """One call of llama.cpp on as many waiting tokens as a batch holds: the slots that are ready, and their logits."""
+        batch, count, ready = self.batch, 0, []
         for slot, row in flight.items():
-            ids = row.prompt if not row.new else row.new[-1:]
-            start = 0 if not row.new else len(row.prompt) + len(row.new) - 1
-            if count + len(ids) > BATCH_TOKENS:
-                continue
-            for offset, token in enumerate(ids):
-                batch.token[count], batch.pos[count] = token, start + offset
-                batch.n_seq_id[count], batch.seq_id[count][0] = 1, slot
-                batch.logits[count] = offset == len(ids) - 1
-                count += 1
-            wanted[slot] = count - 1
-        batch.n_tokens = count
-        code = api.llama_decode(self.ctx, batch) if count else 1
-        if code != 0:
-            raise MachineProblem(
-                f"llama.cpp could not decode a batch of {count} tokens (code {code}); lower the prompt length"
-            )
-        width = api.llama_vocab_n_tokens(api.llama_model_get_vocab(self.llama.model))
-        chosen = {}
-        for slot, at in wanted.items():
-            logits = numpy.ctypeslib.as_array(api.llama_get_logits_ith(self.ctx, at), shape=(width,))
-            chosen[slot] = int(logits.argmax())
-        api.llama_batch_free(batch)
-        return chosen
+            start = row.read
+            ids = row.waiting(BATCH_TOKENS - count)
+            for token in ids:
+                batch.token[count], batch.pos[count] = token, row.read
+                batch.n_seq_id[count], batch.seq_id[count][0], batch.logits[count] = 1, slot, 0
+                count, row.read = count + 1, row.read + 1
+            if row.read > start and row.is_ready:
+                batch.logits[count - 1] = 1
+                ready.append(slot)
+        return ready, self._run(count, len(ready))
 
-    def _piece(self, token: int) -> str:
-        return self.llama.detokenize([token], special=True).decode(errors="replace") if token >= 0 else ""
+    def _run(self, count: int, outputs: int) -> numpy.ndarray:
+        """Decodes the first `count` tokens of the batch; logits of those that asked, (outputs, vocabulary)."""
+        self.batch.n_tokens = count
+        code = api().llama_decode(self.ctx, self.batch)
+        if code != 0:
+            raise MachineProblem(f"llama.cpp could not decode a batch of {count} tokens (code {code}, {last_words()})")
+        if not outputs:
+            return numpy.empty((0, self.n_tokens), numpy.float32)
+        return numpy.ctypeslib.as_array(api().llama_get_logits(self.ctx), shape=(outputs, self.n_tokens))
+
+    def read_logits(self, ids: list[int], start: int) -> numpy.ndarray:
+        """Logits after each token of `ids` from position `start` on, float32 (len(ids) - start, vocabulary); a copy."""
+        if len(ids) > BATCH_TOKENS:
+            raise InputProblem(f"gguf: a row of {len(ids)} tokens is too long; {BATCH_TOKENS} are read at once")
+        self.open_context(2, max(len(ids), 512))
+        for at, token in enumerate(ids):
+            self.batch.token[at], self.batch.pos[at] = token, at
+            self.batch.n_seq_id[at], self.batch.seq_id[at][0], self.batch.logits[at] = 1, 0, at >= start
+        return self._run(len(ids), len(ids) - start).copy()
 
     def close(self) -> None:
         """Frees the model's memory."""
-        self.llama_cpp.llama_free(self.ctx)
-        self.llama.close()
+        llama = api()
+        llama.llama_batch_free(self.batch)
+        if self.ctx:
+            llama.llama_free(self.ctx)
+        self.tokenizer.close()
+        llama.llama_model_free(self.model)
+
+
+def choose(logits: numpy.ndarray, decoding: Decoding, streams: Sequence[random.Random]) -> list[int]:
+    """A token id for each row of `logits`: the largest, or a draw from the nucleus of mass `top_p`."""
+    if decoding.temperature <= 0:
+        return logits.argmax(axis=1).tolist()
+    scaled = logits.astype(numpy.float64) / decoding.temperature
+    weights = numpy.exp(scaled - scaled.max(axis=1, keepdims=True))
+    chosen = []
+    for row, stream in zip(weights / weights.sum(axis=1, keepdims=True), streams, strict=True):
+        order = numpy.argsort(-row, kind="stable")
+        mass = numpy.cumsum(row[order])
+        kept = int(numpy.searchsorted(mass, decoding.top_p)) + 1
+        at = int(numpy.searchsorted(mass[:kept], stream.random() * mass[min(kept, len(mass)) - 1]))
+        chosen.append(int(order[min(at, len(order) - 1)]))
+    return chosen

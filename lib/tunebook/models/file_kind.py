@@ -1,0 +1,76 @@
+"""What a file is by its first bytes and its name: GGUF, safetensors, or a pickle, which is never opened.
+
+Does not parse. A name alone is not believed: a pickle called .safetensors is a pickle.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from tunebook.errors import InputProblem
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill", ".npy", ".npz")
+GGUF, SAFETENSORS, PICKLE, FOLDER = "gguf", "safetensors", "pickle", "folder"
+PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"7z\xbc\xaf": "7z"}
+OLD_GGML = (b"lmgg", b"ggml", b"fmgg", b"tjgg", b"algg")
+
+
+def kind_of(path: str | Path) -> str:
+    """ "gguf", "safetensors", "pickle" or "folder". Raises InputProblem for what is missing, closed, or none of these."""
+    path = Path(path)
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            return FOLDER
+        if not stat.S_ISREG(mode):
+            raise InputProblem(
+                f"{path} is no regular file (a pipe, socket or device); give a .gguf or .safetensors file"
+            )
+        head = head_of(path)
+    except (OSError, ValueError) as problem:
+        if isinstance(problem, InputProblem):
+            raise
+        reason = getattr(problem, "strerror", None) or str(problem)
+        raise InputProblem(
+            f"{path} cannot be read ({reason}); give a .gguf or .safetensors file, or a folder"
+        ) from None
+    return _by_content(path, head)
+
+
+def head_of(path: Path) -> bytes:
+    """The first 16 bytes."""
+    with open(path, "rb", buffering=0) as stream:
+        return stream.read(16)
+
+
+def packed_as(head: bytes) -> str:
+    """The name of the compression that a file begins with, or ""."""
+    return next((name for magic, name in PACKED.items() if head.startswith(magic)), "")
+
+
+def is_pickle(head: bytes) -> bool:
+    """Whether a file begins like a pickle (protocol 2 to 5) or like the zip archive in which PyTorch keeps one."""
+    return head[:4] in (b"PK\x03\x04", b"PK\x05\x06") or len(head) > 1 and head[0] == 0x80 and 2 <= head[1] <= 5
+
+
+def _by_content(path: Path, head: bytes) -> str:
+    suffix = path.suffix.lower()
+    if head.startswith(b"GGUF"):
+        return GGUF
+    looks_like_safetensors = len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**40
+    if is_pickle(head) and not looks_like_safetensors:
+        return PICKLE
+    if suffix == ".gguf":
+        return GGUF
+    if suffix == ".safetensors" or looks_like_safetensors:
+        return SAFETENSORS
+    if head[:4] in OLD_GGML:
+        raise InputProblem(f"{path} is an old GGML file from before GGUF; convert the model again")
+    if suffix in PICKLES:
+        return PICKLE
+    what = f" (it is packed with {packed_as(head)}: unpack it first)" if packed_as(head) else ""
+    raise InputProblem(
+        f"{path} is no model file{what}; give a .gguf or .safetensors file, a model folder or an adapter folder"
+    )

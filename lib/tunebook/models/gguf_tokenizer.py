@@ -1,0 +1,125 @@
+"""The tokenizer and the chat template inside a GGUF file, as llama.cpp reads them, with the methods of a transformers tokenizer
+that this kit uses.
+
+`checked` is the way in for every GGUF file: it is looked at in a limited child first. Does not generate.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+from tunebook.errors import InputProblem
+from tunebook.models.file_kind import GGUF, kind_of
+from tunebook.models.limited import Limits, call
+from tunebook.models.llama import api, last_words
+from tunebook.models.template_sandbox import Renderer
+from tunebook.models.templates import use_template
+
+BYTES_A_SECOND = 50_000_000
+
+
+def checked(path: Path, scan: bool = True) -> dict:
+    """What `gguf_checks.inspect` says of a file that may be opened. Raises InputProblem with the first error."""
+    if kind_of(path) != GGUF:
+        raise InputProblem(f"gguf: {path} is no GGUF file")
+    seconds = 30 + path.stat().st_size // BYTES_A_SECOND
+    limits = Limits(seconds, 3 * seconds)
+    found = call("tunebook.models.gguf_checks:inspect", {"path": str(path.resolve()), "scan": scan}, [path], limits)
+    errors = [row for row in found["findings"] if row["severity"] == "error"]
+    if errors:
+        raise InputProblem(f"gguf: {path}: {errors[0]['message']}; `tunebook inspect` lists every objection")
+    return found
+
+
+def load(path: Path, **settings):
+    """A llama.cpp model pointer. Raises InputProblem when llama.cpp does not take the file."""
+    llama = api()
+    params = llama.llama_model_default_params()
+    for name, value in settings.items():
+        setattr(params, name, value)
+    model = llama.llama_model_load_from_file(str(path).encode(), params)
+    if not model:
+        raise InputProblem(f"gguf: llama.cpp does not open {path} ({last_words()})")
+    return model
+
+
+class GgufTokenizer:
+    """Opens only the vocabulary unless a loaded `model` is given. Close it with `close`."""
+
+    def __init__(self, path: Path, chat_template: str = "model", model=None, found: dict | None = None):
+        found = found or checked(path, scan=False)
+        if found["kind"] != "gguf":
+            raise InputProblem(f"gguf: {path} is an adapter; give the file of a whole model")
+        self._own = None if model else load(path, vocab_only=True)
+        self._vocab = api().llama_model_get_vocab(model or self._own)
+        self.chat_template = found["template"]
+        llama = api()
+        self.eos_token_id, self.bos_token_id = llama.llama_vocab_eos(self._vocab), llama.llama_vocab_bos(self._vocab)
+        self.n_tokens = llama.llama_vocab_n_tokens(self._vocab)
+        self.adds_bos = bool(llama.llama_vocab_get_add_bos(self._vocab))
+        self.unk_token_id, self.unk_token = None, None
+        use_template(self, chat_template)
+        self._renderer = Renderer(self.chat_template, self.piece(self.bos_token_id), self.piece(self.eos_token_id))
+
+    @property
+    def stops(self) -> set[int]:
+        """Every token at which llama.cpp ends a generation."""
+        llama = api()
+        return {token for token in range(self.n_tokens) if llama.llama_vocab_is_eog(self._vocab, token)}
+
+    def convert_tokens_to_ids(self, tokens: list[str]) -> list[int | None]:
+        """The id of each control token, None where the text is more than one token."""
+        found = [self.tokenize(token) for token in tokens]
+        return [ids[0] if len(ids) == 1 else None for ids in found]
+
+    def tokenize(self, text: str, add_special: bool = False) -> list[int]:
+        """Token ids, control tokens read as such; `add_special` adds BOS where the file asks for it."""
+        llama, data = api(), text.encode()
+        ids = (ctypes.c_int32 * (len(data) + 8))()
+        count = llama.llama_tokenize(self._vocab, data, len(data), ids, len(ids), add_special, True)
+        if count < 0:
+            raise InputProblem(f"gguf: llama.cpp could not split a text of {len(data)} bytes into tokens")
+        return list(ids[:count])
+
+    def __call__(self, text: str, add_special_tokens: bool = False) -> dict:
+        return {"input_ids": self.tokenize(text, add_special_tokens)}
+
+    def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str:
+        """Text of token ids, control tokens included."""
+        llama, given = api(), (ctypes.c_int32 * len(ids))(*ids)
+        size = 16 * len(ids) + 64
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            count = llama.llama_detokenize(self._vocab, given, len(ids), buffer, size, skip_special_tokens, True)
+            if count >= 0:
+                return buffer.raw[:count].decode(errors="replace")
+            size = -count
+
+    def piece(self, token: int) -> str:
+        """The text of one token, "" for a token that the file does not have."""
+        return self.decode([token]) if token >= 0 else ""
+
+    def render(self, messages: list[dict], add_generation_prompt: bool = True, **mode) -> str:
+        """A conversation as text, by the template, in the sandbox; `mode` is told to the template."""
+        return self._renderer.render(messages, add_generation_prompt, **mode)
+
+    def apply_chat_template(self, messages, tokenize=True, add_generation_prompt=False, return_dict=False, **mode):
+        """As transformers' method of that name, for a single conversation."""
+        text = self.render(list(messages), add_generation_prompt, **mode)
+        if not tokenize:
+            return text
+        ids = self.encode_text(text)
+        return {"input_ids": ids} if return_dict else ids
+
+    def encode_text(self, text: str) -> list[int]:
+        """Token ids of a rendered prompt as a server feeds them: with the file's BOS, but never a second one."""
+        bos = self.piece(self.bos_token_id)
+        return self.tokenize(text, add_special=self.adds_bos and not (bos and text.startswith(bos)))
+
+    def close(self) -> None:
+        """Frees the vocabulary and ends the renderer."""
+        self._renderer.close()
+        if self._own:
+            api().llama_model_free(self._own)
+            self._own = None
