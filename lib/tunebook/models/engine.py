@@ -5,6 +5,7 @@ Does not extract and does not score.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,24 @@ class Generated:
 def has_stop(tail: str, stops: Sequence[str]) -> bool:
     """Whether one of the strings `stops` is in the last TAIL_TOKENS tokens of a text."""
     return any(stop in tail for stop in stops)
+
+
+def choose(logits, decoding: Decoding, streams: Sequence[random.Random]) -> list[int]:
+    """A token id for each row of `logits`, a numpy array (rows, vocabulary): the largest, or a draw from the nucleus of mass `top_p`."""
+    if decoding.temperature <= 0:
+        return logits.argmax(axis=1).tolist()
+    import numpy
+
+    scaled = logits.astype(numpy.float64) / decoding.temperature
+    weights = numpy.exp(scaled - scaled.max(axis=1, keepdims=True))
+    chosen = []
+    for row, stream in zip(weights / weights.sum(axis=1, keepdims=True), streams, strict=True):
+        order = numpy.argsort(-row, kind="stable")
+        mass = numpy.cumsum(row[order])
+        kept = int(numpy.searchsorted(mass, decoding.top_p)) + 1
+        at = int(numpy.searchsorted(mass[:kept], stream.random() * mass[min(kept, len(mass)) - 1]))
+        chosen.append(int(order[min(at, len(order) - 1)]))
+    return chosen
 
 
 class TransformersEngine:

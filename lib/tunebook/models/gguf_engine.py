@@ -15,7 +15,7 @@ import numpy
 
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.models.device import cores
-from tunebook.models.engine import TAIL_TOKENS, Decoding, Generated, has_stop
+from tunebook.models.engine import TAIL_TOKENS, Decoding, Generated, choose, has_stop
 from tunebook.models.gguf_tokenizer import GgufTokenizer, checked, load
 from tunebook.models.llama import api, last_words
 from tunebook.models.templates import render_prompt
@@ -235,19 +235,3 @@ class GgufModel:
             llama.llama_free(self.ctx)
         self.tokenizer.close()
         llama.llama_model_free(self.model)
-
-
-def choose(logits: numpy.ndarray, decoding: Decoding, streams: Sequence[random.Random]) -> list[int]:
-    """A token id for each row of `logits`: the largest, or a draw from the nucleus of mass `top_p`."""
-    if decoding.temperature <= 0:
-        return logits.argmax(axis=1).tolist()
-    scaled = logits.astype(numpy.float64) / decoding.temperature
-    weights = numpy.exp(scaled - scaled.max(axis=1, keepdims=True))
-    chosen = []
-    for row, stream in zip(weights / weights.sum(axis=1, keepdims=True), streams, strict=True):
-        order = numpy.argsort(-row, kind="stable")
-        mass = numpy.cumsum(row[order])
-        kept = int(numpy.searchsorted(mass, decoding.top_p)) + 1
-        at = int(numpy.searchsorted(mass[:kept], stream.random() * mass[min(kept, len(mass)) - 1]))
-        chosen.append(int(order[min(at, len(order) - 1)]))
-    return chosen

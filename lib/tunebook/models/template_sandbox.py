@@ -115,7 +115,9 @@ def serve() -> None:
                 tokens = {"bos_token": request["bos"], "eos_token": request["eos"]}
                 template = environment.from_string(request["template"])
             values = {key: request[key] for key in ("messages", "add_generation_prompt")}
-            answer = {"text": _bounded(template, {"tools": None, "documents": None, **values, **tokens, **request["mode"]})}
+            answer = {
+                "text": _bounded(template, {"tools": None, "documents": None, **values, **tokens, **request["mode"]})
+            }
         except MemoryError:
             os.kill(os.getpid(), signal.SIGKILL)
         except Exception as problem:  # whatever a template raises

@@ -67,7 +67,22 @@ EXCEPT_TAIL = (
     "every day except {days}*6|daily except {days}*2|every day but {day}*2|all days except {day}*1|except {days}*1"
     "|except on {days}"
 )
-RANGES = ((1, 4), (0, 4), (1, 6), (2, 5), (1, 3), (2, 6), (4, 6), (3, 5), (0, 5), (5, 0), (4, 0), (6, 1), (2, 4), (3, 6))
+RANGES = (
+    (1, 4),
+    (0, 4),
+    (1, 6),
+    (2, 5),
+    (1, 3),
+    (2, 6),
+    (4, 6),
+    (3, 5),
+    (0, 5),
+    (5, 0),
+    (4, 0),
+    (6, 1),
+    (2, 4),
+    (3, 6),
+)
 RANGE_WEIGHTS = (5, 3, 5, 3, 3, 4, 2, 2, 1, 2, 1, 0.5, 2, 1)
 LETTERS = {"1,3,5": "MWF*4|M/W/F*2|M, W, F|M-W-F*0.5", "2,4": "TTh*3|T/Th*2|Tu/Th*2|TuTh|T, Th"}
 COMMON_LISTS = ((1, 3, 5), (2, 4), (1, 3), (1, 4), (3, 5), (1, 5), (1, 2), (2, 5), (0, 3), (1, 2, 3), (4, 5), (2, 4, 6))
@@ -133,7 +148,9 @@ def _list(rng: Random) -> Days:
     field = ",".join(str(number) for number in sorted(numbers))
     if field in LETTERS and chance(rng, 0.2):
         text = choose(rng, LETTERS[field])
-        return Days(field, choose(rng, "{t}*3|every {t}|on {t}", t=text), choose(rng, "{t}*3|on {t}*2|every {t}", t=text))
+        return Days(
+            field, choose(rng, "{t}*3|every {t}|on {t}", t=text), choose(rng, "{t}*3|on {t}*2|every {t}", t=text)
+        )
     names = {
         "list": say_list(rng, [day_name(rng, number, short) for number in numbers]),
         "lists": say_list(rng, [DAYS[number] + "s" for number in numbers]),

@@ -99,7 +99,9 @@ def _span(rng: Random, shortest: int = 1) -> tuple[int, int, str]:
     """First and last hour, at least `shortest` hours apart, and their wording."""
     first = rng.choice((6, 7, 8, 8, 9, 9, 9, 10)) if chance(rng, 0.55) else rng.randint(0, 22 - shortest)
     last = (
-        rng.choice((14, 15, 16, 17, 17, 18, 18, 19, 20, 20, 21, 22)) if first < 15 and chance(rng, 0.6) else rng.randint(first + 1, 23)
+        rng.choice((14, 15, 16, 17, 17, 18, 18, 19, 20, 20, 21, 22))
+        if first < 15 and chance(rng, 0.6)
+        else rng.randint(first + 1, 23)
     )
     last = min(23, max(last, first + shortest))
     wording, to = rng.choices(SPANS, SPAN_WEIGHTS)[0]
