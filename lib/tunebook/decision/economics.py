@@ -16,6 +16,8 @@ from tunebook.errors import InputProblem
 DAYS_A_MONTH = 365.25 / 12
 RESAMPLES = 2000
 # Hosted prices that the sweep goes through, per million tokens in the user's currency: from nearly free to very dear.
+MACHINE_SWEEP = (0.1, 0.5, 2.5)  # an hour: a small CPU machine, a small GPU, a large one
+UNIT_A_MONTH = 100.0
 SWEEP = tuple(round(10 ** (exponent / 4), 4) for exponent in range(-8, 9))
 
 
@@ -73,6 +75,13 @@ def fixed_a_month(prices: Prices, machine_seconds: float) -> float:
     return once / (prices.retrain_months or 12)
 
 
+def share_seconds(calls: list[dict], seconds: float) -> None:
+    """Gives each call its `seconds` of a batch, by its tokens in and out."""
+    tokens = sum(call["output_tokens"] + call["input_tokens"] for call in calls)
+    for call in calls:
+        call["seconds"] = seconds * (call["output_tokens"] + call["input_tokens"]) / tokens
+
+
 def per_call(calls: list[dict], prices: Prices) -> dict[str, numpy.ndarray]:
     """Money of each sampled call: `own` by its machine seconds and the utilisation, `hosted` by its tokens.
 
@@ -119,15 +128,21 @@ def _plain(value: float) -> float | None:
 def sweep(calls: list[dict], prices: Prices, machine_seconds: float, pass_rate: float, seed: int = 0) -> list[dict]:
     """`break_even` at each hosted price of SWEEP (the same for a million tokens in and out): rows for the figure.
 
-    A machine price or a fixed cost that was not given counts as 0 there, so the rows are the best case for the own model.
+    A machine's hour that has no price is swept too (MACHINE_SWEEP), and where nothing fixed was given, the rows are for each
+    UNIT_A_MONTH of money a month: no price is assumed.
     """
     rows = []
-    for price in SWEEP:
-        swept = Prices(**{**vars(prices), "price_hosted_input": price, "price_hosted_output": price})
-        found = break_even(calls, swept, machine_seconds, pass_rate, seed)
-        for name in ("own", "cascade"):
-            low, high = found[name]["interval"]
-            rows.append({"price": price, "kind": name, "calls_a_day": found[name]["calls_a_day"], "low": low, "high": high})
+    for hour in [prices.price_machine_hour] if prices.price_machine_hour else MACHINE_SWEEP:
+        for price in SWEEP:
+            given = {"price_machine_hour": hour, "price_hosted_input": price, "price_hosted_output": price}
+            swept = Prices(**{**vars(prices), **given})
+            if not prices.price_staff_hour * prices.staff_hours and not prices.data_cost:
+                swept = Prices(**{**vars(swept), "data_cost": UNIT_A_MONTH * (prices.retrain_months or 12)})
+            found = break_even(calls, swept, machine_seconds, pass_rate, seed)
+            for kind in ("own", "cascade"):
+                low, high = found[kind]["interval"]
+                row = {"price": price, "machine_hour": hour, "kind": kind, "calls_a_day": found[kind]["calls_a_day"]}
+                rows.append({**row, "low": low, "high": high})
     return rows
 
 

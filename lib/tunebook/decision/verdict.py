@@ -88,7 +88,8 @@ def _judge_gain(votes: Votes, evidence: Evidence, tables: dict, shipped: str) ->
     """Against base and against the best prompt; two tests on one model are corrected by Holm before they decide."""
     found = [row for row in tables["gains"] if row["model"] == shipped]
     found += [row for row in tables["rungs"] if row["model"] == shipped and row["against"] in PROMPT_RUNGS]
-    if not found or found[0]["against"] != "base":
+    is_answered = any(rung["meets_spec"] for rung in evidence.rungs)
+    if not is_answered and (not found or found[0]["against"] != "base"):
         votes.add(f"{shipped} has no score on {evidence.task} to compare with base", "gain", INCONCLUSIVE)
     for row, p in zip(found, holm([row["p_exact"] for row in found]), strict=True):
         row["p_decides"] = p

@@ -25,18 +25,19 @@ def complete(
     benchmark: Benchmark,
     protocol: Protocol,
     path: Path,
-    examples: Sequence[dict] = (),
+    examples: Sequence[dict] | dict[str, list[dict]] = (),
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> dict:
     """Writes completions.jsonl at `path` and returns `rows` (the completions), `protocol` (with the engine's chat template
-    filled in), `seconds` and `tokens`.
+    filled in), `seconds` and `tokens`. `examples` are the same for every problem, or a dict of task_id to its own.
 
     The file grows while the engine works, and ends in the benchmark's order.
     """
     if protocol.prompt_style == "raw":
         raise InputProblem("prompt_style: raw is not built yet; use chat or few_shot")
     template = hashlib.sha256(engine.chat_template.encode()).hexdigest()
-    shown = hash_json(list(examples)) if examples else ""
+    is_own = isinstance(examples, dict)
+    shown = hash_json(examples if is_own else list(examples)) if examples else ""
     protocol = replace(
         protocol,
         benchmark=benchmark.name,
@@ -47,8 +48,9 @@ def complete(
     started, counted = time.perf_counter(), 0
     wanted = [(problem, sample) for problem in benchmark.problems for sample in range(protocol.n_samples)]
     encoded = [
-        engine.encode(prompts.messages(problem, protocol.prompt_style, protocol.instruction, examples))
+        engine.encode(prompts.messages(problem, protocol.prompt_style, protocol.instruction, found))
         for problem, _ in wanted
+        for found in [examples[problem["task_id"]] if is_own else examples]
     ]
     decoding = Decoding(protocol.max_new_tokens, protocol.temperature, protocol.top_p, protocol.seed)
     path.unlink(missing_ok=True)
