@@ -130,3 +130,19 @@ def break_even(rows: list[dict], name: str, missing: list[str]):
     unit = "each 100 a month of fixed cost" if "staff_hours" in missing or "price_staff_hour" in missing else "the fixed costs"
     ax.set_title(f"{name}: calls a day that pay for {unit}, 95% band", loc="left", fontsize=10)
     return fig
+
+
+def moved_words(rows: list[dict]):
+    """Share of texts that hold a word, before and now; rows of `statistics.domains.separate`."""
+    fig, (ax,) = _figure(7, 0.3 * len(rows) + 1)
+    for at, row in enumerate(rows):
+        ax.plot([100 * row["share_a"], 100 * row["share_b"]], [at, at], color=SOFT)
+    at = range(len(rows))
+    ax.plot([100 * row["share_a"] for row in rows], at, "o", color=SOFT, label="training prompts")
+    ax.plot([100 * row["share_b"] for row in rows], at, "o", color=ACCENT, label="new inputs")
+    ax.set_yticks(at, [row["word"][:24].replace("$", r"\$") for row in rows])
+    ax.invert_yaxis()
+    ax.legend(frameon=False, fontsize=9)
+    ax.set_xlabel("texts with the word (%)")
+    ax.set_title("words that moved, Fisher's exact test with Holm's correction", loc="left", fontsize=10)
+    return fig
