@@ -146,3 +146,18 @@ def moved_words(rows: list[dict]):
     ax.set_xlabel("texts with the word (%)")
     ax.set_title("words that moved, Fisher's exact test with Holm's correction", loc="left", fontsize=10)
     return fig
+
+
+def possible_splits(rows: list[dict], usual: dict):
+    """Exact McNemar p of every split of gained and lost problems that gives the same two scores."""
+    fig, (ax,) = _figure(7, 3.2)
+    ax.plot([row["lost"] for row in rows], [row["p_exact"] for row in rows], color=ACCENT)
+    ax.axhline(0.05, color=WARN, linewidth=1)
+    ax.annotate("0.05", (rows[-1]["lost"], 0.05), color=WARN, ha="right", va="bottom")
+    ax.plot([usual["lost"]], [usual["p_exact"]], "o", color=INK)
+    ax.annotate(f"  usual: {usual['gained']} gained, {usual['lost']} lost", (usual["lost"], usual["p_exact"]), va="top")
+    ax.set_ylim(0, 1.02)
+    ax.set_xlabel("problems lost (gained = lost + the difference)")
+    ax.set_ylabel("exact McNemar p")
+    ax.set_title(f"every way to the same two scores, n = {rows[0]['n']}", loc="left", fontsize=10)
+    return fig

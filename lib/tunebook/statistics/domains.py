@@ -18,13 +18,15 @@ def separate(texts_a: list[str], texts_b: list[str], seed: int = 0) -> dict:
 
     `auc` 0.5: not to be told apart; 1.0: two worlds. The interval is a bootstrap of the held-out scores over distinct texts. `words`: at most
     12 a direction, `{"word", "share_a", "share_b", "p_holm"}`, those whose share of texts differs at 0.05 (Fisher's exact test,
-    Holm). Equal texts are kept in one fold. InputProblem with fewer than 10 texts on a side; of more than 5,000 a sample is drawn.
+    Holm). Equal texts are kept in one fold. InputProblem with fewer than 10 different texts on a side; of more than 5,000 a sample is drawn.
 
     Source: Lopez-Paz and Oquab 2017, Revisiting classifier two-sample tests; Rabanser et al. 2019, Failing loudly.
     """
     for name, texts in (("first", texts_a), ("second", texts_b)):
-        if len(texts) < FEWEST:
-            raise InputProblem(f"the {name} collection has {len(texts)} texts, {FEWEST} are needed to tell two apart: collect more")
+        if len(set(texts)) < FEWEST:
+            raise InputProblem(
+                f"the {name} collection has {len(set(texts))} different texts, {FEWEST} are needed to tell two apart: collect more"
+            )
     rng = numpy.random.default_rng(seed)
     sides = [_sample(texts, rng) for texts in (texts_a, texts_b)]
     texts = sides[0] + sides[1]
