@@ -15,6 +15,7 @@ from tunebook.decision.style import CSS
 from tunebook.decision.tables import comparison_rows
 
 SHOWN_ANSWERS = 5
+LONG = 40  # characters from which a cell holds a sentence
 
 
 def write_page(report: dict, run_folder: Path, figures: list[tuple[str, str]]) -> None:
@@ -111,9 +112,10 @@ def _economics(report: dict) -> str:
         return ""
     cost, price = found["per_correct_answer"], found["prices"]
     path = found["source"]
-    seconds = "no answer was right" if cost["seconds"] is None else f"{cost['seconds']:.3g} machine seconds"
-    lines = [f"<h3>What it costs</h3><p>A right answer of {esc(found['model'])} takes {link(seconds, path)} in a full batch"]
-    lines.append(f", {cost['money']:.3g} in money." if cost["money"] is not None else "; its machine has no price in the parameters.")
+    each = link(f"{cost['seconds_per_call']:.3g} machine seconds", path)
+    lines = [f"<h3>What it costs</h3><p>A call of {esc(found['model'])} takes {each} in a full batch"]
+    right = "no answer was right" if cost["seconds"] is None else f"a right answer takes {cost['seconds']:.3g}"
+    lines.append(f"; {link(right, path)}" + (f", which costs {cost['money']:.3g}." if cost["money"] is not None else "."))
     if found["break_even"]:
         own, cascade = found["break_even"]["own"], found["break_even"]["cascade"]
         lines.append(f" Against the hosted model it pays from {_calls(own)}; when its failures go to the hosted model, from {_calls(cascade)}.")
@@ -175,11 +177,13 @@ def _table(caption: str, rows: list[dict], columns: tuple, source_of) -> str:
         cells, is_linked = [], False
         for name in names:
             value = row.get(name)
+            value = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
             is_number = isinstance(value, int | float) or (isinstance(value, str) and value[:1] in "+-0123456789[" and value != "")
             shown = link(value, source_of(row)) if is_number else esc(value)
             is_linked = is_linked or is_number
             label = esc(name.replace("_", " "))
-            cells.append(f'<td data-label="{label}"{" class=number" if is_number else ""}>{shown}</td>')
+            kind = " class=text" if isinstance(value, str) and len(value) > LONG else " class=number" if is_number else ""
+            cells.append(f'<td data-label="{label}"{kind}>{shown}</td>')
         path = source_of(row)
         if path and not is_linked:
             cells[0] = cells[0].replace("</td>", f" {link('file', path)}</td>")

@@ -22,6 +22,7 @@ table{border-collapse:collapse;width:100%;font-size:.88rem}
 caption{text-align:left;padding:.25rem 0;font-weight:600}
 th,td{padding:.3rem .5rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top;min-width:3.5rem;overflow-wrap:break-word}
 th{white-space:nowrap}
+.text{min-width:13rem}
 .number{white-space:nowrap;font-variant-numeric:tabular-nums}
 a{color:#1d4ed8;text-decoration-thickness:1px;text-underline-offset:2px}
 figure{margin:1rem 0}img{max-width:100%;height:auto;display:block}
@@ -32,6 +33,6 @@ pre{margin:.1rem 0 .4rem;padding:.3rem .5rem;background:#f9fafb;white-space:pre-
 @media (max-width:600px){main{padding:.6rem}header h1{font-size:2rem}.sides{grid-template-columns:1fr}
 thead{display:none}table,tbody,tr,td,caption{display:block}tr{border:1px solid var(--line);border-radius:.4rem;margin:.5rem 0;padding:.2rem 0}
 td{display:grid;grid-template-columns:8.5rem 1fr;border:0;padding:.1rem .5rem;min-width:0;overflow-wrap:anywhere}td:empty{display:none}
-td::before{content:attr(data-label);color:var(--soft)}.number{white-space:normal}}
-@media print{body{font-size:10.5pt}main{max-width:none;padding:0}.table{overflow:visible}table{font-size:7.5pt}.number{white-space:normal}tr,figure{break-inside:avoid}a{color:inherit}}
+td::before{content:attr(data-label);color:var(--soft)}.number{white-space:normal}.text{min-width:0}}
+@media print{.text{min-width:0}body{font-size:10.5pt}main{max-width:none;padding:0}.table{overflow:visible}table{font-size:7.5pt}.number{white-space:normal}tr,figure{break-inside:avoid}a{color:inherit}}
 """
