@@ -26,7 +26,7 @@ def code(path: Path) -> list[str]:
 
 
 def test_there_is_a_notebook_for_every_question():
-    assert [path.stem[:2] for path in PATHS] == ["00", "01", "02", "03", "04", "05", "06"]
+    assert [path.stem[:2] for path in PATHS] == ["00", "01", "02", "03", "04", "05", "06", "07"]
 
 
 @notebooks

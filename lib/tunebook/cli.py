@@ -20,6 +20,7 @@ ROOMS = (
     "tunebook.data.commands",
     "tunebook.evaluation.commands",
     "tunebook.export.commands",
+    "tunebook.decision.commands",
     "tunebook.doctor",
 )
 INTERRUPTED = 130

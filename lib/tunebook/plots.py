@@ -108,3 +108,62 @@ def _figure(width: float, height: float, rows: int = 1, columns: int = 1):
         ax.grid(axis="x", color="#e5e7eb", linewidth=0.6)
         ax.set_axisbelow(True)
     return fig, axes
+
+
+def break_even(rows: list[dict], name: str, missing: list[str]):
+    """Calls a day at which an own model is cheaper than a hosted one, over the hosted price; rows of `decision.economics.sweep`."""
+    fig, (ax,) = _figure(8, 4.2)
+    hours = list(dict.fromkeys(row["machine_hour"] for row in rows))
+    for kind, colour, style in (("own", ACCENT, "-"), ("cascade", WARN, "--")):
+        for width, hour in enumerate(hours, start=1):
+            part = [row for row in rows if (row["kind"], row["machine_hour"]) == (kind, hour) and row["calls_a_day"]]
+            at, y = [row["price"] for row in part], [row["calls_a_day"] for row in part]
+            words = {"own": "own model alone", "cascade": "its failures go to the hosted model"}[kind]
+            ax.plot(at, y, style, color=colour, linewidth=0.8 * width, label=f"{words}, machine at {hour:g} an hour")
+            ends = [(row["low"] or row["calls_a_day"], row["high"] or row["calls_a_day"]) for row in part]
+            ax.fill_between(
+                at, [low for low, _ in ends], [high for _, high in ends], color=colour, alpha=0.2, linewidth=0
+            )
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.legend(frameon=False, fontsize=8)
+    ax.set_xlabel("hosted price (currency a million tokens, in and out alike)")
+    ax.set_ylabel("calls a day at break-even")
+    unit = (
+        "each 100 a month of fixed cost"
+        if "staff_hours" in missing or "price_staff_hour" in missing
+        else "the fixed costs"
+    )
+    ax.set_title(f"{name}: calls a day that pay for {unit}, 95% band", loc="left", fontsize=10)
+    return fig
+
+
+def moved_words(rows: list[dict]):
+    """Share of texts that hold a word, before and now; rows of `statistics.domains.separate`."""
+    fig, (ax,) = _figure(7, 0.3 * len(rows) + 1)
+    for at, row in enumerate(rows):
+        ax.plot([100 * row["share_a"], 100 * row["share_b"]], [at, at], color=SOFT)
+    at = range(len(rows))
+    ax.plot([100 * row["share_a"] for row in rows], at, "o", color=SOFT, label="training prompts")
+    ax.plot([100 * row["share_b"] for row in rows], at, "o", color=ACCENT, label="new inputs")
+    ax.set_yticks(at, [row["word"][:24].replace("$", r"\$") for row in rows])
+    ax.invert_yaxis()
+    ax.legend(frameon=False, fontsize=9)
+    ax.set_xlabel("texts with the word (%)")
+    ax.set_title("words that moved, Fisher's exact test with Holm's correction", loc="left", fontsize=10)
+    return fig
+
+
+def possible_splits(rows: list[dict], usual: dict):
+    """Exact McNemar p of every split of gained and lost problems that gives the same two scores."""
+    fig, (ax,) = _figure(7, 3.2)
+    ax.plot([row["lost"] for row in rows], [row["p_exact"] for row in rows], color=ACCENT)
+    ax.axhline(0.05, color=WARN, linewidth=1)
+    ax.annotate("0.05", (rows[-1]["lost"], 0.05), color=WARN, ha="right", va="bottom")
+    ax.plot([usual["lost"]], [usual["p_exact"]], "o", color=INK)
+    ax.annotate(f"  usual: {usual['gained']} gained, {usual['lost']} lost", (usual["lost"], usual["p_exact"]), va="top")
+    ax.set_ylim(0, 1.02)
+    ax.set_xlabel("problems lost (gained = lost + the difference)")
+    ax.set_ylabel("exact McNemar p")
+    ax.set_title(f"every way to the same two scores, n = {rows[0]['n']}", loc="left", fontsize=10)
+    return fig

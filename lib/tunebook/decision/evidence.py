@@ -1,12 +1,16 @@
-"""Collects what the verdict rests on from the verified stages of a run. Does not decide."""
+"""Collects what the verdict and its page rest on from the verified stages of a run. Does not decide."""
 
 from __future__ import annotations
 
+from tunebook.decision.economics import share_seconds
+from tunebook.decision.gates import PROMPTING
+from tunebook.decision.measures import Evidence
 from tunebook.decision.spec import read_frozen
-from tunebook.decision.verdict import Evidence
 from tunebook.errors import InputProblem
+from tunebook.pipeline.files import read_json, read_jsonl
 
-SPEC_STAGE, SCORE_STAGE = "00_should_we_fine_tune", "04_evaluate_pass_at_1"
+SPEC_STAGE, SCORE_STAGE, DATA_STAGE = "00_should_we_fine_tune", "04_evaluate_pass_at_1", "01_validate_data"
+TASK = "task"
 
 
 def gather(context) -> tuple[Evidence, str, str]:
@@ -20,19 +24,37 @@ def gather(context) -> tuple[Evidence, str, str]:
             "06_verdict needs the specification that 00_should_we_fine_tune freezes; put 00 into `stages`"
         )
     spec, _ = read_frozen(found[SPEC_STAGE].file("spec.json"))
-    scores = {}
-    for name, stage in found.items():
-        if name.startswith(SCORE_STAGE) and stage.status != "fail":
-            target = name.partition("@")[2]
-            names = sorted(stage.metrics["scores"], key=lambda bench: bench != "task")  # the task first
-            scores[target] = {bench: _verified(stage, f"scores/{bench}") for bench in names}
-    failed = [name for name in context.stages if name != context.name and _is_broken(name, found, context.run_state())]
-    rungs = found[SPEC_STAGE].metrics["rungs"] + _zero_shot(scores, found, spec)
-    export = found.get("05_export_gguf")
-    dpo = found.get("03_train_dpo")
+    scores, bits, texts = {}, {}, {}
+    for target, stage in scored(found).items():
+        names = sorted(stage.metrics["scores"], key=lambda bench: bench != TASK)  # the task first
+        scores[target] = {bench: _verified(stage, f"scores/{bench}") for bench in names}
+        kept = forgetting_of(stage)
+        if kept.get("documents"):
+            bits[target] = {d["name"]: d["bits"] / d["bytes"] for d in kept["documents"]}
+            texts[target] = kept["texts_sha256"]
+    if len(set(texts.values())) > 1:
+        raise InputProblem(f"{', '.join(texts)} read different general texts (another Python?): run 04 again for all")
+    evidence = Evidence(scores, TASK, spec, _rungs(found, spec), _failed(context, found), _slices(found), bits)
+    export, dpo = found.get("05_export_gguf"), found.get("03_train_dpo")
     trained = [name for name in ("dpo", "sft") if name in scores]
     weights = export.metrics["adapter"] if export else dpo.metrics["kept"] if dpo else (trained or ["sft"])[0]
-    return Evidence(scores, "task", spec, rungs, failed), "gguf" if "gguf" in scores else weights, weights
+    return evidence, "gguf" if "gguf" in scores else weights, weights
+
+
+def scored(found: dict) -> dict:
+    """The stages of 04 that gave a score, by target."""
+    stages = {name.partition("@")[2]: stage for name, stage in found.items() if name.startswith(SCORE_STAGE)}
+    return {target: stage for target, stage in stages.items() if stage.status != "fail"}
+
+
+def forgetting_of(stage) -> dict:
+    """forgetting.json of a stage of 04; {} where it measured nothing."""
+    return read_json(stage.file("forgetting.json")) if has_file(stage, "forgetting.json") else {}
+
+
+def has_file(stage, name: str) -> bool:
+    """Whether a finished stage recorded a file of this name."""
+    return any(record["path"] == name for record in stage.manifest["files"])
 
 
 def _verified(stage, folder: str):
@@ -42,17 +64,67 @@ def _verified(stage, folder: str):
     return stage.file(f"{folder}/metrics.json").parent
 
 
-def _is_broken(name: str, found: dict, states: dict) -> bool:
-    state = states.get(name, {}).get("state", "")
-    return name not in found or found[name].status == "fail" or state in ("error", "skipped")
+def _failed(context, found: dict) -> list[str]:
+    """Stages that failed or broke off. What a failed gate only skipped is left out: its cause is named."""
+    states = context.run_state()
+    failed, skipped = [], []
+    for name in context.stages:
+        state = states.get(name, {}).get("state", "")
+        if name != context.name and (name not in found or _is_broken(found[name]) or state == "error"):
+            (skipped if state == "skipped" else failed).append(name)
+    return failed or skipped
 
 
-def _zero_shot(scores: dict, found: dict, spec: dict) -> list[dict]:
-    """The base model's own score as the first rung of the ladder; it is scored once, in 04."""
-    if "base" not in scores:
-        return []
-    metrics = found[f"{SCORE_STAGE}@base"].metrics["scores"]["task"]
+def _is_broken(stage) -> bool:
+    """Whether a gate failed; that prompting is enough is an answer, not a failure."""
+    broken = [check["name"] for check in stage.manifest["checks"] if not check["ok"] and check["severity"] == "error"]
+    return stage.status == "fail" and broken != [PROMPTING]
+
+
+def _rungs(found: dict, spec: dict) -> list[dict]:
+    """The rungs of 00 with their score folders, and the base model's own score as the first rung: it is scored once, in 04."""
+    stage = found[SPEC_STAGE]
+    rungs = []
+    for rung in stage.metrics["rungs"]:
+        folder = f"ladder/{rung['rung']}/score"
+        kept = _verified(stage, folder) if has_file(stage, f"{folder}/metrics.json") else None
+        rungs.append({**rung, "scores": kept})
+    base = scored(found).get("base")
+    if base is None:
+        return rungs
+    metrics, target = base.metrics["scores"][TASK], spec["target_score"]
     low = 100 * metrics["interval"][0]
-    target = spec["target_score"]
     rule = f"lower end of the 95% interval at least {target:g} points"
-    return [{"rung": "zero_shot", "k": metrics["k"], "n": metrics["n"], "meets_spec": low >= target, "rule": rule}]
+    zero = {"rung": "zero_shot", "k": metrics["k"], "n": metrics["n"], "meets_spec": low >= target, "rule": rule}
+    return [*rungs, zero]
+
+
+def _slices(found: dict) -> dict[str, list[str]]:
+    """Task ids of every slice of the test problems."""
+    slices: dict[str, list[str]] = {}
+    for problem in test_problems(found):
+        if problem.get("slice"):
+            slices.setdefault(problem["slice"], []).append(problem["task_id"])
+    return slices
+
+
+def test_problems(found: dict) -> list[dict]:
+    """The problems of the test split, [] where 01 left none."""
+    stage = found.get(DATA_STAGE)
+    return read_jsonl(stage.file("test_problems.jsonl")) if stage and has_file(stage, "test_problems.jsonl") else []
+
+
+def completions(found: dict, target: str) -> list[dict]:
+    """What a model answered to the task, [] where it was not asked."""
+    stage = scored(found).get(target)
+    return read_jsonl(stage.file(f"completions/{TASK}.jsonl")) if stage else []
+
+
+def calls(found: dict, target: str) -> list[dict]:
+    """Tokens and seconds of every call of a model on the task, the seconds of the batch shared by tokens; [] where unknown."""
+    stage = scored(found).get(target)
+    if stage is None or not has_file(stage, "calls.jsonl") or TASK not in stage.manifest["costs"]:
+        return []
+    rows = read_jsonl(stage.file("calls.jsonl"))
+    share_seconds(rows, stage.manifest["costs"][TASK]["seconds"])
+    return rows

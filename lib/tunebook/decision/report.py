@@ -1,84 +1,181 @@
-"""The words and tables of the verdict's page. Does not decide, and does not render HTML."""
+"""Everything that the verdict's page says, as one plain dict: report.json. Does not decide, and does not render HTML (see `page`)."""
 
 from __future__ import annotations
 
-MEANING = {
-    "GO": "The gain is larger than chance and nothing that was gated got worse. Ship this file.",
-    "NO-GO": "Do not ship this file; the reasons say why.",
-    "INCONCLUSIVE": "The evidence does not decide. The reasons say what is missing.",
-}
+from tunebook.decision import evidence as rooms
+from tunebook.decision import gates
+from tunebook.decision.answers import side_by_side
+from tunebook.decision.economics import Prices, break_even, per_correct_answer, sweep
+from tunebook.decision.hinges import hinges
+from tunebook.decision.measures import Evidence, score_table
+from tunebook.decision.spec import read_frozen, was_frozen_first
+from tunebook.decision.tables import MEANING, ONE_SEED, stage_rows
+from tunebook.evaluation.forgetting import bits_per_byte
+from tunebook.pipeline import ledger, runs
+from tunebook.pipeline.files import read_json
 
 
-def headline(outcome: dict) -> str:
-    """The verdict and its reasons as Markdown; text from models never gets in here."""
-    lines = [f"# {outcome['verdict']}", "", MEANING[outcome["verdict"]], ""]
-    lines += [f"- {_escaped(reason)}" for reason in outcome["reasons"]]
-    lines += [
-        "",
-        "This verdict is about this file: one seed was trained, so the spread between trainings is not known.",
-    ]
-    return "\n".join(lines)
+def build(context, evidence: Evidence, outcome: dict) -> dict:
+    """The report: what `decide` found and everything around it, each part with the file in the run that it came from.
+
+    `ledger` and `stages` depend on the clock and on other runs, so the file is outside the content hash.
+    """
+    found = context.needs()
+    spec_stage = found[rooms.SPEC_STAGE]
+    spec, digest = read_frozen(spec_stage.file("spec.json"))
+    rungs = [{key: value for key, value in rung.items() if key != "scores"} for rung in evidence.rungs]
+    started = [s.manifest["timing"]["started_at"] for name, s in found.items() if name[:2] in ("02", "03", "04")]
+    return {
+        "run": context.run_folder.name,
+        **outcome,
+        "meaning": MEANING[outcome["verdict"]],
+        "note": ONE_SEED,
+        "sources": sources(found, outcome),
+        "hinges": hinges(outcome, rungs, spec),
+        "scores": score_table(evidence),
+        "ladder": rungs,
+        "ladder_costs": _read_csv(spec_stage, "ladder_costs"),
+        "kept": kept_rows(found),
+        "answers": answers(found, outcome),
+        "gates": gates.in_order(all_gates(context, outcome)),
+        "override": spec_stage.metrics.get("override", ""),
+        "economics": economics(found, outcome, context.params["seed"]),
+        "spec": spec,
+        "spec_sha256": digest,
+        "frozen_before_training": was_frozen_first(context.run_folder, digest, started),
+        "stages": stage_rows(context),
+        "ledger": ledger_rows(context, found),
+        "environment": next(iter(found.values())).manifest["environment"],
+    }
 
 
-def _escaped(text: str) -> str:
-    for mark in "\\`*_<>|[]":
-        text = text.replace(mark, f"\\{mark}" if mark not in "<>" else {"<": "&lt;", ">": "&gt;"}[mark])
-    return text
+def sources(found: dict, outcome: dict) -> dict[str, str]:
+    """Where the figures of a reason stand, by what the reason is about: paths inside the run folder."""
+    shipped = f"{rooms.SCORE_STAGE}@{outcome['shipped']}"
+    known = {
+        "gain": f"{shipped}/scores/task/metrics.json",
+        "slices": f"{shipped}/scores/task/metrics.json",
+        "file": f"{shipped}/scores/task/metrics.json",
+        "rung zero_shot": f"{rooms.SCORE_STAGE}@base/scores/task/metrics.json",
+    }
+    for target, stage in rooms.scored(found).items():
+        for name in stage.metrics["scores"]:
+            known[f"{target} {name}"] = f"{stage.name}/scores/{name}/metrics.json"
+        known[f"{target} bits_per_byte"] = f"{stage.name}/forgetting.json"
+    for row in outcome["retentions"] + outcome["bits"]:
+        if row["model"] in (outcome["shipped"], outcome["weights"]):
+            known.setdefault(row["benchmark"], known.get(f"{row['model']} {row['benchmark']}", ""))
+    for rung in found[rooms.SPEC_STAGE].metrics["rungs"]:
+        known[f"rung {rung['rung']}"] = f"{rooms.SPEC_STAGE}/ladder/{rung['rung']}/score/metrics.json"
+    return known | {name: f"{name}/manifest.json" for name in found}
 
 
-def comparison_rows(outcome: dict) -> list[dict]:
-    """Every trained model against base, and what was forgotten, one row each; differences in points."""
-    rows = [
-        {
-            "question": "gain",
-            "model": row["model"],
-            "benchmark": "task",
-            "base": f"{row['k_a']}/{row['n']}",
-            "now": f"{row['k_b']}/{row['n']}",
-            "points": round(row["difference"], 1),
-            "interval": f"[{row['interval'][0]:+.1f}, {row['interval'][1]:+.1f}]",
-            "gained": row["gained"],
-            "lost": row["lost"],
-            "p_exact": f"{row['p_exact']:.2g}",
-            "p_holm": f"{row['p_holm']:.2g}",
-            "verdict": row["verdict"],
-        }
-        for row in outcome["gains"]
-    ]
-    rows += [
-        {
-            "question": "forgetting" + (" (gate)" if row["gated"] else ""),
-            "model": row["model"],
-            "benchmark": row["benchmark"],
-            "base": f"{row['k_a']}/{row['n']}",
-            "now": f"{row['k_b']}/{row['n']}",
-            "points": round(row["difference"], 1),
-            "interval": f"[{row['lower']:+.1f}, {row['upper']:+.1f}]",
-            "verdict": row["verdict"],
-        }
-        for row in outcome["retentions"]
-    ]
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    return [{key: row.get(key, "") for key in columns} for row in rows] or [{"question": "nothing was compared"}]
-
-
-def stage_rows(context) -> list[dict]:
-    """What each stage said, how long it took and how much memory it needed."""
+def kept_rows(found: dict) -> list[dict]:
+    """What is left beside the task, a row a model: bits per byte and the distance from base."""
     rows = []
-    for name, stage in context.needs().items():
-        peak = stage.manifest["peak_memory_bytes"]
-        rows.append(
-            {
-                "stage": name,
-                "status": stage.status,
-                "seconds": round(stage.manifest["timing"]["seconds"], 1),
-                "peak memory (MiB)": round(peak / 2**20) if peak else None,
-                "device": f"{stage.manifest['environment'].get('device')}, {stage.manifest['environment'].get('dtype')}",
-                "warnings": "; ".join(
-                    f"{check['name']}: {check['measured']}"
-                    for check in stage.manifest["checks"]
-                    if not check["ok"] and check["severity"] != "info"
-                ),
-            }
-        )
+    for target, stage in rooms.scored(found).items():
+        kept = rooms.forgetting_of(stage)
+        if kept.get("documents"):
+            distance = kept.get("kl") or {}
+            rows.append(
+                {
+                    "model": target,
+                    "bits_per_byte": round(bits_per_byte(kept), 4),
+                    "kl_nats_per_token": distance.get("nats_per_token"),
+                    "kl_nats_per_answer": distance.get("nats_per_answer"),
+                    "source": f"{stage.name}/forgetting.json",
+                }
+            )
     return rows
+
+
+def answers(found: dict, outcome: dict) -> list[dict]:
+    """Gained and lost problems of the model that ships, with both answers."""
+    gain = next((row for row in outcome["gains"] if row["model"] == outcome["shipped"]), None)
+    if gain is None:
+        return []
+    before, after = rooms.completions(found, "base"), rooms.completions(found, outcome["shipped"])
+    return side_by_side(gain, rooms.test_problems(found), before, after)
+
+
+def all_gates(context, outcome: dict) -> list[dict]:
+    """The gates of 00 and of every later phase."""
+    found, states = context.needs(), context.run_state()
+    rows = [
+        {**row, "source": f"{rooms.SPEC_STAGE}/{row['source']}"}
+        for row in found[rooms.SPEC_STAGE].metrics.get("gates", [])
+    ]
+    wanted = (
+        ("01_validate_data", gates.PHASES[1], "the rows represent the task"),
+        ("01_validate_data", gates.PHASES[2], "the splits are clean"),
+        ("02_train_sft", gates.PHASES[3], "it learns from demonstrations"),
+        ("03_train_dpo", gates.PHASES[3], "preferences help further"),
+        ("05_export_gguf", gates.PHASES[5], "the file is the model that was measured"),
+    )
+    for name, phase, words in wanted:
+        if name in context.stages:
+            state = states.get(name, {}).get("state", "")
+            rows.append(gates.stage_gate(phase, words, found.get(name), state, f"the gate of {name[:2]}"))
+    text = outcome["reasons"][0] if outcome["reasons"] else "nothing was compared"
+    return [
+        *rows,
+        gates.gate(
+            gates.PHASES[4],
+            "the gain is real and nothing gated was lost",
+            outcome["verdict"],
+            text,
+            "the frozen rules",
+            "report.json",
+        ),
+    ]
+
+
+def economics(found: dict, outcome: dict, seed: int) -> dict:
+    """Cost of a right answer, and the break-even with its sweep; {} where no call was recorded."""
+    target = outcome["shipped"] if rooms.calls(found, outcome["shipped"]) else outcome["weights"]
+    rows = rooms.calls(found, target)
+    stage = found[rooms.SPEC_STAGE]
+    if not rows or not rooms.has_file(stage, "prices.json"):
+        return {}
+    prices = Prices(**read_json(stage.file("prices.json")))
+    rate = rooms.scored(found)[target].metrics["scores"][rooms.TASK]["pass_at_1"]
+    seconds = sum(one.manifest["timing"]["seconds"] for one in found.values())
+    swept = sweep(rows, prices, seconds, rate, seed) if rate else []
+    is_priced = bool(prices.price_hosted_input or prices.price_hosted_output)
+    return {
+        "model": target,
+        "prices": vars(prices),
+        "missing": prices.missing(),
+        "machine_seconds": round(seconds, 1),
+        "per_correct_answer": per_correct_answer(rows, prices, rate),
+        "break_even": break_even(rows, prices, seconds, rate, seed) if is_priced else None,
+        "sweep": swept,
+        "source": f"{rooms.SCORE_STAGE}@{target}/calls.jsonl",
+    }
+
+
+def ledger_rows(context, found: dict) -> dict:
+    """How many runs in the ledger opened this run's test split before, and how many runs this study has had. This run itself gets its
+    line when it ends, so it is not among them."""
+    entries, torn = ledger.read(runs.outputs_root(context.root))
+    base = rooms.scored(found).get("base")
+    sha = base.metrics["scores"][rooms.TASK]["benchmark_sha256"] if base else ""
+    state = read_json(context.run_folder / "run.json") if (context.run_folder / "run.json").is_file() else {}
+    study = state.get("study", {}).get("name", "")
+    return {
+        "test_split": sha,
+        "opened_before": ledger.times_opened(entries)[sha] if sha else 0,
+        "runs_of_this_study": sum(entry.get("study") == study for entry in entries),
+        "runs": len(entries),
+        "unreadable_lines": torn,
+    }
+
+
+def _read_csv(stage, name: str) -> list[dict]:
+    import csv
+
+    path = f"tables/{name}.csv"
+    if not rooms.has_file(stage, path):
+        return []
+    with open(stage.file(path), encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))

@@ -5,31 +5,96 @@ Does not measure and does not decide.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem
 from tunebook.pipeline.files import hash_json, read_json, write_json
 
 NEEDED = ("input", "output", "users", "metric", "wrong_answer_cost", "stability")
-VAGUE = ("todo", "tbd", "?", "n/a", "none", "unknown")
+# What it takes to run the model for long: asked for by name, never a reason not to train.
+READINESS = ("owner", "monitoring", "retraining", "latency", "privacy", "calls_per_day", "retrain_months")
+QUESTIONS = {
+    "input": "what goes in?",
+    "output": "what comes out?",
+    "users": "who uses it?",
+    "metric": "by which number is it judged?",
+    "wrong_answer_cost": "what does a wrong answer cost?",
+    "stability": "how long does the task stay as it is?",
+    "owner": "who answers for it after it ships?",
+    "monitoring": "who looks at new inputs, and how often?",
+    "retraining": "who can train again, and on what?",
+    "latency": "how long may an answer take?",
+    "privacy": "may the text leave the machine?",
+    "calls_per_day": "how many calls a day?",
+    "retrain_months": "after how many months is it trained again?",
+}
+VAGUE = (
+    "todo",
+    "tbd",
+    "?",
+    "n/a",
+    "na",
+    "none",
+    "unknown",
+    "to be decided",
+    "to be defined",
+    "later",
+    "various",
+    "depends",
+)
+THRESHOLDS = (
+    "smallest_gain expected_gain largest_loss largest_bits_rise gated target_score calls_per_day stable_months retrain_months budget"
+).split()
+FROZEN = "frozen_spec.json"
+FEWEST_WORDS = 4
+
+
+def spec_from(params: dict, shipped: dict) -> dict:
+    """The specification of a study: the shipped task's fields under the study's `spec_*` parameters, and the thresholds."""
+    given = {name.removeprefix("spec_"): value for name, value in params.items() if name.startswith("spec_")}
+    given = {name: value for name, value in given.items() if value not in ("", [])}
+    return build_spec(shipped, given, {name: params[name] for name in THRESHOLDS if name in params})
 
 
 def build_spec(shipped: dict, given: dict, thresholds: dict) -> dict:
     """The specification: the shipped task's fields, overridden by those of `given` that are not empty, plus `thresholds`.
 
-    `thresholds` are the numbers that the verdict is judged by. Raises InputProblem when the smallest gain is negative, or
-    the largest loss is not above 0.
+    `thresholds` are the numbers that the verdict is judged by. Raises InputProblem for one that means nothing: a negative gain, a
+    largest loss or rise that is not above 0, or a score outside 0 to 100.
     """
-    if thresholds["smallest_gain"] < 0:
-        raise InputProblem(f"smallest_gain is {thresholds['smallest_gain']}; it is a gain in points, so 0 or more")
-    if thresholds["largest_loss"] <= 0:
-        raise InputProblem(f"largest_loss is {thresholds['largest_loss']}; it is a loss in points, so above 0")
+    for name in ("smallest_gain", "expected_gain", "calls_per_day", "stable_months", "retrain_months", "budget"):
+        if thresholds.get(name, 0) < 0:
+            raise InputProblem(f"{name} is {thresholds[name]}; write 0 (not given) or more")
+    for name in ("largest_loss", "largest_bits_rise"):
+        if thresholds.get(name, 1) <= 0:
+            raise InputProblem(f"{name} is {thresholds[name]}; it is the most that may get worse, so above 0")
+    if not 0 < thresholds.get("target_score", 100.0) <= 100:
+        raise InputProblem(f"target_score is {thresholds['target_score']}; it is in points, above 0 and at most 100")
     return {**shipped, **{key: value for key, value in given.items() if value != ""}, **thresholds}
 
 
-def missing_fields(spec: dict) -> list[str]:
-    """Names of the fields which nobody filled in, or filled with a word that says nothing."""
-    return [name for name in NEEDED if str(spec.get(name, "")).strip().lower() in ("", *VAGUE)]
+def missing_fields(spec: dict, needed: tuple = NEEDED) -> list[str]:
+    """Names of the fields which nobody filled in, or filled with a word that says nothing (a number: with 0)."""
+    return [name for name in needed if is_vague(spec.get(name, ""))]
+
+
+def is_vague(value) -> bool:
+    """Whether a field says nothing: empty, 0, or one of the words that people write for "nobody has thought about it"."""
+    if not isinstance(value, str):
+        return not value
+    text = " ".join(value.lower().split()).strip(" .!…-")
+    return text in ("", *VAGUE) or text.startswith(("todo", "tbd", "to be decided", "to be defined"))
+
+
+def ask(names: list[str]) -> str:
+    """The missing fields as questions, by the name of the parameter that answers them."""
+    return "; ".join(f"{parameter_of(name)}: {QUESTIONS[name]}" for name in names) or "none"
+
+
+def parameter_of(name: str) -> str:
+    """The parameter that fills a field of the specification."""
+    return name if name in THRESHOLDS else f"spec_{name}"
 
 
 def freeze(spec: dict, path: Path) -> str:
@@ -37,6 +102,36 @@ def freeze(spec: dict, path: Path) -> str:
     digest = hash_json(spec)
     write_json(path, {"spec": spec, "sha256": digest})
     return digest
+
+
+def freeze_for_run(spec: dict, context) -> str:
+    """`freeze` in the stage's folder, and once for the whole run: after a stage has trained or scored, another specification is
+    refused, for it could have been chosen to fit the result. Raises InputProblem, whose remedy is a new run."""
+    digest = hash_json(spec)
+    path = context.run_folder / FROZEN
+    if path.is_file():
+        kept = read_json(path)
+        if kept.get("sha256") == digest:
+            return freeze(spec, context.folder / "spec.json")
+        seen = sorted(folder.parent.name for folder in context.run_folder.glob("0[2-5]_*/manifest.json"))
+        if seen:
+            changed = sorted(k for k in {*spec, *kept["spec"]} if spec.get(k) != kept["spec"].get(k))
+            raise InputProblem(
+                f"the specification of run {context.run_folder.name} was frozen before {seen[0]} and differs now in "
+                f"{', '.join(changed)}: a changed specification means a new run, choose another --run"
+            )
+    write_json(path, {"spec": spec, "sha256": digest, "frozen_at": datetime.now(UTC).isoformat(timespec="seconds")})
+    return freeze(spec, context.folder / "spec.json")
+
+
+def was_frozen_first(run_folder: Path, digest: str, started_at: list[str]) -> bool | None:
+    """Whether the run's specification has this hash and was frozen before every one of `started_at` (ISO times); None where the run
+    has no record of it."""
+    path = run_folder / FROZEN
+    if not path.is_file():
+        return None
+    kept = read_json(path)
+    return kept.get("sha256") == digest and all(kept["frozen_at"] <= moment for moment in started_at)
 
 
 def read_frozen(path: Path) -> tuple[dict, str]:
@@ -47,3 +142,11 @@ def read_frozen(path: Path) -> tuple[dict, str]:
             f"{path}: the specification was changed after it was frozen; start a new run for a new one"
         )
     return stored["spec"], stored["sha256"]
+
+
+def override_reason(text: str) -> str:
+    """The written reason to go on against a gate, "" for none. InputProblem for a reason that says nothing."""
+    reason = " ".join(text.split())
+    if reason and (is_vague(reason) or len(reason.split()) < FEWEST_WORDS):
+        raise InputProblem(f"override is {text!r}: write the reason in a sentence, it stays in the report")
+    return reason

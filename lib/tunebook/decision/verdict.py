@@ -1,125 +1,142 @@
 """From scores to GO, NO-GO or INCONCLUSIVE, each reason with its figure and its rule.
 
-A pure function of score folders and the frozen specification: it reads nothing else. Does not render (see `report`).
+A pure function of the evidence and the frozen specification: it reads nothing else. Does not render (see `report`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from tunebook.evaluation.protocol import differences, require_equal
-from tunebook.evaluation.scores import read_scores
-from tunebook.pipeline.files import read_json
-from tunebook.statistics.compare import BLIND, GO, INCONCLUSIVE, NO_GO, NON_INFERIOR, VIOLATION, compare, noninferiority
+from tunebook.decision.measures import (
+    PROMPT_RUNGS,
+    Evidence,
+    bits_comparisons,
+    comparisons,
+    file_comparison,
+    retentions,
+    rung_comparisons,
+    score_table,
+    slice_comparisons,
+)
+from tunebook.statistics.compare import BLIND, GO, INCONCLUSIVE, NO_GO, NON_INFERIOR, VIOLATION
+from tunebook.statistics.compare import decide as decide_gain
 from tunebook.statistics.paired import holm
 
-ORDER = ("base", "sft", "dpo", "gguf")
+__all__ = ["Evidence", "comparisons", "decide", "retentions", "score_table"]
 
 
 @dataclass
-class Evidence:
-    """What a verdict rests on. `scores[target][benchmark]` is a score folder; `rungs` are rows of the prompting ladder."""
+class Votes:
+    """Reasons as they are found, each with the word it votes for ("" where it only informs) and what it is `about`, so that a page can
+    link it to its file."""
 
-    scores: dict[str, dict[str, Path]]
-    task: str
-    spec: dict
-    rungs: list[dict] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    about: list[str] = field(default_factory=list)
 
+    def add(self, reason: str, about: str, word: str = "") -> None:
+        """One reason; `word` is GO, NO-GO or INCONCLUSIVE where it decides, "" where it only informs."""
+        self.reasons.append(reason)
+        self.about.append(about)
+        self.words.append(word)
 
-def score_table(evidence: Evidence) -> list[dict]:
-    """One row for every model and benchmark: k, n, pass@1 and the 95% interval, all in points."""
-    rows = []
-    for target in sorted(evidence.scores, key=_place):
-        for benchmark, folder in evidence.scores[target].items():
-            metrics = read_json(folder / "metrics.json")
-            low, high = metrics["interval"]
-            rows.append(
-                {
-                    "model": target,
-                    "benchmark": benchmark,
-                    "k": metrics["k"],
-                    "n": metrics["n"],
-                    "pass_at_1": 100 * metrics["pass_at_1"],
-                    "low": 100 * low,
-                    "high": 100 * high,
-                }
-            )
-    return rows
-
-
-def comparisons(evidence: Evidence) -> list[dict]:
-    """Every trained model against base on the task, paired by problem, with Holm's correction over them."""
-    base = evidence.scores.get("base", {}).get(evidence.task)
-    rows = []
-    for target in sorted(evidence.scores, key=_place):
-        folder = evidence.scores[target].get(evidence.task)
-        if target == "base" or folder is None or base is None:
-            continue
-        require_equal(read_json(base / "protocol.json"), read_json(folder / "protocol.json"), "base", target)
-        result = compare(read_scores(base).passed, read_scores(folder).passed, evidence.spec["smallest_gain"])
-        rows.append({"model": target, "against": "base", **result})
-    for row, p in zip(rows, holm([row["p_exact"] for row in rows]), strict=True):
-        row["p_holm"] = p
-    return rows
-
-
-def retentions(evidence: Evidence) -> list[dict]:
-    """Every trained model against base on what it should not forget, one-sided with the margin of the specification."""
-    rows = []
-    for benchmark, base in evidence.scores.get("base", {}).items():
-        for target in sorted(evidence.scores, key=_place):
-            folder = evidence.scores[target].get(benchmark)
-            if benchmark == evidence.task or target == "base" or folder is None:
-                continue
-            if differences(read_json(base / "protocol.json"), read_json(folder / "protocol.json")):
-                continue
-            result = noninferiority(read_scores(base).passed, read_scores(folder).passed, evidence.spec["largest_loss"])
-            is_gated = benchmark in evidence.spec.get("gated", [])
-            rows.append({"benchmark": benchmark, "model": target, "gated": is_gated, **result})
-    return rows
+    def verdict(self) -> str:
+        """NO-GO outweighs INCONCLUSIVE, which outweighs GO."""
+        return NO_GO if NO_GO in self.words else INCONCLUSIVE if INCONCLUSIVE in self.words else GO
 
 
 def decide(evidence: Evidence, shipped: str, weights: str = "") -> dict:
-    """The verdict about the model called `shipped`, whose forgetting is that of `weights` when the file itself was not asked: `verdict`, `reasons`, and the tables it rests on.
+    """The verdict about the model called `shipped`, whose forgetting is that of `weights` when the file itself was not asked:
+    `verdict`, `reasons`, and the tables it rests on.
 
-    GO: the gain is shown and every gated retention is non-inferior. NO-GO: the model is shown to be worse, a gated retention is
-    violated, or a rung of the ladder without training is as good as the specification asks. Else INCONCLUSIVE.
+    GO: the gain over base and over the best prompt is shown and every gated retention is non-inferior. NO-GO: the model is shown to
+    be worse, a slice that the specification names or a gated retention is violated, or a rung of the ladder without training is as
+    good as the specification asks. Else INCONCLUSIVE.
     """
-    gains, kept = comparisons(evidence), retentions(evidence)
-    reasons, votes = [], []
-    asked = shipped if any(row["model"] == shipped for row in kept) else weights
+    tables = {
+        "gains": comparisons(evidence),
+        "rungs": rung_comparisons(evidence),
+        "slices": slice_comparisons(evidence, shipped),
+        "retentions": retentions(evidence),
+        "bits": bits_comparisons(evidence),
+        "file": file_comparison(evidence, shipped, weights or shipped),
+    }
+    votes = Votes()
     for name in evidence.failed:
-        votes.append(INCONCLUSIVE)
-        reasons.append(f"{name} failed or did not run, so the study is incomplete")
-    gain = next((row for row in gains if row["model"] == shipped), None)
-    if gain is None:
-        votes.append(INCONCLUSIVE)
-        reasons.append(f"{shipped} has no score on {evidence.task} to compare with base")
-    else:
-        votes.append(gain["verdict"])
-        reasons.append(gain_sentence(gain, evidence.task))
-    for row in kept:
-        if row["model"] == asked:
-            reasons.append(retention_sentence(row))
-            if row["gated"] and row["verdict"] != NON_INFERIOR:
-                votes.append(NO_GO if row["verdict"] == VIOLATION else INCONCLUSIVE)
-    enough = [rung for rung in evidence.rungs if rung["meets_spec"]]
-    for rung in enough:
-        votes.append(NO_GO)
-        reasons.append(f"prompting is enough: {rung['rung']} solves {rung['k']}/{rung['n']}, rule: {rung['rule']}")
-    verdict = NO_GO if NO_GO in votes else INCONCLUSIVE if INCONCLUSIVE in votes else GO
-    return {"verdict": verdict, "shipped": shipped, "reasons": reasons, "gains": gains, "retentions": kept}
+        votes.add(f"{name} failed or did not run, so the study is incomplete", name, INCONCLUSIVE)
+    _judge_gain(votes, evidence, tables, shipped)
+    _judge_slices(votes, evidence, tables["slices"])
+    _judge_retained(votes, evidence, tables, (shipped, weights))
+    if tables["file"] and tables["file"]["verdict"] in (VIOLATION, NON_INFERIOR):
+        word = NO_GO if tables["file"]["verdict"] == VIOLATION else ""
+        votes.add(file_sentence(tables["file"]), "file", word)
+    for rung in (rung for rung in evidence.rungs if rung["meets_spec"]):
+        reason = f"prompting is enough: {rung['rung']} solves {rung['k']}/{rung['n']}, rule: {rung['rule']}"
+        votes.add(reason, f"rung {rung['rung']}", NO_GO)
+    return {
+        "verdict": votes.verdict(),
+        "shipped": shipped,
+        "weights": weights or shipped,
+        "reasons": votes.reasons,
+        "words": votes.words,
+        "about": votes.about,
+        **tables,
+    }
+
+
+def _judge_gain(votes: Votes, evidence: Evidence, tables: dict, shipped: str) -> None:
+    """Against base and against the best prompt; two tests on one model are corrected by Holm before they decide."""
+    found = [row for row in tables["gains"] if row["model"] == shipped]
+    found += [row for row in tables["rungs"] if row["model"] == shipped and row["against"] in PROMPT_RUNGS]
+    is_answered = any(rung["meets_spec"] for rung in evidence.rungs)
+    if not is_answered and (not found or found[0]["against"] != "base"):
+        votes.add(f"{shipped} has no score on {evidence.task} to compare with base", "gain", INCONCLUSIVE)
+    for row, p in zip(found, holm([row["p_exact"] for row in found]), strict=True):
+        row["p_decides"] = p
+        row["verdict"] = decide_gain(row["difference"], row["interval"], p, row["margin"])
+        about = "gain" if row["against"] == "base" else f"rung {row['against']}"
+        votes.add(gain_sentence(row, evidence.task), about, row["verdict"])
+
+
+def _judge_slices(votes: Votes, evidence: Evidence, rows: list[dict]) -> None:
+    named = evidence.spec.get("slices", [])
+    for row in rows:
+        if row["shown"] == "worse":
+            word = NO_GO if row["slice"] in named else ""
+            role = "named in the specification" if word else "reported, no gate"
+            votes.add(
+                f"slice {row['slice']} ({role}): {_rates(row)} is worse, Holm p = {row['p_holm']:.2g}",
+                "slices",
+                word,
+            )
+
+
+def _judge_retained(votes: Votes, evidence: Evidence, tables: dict, names: tuple[str, str]) -> None:
+    """What was forgotten: of the file where it was asked, else of the weights in it. A gate that was never measured is open."""
+    rows = tables["retentions"] + tables["bits"]
+    measured = set()
+    for benchmark in dict.fromkeys(row["benchmark"] for row in rows):
+        asked = [row for name in names for row in rows if row["benchmark"] == benchmark and row["model"] == name]
+        for row in asked[:1]:
+            measured.add(benchmark)
+            word = NO_GO if row["verdict"] == VIOLATION else INCONCLUSIVE if row["verdict"] != NON_INFERIOR else GO
+            sentence = bits_sentence(row) if "rise" in row else retention_sentence(row)
+            votes.add(sentence, benchmark, word if row["gated"] else "")
+    for benchmark in evidence.spec.get("gated", []):
+        if benchmark not in measured and evidence.scores.get("base"):
+            votes.add(f"{benchmark} is gated but was not measured on base and on {names[0]}", benchmark, INCONCLUSIVE)
 
 
 def gain_sentence(row: dict, task: str) -> str:
     """What a comparison shows, with its figures and its rule."""
     low, high = row["interval"]
+    p = f"exact McNemar p = {row['p_exact']:.2g}"
+    if row.get("p_decides", row["p_exact"]) != row["p_exact"]:
+        p += f" (Holm: {row['p_decides']:.2g})"
     return (
-        f"{row['model']} against {row['against']} on {task}: {row['k_a']}/{row['n']} → {row['k_b']}/{row['n']}, "
+        f"{row['model']} against {row['against']} on {task}: {_rates(row)}, "
         f"{row['difference']:+.1f} points [{low:+.1f}, {high:+.1f}], gained {row['gained']}, lost {row['lost']}, "
-        f"exact McNemar p = {row['p_exact']:.2g}: {row['verdict']} (rule: {row['rule']})"
+        f"{p}: {row['verdict']} (rule: {row['rule']})"
     )
 
 
@@ -130,10 +147,30 @@ def retention_sentence(row: dict) -> str:
         f"{BLIND} of {row['margin']:g} points: base solves too little" if row["verdict"] == BLIND else row["verdict"]
     )
     return (
-        f"{row['benchmark']} ({gate}): base {row['k_a']}/{row['n']} → {row['model']} {row['k_b']}/{row['n']}, "
+        f"{row['benchmark']} ({gate}): base {_rates(row, row['model'])}, "
         f"{row['difference']:+.1f} points [{row['lower']:+.1f}, {row['upper']:+.1f}]: {meaning}"
     )
 
 
-def _place(target: str) -> int:
-    return ORDER.index(target) if target in ORDER else len(ORDER)
+def bits_sentence(row: dict) -> str:
+    """How much worse the model reads general text, in percent of the bits a byte that base needs."""
+    gate = "gate" if row["gated"] else "reported, no gate"
+    interval = "" if row["lower"] is None else f" [{row['lower']:+.1f}, {row['upper']:+.1f}]"
+    return (
+        f"bits per byte of general text ({gate}): base {row['before']:.3f} → {row['model']} {row['after']:.3f} on {row['n']} documents, "
+        f"{row['rise']:+.1f}%{interval} against a margin of {row['margin']:g}%: {row['verdict']}"
+    )
+
+
+def file_sentence(row: dict) -> str:
+    """Whether the exported file still has what the weights had."""
+    return (
+        f"the exported file against its weights ({row['against']}): {_rates(row)}, "
+        f"{row['difference']:+.1f} points [{row['lower']:+.1f}, {row['upper']:+.1f}], margin {row['margin']:g}: {row['verdict']}"
+    )
+
+
+def _rates(row: dict, model: str = "") -> str:
+    """k/n before and after; with several samples a problem, n counts samples as k does."""
+    n = row["n"] * row["samples"]
+    return f"{row['k_a']}/{n} → {model + ' ' if model else ''}{row['k_b']}/{n}"

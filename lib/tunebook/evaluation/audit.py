@@ -5,6 +5,7 @@ A benchmark that cannot fail measures nothing. Does not score a model.
 
 from collections import Counter
 from dataclasses import replace
+from random import Random
 
 from tunebook.errors import MachineProblem
 from tunebook.evaluation import mutants
@@ -53,6 +54,15 @@ def audit(benchmark: Benchmark, mutants_each: int = MUTANTS, judging: Judging = 
         "by_kind": tally,
         "weak": [{"task_id": t, "survived": s, "mutants": totals[t]} for t, s in survivors.most_common()],
     }
+
+
+def audit_sample(
+    benchmark: Benchmark, n: int, seed: int, mutants_each: int = MUTANTS, judging: Judging = Judging()
+) -> dict:
+    """`audit` of `n` problems drawn with `seed` (0 = all): enough to see what kind of benchmark it is, in seconds."""
+    drawn = sorted(Random(seed).sample(range(len(benchmark)), min(n, len(benchmark)))) if n else range(len(benchmark))
+    problems = tuple(benchmark.problems[at] for at in drawn)
+    return audit(replace(benchmark, problems=problems), mutants_each, judging)
 
 
 def _mutated(problems: list[dict], most: int) -> tuple[list, list[str]]:

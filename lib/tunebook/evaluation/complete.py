@@ -29,12 +29,13 @@ def complete(
     benchmark: Benchmark,
     protocol: Protocol,
     path: Path,
-    examples: Sequence[dict] = (),
+    examples: Sequence[dict] | dict[str, list[dict]] = (),
     on_progress: Callable[[int, int, str], None] | None = None,
     resume: Path | None = None,
 ) -> dict:
     """Writes completions.jsonl at `path`, in the benchmark's order.
 
+    `examples` are the same for every problem, or a dict of task_id to its own.
     Returns `rows` (the completions), `protocol` (with the engine's chat template and the stops filled in), and the cost of this call:
     `seconds`, `tokens`, and `resumed`, the completions that an earlier, killed call with the same weights, prompts and protocol
     had left in the folder `resume`. Those are taken over and not made again; in float32 and for sampled texts the file is the same as
@@ -87,13 +88,14 @@ def _filled_in(protocol: Protocol, engine, benchmark: Benchmark, examples: Seque
         benchmark=benchmark.name,
         benchmark_sha256=benchmark.sha256,
         chat_template_sha256="" if is_raw else hashlib.sha256(engine.chat_template.encode()).hexdigest(),
-        examples_sha256=hash_json(list(examples)) if examples else "",
+        examples_sha256=hash_json(examples if isinstance(examples, dict) else list(examples)) if examples else "",
         stops=protocol.stops or tuple(usual),
     )
 
 
 def _encoded(engine, problem: dict, protocol: Protocol, examples: Sequence[dict]) -> list[int]:
-    asked = prompts.messages(problem, protocol.prompt_style, protocol.instruction, examples)
+    shown = examples[problem["task_id"]] if isinstance(examples, dict) else examples
+    asked = prompts.messages(problem, protocol.prompt_style, protocol.instruction, shown)
     return engine.encode(asked, protocol.thinking)
 
 

@@ -1,13 +1,14 @@
-"""`tunebook run`, `status`, `verify` and `reproduce`. Parses flags and prints; the modules beside it do the work."""
+"""`tunebook run`, `status`, `verify`, `reproduce` and `ledger`. Parses flags and prints; the modules beside it do the work."""
 
 import argparse
+import json
 import sys
 
 RUN_HELP = "name under outputs/ or path of a run"
 
 
 def add(subparsers) -> None:
-    """Add the four commands."""
+    """Add the five commands."""
     parser = subparsers.add_parser("run", help="run a study", description="Run a study: exit 0 only on the verdict GO.")
     parser.add_argument("params", metavar="PARAMS", help="study file, or its name in params/")
     parser.add_argument("--run", default="", metavar="NAME", help="name of the run; the study's name otherwise")
@@ -34,6 +35,9 @@ def add(subparsers) -> None:
     parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     parser.add_argument("--keep", action="store_true", help="keep the temporary checkout with the new run")
     parser.set_defaults(handler=reproduce)
+    parser = subparsers.add_parser("ledger", help="every run so far, and how often each test split was opened")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(handler=show_ledger)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,6 +80,22 @@ def reproduce(args: argparse.Namespace) -> int:
 
     root = _root()
     return reproduce_run(root, _folder(root, args.run), args.keep, lambda text: print(text, flush=True))
+
+
+def show_ledger(args: argparse.Namespace) -> int:
+    """Print the runs, oldest first, and the test splits."""
+    from tunebook.pipeline import ledger
+    from tunebook.pipeline.runs import outputs_root
+
+    entries, torn = ledger.read(outputs_root(_root()))
+    tables = {"runs": ledger.table(entries), "splits": ledger.splits(entries)}
+    if args.json:
+        print(json.dumps({**tables, "unreadable_lines": torn}))
+        return 0
+    print("\n\n".join(ledger.aligned(rows) for rows in tables.values() if rows) or "no run is in the ledger yet")
+    if torn:
+        print(f"note: {torn} lines could not be read and are not counted")
+    return 0
 
 
 def _root(path: str = ""):

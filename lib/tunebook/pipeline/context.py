@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem
-from tunebook.pipeline import inputs, notebooks, provenance, record, runs
+from tunebook.pipeline import inputs, ledger, notebooks, provenance, record, runs
 from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline import stages as stage_names
 from tunebook.pipeline.files import read_json, sha256_file, write_bytes, write_json, write_text
@@ -212,6 +212,7 @@ class Context:
             record.set_state(
                 self.run_folder, self.name, self.status, seconds=manifest["timing"]["seconds"], reused=False
             )
+            ledger.note_by_hand(runs.outputs_root(self.root), manifest)
             self._lock.release()
         return status_line(self.name, self.status, self.checks)
 

@@ -23,7 +23,7 @@ def main(folder: Path) -> None:
         import papermill  # noqa: F401 (imported here once, so that `_run` gets it without the slow part)
     result = _run(job)
     _keep_notebook(job)
-    if result["outcome"] == "ok" and job["report"]:
+    if result["outcome"] == "ok" and job["report"] and not Path(job["report"]).exists():  # 06 writes its own page
         write_text(job["report"], _render(Path(job["final"])))
     write_json(folder / "result.json", result)
 

@@ -22,6 +22,7 @@ UPSTREAM = {
     "04@dpo": ["01", "03"],
     "04@gguf": ["01", "05"],
     "05": ["01", "02"],
+    "07": [],  # it watches another run, named by a parameter
 }
 SHORT = re.compile(r"(\d\d)(_\w+)?(@[a-z0-9_]+)?")
 

@@ -1,11 +1,14 @@
 """A whole study from its parameter file to its verdict and exit code: what `tunebook run` does."""
 
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from tunebook.errors import InputProblem
+from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
+from tunebook.pipeline import ledger, params, provenance, record, run, runs
 from tunebook.pipeline import manifest as manifests
-from tunebook.pipeline import params, record, run, runs
 from tunebook.pipeline import stages as stage_names
 from tunebook.pipeline.progress import Display
 from tunebook.pipeline.reuse import why_not
@@ -34,12 +37,51 @@ def run_study(root: Path, request: Request, display: Display) -> int:
     folder = runs.run_folder_to_write(request.run or study.name, runs.outputs_root(root))
     chosen, forced = _choose(root, study, request)
     plan = run.make_plan(root, folder, study, display, forced)
-    with runs.RunLock(folder):
+    with runs.RunLock(folder), _in_ledger(plan, chosen):
         record.start(root, folder, study)
         if request.only:
             _require_upstream(plan, chosen[0])
         error = run.run_stages(plan, chosen)
         return _conclude(plan, chosen, error, request)
+
+
+@contextmanager
+def _in_ledger(plan: run.Plan, chosen: list[str]):
+    """One line of the ledger for this run, however it ends; and one for a run before it that was killed."""
+    about = {"run": plan.folder.name, "study": plan.study.name, **provenance.commit(plan.root)}
+    old = record.load(plan.folder)["states"] if (plan.folder / record.NAME).is_file() else {}
+    killed = [stage_names.short(name) for name, state in old.items() if state["state"] == "running"]
+    if killed:
+        ledger.append(plan.outputs, {**about, "ended": "killed", "ran": killed, "opened": [], "verdict": ""})
+    started, clock, ended = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic(), "interrupted"
+    try:
+        yield
+        ended = "broke off" if _is_broken_off(plan.folder) else "complete"
+    except (MachineProblem, InputProblem, IntegrityProblem) as problem:
+        ended = type(problem).__name__
+        raise
+    finally:
+        made = [_made_since(plan.folder / name, started) for name in chosen]
+        made = [manifest for manifest in made if manifest]
+        opened = [row for manifest in made for row in ledger.opened_by(manifest)]
+        verdict = next((m["metrics"].get("verdict", "") for m in made if stage_names.is_verdict(m["stage"])), "")
+        ran = [f"{stage_names.short(manifest['stage'])} {manifest['status']}" for manifest in made]
+        seconds = round(time.monotonic() - clock, 1)
+        entry = {**about, "ended": ended, "ran": ran, "opened": opened, "verdict": verdict, "seconds": seconds}
+        ledger.append(plan.outputs, entry)
+
+
+def _is_broken_off(folder: Path) -> bool:
+    return any(state["state"] == "error" for state in record.load(folder)["states"].values())
+
+
+def _made_since(folder: Path, started: str) -> dict | None:
+    """The manifest of a stage that was made in this run, None where it is older, damaged or not there."""
+    try:
+        manifest = manifests.read(folder)
+    except (InputProblem, IntegrityProblem):
+        return None
+    return manifest if manifest["timing"]["started_at"] >= started else None
 
 
 def _choose(root: Path, study: params.Study, request: Request) -> tuple[list[str], frozenset]:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 from tunebook.errors import InputProblem
 
-NAMES = ("schedule_to_cron",)
+NAMES = ("schedule_to_cron", "python_functions", "order_number")
 
 
 def load(name: str) -> SimpleNamespace:
@@ -22,6 +22,14 @@ def load(name: str) -> SimpleNamespace:
     if name not in NAMES:
         nearest = (get_close_matches(name, NAMES, n=1, cutoff=0.0) or NAMES)[0]
         raise InputProblem(f"no task is named {name!r}; the nearest is {nearest!r} (known: {', '.join(NAMES)}).")
+    if name != "schedule_to_cron":
+        from importlib import import_module
+
+        module = import_module(f"tunebook.tasks.{name}")
+        parts = {key: getattr(module, key) for key in ("make_rows", "make_problems", "check_answer")}
+        return SimpleNamespace(
+            name=name, **parts, instruction=module.INSTRUCTION, conventions=module.SPEC["conventions"], spec=module.SPEC
+        )
     from tunebook.tasks.cron import check, conventions, rows, task
 
     return SimpleNamespace(

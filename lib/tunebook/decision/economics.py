@@ -1,0 +1,160 @@
+"""At how many calls a day does a fine-tuned model pay, against a hosted one? Costs per call, break-even, and a sweep without prices.
+
+Prices come from the study's parameters with a date and a source; none is assumed. Does not measure: seconds and tokens are given.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from datetime import date
+
+import numpy
+
+from tunebook.errors import InputProblem
+
+DAYS_A_MONTH = 365.25 / 12
+RESAMPLES = 2000
+# Hosted prices that the sweep goes through, per million tokens in the user's currency: from nearly free to very dear.
+MACHINE_SWEEP = (0.1, 0.5, 2.5)  # an hour: a small CPU machine, a small GPU, a large one
+UNIT_A_MONTH = 100.0
+SWEEP = tuple(round(10 ** (exponent / 4), 4) for exponent in range(-8, 9))
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What the user says that things cost; 0 is "not given". Hours and months are numbers, all money is in one currency."""
+
+    price_source: str = ""
+    price_date: str = ""
+    price_machine_hour: float = 0.0
+    price_hosted_input: float = 0.0
+    price_hosted_output: float = 0.0
+    price_staff_hour: float = 0.0
+    staff_hours: float = 0.0
+    data_cost: float = 0.0
+    utilisation: float = 1.0
+    retrain_months: float = 0.0
+
+    def given(self) -> list[str]:
+        """Names of the prices that were given."""
+        return [
+            f.name for f in fields(self) if f.name.startswith("price_") and f.type == "float" and getattr(self, f.name)
+        ]
+
+    def missing(self) -> list[str]:
+        """What the user must name for a break-even in money."""
+        names = ("price_machine_hour", "price_hosted_input", "price_hosted_output", "price_staff_hour", "staff_hours")
+        return [name for name in names if not getattr(self, name)]
+
+
+def read_prices(values: dict) -> Prices:
+    """Prices from parameters. InputProblem where a number is negative, or a price has no source or no date of the form 2026-11-25."""
+    prices = Prices(**{f.name: values[f.name] for f in fields(Prices) if f.name in values})
+    for f in fields(Prices):
+        value = getattr(prices, f.name)
+        if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):
+            raise InputProblem(f"{f.name} is {value}: a cost is 0 (not given) or more")
+    if not 0 < prices.utilisation <= 1:
+        raise InputProblem(f"utilisation is {prices.utilisation}: the busy share of the machine, above 0 and at most 1")
+    if prices.given():
+        if not prices.price_source.strip():
+            raise InputProblem(f"{prices.given()[0]} has no price_source: say where the price stands, prices change")
+        try:
+            date.fromisoformat(prices.price_date)
+        except ValueError:
+            raise InputProblem(
+                f"price_date is {prices.price_date!r}: write the day on which {prices.given()[0]} was read, as 2026-11-25"
+            ) from None
+    return prices
+
+
+def fixed_a_month(prices: Prices, machine_seconds: float) -> float:
+    """Money a month that does not depend on the number of calls: staff, data and machine time, spread over the months between two
+    trainings (over 12 where `retrain_months` is 0)."""
+    machine = machine_seconds / 3600 * prices.price_machine_hour
+    once = prices.staff_hours * prices.price_staff_hour + prices.data_cost + machine
+    return once / (prices.retrain_months or 12)
+
+
+def share_seconds(calls: list[dict], seconds: float) -> None:
+    """Gives each call its `seconds` of a batch, by its tokens in and out."""
+    tokens = sum(call["output_tokens"] + call["input_tokens"] for call in calls)
+    for call in calls:
+        call["seconds"] = seconds * (call["output_tokens"] + call["input_tokens"]) / tokens
+
+
+def per_call(calls: list[dict], prices: Prices) -> dict[str, numpy.ndarray]:
+    """Money of each sampled call: `own` by its machine seconds and the utilisation, `hosted` by its tokens.
+
+    A call has `input_tokens`, `output_tokens` and `seconds` (machine seconds, already shared among the calls of a batch).
+    """
+    seconds, tokens_in, tokens_out = (
+        numpy.array([call[key] for call in calls], dtype=float) for key in ("seconds", "input_tokens", "output_tokens")
+    )
+    own = seconds / 3600 * prices.price_machine_hour / prices.utilisation
+    hosted = (tokens_in * prices.price_hosted_input + tokens_out * prices.price_hosted_output) / 1e6
+    return {"own": own, "hosted": hosted}
+
+
+def break_even(calls: list[dict], prices: Prices, machine_seconds: float, pass_rate: float, seed: int = 0) -> dict:
+    """Calls a day from which the own model is cheaper than the hosted one, with a 95% interval from resampling the inputs.
+
+    `calls_a_day` None means never (a hosted call costs no more than an own one). `cascade`: the same when the share 1 - `pass_rate`
+    of the calls, the failures, goes to the hosted model too, which supposes that a failure is noticed. Money in the user's currency.
+    """
+    if not calls:
+        raise InputProblem("no call was sampled, so there is no cost: score the task first")
+    costs, fixed = per_call(calls, prices), fixed_a_month(prices, machine_seconds)
+    draws = numpy.random.default_rng(seed).integers(0, len(calls), size=(RESAMPLES, len(calls)))
+    found = {"fixed_a_month": fixed, "n_calls": len(calls), "missing": prices.missing()}
+    found |= {f"{name}_per_call": float(values.mean()) for name, values in costs.items()}
+    own, hosted = costs["own"], costs["hosted"]
+    for name, saved in (("own", hosted - own), ("cascade", pass_rate * hosted - own)):
+        drawn = [_calls_a_day(fixed, value) for value in saved[draws].mean(axis=1)]
+        found[name] = {
+            "calls_a_day": _plain(_calls_a_day(fixed, float(saved.mean()))),
+            "interval": [_plain(value) for value in numpy.quantile(drawn, [0.025, 0.975], method="nearest")],
+        }
+    return found
+
+
+def _calls_a_day(fixed: float, saved: float) -> float:
+    return fixed / saved / DAYS_A_MONTH if saved > 0 else math.inf
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def sweep(calls: list[dict], prices: Prices, machine_seconds: float, pass_rate: float, seed: int = 0) -> list[dict]:
+    """`break_even` at each hosted price of SWEEP (the same for a million tokens in and out): rows for the figure.
+
+    A machine's hour that has no price is swept too (MACHINE_SWEEP), and where nothing fixed was given, the rows are for each
+    UNIT_A_MONTH of money a month: no price is assumed.
+    """
+    rows = []
+    for hour in [prices.price_machine_hour] if prices.price_machine_hour else MACHINE_SWEEP:
+        for price in SWEEP:
+            given = {"price_machine_hour": hour, "price_hosted_input": price, "price_hosted_output": price}
+            swept = Prices(**{**vars(prices), **given})
+            if not prices.price_staff_hour * prices.staff_hours and not prices.data_cost:
+                swept = Prices(**{**vars(swept), "data_cost": UNIT_A_MONTH * (prices.retrain_months or 12)})
+            found = break_even(calls, swept, machine_seconds, pass_rate, seed)
+            for kind in ("own", "cascade"):
+                low, high = found[kind]["interval"]
+                row = {"price": price, "machine_hour": hour, "kind": kind, "calls_a_day": found[kind]["calls_a_day"]}
+                rows.append({**row, "low": low, "high": high})
+    return rows
+
+
+def per_correct_answer(calls: list[dict], prices: Prices, pass_rate: float) -> dict:
+    """What one right answer takes: machine seconds always, money where the machine's price is given; None when none is right."""
+    seconds = sum(call["seconds"] for call in calls) / len(calls)
+    own = float(per_call(calls, prices)["own"].mean())
+    return {
+        "seconds": seconds / pass_rate if pass_rate else None,
+        "money": own / pass_rate if pass_rate and prices.price_machine_hour else None,
+        "seconds_per_call": seconds,
+        "pass_rate": pass_rate,
+    }

@@ -1,0 +1,111 @@
+"""The gates of a study in CPMAI's order: business need, data understanding, data preparation, modelling, evaluation, operation.
+
+Each is GO, NO-GO or INCONCLUSIVE with its evidence and its rule. Pure functions of what the stages found.
+
+Source for the order of the phases: Cognilytica's CPMAI method, after CRISP-DM (Chapman et al. 2000).
+"""
+
+from __future__ import annotations
+
+from tunebook.decision.spec import READINESS, ask, missing_fields
+from tunebook.statistics.compare import GO, INCONCLUSIVE, NO_GO
+from tunebook.statistics.power import TARGET, detectable_effect, discordant, n_paired, power_paired
+
+PHASES = ("business need", "data understanding", "data preparation", "modelling", "evaluation", "operation")
+PROMPTING = "prompting is not enough"
+KILLED = 0.8  # share of small mistakes that a benchmark must notice
+
+
+def gate(phase: str, name: str, verdict: str, evidence: str, rule: str, source: str = "") -> dict:
+    """One row; `source` is the file or stage in the run that the evidence stands in."""
+    return {"phase": phase, "gate": name, "verdict": verdict, "evidence": evidence, "rule": rule, "source": source}
+
+
+def task_gate(spec: dict) -> dict:
+    """Condition 1: the task is narrow and stable, in words and in months."""
+    missing = missing_fields(spec)
+    stable, retrain = spec.get("stable_months", 0.0), spec.get("retrain_months", 0.0)
+    rule = "every field of the task is filled in, and the task stays as it is for longer than the months between two trainings"
+    if stable and retrain and stable < retrain:
+        text = f"the task changes every {stable:g} months, it would be trained every {retrain:g}"
+        return gate(PHASES[0], "the task is narrow and stable", NO_GO, text, rule, "spec.json")
+    if missing:
+        return gate(
+            PHASES[0], "the task is narrow and stable", INCONCLUSIVE, f"asked for: {ask(missing)}", rule, "spec.json"
+        )
+    return gate(PHASES[0], "the task is narrow and stable", GO, spec["stability"], rule, "spec.json")
+
+
+def ladder_gate(rungs: list[dict], target: float) -> dict:
+    """Is it still unsolved without training?"""
+    rule = f"no rung without training has the lower end of its 95% interval at {target:g} points or more"
+    enough = [rung for rung in rungs if rung["meets_spec"]]
+    best = max(rungs, key=lambda rung: rung["k"] / rung["n"], default=None)
+    if enough:
+        text = f"prompting is enough: {enough[0]['rung']} solves {enough[0]['k']}/{enough[0]['n']}"
+        return gate(PHASES[0], PROMPTING, NO_GO, text, rule, "ladder/")
+    if best is None:
+        return gate(PHASES[0], PROMPTING, INCONCLUSIVE, "no rung was scored", rule, "ladder/")
+    return gate(
+        PHASES[0], PROMPTING, GO, f"the best rung, {best['rung']}, solves {best['k']}/{best['n']}", rule, "ladder/"
+    )
+
+
+def audit_gate(found: dict) -> dict:
+    """Condition 3, first half: the benchmark tells right from wrong."""
+    rule = f"right answers pass, empty ones fail, and at least {KILLED:.0%} of small mistakes are noticed"
+    broken = [
+        f"{len(found[key])} {words}"
+        for key, words in (("canonical_failed", "right answers fail"), ("empty_passed", "empty answers pass"))
+        if found[key]
+    ]
+    share = found["killed_ratio"]
+    noticed = f"{found['killed']}/{found['mutants']} small mistakes noticed on {found['problems']} problems"
+    word = NO_GO if broken else INCONCLUSIVE if share is None or share < KILLED else GO
+    return gate(PHASES[4], "the benchmark measures the task", word, "; ".join([*broken, noticed]), rule, "audit.json")
+
+
+def power_gate(n: int, base: float, spec: dict) -> dict:
+    """Condition 3, second half: can this benchmark see the gain? Announced before any money is spent. `base` is a fraction."""
+    wanted = spec.get("expected_gain") or spec["smallest_gain"]
+    effect = detectable_effect(n, base)
+    rule = f"a gain as large as hoped for (expected_gain, else smallest_gain) is shown with {TARGET:.0%} power"
+    name = "the benchmark can see the gain"
+    if effect is None:
+        return gate(
+            PHASES[4], name, INCONCLUSIVE, f"{n} problems cannot show any gain over {base:.1%}", rule, "metrics.json"
+        )
+    seen = f"{n} problems show {100 * effect:.1f} points or more over {base:.1%}"
+    if not wanted:
+        return gate(PHASES[4], name, GO, f"{seen}; no gain was named", rule, "metrics.json")
+    if base + wanted / 100 > 1:
+        text = f"{base:.1%} + {wanted:g} points is more than everything"
+        return gate(PHASES[4], name, INCONCLUSIVE, text, rule, "metrics.json")
+    power = power_paired(n, *discordant(base, wanted / 100))
+    needed = n_paired(base, wanted / 100)
+    enough = f"about {needed:,} problems are needed" if needed else "no benchmark is large enough"
+    text = f"{seen}; {wanted:g} points are shown with {power:.0%} power, {enough}"
+    return gate(PHASES[4], name, GO if power >= TARGET else INCONCLUSIVE, text, rule, "metrics.json")
+
+
+def operation_gate(spec: dict) -> dict:
+    """Readiness to run it: an owner, somebody who looks, and the capacity to train again."""
+    missing = missing_fields(spec, READINESS)
+    text = f"asked for: {ask(missing)}" if missing else f"{spec['owner']}; {spec['monitoring']}; {spec['retraining']}"
+    rule = "owner, monitoring, retraining, latency, privacy, calls a day and months between trainings are named"
+    return gate(PHASES[5], "somebody can run it", INCONCLUSIVE if missing else GO, text, rule, "spec.json")
+
+
+def stage_gate(phase: str, name: str, stage, state: str, rule: str) -> dict:
+    """A gate from a stage's own checks: GO where it passed (its warnings are listed), NO-GO where it failed, else INCONCLUSIVE."""
+    if stage is None:
+        return gate(phase, name, INCONCLUSIVE, f"did not run ({state or 'not in the study'})", rule)
+    broken = [c for c in stage.manifest["checks"] if not c["ok"] and c["severity"] != "info"]
+    text = "; ".join(f"{c['name']}: {c['measured']}" for c in broken) or f"{len(stage.manifest['checks'])} checks hold"
+    word = {"pass": GO, "warn": GO}.get(stage.status, NO_GO)
+    return gate(phase, name, word, text, rule, f"{stage.name}/manifest.json")
+
+
+def in_order(gates: list[dict]) -> list[dict]:
+    """The gates by phase."""
+    return sorted(gates, key=lambda row: PHASES.index(row["phase"]))

@@ -1,0 +1,169 @@
+"""What the scores say, comparison by comparison: gains, slices, forgetting, and whether the exported file holds.
+
+Pure functions of score folders and the frozen specification. Each row has its figures, its rule and a word; `verdict` decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tunebook.errors import InputProblem
+from tunebook.evaluation.protocol import differences, require_equal
+from tunebook.evaluation.scores import Scores, read_scores
+from tunebook.statistics.compare import compare, noninferiority
+from tunebook.statistics.paired import holm
+from tunebook.statistics.relative import rise
+
+ORDER = ("base", "sft", "dpo", "gguf")
+BITS = "bits_per_byte"
+# Rungs that ask the same base model; the others are other systems and decide only by meeting the specification.
+PROMPT_RUNGS = ("instruction", "few_shot", "retrieved")
+
+
+@dataclass
+class Evidence:
+    """What a verdict rests on. `scores[target][benchmark]` is a score folder (or its Scores); `rungs` are rows of the prompting
+    ladder, with their own `scores` where they were kept; `slices` maps a name to task ids; `bits[target]` maps a document to its
+    bits per byte."""
+
+    scores: dict[str, dict[str, Path | Scores]]
+    task: str
+    spec: dict
+    rungs: list[dict] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    slices: dict[str, list[str]] = field(default_factory=dict)
+    bits: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def read(self, target: str, benchmark: str) -> Scores | None:
+        """The scores of one model on one benchmark, None where there are none."""
+        return _read(self.scores.get(target, {}).get(benchmark))
+
+    def targets(self) -> list[str]:
+        """The models in the order of training."""
+        return sorted(self.scores, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+
+def _read(found) -> Scores | None:
+    return read_scores(found) if isinstance(found, str | Path) else found
+
+
+def score_table(evidence: Evidence) -> list[dict]:
+    """One row for every model and benchmark: k, n, pass@1 and the 95% interval, all in points."""
+    rows = []
+    for target in evidence.targets():
+        for benchmark in evidence.scores[target]:
+            metrics = evidence.read(target, benchmark).metrics
+            low, high = metrics["interval"]
+            rows.append(
+                {
+                    "model": target,
+                    "benchmark": benchmark,
+                    "k": metrics["k"],
+                    "n": metrics["n"],
+                    "pass_at_1": 100 * metrics["pass_at_1"],
+                    "low": 100 * low,
+                    "high": 100 * high,
+                }
+            )
+    return rows
+
+
+def comparisons(evidence: Evidence) -> list[dict]:
+    """Every trained model against base on the task, paired by problem, with Holm's correction over them."""
+    base, rows = evidence.read("base", evidence.task), []
+    for target in evidence.targets():
+        found = evidence.read(target, evidence.task)
+        if target == "base" or found is None or base is None:
+            continue
+        require_equal(base.protocol, found.protocol, "base", target)
+        rows.append(_compared(target, "base", base, found, evidence.spec))
+    return _corrected(rows)
+
+
+def rung_comparisons(evidence: Evidence) -> list[dict]:
+    """Every trained model against the best rung of the ladder whose scores were kept, and against each other system.
+
+    The prompts differ on purpose; the benchmark and the number of samples must be the same. Holm's correction over all rows.
+    """
+    kept = [rung for rung in evidence.rungs if rung.get("scores") is not None]
+    own = [rung for rung in kept if rung["rung"] in PROMPT_RUNGS]
+    best = [max(own, key=lambda rung: rung["k"] / rung["n"])] if own else []
+    rows = []
+    for rung in best + [rung for rung in kept if rung["rung"] not in PROMPT_RUNGS]:
+        before = _read(rung["scores"])
+        for target in evidence.targets():
+            found = evidence.read(target, evidence.task)
+            if target == "base" or found is None:
+                continue
+            if before.protocol["benchmark_sha256"] != found.protocol["benchmark_sha256"]:
+                raise InputProblem(f"rung {rung['rung']} and {target} answered different problems: run 00 and 04 again")
+            rows.append(_compared(target, rung["rung"], before, found, evidence.spec))
+    return _corrected(rows)
+
+
+def _compared(target: str, against: str, before: Scores, found: Scores, spec: dict) -> dict:
+    return {"model": target, "against": against, **compare(before.passed, found.passed, spec["smallest_gain"])}
+
+
+def _corrected(rows: list[dict]) -> list[dict]:
+    for row, p in zip(rows, holm([row["p_exact"] for row in rows]), strict=True):
+        row["p_holm"] = p
+    return rows
+
+
+def slice_comparisons(evidence: Evidence, target: str) -> list[dict]:
+    """`target` against base in every slice, Holm over the slices; `shown` is "worse", "better" or "" at 0.05."""
+    base, found = evidence.read("base", evidence.task), evidence.read(target, evidence.task)
+    if base is None or found is None:
+        return []
+    rows = []
+    for name, tasks in evidence.slices.items():
+        parts = [{task: scores.passed[task] for task in tasks if task in scores.passed} for scores in (base, found)]
+        if parts[0]:
+            rows.append({"slice": name, "model": target, **compare(*parts)})
+    for row in _corrected(rows):
+        row["shown"] = ("better" if row["k_b"] > row["k_a"] else "worse") if row["p_holm"] < 0.05 else ""
+    return rows
+
+
+def retentions(evidence: Evidence) -> list[dict]:
+    """Every trained model against base on what it should not forget, one-sided with the margin of the specification."""
+    rows = []
+    for benchmark in evidence.scores.get("base", {}):
+        base = evidence.read("base", benchmark)
+        for target in evidence.targets():
+            found = evidence.read(target, benchmark)
+            if benchmark == evidence.task or target == "base" or found is None:
+                continue
+            if differences(base.protocol, found.protocol):
+                continue
+            result = noninferiority(base.passed, found.passed, evidence.spec["largest_loss"])
+            is_gated = benchmark in evidence.spec.get("gated", [])
+            rows.append({"benchmark": benchmark, "model": target, "gated": is_gated, **result})
+    return rows
+
+
+def bits_comparisons(evidence: Evidence) -> list[dict]:
+    """Every trained model's bits per byte of general text against base's, paired by document, as a rise in percent."""
+    base, rows = evidence.bits.get("base", {}), []
+    for target in evidence.targets():
+        now = evidence.bits.get(target, {})
+        if target == "base" or not base or not now:
+            continue
+        if base.keys() != now.keys():
+            raise InputProblem(f"{target} and base read different general texts: run 04 again for both")
+        is_gated = BITS in evidence.spec.get("gated", [])
+        pairs = [(base[name], now[name]) for name in base]
+        result = rise(pairs, evidence.spec.get("largest_bits_rise", 0.0))
+        rows.append({"benchmark": BITS, "model": target, "gated": is_gated, **result})
+    return rows
+
+
+def file_comparison(evidence: Evidence, shipped: str, weights: str) -> dict | None:
+    """The exported file against the weights it was made of, on the task, one-sided; None where either was not scored."""
+    before, after = evidence.read(weights, evidence.task), evidence.read(shipped, evidence.task)
+    if shipped == weights or before is None or after is None:
+        return None
+    result = noninferiority(before.passed, after.passed, evidence.spec["largest_loss"])
+    return {"benchmark": evidence.task, "model": shipped, "against": weights, "gated": False, **result}

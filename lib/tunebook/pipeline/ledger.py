@@ -1,0 +1,122 @@
+"""outputs/ledger.jsonl: one line for every run, failed and negative ones too, and how often each test split was opened.
+
+Lines are appended, never changed. A line holds no path and no message of an error: it is committed. Does not judge.
+"""
+
+import fcntl
+import json
+import os
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+NAME = "ledger.jsonl"
+SCHEMA = "tunebook-ledger/1"
+# Stages that show test problems to a model.
+OPENING = ("should_we_fine_tune", "evaluate_pass_at_1")
+
+
+def append(outputs: Path, entry: dict) -> dict:
+    """Add one line in a single write under a lock, so that concurrent runs never mix their lines; returns it with schema and time.
+
+    A torn line that a killed process left is closed first, so that it costs itself alone.
+    """
+    entry = {"schema": SCHEMA, "at": datetime.now(UTC).isoformat(timespec="seconds"), **entry}
+    line = json.dumps(entry, sort_keys=True, allow_nan=False).encode("ascii") + b"\n"
+    outputs.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(outputs / NAME, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            line = b"\n" + line
+        os.write(descriptor, line)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return entry
+
+
+def note_by_hand(outputs: Path, manifest: dict) -> None:
+    """A stage by hand that opened a test split, or gave a verdict, is a line of its own."""
+    opened, verdict = opened_by(manifest), manifest["metrics"].get("verdict", "")
+    if opened or verdict:
+        about = {key: manifest["environment"][key] for key in ("commit", "dirty")} | {
+            "run": manifest["run"],
+            "study": "by hand",
+        }
+        ended = {"ended": "complete", "ran": [f"{manifest['stage']} {manifest['status']}"], "opened": opened}
+        append(outputs, {**about, **ended, "verdict": verdict, "seconds": manifest["timing"]["seconds"]})
+
+
+def read(outputs: Path) -> tuple[list[dict], int]:
+    """All lines that are ledger entries, oldest first, and the number of lines that are not (torn, or of another version)."""
+    path = outputs / NAME
+    entries, torn = [], 0
+    for line in path.read_bytes().split(b"\n") if path.is_file() else []:
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            entry = None
+        if isinstance(entry, dict) and entry.get("schema") == SCHEMA:
+            entries.append(entry)
+        else:
+            torn += 1
+    return entries, torn
+
+
+def opened_by(manifest: dict) -> list[dict]:
+    """The benchmarks that a finished stage showed to its model: `stage, benchmark, sha256`; [] for stages that show none."""
+    if manifest["kind"] not in OPENING:
+        return []
+    scores = list(manifest["metrics"].get("scores", {}).items()) if "scores" in manifest["metrics"] else []
+    rungs = [(rung.get("benchmark", ""), rung) for rung in manifest["metrics"].get("rungs", [])]
+    return [
+        {"stage": manifest["stage"], "benchmark": name, "sha256": found["benchmark_sha256"]}
+        for name, found in scores + rungs
+        if found.get("benchmark_sha256")
+    ]
+
+
+def times_opened(entries: list[dict]) -> Counter:
+    """How many lines opened each split, by its hash: a study that scores four models on one split counts once a run."""
+    return Counter(sha for entry in entries for sha in {found["sha256"] for found in entry.get("opened", [])})
+
+
+def table(entries: list[dict]) -> list[dict]:
+    """Rows for `tunebook ledger`: one a line, newest last."""
+    return [
+        {
+            "at": entry["at"],
+            "run": entry.get("run", ""),
+            "study": entry.get("study", ""),
+            "ended": entry.get("ended", ""),
+            "verdict": entry.get("verdict", "") or "none",
+            "commit": entry.get("commit", "")[:12] + ("+" if entry.get("dirty") else ""),
+            "stages_run": len(entry.get("ran", [])),
+        }
+        for entry in entries
+    ]
+
+
+def splits(entries: list[dict]) -> list[dict]:
+    """Rows for `tunebook ledger`: every test split with the number of runs that opened it."""
+    names: dict[str, set] = {}
+    for entry in entries:
+        for found in entry.get("opened", []):
+            names.setdefault(found["sha256"], set()).add(f"{entry.get('study', '')}: {found['benchmark']}")
+    return [
+        {"split": sha[:12], "runs": count, "what": ", ".join(sorted(names[sha]))}
+        for sha, count in times_opened(entries).most_common()
+    ]
+
+
+def aligned(rows: list[dict]) -> str:
+    """Rows as text columns under their names."""
+    lines = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
