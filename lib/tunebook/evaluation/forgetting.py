@@ -11,7 +11,7 @@ from pathlib import Path
 from tunebook.errors import MachineProblem
 from tunebook.evaluation import prompts
 from tunebook.evaluation.benchmark import Benchmark
-from tunebook.models.engine import Decoding
+from tunebook.models.engine import Decoding, TransformersEngine
 from tunebook.pipeline.files import hash_json, write_json
 
 TOPICS = (
@@ -45,11 +45,11 @@ def _start(text: str) -> str:
 def measure_kept(engine, base, benchmark: Benchmark, n_documents: int, seed: int, path: Path) -> dict:
     """Writes and returns `documents` (name, bytes, bits), `texts_sha256`, and `kl` from `base` on the benchmark's prompts.
 
-    `engine` and `base` are TransformersEngines; `base` None where the engine is the base model itself, whose distance is 0. An engine
+    `base` is None where the engine is the base model itself, whose distance is 0. An engine
     without a torch model (a GGUF file) gives {}: its forgetting is judged by its weights. n_documents 0 measures nothing.
     """
     found = {}
-    if n_documents and hasattr(engine, "model"):
+    if n_documents and isinstance(engine, TransformersEngine):
         texts = general_texts(n_documents)
         documents = [
             {"name": name, "bytes": len(text.encode()), "bits": round(text_bits(engine, text), 3)}

@@ -10,7 +10,7 @@ from tunebook.errors import InputProblem
 from tunebook.pipeline.files import hash_json, sha256_file
 
 # Parameters that may name a file or a folder; a notebook's working folder is notebooks/, so paths are kept relative to it.
-KEYS = ("rows", "benchmark", "retained", "model")
+KEYS = ("rows", "benchmark", "retained", "model", "larger_model", "hosted_completions", "inputs")
 FILE_ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gz", ".gguf", ".txt")
 
 
