@@ -181,13 +181,13 @@ def test_measure_leaves_completions_and_score(engine, tmp_path):
 def test_the_table_of_protocols_shows_what_varies(engine, tmp_path):
     here = context(tmp_path)
     shown = [{"prompt": "a", "completion": "b"}]
-    variants = [{"prompt_style": "raw"}, {"prompt_style": "few_shot"}, {"max_new_tokens": 3}]
+    variants = ["prompt_style=raw", "prompt_style = few_shot", "max_new_tokens=3"]
     rows = protocol_table(engine, {"task": answers()}, here, variants, shown, 4)
     assert [row["prompt_style"] for row in rows] == ["chat", "raw", "few_shot", "chat"]
     assert [row["max_new_tokens"] for row in rows] == ["6", "6", "6", "3"]
     assert all("/4 = " in row["pass@1"] for row in rows) and "seed" not in rows[0]
     assert protocol_table(engine, {"task": answers()}, here, [], shown, 4) == []
-    for variant in ({"colour": "red"}, {}, "raw"):
+    for variant in ("colour=red", "", "raw", "max_new_tokens=many", "prompt_style=raw; x"):
         with pytest.raises(InputProblem, match="sensitivity"):
             protocol_table(engine, {"task": answers()}, here, [variant], shown, 4)
 

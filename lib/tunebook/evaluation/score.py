@@ -47,13 +47,13 @@ def score(
     """Judge completions and write the score folder; returns what metrics.json holds.
 
     `protocol` None (completions from elsewhere) records its fields as "unknown". InputProblem for completions that do not fit, a
-    benchmark whose canonical solution fails, or an out_dir that holds another thing's metrics.json; MachineProblem, and no
+    benchmark whose canonical solution fails, or an out_dir that holds the score of other completions or another thing's metrics.json; MachineProblem, and no
     number anywhere, when the runner fails.
     """
     rows = completions_room.validate(completions, benchmark)
     record = protocol_record(protocol, benchmark, len(rows) // len(benchmark))
-    out_dir = Path(out_dir)
-    _clear(out_dir)
+    out_dir, texts = Path(out_dir), hash_json([[row["task_id"], row["sample"], row["completion"]] for row in rows])
+    _clear(out_dir, texts)
     judging = Judging(workers, allow_unisolated)
     runner = check_runner(benchmark, judging)
     judged = judge(benchmark, rows, judging)
@@ -62,7 +62,7 @@ def score(
         "runner": runner,
         "extractor": EXTRACTOR,
         "protocol_sha256": record["sha256"],
-        "completions_sha256": hash_json([[row["task_id"], row["sample"], row["completion"]] for row in rows]),
+        "completions_sha256": texts,
         "n_tokens": sum(row["n_tokens"] for row in rows)
         if all(_is_count(row.get("n_tokens")) for row in rows)
         else None,
@@ -110,7 +110,7 @@ def check_runner(benchmark: Benchmark, judging: Judging = Judging()) -> dict:
     for check in result["checks"]:
         if check["ok"] or check["name"] == "constant answers":
             continue
-        if check["name"] == "canonical solutions" and ": invalid " not in check["measured"]:
+        if check["name"] == "canonical solutions" and not check.get("fault"):
             raise InputProblem(
                 f"{benchmark.source}: a canonical solution fails its own test ({check['measured']}): "
                 "correct the benchmark before scoring with it"
@@ -234,12 +234,18 @@ def _is_count(value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _clear(out_dir: Path) -> None:
-    """Remove an old score before a new one is made, so that they cannot be mixed up; refuse a folder of something else."""
+def _clear(out_dir: Path, completions_sha256: str) -> None:
+    """Remove an old score of the same completions before the new one is made; refuse a folder of anything else."""
     if out_dir.exists() and not out_dir.is_dir():
         raise InputProblem(f"{out_dir} is a file: give a folder for the score")
     metrics = out_dir / METRICS
-    if metrics.exists() and "content_sha256" not in read_json(metrics):
+    old = read_json(metrics) if metrics.exists() else {}
+    if old and "content_sha256" not in old:
         raise InputProblem(f"{metrics} belongs to something else than a score: choose another folder")
+    if old and old.get("completions_sha256") != completions_sha256:
+        raise InputProblem(
+            f"{out_dir} holds the score of other completions ({old.get('k')}/{old.get('n')} on {old.get('benchmark')}): "
+            "remove it, or choose another folder"
+        )
     for name in (METRICS, SCORES, PROTOCOL):
         (out_dir / name).unlink(missing_ok=True)
