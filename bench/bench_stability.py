@@ -67,7 +67,6 @@ def _benchmark() -> list:
 def _hostile() -> tuple:
     sys.path.insert(0, str(ROOT / "tests"))
     import test_execution_programs as listed
-
     from tunebook.execution.runner import Program
 
     sources = dict(listed.PASS)

@@ -8,9 +8,10 @@ import torch
 
 from tiny_models import tiny_llama
 from tunebook.errors import InputProblem
+from tunebook.models.choose import NUCLEUS_TOKENS, choose_tokens
 from tunebook.models.decoder import fits
 from tunebook.models.engine import Decoding
-from tunebook.models.generate import choose_tokens, generate, lock_step
+from tunebook.models.generate import generate, lock_step
 from tunebook.models.slots import STEP
 
 
@@ -57,6 +58,18 @@ def test_the_nucleus_keeps_the_smallest_set_that_reaches_top_p():
     drawn = choose_tokens(logits, Decoding(temperature=1.0, top_p=0.7), streams)
     assert set(drawn) == {0, 1}
     assert 200 < drawn.count(0) < 300  # 0.5 / 0.8 of 400 is 250
+
+
+def test_a_draw_takes_each_token_as_often_as_it_is_likely():
+    """With the whole mass, with a nucleus wider than what is sorted first, and never a token without a chance."""
+    shares = torch.tensor([0.0, 0.5, 0.0, 0.3, 0.2])
+    streams = [random.Random(at) for at in range(2000)]
+    drawn = choose_tokens(shares.log().repeat(2000, 1), Decoding(temperature=1.0), streams)
+    assert set(drawn) == {1, 3, 4}
+    assert abs(drawn.count(1) - 1000) < 100 and abs(drawn.count(3) - 600) < 100
+    flat = torch.zeros(400, 4 * NUCLEUS_TOKENS)
+    drawn = choose_tokens(flat, Decoding(temperature=1.0, top_p=0.75), streams[:400])
+    assert len(set(drawn)) > 300 and len({token // NUCLEUS_TOKENS for token in drawn}) >= 3
 
 
 def test_a_prompt_longer_than_the_context_is_refused(model):

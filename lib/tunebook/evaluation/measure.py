@@ -76,6 +76,8 @@ def protocol_table(
     for name, problems in benchmarks.items() if variants else ():
         found = []
         for at, variant in enumerate(changes):
+            if name != "task" and variant.get("prompt_style") == "few_shot":
+                continue  # the task's examples are none for another benchmark
             folder = context.folder / "sensitivity" / name / str(at)
             fields = {**settings(name, context.params), **variant}
             done = measure(engine, problems.first(limit), folder, context, examples, **fields)

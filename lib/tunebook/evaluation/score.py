@@ -12,6 +12,7 @@ from pathlib import Path
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.evaluation import completions as completions_room
 from tunebook.evaluation.benchmark import Benchmark
+from tunebook.evaluation.endings import ending, taxonomy
 from tunebook.evaluation.extraction import VERSION as EXTRACTOR
 from tunebook.evaluation.extraction import extract
 from tunebook.evaluation.protocol import UNKNOWN, Protocol, from_dict
@@ -20,12 +21,6 @@ from tunebook.pipeline.files import hash_json, read_json, write_json, write_json
 from tunebook.statistics.intervals import mean_interval, pass_at_k, wilson
 
 USUAL_KS = (1, 5, 10, 100)
-# One line of the failure table for each verdict word; a failed completion that the token limit cut counts as truncated.
-TAXONOMY = {
-    "pass": "pass", "wrong": "wrong answer", "exception": "exception", "syntax": "syntax", "no_code": "no code",
-    "cpu_limit": "time-out", "wall_limit": "time-out", "early_exit": "early exit", "invalid_output": "invalid output",
-    "mem_limit": "over a limit", "output_limit": "over a limit", "proc_limit": "over a limit", "denied": "denied",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -139,7 +134,7 @@ def count(benchmark: Benchmark, judged: list[dict], finish_reasons: Sequence[str
     samples = len(judged) // len(passed)
     ended: dict[str, Counter] = {task_id: Counter() for task_id in passed}
     for row, reason in zip(judged, finish_reasons, strict=True):
-        ended[row["task_id"]][_ending(row, reason)] += 1
+        ended[row["task_id"]][ending(row, reason)] += 1
     return {
         "benchmark": benchmark.name,
         "benchmark_sha256": benchmark.sha256,
@@ -149,24 +144,14 @@ def count(benchmark: Benchmark, judged: list[dict], finish_reasons: Sequence[str
         "pass_at_k": {str(k): estimate(passed, k) for k in USUAL_KS if k <= samples},
         "slices": {name: _slice(tasks, passed, ended) for name, tasks in benchmark.slices().items()},
         "verdicts": dict(Counter(row["verdict"] for row in judged)),
-        "taxonomy": _taxonomy(ended.values()),
+        "taxonomy": taxonomy(ended.values()),
         "content_sha256": content_sha256(judged),
     }
 
 
-def _ending(row: dict, finish_reason: str | None) -> str:
-    """The line of the failure table that a judged row belongs to."""
-    is_cut = not row["passed"] and finish_reason == "length"
-    return "truncated" if is_cut else TAXONOMY.get(row["verdict"], row["verdict"])
-
-
-def _taxonomy(endings) -> dict[str, int]:
-    return dict(sum(endings, Counter()).most_common())
-
-
 def _slice(tasks: list[str], passed: dict, ended: dict) -> dict:
     here = [task for task in tasks if task in passed]
-    return {**rates({task: passed[task] for task in here}), "taxonomy": _taxonomy(ended[task] for task in here)}
+    return {**rates({task: passed[task] for task in here}), "taxonomy": taxonomy(ended[task] for task in here)}
 
 
 def rates(passed: dict[str, list[bool]]) -> dict:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from tunebook.errors import InputProblem
+from tunebook.models.choose import choose_tokens
 from tunebook.models.decoder import Decoder, agrees, fits
 from tunebook.models.engine import Decoding, Generated
 from tunebook.models.slots import GROUP, Group
@@ -191,20 +192,6 @@ class _Batch:
                     rows[slot] = last
                 group.remove(slot)
                 yield Generated(row.index, row.new, "stop" if is_stop else "length")
-
-
-def choose_tokens(logits: torch.Tensor, decoding: Decoding, streams: Sequence[random.Random]) -> list[int]:
-    """A token id for each row of `logits` (rows, vocabulary): the largest, or a draw from the nucleus of mass `top_p`."""
-    if decoding.temperature <= 0:
-        return logits.argmax(dim=-1).tolist()
-    probabilities = torch.softmax(logits.float() / decoding.temperature, dim=-1)
-    ordered, ids = probabilities.sort(dim=-1, descending=True)
-    mass = ordered.cumsum(dim=-1)
-    ordered[mass - ordered >= decoding.top_p] = 0
-    mass = ordered.cumsum(dim=-1)
-    draws = torch.tensor([[stream.random()] for stream in streams], device=logits.device) * mass[:, -1:]
-    picked = torch.searchsorted(mass, draws).clamp(max=logits.shape[-1] - 1)
-    return ids.gather(1, picked)[:, 0].tolist()
 
 
 def common_prefix(prompts: Sequence[list[int]]) -> list[int]:
