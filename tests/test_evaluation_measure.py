@@ -132,7 +132,12 @@ def test_generation_leaves_a_row_that_has_written_a_stop_string(engine):
 
 def test_every_choice_of_the_protocol_is_in_its_hash(engine, tmp_path):
     asked = [{}, {"prompt_style": "raw"}, {"instruction": "Answer."}, {"stops": ("\n",)}, {"max_new_tokens": 5}]
-    asked += [{"temperature": 1.0}, {"temperature": 1.0, "top_p": 0.5}, {"seed": 1}, {"n_samples": 2}]
+    asked += [
+        {"temperature": 1.0},
+        {"temperature": 1.0, "top_p": 0.5},
+        {"seed": 1},
+        {"temperature": 1.0, "n_samples": 2},
+    ]
     shown = [{"prompt": "a", "completion": "b"}]
     hashes = [
         complete(engine, answers(1), Protocol("", **{"max_new_tokens": 3, **one}), tmp_path / "c")["protocol"].hash
@@ -154,9 +159,13 @@ def test_thinking_is_told_to_templates_that_know_it(engine):
         engine.encode(turns, "on")
 
 
-@pytest.mark.parametrize(
-    "fields", [{"thinking": "maybe"}, {"thinking": "on", "prompt_style": "raw"}, {"prompt_style": "x"}]
-)
+IMPOSSIBLE = [
+    {"thinking": "maybe"}, {"thinking": "on", "prompt_style": "raw"}, {"prompt_style": "x"}, {"prompt_style": "few_shot"},
+    {"max_new_tokens": 0}, {"temperature": -1.0}, {"temperature": 1.0, "top_p": 0.0}, {"n_samples": 0}, {"n_samples": 2},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", IMPOSSIBLE, ids=str)
 def test_protocols_that_cannot_be_are_refused(engine, tmp_path, fields):
     with pytest.raises(InputProblem):
         complete(engine, answers(1), Protocol("", **fields), tmp_path / "c")

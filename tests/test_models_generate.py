@@ -8,6 +8,7 @@ import torch
 
 from tiny_models import tiny_llama
 from tunebook.errors import InputProblem
+from tunebook.models import decoder
 from tunebook.models.choose import NUCLEUS_TOKENS, choose_tokens
 from tunebook.models.decoder import fits
 from tunebook.models.engine import Decoding
@@ -99,7 +100,9 @@ def small(family: str):
     same = tiny_llama().config
     names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
     sizes = {name: getattr(same, name) for name in (*names, "vocab_size", "head_dim")}
-    config = getattr(transformers, f"{family}Config")(**sizes, sliding_window=None, eos_token_id=2, pad_token_id=2)
+    if family != "Llama":
+        sizes["sliding_window"] = None
+    config = getattr(transformers, f"{family}Config")(**sizes, eos_token_id=2, pad_token_id=2)
     torch.manual_seed(1)
     model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
     for name, weights in model.named_parameters():
@@ -117,6 +120,15 @@ def test_other_families_get_their_own_texts(prompts, family):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert completed(generate(model, prompts, {2}, Decoding(12), 4)) == expected
+
+
+@pytest.mark.parametrize("family", ["Llama", "Qwen2"])
+def test_a_model_too_large_for_a_second_layout_gets_the_same_texts(prompts, family, monkeypatch):
+    """Above that size, and on a GPU, a second copy of the weights may not fit: the modules' own are used."""
+    monkeypatch.setattr(decoder, "PACKED_BYTES", 0)
+    model = small(family)
+    expected = completed(lock_step(model, prompts, {2}, Decoding(12), 32))
+    assert completed(generate(model, prompts, {2}, Decoding(12), 4)) == expected
 
 
 def test_a_model_that_only_looks_like_a_llama_takes_transformers_path(prompts):

@@ -75,11 +75,8 @@ def fingerprint(engine, protocol: Protocol, encoded: list[list[int]]) -> str:
 
 
 def _filled_in(protocol: Protocol, engine, benchmark: Benchmark, examples: Sequence[dict]) -> Protocol:
-    if protocol.thinking not in THINKING:
-        raise InputProblem(f"thinking: {protocol.thinking!r} is unknown; use {', '.join(THINKING)}")
+    _check(protocol)
     is_raw = protocol.prompt_style == "raw"
-    if is_raw and protocol.thinking != "none":
-        raise InputProblem("thinking: a raw continuation has no chat template and so no thinking mode; use none")
     kinds = dict.fromkeys(problem["kind"] for problem in benchmark.problems)
     usual = dict.fromkeys(stop for kind in kinds for stop in prompts.default_stops(kind, protocol.prompt_style))
     return replace(
@@ -90,6 +87,26 @@ def _filled_in(protocol: Protocol, engine, benchmark: Benchmark, examples: Seque
         examples_sha256=hash_json(list(examples)) if examples else "",
         stops=protocol.stops or tuple(usual),
     )
+
+
+def _check(protocol: Protocol) -> None:
+    """InputProblem for a protocol that cannot be carried out, or would not measure what it says."""
+    rules = {
+        "thinking": (protocol.thinking in THINKING, f"use {', '.join(THINKING)}"),
+        "max_new_tokens": (protocol.max_new_tokens >= 1, "an answer needs at least one token"),
+        "temperature": (protocol.temperature >= 0, "0 is greedy, above 0 samples"),
+        "top_p": (0 < protocol.top_p <= 1, "it is the mass of the nucleus, above 0 and at most 1"),
+        "n_samples": (protocol.n_samples >= 1, "ask for at least one completion a problem"),
+    }
+    for name, (is_kept, remedy) in rules.items():
+        if not is_kept:
+            raise InputProblem(f"{name}: {getattr(protocol, name)!r} cannot be used: {remedy}")
+    if protocol.n_samples > 1 and protocol.temperature == 0:
+        raise InputProblem(
+            f"n_samples: {protocol.n_samples} greedy completions would be the same text; raise temperature, or set n_samples to 1"
+        )
+    if protocol.prompt_style == "raw" and protocol.thinking != "none":
+        raise InputProblem("thinking: a raw continuation has no chat template and so no thinking mode; use none")
 
 
 def _encoded(engine, problem: dict, protocol: Protocol, examples: Sequence[dict]) -> list[int]:
