@@ -153,6 +153,14 @@ def test_rows_completed_later_get_the_texts_of_one_unbroken_run(model, prompts, 
     assert completed(generate(model, prompts, {2}, decoding, only=[])) == {}
 
 
+@pytest.mark.parametrize("decoding", [Decoding(6), Decoding(6, temperature=1.0, seed=3)])
+def test_transformers_path_completes_the_rest_of_a_killed_run_alike(model, prompts, decoding):
+    """Its batches share one stream, so they stay those of the whole run."""
+    whole = completed(lock_step(model, prompts, {2}, decoding, 3))
+    parts = [completed(lock_step(model, prompts, {2}, decoding, 3, only)) for only in ([7, 0, 3], [1, 2, 4, 5, 6, 8])]
+    assert parts[0] | parts[1] == whole
+
+
 def test_rows_outgrow_the_room_of_their_group(model):
     """Room grows by blocks of tokens: a row that crosses the edge keeps what it wrote before."""
     prompts = [[1, 60], [1, 70, 80]]

@@ -37,8 +37,8 @@ def complete(
 
     Returns `rows` (the completions), `protocol` (with the engine's chat template and the stops filled in), and the cost of this call:
     `seconds`, `tokens`, and `resumed`, the completions that an earlier, killed call with the same weights, prompts and protocol
-    had left in the folder `resume`. Those are taken over and not made again; in float32 and for sampled texts the file is the same as
-    after an unbroken run, in bfloat16 a greedy near-tie may fall the other way, since the rows beside it are others.
+    had left in the folder `resume`. Those are taken over and not made again. The file is then the same as after an unbroken run, but
+    for near-ties: in bfloat16 two tokens can be so close that the rows beside them decide, and after a kill those are others.
     """
     protocol = _filled_in(protocol, engine, benchmark, examples)
     started, counted = time.perf_counter(), 0
@@ -49,18 +49,18 @@ def complete(
     with CompletionLog(resume / f"{key[:32]}.jsonl" if resume else _empty(path), key) as log:
         found = len(log.rows)
 
-        def on_tokens(count: int) -> None:
-            nonlocal counted
-            counted += count
+        def show(_=0) -> None:
             if on_progress:
                 on_progress(len(log.rows), len(wanted), benchmark.name)
 
         left = [at for at, (problem, sample) in enumerate(wanted) if (problem["task_id"], sample) not in log.done_keys]
-        for done in engine.generate(encoded, decoding, on_tokens, only=left, stops=protocol.stops):
+        for done in engine.generate(encoded, decoding, show, only=left, stops=protocol.stops):
             problem, sample = wanted[done.index]
             text, is_cut = _cut(engine.decode(done.ids), protocol.stops)
             reason = "stop" if is_cut else done.finish_reason
             log.append(problem["task_id"], sample, text, finish_reason=reason, n_tokens=len(done.ids))
+            counted += len(done.ids)
+            show()
         rows = sorted(log.rows, key=_order(benchmark))
     write_jsonl(path, rows)
     seconds = time.perf_counter() - started

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -63,7 +63,7 @@ def generate(
     model.eval()
     decoder = _decoder(model, prompts[order[0]], longest)
     if decoder is None:
-        yield from lock_step(model, prompts, stops, decoding, slots, order)
+        yield from lock_step(model, prompts, stops, decoding, slots, places)
         return
     waiting = [_Row(at, prompts[at], [], random.Random(f"{decoding.seed}/{at}")) for at in reversed(order)]
     batch = _Batch(decoder, min(slots, len(order)), common_prefix(prompts), decoding)
@@ -204,18 +204,23 @@ def common_prefix(prompts: Sequence[list[int]]) -> list[int]:
 
 
 def lock_step(
-    model, prompts, stops, decoding: Decoding, size: int, order: Sequence[int] | None = None
+    model, prompts, stops, decoding: Decoding, size: int, only: Collection[int] | None = None
 ) -> Iterator[Generated]:
-    """transformers' own `generate` in left-padded batches of `size`, in `order` (places of prompts; by default longest first)."""
+    """transformers' own `generate` in left-padded batches of `size`, longest prompts first.
+
+    The batches and their seeds are those of all prompts, also where `only` some are wanted: a batch without any is left out.
+    """
     pad = min(stops)
     settings = {"do_sample": decoding.temperature > 0, "pad_token_id": pad, "eos_token_id": sorted(stops)}
     if decoding.temperature > 0:
         settings |= {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
-        torch.manual_seed(decoding.seed)
-    if order is None:
-        order = sorted(range(len(prompts)), key=lambda at: -len(prompts[at]))
+    wanted = set(range(len(prompts)) if only is None else only)
+    order = sorted(range(len(prompts)), key=lambda at: -len(prompts[at]))
     for first in range(0, len(order), size):
         part = order[first : first + size]
+        if wanted.isdisjoint(part):
+            continue
+        torch.manual_seed(random.Random(f"{decoding.seed}/{first}").getrandbits(63))
         width = max(len(prompts[at]) for at in part)
         ids = torch.tensor([[pad] * (width - len(prompts[at])) + prompts[at] for at in part])
         mask = torch.tensor([[0] * (width - len(prompts[at])) + [1] * len(prompts[at]) for at in part])
@@ -228,4 +233,5 @@ def lock_step(
             )
         for at, tokens in zip(part, out[:, width:].tolist(), strict=True):
             end = next((place for place, token in enumerate(tokens) if token in stops), None)
-            yield Generated(at, tokens[:end], "length" if end is None else "stop")
+            if at in wanted:
+                yield Generated(at, tokens[:end], "length" if end is None else "stop")
