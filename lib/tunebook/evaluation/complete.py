@@ -111,7 +111,12 @@ def _check(protocol: Protocol) -> None:
 
 def _encoded(engine, problem: dict, protocol: Protocol, examples: Sequence[dict]) -> list[int]:
     asked = prompts.messages(problem, protocol.prompt_style, protocol.instruction, examples)
-    return engine.encode(asked, protocol.thinking)
+    ids = engine.encode(asked, protocol.thinking)
+    if not ids:
+        raise InputProblem(
+            f"problem {problem['task_id']!r}: an empty prompt cannot be continued; use prompt_style: chat"
+        )
+    return ids
 
 
 def _empty(path: Path) -> Path:
