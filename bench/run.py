@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NAMES = ("training", "generation", "runner", "verdicts")
+NAMES = ("training", "generation", "runner", "parity", "stability", "statistics", "verdicts")
 
 
 def main() -> int:

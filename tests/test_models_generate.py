@@ -8,9 +8,11 @@ import torch
 
 from tiny_models import tiny_llama
 from tunebook.errors import InputProblem
+from tunebook.models import decoder
+from tunebook.models.choose import NUCLEUS_TOKENS, choose_tokens
 from tunebook.models.decoder import fits
 from tunebook.models.engine import Decoding
-from tunebook.models.generate import choose_tokens, generate, lock_step
+from tunebook.models.generate import generate, lock_step
 from tunebook.models.slots import STEP
 
 
@@ -59,6 +61,18 @@ def test_the_nucleus_keeps_the_smallest_set_that_reaches_top_p():
     assert 200 < drawn.count(0) < 300  # 0.5 / 0.8 of 400 is 250
 
 
+def test_a_draw_takes_each_token_as_often_as_it_is_likely():
+    """With the whole mass, with a nucleus wider than what is sorted first, and never a token without a chance."""
+    shares = torch.tensor([0.0, 0.5, 0.0, 0.3, 0.2])
+    streams = [random.Random(at) for at in range(2000)]
+    drawn = choose_tokens(shares.log().repeat(2000, 1), Decoding(temperature=1.0), streams)
+    assert set(drawn) == {1, 3, 4}
+    assert abs(drawn.count(1) - 1000) < 100 and abs(drawn.count(3) - 600) < 100
+    flat = torch.zeros(400, 4 * NUCLEUS_TOKENS)
+    drawn = choose_tokens(flat, Decoding(temperature=1.0, top_p=0.75), streams[:400])
+    assert len(set(drawn)) > 300 and len({token // NUCLEUS_TOKENS for token in drawn}) >= 3
+
+
 def test_a_prompt_longer_than_the_context_is_refused(model):
     with pytest.raises(InputProblem, match="context of 512"):
         list(generate(model, [[5] * 500], {2}, Decoding(20)))
@@ -86,7 +100,9 @@ def small(family: str):
     same = tiny_llama().config
     names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
     sizes = {name: getattr(same, name) for name in (*names, "vocab_size", "head_dim")}
-    config = getattr(transformers, f"{family}Config")(**sizes, sliding_window=None, eos_token_id=2, pad_token_id=2)
+    if family != "Llama":
+        sizes["sliding_window"] = None
+    config = getattr(transformers, f"{family}Config")(**sizes, eos_token_id=2, pad_token_id=2)
     torch.manual_seed(1)
     model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
     for name, weights in model.named_parameters():
@@ -104,6 +120,15 @@ def test_other_families_get_their_own_texts(prompts, family):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert completed(generate(model, prompts, {2}, Decoding(12), 4)) == expected
+
+
+@pytest.mark.parametrize("family", ["Llama", "Qwen2"])
+def test_a_model_too_large_for_a_second_layout_gets_the_same_texts(prompts, family, monkeypatch):
+    """Above that size, and on a GPU, a second copy of the weights may not fit: the modules' own are used."""
+    monkeypatch.setattr(decoder, "PACKED_BYTES", 0)
+    model = small(family)
+    expected = completed(lock_step(model, prompts, {2}, Decoding(12), 32))
+    assert completed(generate(model, prompts, {2}, Decoding(12), 4)) == expected
 
 
 def test_a_model_that_only_looks_like_a_llama_takes_transformers_path(prompts):
@@ -126,6 +151,14 @@ def test_rows_completed_later_get_the_texts_of_one_unbroken_run(model, prompts, 
     ]
     assert parts[0] | parts[1] == whole
     assert completed(generate(model, prompts, {2}, decoding, only=[])) == {}
+
+
+@pytest.mark.parametrize("decoding", [Decoding(6), Decoding(6, temperature=1.0, seed=3)])
+def test_transformers_path_completes_the_rest_of_a_killed_run_alike(model, prompts, decoding):
+    """Its batches share one stream, so they stay those of the whole run."""
+    whole = completed(lock_step(model, prompts, {2}, decoding, 3))
+    parts = [completed(lock_step(model, prompts, {2}, decoding, 3, only)) for only in ([7, 0, 3], [1, 2, 4, 5, 6, 8])]
+    assert parts[0] | parts[1] == whole
 
 
 def test_rows_outgrow_the_room_of_their_group(model):

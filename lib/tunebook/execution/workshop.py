@@ -93,7 +93,9 @@ class Workshop:
         command = [sys.executable, "-I", "-B", "-c", start]
         if self.settings["tier"] == BUBBLEWRAP:
             command = [
-                *namespaces.bubblewrap(self.settings["bubblewrap"], self.box, [*read, self.settings["library"]]),
+                *namespaces.bubblewrap(
+                    self.settings["bubblewrap"], self.box, [*read, self.settings["library"]], places.hidden_paths()
+                ),
                 *command,
             ]
         self.process = subprocess.Popen(
@@ -117,6 +119,7 @@ class Workshop:
             **{name: settings[name] for name in ("tier", "limits", "library")},
             "apart": self.apart,
             "read": read,
+            "hidden": places.hidden_paths(),
             "home": home,
             "uid": self.uid,
             "process_room": room,

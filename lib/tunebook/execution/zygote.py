@@ -54,11 +54,14 @@ def _isolate(settings):
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
         _die_first_when_memory_ends()
     if settings["tier"] == "T2" and settings["apart"]:
-        state["own"] = namespaces.enter(settings["folder"], settings["read"], settings["uid"])
+        state["own"] = namespaces.enter(settings["folder"], settings["read"], settings["hidden"], settings["uid"])
     if settings["tier"] != "T0":
         state["filter"] = confine.prepare()
         write = [os.path.dirname(settings["home"]), "/dev/null"]
-        state["rules"] = confine.landlock_rules([*settings["read"], *places.DEVICES], write)
+        parts = [places.without(path, settings["hidden"]) for path in settings["read"]]
+        read = [path for whole, _ in parts for path in whole]
+        listed = [path for _, folders in parts for path in folders]
+        state["rules"] = confine.landlock_rules([*read, *places.DEVICES], listed, write)
         if state["rules"] is None and settings["tier"] == "T1":
             raise OSError("this kernel has no Landlock")
     else:

@@ -59,6 +59,7 @@ class TransformersEngine:
 
     def __init__(self, model, tokenizer, slots: int = 32):
         self.model, self.tokenizer, self.slots = model, tokenizer, slots
+        self._identity = ""
 
     @property
     def chat_template(self) -> str:
@@ -86,11 +87,13 @@ class TransformersEngine:
 
         import torch
 
-        found = hashlib.blake2b(f"{self.model.device.type} {self.model.dtype}".encode(), digest_size=32)
-        for name, weights in self.model.state_dict().items():
-            found.update(f"{name} {tuple(weights.shape)}".encode())
-            found.update(weights.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        return found.hexdigest()
+        if not self._identity:
+            found = hashlib.blake2b(f"{self.model.device.type} {self.model.dtype}".encode(), digest_size=32)
+            for name, weights in self.model.state_dict().items():
+                found.update(f"{name} {tuple(weights.shape)}".encode())
+                found.update(weights.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+            self._identity = found.hexdigest()
+        return self._identity
 
     def generate(
         self,

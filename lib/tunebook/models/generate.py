@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from tunebook.errors import InputProblem
+from tunebook.models.choose import choose_tokens
 from tunebook.models.decoder import Decoder, agrees, fits
 from tunebook.models.engine import Decoding, Generated
 from tunebook.models.slots import GROUP, Group
@@ -62,7 +63,7 @@ def generate(
     model.eval()
     decoder = _decoder(model, prompts[order[0]], longest)
     if decoder is None:
-        yield from lock_step(model, prompts, stops, decoding, slots, order)
+        yield from lock_step(model, prompts, stops, decoding, slots, places)
         return
     waiting = [_Row(at, prompts[at], [], random.Random(f"{decoding.seed}/{at}")) for at in reversed(order)]
     batch = _Batch(decoder, min(slots, len(order)), common_prefix(prompts), decoding)
@@ -193,20 +194,6 @@ class _Batch:
                 yield Generated(row.index, row.new, "stop" if is_stop else "length")
 
 
-def choose_tokens(logits: torch.Tensor, decoding: Decoding, streams: Sequence[random.Random]) -> list[int]:
-    """A token id for each row of `logits` (rows, vocabulary): the largest, or a draw from the nucleus of mass `top_p`."""
-    if decoding.temperature <= 0:
-        return logits.argmax(dim=-1).tolist()
-    probabilities = torch.softmax(logits.float() / decoding.temperature, dim=-1)
-    ordered, ids = probabilities.sort(dim=-1, descending=True)
-    mass = ordered.cumsum(dim=-1)
-    ordered[mass - ordered >= decoding.top_p] = 0
-    mass = ordered.cumsum(dim=-1)
-    draws = torch.tensor([[stream.random()] for stream in streams], device=logits.device) * mass[:, -1:]
-    picked = torch.searchsorted(mass, draws).clamp(max=logits.shape[-1] - 1)
-    return ids.gather(1, picked)[:, 0].tolist()
-
-
 def common_prefix(prompts: Sequence[list[int]]) -> list[int]:
     """The longest start that all prompts share, at least one token shorter than the shortest."""
     shortest, longest = min(prompts), max(prompts)
@@ -217,18 +204,23 @@ def common_prefix(prompts: Sequence[list[int]]) -> list[int]:
 
 
 def lock_step(
-    model, prompts, stops, decoding: Decoding, size: int, order: Sequence[int] | None = None
+    model, prompts, stops, decoding: Decoding, size: int, only: Collection[int] | None = None
 ) -> Iterator[Generated]:
-    """transformers' own `generate` in left-padded batches of `size`, in `order` (places of prompts; by default longest first)."""
+    """transformers' own `generate` in left-padded batches of `size`, longest prompts first.
+
+    The batches and their seeds are those of all prompts, also where `only` some are wanted: a batch without any is left out.
+    """
     pad = min(stops)
     settings = {"do_sample": decoding.temperature > 0, "pad_token_id": pad, "eos_token_id": sorted(stops)}
     if decoding.temperature > 0:
         settings |= {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
-        torch.manual_seed(decoding.seed)
-    if order is None:
-        order = sorted(range(len(prompts)), key=lambda at: -len(prompts[at]))
+    wanted = set(range(len(prompts)) if only is None else only)
+    order = sorted(range(len(prompts)), key=lambda at: -len(prompts[at]))
     for first in range(0, len(order), size):
         part = order[first : first + size]
+        if wanted.isdisjoint(part):
+            continue
+        torch.manual_seed(random.Random(f"{decoding.seed}/{first}").getrandbits(63))
         width = max(len(prompts[at]) for at in part)
         ids = torch.tensor([[pad] * (width - len(prompts[at])) + prompts[at] for at in part])
         mask = torch.tensor([[0] * (width - len(prompts[at])) + [1] * len(prompts[at]) for at in part])
@@ -241,4 +233,5 @@ def lock_step(
             )
         for at, tokens in zip(part, out[:, width:].tolist(), strict=True):
             end = next((place for place, token in enumerate(tokens) if token in stops), None)
-            yield Generated(at, tokens[:end], "length" if end is None else "stop")
+            if at in wanted:
+                yield Generated(at, tokens[:end], "length" if end is None else "stop")
