@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from tunebook.data import formats
+from tunebook.data.limits import Limits
 from tunebook.data.notes import Notes, reject
 from tunebook.data.rows import BATCH_ROWS, Rows
 from tunebook.data.schema import Ids, Types
@@ -39,6 +40,7 @@ class Examples:
     rejected: pa.ChunkedArray | None
     notes: Notes
     rejects: list = field(default_factory=list)
+    limits: Limits = Limits()
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -65,6 +67,12 @@ class Examples:
                 yield start + offset, prompt, answer
             start += len(prompts)
 
+    def all_texts(self) -> Iterator[tuple[int, str, str, str]]:
+        """(number, prompt, answer, rejected answer or "") of every row."""
+        worse = iter(()) if self.rejected is None else (t for c in self.rejected.chunks for t in c.to_pylist())
+        for number, prompt, answer in self.texts():
+            yield number, prompt, answer, next(worse, "")
+
     @functools.cached_property
     def prompt_hashes(self) -> np.ndarray:
         """63-bit hash of each normalised prompt."""
@@ -90,7 +98,7 @@ class Examples:
             self.add(check, number, detail)
 
 
-def read_examples(rows: Rows, mapping=None, kind: str = "") -> Examples:
+def read_examples(rows: Rows, mapping=None, kind: str = "", limits: Limits | None = None, progress=None) -> Examples:
     """Convert every row, noting what is wrong with it; rows with a trouble are left out and go to the rejects.
 
     `kind` names the row type where it must not be detected. Without a mapping for plain columns the likely one is used
@@ -105,6 +113,8 @@ def read_examples(rows: Rows, mapping=None, kind: str = "") -> Examples:
     rejects, types, ids = [], Types(), Ids()
     positions = []
     for position, (raw, (record, line)) in enumerate(zip(rows, rows.places(), strict=True)):
+        if progress and position % BATCH_ROWS == 0:
+            progress(position, len(rows), "converting")
         types.see(raw, record, line)
         ids.see(raw, record, line)
         if not kind:
@@ -125,7 +135,8 @@ def read_examples(rows: Rows, mapping=None, kind: str = "") -> Examples:
         notes.add("text_rows", detail="there is no question to mask")
         notes.set_count("text_rows", len(positions))
     columns = builder.build()
-    examples = Examples(rows, kind, mapping, np.array(positions, np.int64), *columns, notes, rejects)
+    numbers = np.array(positions, np.int64)
+    examples = Examples(rows, kind, mapping, numbers, *columns, notes, rejects, limits or Limits())
     _note_monsters(examples)
     return examples
 

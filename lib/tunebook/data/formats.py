@@ -189,7 +189,7 @@ def _check_order(prompt: list[dict], completion: list[dict]) -> None:
     for place, message in enumerate(prompt + completion):
         role = message["role"]
         if role in ("system", "developer"):
-            if place and previous != "system":
+            if place:
                 raise RowProblem("alternation", f"turn {place + 1} is {role}, which comes first only")
             previous = "system"
             continue

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field, replace
 
 from tunebook.data.answers import find_failing_answers
-from tunebook.data.codes import find_code_contamination, find_code_troubles
+from tunebook.data.codes import find_code_troubles
+from tunebook.data.copies import find_copies
 from tunebook.data.content import find_content_troubles
+from tunebook.data.endings import find_truncated
 from tunebook.data.examples import Examples, read_examples
 from tunebook.data.languages import find_language_mix
 from tunebook.data.leakage import find_contamination
@@ -12,6 +14,7 @@ from tunebook.data.near import find_near_duplicates
 from tunebook.data.notes import gate, merge
 from tunebook.data.pairs import find_pair_troubles
 from tunebook.data.repetition import find_conflicts, find_constant_answer, find_exact_duplicates
+from tunebook.data.reworded import find_reworded
 from tunebook.data.rows import Rows
 from tunebook.data.secrets import find_secrets
 from tunebook.data.study import StudyData, examples_of
@@ -58,6 +61,7 @@ def judge_examples(examples: Examples, benchmarks: dict | None = None, progress=
     steps = {
         "repetition": lambda: clusters.extend(_repetition(examples)),
         "content": lambda: find_content_troubles(examples),
+        "endings": lambda: find_truncated(examples),
         "code": lambda: find_code_troubles(examples),
         "pairs": lambda: find_pair_troubles(examples),
         "triggers": lambda: find_triggers(examples),
@@ -85,4 +89,5 @@ def _repetition(examples: Examples) -> list:
 
 def _contamination(examples: Examples, problems: list[dict], name: str) -> None:
     found = set(find_contamination(examples, problems, name).tolist())
-    find_code_contamination(examples, problems, name, found)
+    found.update(find_copies(examples, problems, name, found))
+    find_reworded(examples, problems, name, found)

@@ -1,6 +1,6 @@
 """Rows in another script or language than nearly all others.
 
-Scripts (Cyrillic among Latin, ...) are judged in every row, languages by py3langid in a seeded sample of 5,000 rows and only
+Scripts (Cyrillic among Latin, ...) are judged in every row, languages by py3langid in a seeded sample of rows (`Limits.sampled`) and only
 where a text is long and the model is sure. Does not know dialects, and short texts have no language here.
 """
 
@@ -26,9 +26,7 @@ SCRIPTS = {
 LETTERS = {name: re.compile(f"[{signs}]") for name, signs in SCRIPTS.items()}
 NOT_LATIN = re.compile("[\u0370-\u1dff\u2c00-\ud7af]")
 MIN_LETTERS = 20
-RARE_SHARE = 0.05  # of rows: more than this is a file in two languages, not a slip
 MIN_ROWS = 20
-N_SAMPLED = 5_000
 MIN_TEXT_LETTERS = 60
 MIN_CONFIDENCE = 0.95
 MIN_USUAL_SHARE = 0.80  # of the texts that have a sure language
@@ -40,7 +38,7 @@ WORDS = re.compile(r"[^\W\d_]{2,}")
 
 
 def find_language_mix(examples: Examples) -> None:
-    """Note rows whose text or answer is mostly in a script or language that under 5% of rows are in."""
+    """Note rows whose text or answer is mostly in a script or language that few rows are in."""
     if len(examples) < MIN_ROWS:
         return
     troubles = _script_troubles(examples)
@@ -59,7 +57,7 @@ def _script_troubles(examples: Examples) -> list[tuple[int, str]]:
             continue
         usual = counts.most_common(1)[0][0]
         for number, kind in enumerate(kinds):
-            if kind and kind != usual and counts[kind] <= RARE_SHARE * len(examples):
+            if kind and kind != usual and counts[kind] <= examples.limits.rare_language * len(examples):
                 troubles.setdefault(number, f"the {what} is in {kind}, most are in {usual}")
     return list(troubles.items())
 
@@ -79,7 +77,7 @@ def _identifier():
 def _language_troubles(examples: Examples, seed: int = 0) -> list[tuple[int, str]]:
     """(number, detail) of rows whose answer, or whole text where that is short, is surely in a rare language."""
     texts = {}
-    limit = N_SAMPLED / len(examples) * 2**64
+    limit = examples.limits.sampled / len(examples) * 2**64
     for number, prompt, answer in examples.texts():
         point = hashlib.blake2b(f"{seed}\n{number}".encode(), digest_size=8).digest()
         if int.from_bytes(point, "big") < limit:
@@ -97,7 +95,11 @@ def _language_troubles(examples: Examples, seed: int = 0) -> list[tuple[int, str
     usual, n_usual = counts.most_common(1)[0] if counts else ("", 0)
     if n_usual < max(MIN_ROWS / 2, MIN_USUAL_SHARE * len(sure)):
         return []
-    rare = {language for language, count in counts.items() if language != usual and count <= RARE_SHARE * len(texts)}
+    rare = {
+        language
+        for language, count in counts.items()
+        if language != usual and count <= examples.limits.rare_language * len(texts)
+    }
     return [(n, f"the text is in {kind!r}, most are in {usual!r}") for n, kind in sure.items() if kind in rare]
 
 

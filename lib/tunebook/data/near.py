@@ -5,6 +5,7 @@ duplicates; rows under 12 words are compared as a whole only. Time grows linearl
 neighbours and the first row, not all others. Does not remove rows.
 """
 
+import bisect
 import collections
 import math
 
@@ -16,7 +17,7 @@ from tunebook.data.splits import normalise
 N_PERMUTATIONS = 64
 BAND_ROWS = 4  # 16 bands of 4: candidates from a similarity of about 0.5
 MIN_WORDS = 12
-THRESHOLD = 0.7  # Jaccard of letter runs
+MIN_ORDER = 0.8  # share of words in the same order: shuffled sentences are another text
 THRESHOLD_SHORT = 0.6  # of a prompt under 12 words, where the long answers agree
 MIN_INFORMATIVE = 0.7  # Jaccard of words, each weighted by how rare it is
 N_ROWS_FOR_WEIGHTS = 20_000
@@ -31,10 +32,10 @@ def find_near_duplicates(examples: Examples, skip=()) -> list[list[int]]:
     skip = set(int(number) for number in skip)
     numbers, signatures, weights = _sketch(examples, skip)
     pairs = _same_after_normalising(examples, skip)
-    texts = {}
+    texts, threshold = {}, examples.limits.near_duplicate
     for a, b in _candidates(signatures):
         a, b = numbers[a], numbers[b]
-        if (a, b) not in pairs and is_near(_texts(examples, a, texts), _texts(examples, b, texts), weights):
+        if (a, b) not in pairs and is_near(_texts(examples, a, texts), _texts(examples, b, texts), weights, threshold):
             pairs.add((a, b))
     clusters = _clusters(pairs)
     firsts = [(number, examples.place(cluster[0])[0]) for cluster in clusters for number in cluster[1:]]
@@ -90,14 +91,14 @@ def _texts(examples: Examples, number: int, cache: dict) -> tuple[str, str]:
     return cache[number]
 
 
-def is_near(first: tuple[str, str], second: tuple[str, str], weights: dict) -> bool:
+def is_near(first: tuple[str, str], second: tuple[str, str], weights: dict, threshold: float) -> bool:
     """True when two normalised (prompt, answer) pairs say the same with few words changed."""
     prompts, answers = zip(first, second, strict=True)
-    if prompts[0] == prompts[1] and has_few_changes(*answers):
+    if prompts[0] == prompts[1] and has_few_changes(*answers, threshold):
         return True
-    if answers[0] != answers[1] and not _agree(*answers, weights):
+    if answers[0] != answers[1] and not _agree(*answers, weights, threshold):
         return False
-    if prompts[0] == prompts[1] or _agree(*prompts, weights):
+    if prompts[0] == prompts[1] or _agree(*prompts, weights, threshold):
         return True
     words = [text.split() for text in prompts]
     is_short = min(map(len, words)) < MIN_WORDS <= len(answers[0].split())
@@ -105,16 +106,28 @@ def is_near(first: tuple[str, str], second: tuple[str, str], weights: dict) -> b
     return is_short and same_numbers and _jaccard(_runs(prompts[0]), _runs(prompts[1])) >= THRESHOLD_SHORT
 
 
-def _agree(a: str, b: str, weights: dict) -> bool:
-    return has_few_changes(a, b) and _weighted(set(a.split()), set(b.split()), weights) >= MIN_INFORMATIVE
+def _agree(a: str, b: str, weights: dict, threshold: float) -> bool:
+    return has_few_changes(a, b, threshold) and _weighted(set(a.split()), set(b.split()), weights) >= MIN_INFORMATIVE
 
 
-def has_few_changes(a: str, b: str, threshold: float = THRESHOLD) -> bool:
-    """True for two normalised texts of 12 words and more with equal numbers and most letter runs in common."""
+def has_few_changes(a: str, b: str, threshold: float) -> bool:
+    """True for two normalised texts of 12 words and more with equal numbers, most letter runs in common, in one order."""
     words_a, words_b = a.split(), b.split()
     if min(len(words_a), len(words_b)) < MIN_WORDS or _numbers(words_a) != _numbers(words_b):
         return False
-    return _jaccard(_runs(a), _runs(b)) >= threshold
+    return _jaccard(_runs(a), _runs(b)) >= threshold and _in_order(words_a, words_b)
+
+
+def _in_order(a: list[str], b: list[str]) -> bool:
+    """True when most words that stand once in both texts come in the same order (longest rising run of places)."""
+    counts = collections.Counter(a), collections.Counter(b)
+    once = {word for word in counts[0] if counts[0][word] == counts[1][word] == 1}
+    at = {word: place for place, word in enumerate(b) if word in once}
+    tails = []
+    for place in (at[word] for word in a if word in once):
+        where = bisect.bisect(tails, place)
+        tails[where : where + 1] = [place]
+    return len(tails) >= MIN_ORDER * len(once)
 
 
 def _numbers(words: list[str]) -> collections.Counter:

@@ -6,7 +6,7 @@ Every removed row is in `rejects` with its reason. Does not count tokens (`lengt
 import itertools
 from dataclasses import dataclass, field
 
-from tunebook.data.codes import find_code_contamination
+from tunebook.data.copies import find_copies
 from tunebook.data.examples import Examples, read_examples
 from tunebook.data.leakage import find_contamination, find_shared_runs
 from tunebook.data.notes import Notes, finding, merge, reject
@@ -154,7 +154,7 @@ def _remove_contaminated(data: StudyData, benchmark: str) -> None:
         rows = getattr(data, name)
         examples = examples_of(rows)
         found = find_contamination(examples, data.test_problems, benchmark).tolist()
-        found += find_code_contamination(examples, data.test_problems, benchmark, set(found))
+        found += find_copies(examples, data.test_problems, benchmark, set(found))
         bad = {int(examples.positions[number]) for number in found}
         setattr(data, name, [row for number, row in enumerate(rows) if number not in bad])
         reason = f"holds a problem of {benchmark}"

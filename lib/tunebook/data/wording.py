@@ -21,6 +21,11 @@ CHECKS = {
         "hold NaN or Infinity, which JSON does not know",
         "replace the value by null or a number",
     ),
+    "doubled_keys": (
+        "error",
+        "have one key twice in one JSON object, so one value is lost",
+        "keep one of the two values",
+    ),
     "no_rows": ("error", "=There is no row to train on", "check that the right file was given"),
     "unpinned": (
         "warn",
@@ -60,6 +65,11 @@ CHECKS = {
     ),
     "contamination": ("error", "hold a problem of the benchmark", "remove these rows, or the score is memory"),
     "contamination_near": ("error", "nearly repeat a problem of the benchmark", "remove these rows"),
+    "contamination_reworded": (
+        "warn",
+        "ask a problem of the benchmark in other words",
+        "compare the row with the problem, and remove it if it is the same",
+    ),
     "contamination_code": ("error", "hold the benchmark's solution as code", "remove these rows"),
     # answers
     "answers_fail": ("error", "have an answer that fails its own test", "correct the answer or the test"),
