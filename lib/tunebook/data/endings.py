@@ -16,7 +16,7 @@ CODE_LINE = re.compile(
     r"|[{};]\s*$|\w\(.*\)\s*:?$",
     re.M,
 )
-MIN_PROSE_WORDS, MIN_WORDS = 8, 3  # the second where nearly all answers, short ones too, end like a sentence
+MIN_PROSE_WORDS, MIN_WORDS = 8, 6  # the second where nearly all answers, short ones too, end like a sentence
 MIN_ROWS = 10
 USUAL_SHARE = 0.9  # of longer answers that end like a sentence, or of answers that are whole JSON
 PAIRS = {")": "(", "]": "[", "}": "{"}

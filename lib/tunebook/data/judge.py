@@ -4,8 +4,8 @@ from dataclasses import dataclass, field, replace
 
 from tunebook.data.answers import find_failing_answers
 from tunebook.data.codes import find_code_troubles
-from tunebook.data.copies import find_copies
 from tunebook.data.content import find_content_troubles
+from tunebook.data.copies import find_copies
 from tunebook.data.endings import find_truncated
 from tunebook.data.examples import Examples, read_examples
 from tunebook.data.languages import find_language_mix
