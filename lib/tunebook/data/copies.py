@@ -25,7 +25,7 @@ def find_copies(examples: Examples, problems: list[dict], name: str, skip=()) ->
         known = ((f, shapes[size_of(f)]) for tree in trees if tree for f in functions(tree) if size_of(f) in shapes)
         task = next((tasks[shape] for f, tasks in known if (shape := shape_of(f)) in tasks), None)
         if task is not None:
-            examples.add("contamination_code", number, f"the solution of {task} of {name}")
+            examples.add_match("contamination_code", number, task, name, "the solution of")
             found.append(number)
     return found
 

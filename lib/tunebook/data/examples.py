@@ -28,7 +28,7 @@ class Examples:
     """The rows that could be converted.
 
     `positions`: their positions in `rows`. `prompts`: the prompt with its system turn; `answers`: the text that is learnt;
-    `rejected`: the worse answer of preference rows, else None. `notes` and `rejects` hold the schema's troubles.
+    `rejected`: the worse answer of preference rows, else None. `notes` and `rejects` hold the schema's troubles, `matches` the rows that hold a benchmark's problem.
     """
 
     rows: Rows
@@ -41,6 +41,7 @@ class Examples:
     notes: Notes
     rejects: list = field(default_factory=list)
     limits: Limits = Limits()
+    matches: list = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -91,6 +92,11 @@ class Examples:
     def add(self, check: str, number: int, detail: str = "") -> None:
         """Note a trouble of the row at this number."""
         self.notes.add(check, *self.place(number), detail)
+
+    def add_match(self, check: str, number: int, task: str, name: str, how: str) -> None:
+        """Note that the row at this number holds a problem, and keep the match for the table."""
+        self.add(check, number, f"{how} {task} of {name}")
+        self.matches.append({"row": self.place(number)[0], "benchmark": name, "problem": task, "how": how})
 
     def add_all(self, check: str, troubles: list[tuple[int, str]]) -> None:
         """Note (number, detail) troubles in row order, so that the first hundred rows are kept."""

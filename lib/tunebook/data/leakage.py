@@ -31,10 +31,10 @@ def find_contamination(examples: Examples, problems: list[dict], name: str) -> n
     for number, prompt, _ in examples.texts():
         task = exact.get(hashes[number]) or _exact_turn(examples, number, prompt, exact)
         if task is not None:
-            examples.add("contamination", number, f"{task} of {name}")
+            examples.add_match("contamination", number, task, name, "the prompt of")
         elif number in nearest:
             task, share = nearest[number]
-            examples.add("contamination_near", number, f"{share:.0%} of the word runs of {task} of {name}")
+            examples.add_match("contamination_near", number, task, name, f"{share:.0%} of the word runs of")
         else:
             continue
         found.append(number)

@@ -24,12 +24,11 @@ N_ROWS_FOR_WEIGHTS = 20_000
 RUN_LETTERS = 5
 
 
-def find_near_duplicates(examples: Examples, skip=()) -> list[list[int]]:
+def find_near_duplicates(examples: Examples, skip: dict | tuple = ()) -> list[list[int]]:
     """Note all but the first row of each cluster; returns the clusters as lists of row numbers.
 
     `skip`: numbers of exact duplicates, which are noted already.
     """
-    skip = set(int(number) for number in skip)
     numbers, signatures, weights = _sketch(examples, skip)
     pairs = _same_after_normalising(examples, skip)
     texts, threshold = {}, examples.limits.near_duplicate
@@ -43,7 +42,7 @@ def find_near_duplicates(examples: Examples, skip=()) -> list[list[int]]:
     return clusters
 
 
-def _sketch(examples: Examples, skip: set) -> tuple[np.ndarray, np.ndarray, dict]:
+def _sketch(examples: Examples, skip) -> tuple[np.ndarray, np.ndarray, dict]:
     """Numbers of the long rows, their MinHash signatures (rows × 64), and the weight of each word."""
     from rensa import RMinHash
 
@@ -148,7 +147,7 @@ def _weighted(a: set, b: set, weights: dict) -> float:
     return shared / (shared + sum(weights.get(word, rare) for word in a ^ b) or 1.0)
 
 
-def _same_after_normalising(examples: Examples, skip: set) -> set[tuple[int, int]]:
+def _same_after_normalising(examples: Examples, skip) -> set[tuple[int, int]]:
     """Pairs that differ in case, white space or punctuation only, of any length."""
     first, pairs = {}, set()
     for number, key in enumerate(zip(examples.prompt_hashes.tolist(), examples.answer_hashes.tolist(), strict=True)):

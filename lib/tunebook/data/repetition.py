@@ -18,16 +18,17 @@ MIN_CONSTANT_ROWS = 5
 MIN_ROWS = 10
 
 
-def find_exact_duplicates(examples: Examples) -> np.ndarray:
-    """Note the rows that repeat an earlier row exactly (prompt and answers); returns their numbers."""
+def find_exact_duplicates(examples: Examples) -> dict[int, int]:
+    """Note the rows that repeat an earlier row exactly (prompt and answers); returns number → number of the first one."""
     hashes = np.fromiter((exact_hash(p + "\x1e" + a) for _, p, a in examples.texts()), np.int64, len(examples))
     if examples.rejected is not None:
         extra = (exact_hash(text.as_py()) for text in examples.rejected)
         hashes ^= np.fromiter(extra, np.int64, len(examples)) >> 1
     repeated, first = _repeats(hashes)
-    for number in repeated:
-        examples.add("exact_duplicates", number, f"the same as row {examples.place(first[int(hashes[number])])[0]}")
-    return repeated
+    found = {int(number): first[int(hashes[number])] for number in repeated}
+    for number, earlier in found.items():
+        examples.add("exact_duplicates", number, f"the same as row {examples.place(earlier)[0]}")
+    return found
 
 
 def _repeats(hashes: np.ndarray) -> tuple[np.ndarray, dict]:

@@ -65,8 +65,8 @@ def find_reworded(examples: Examples, problems: list[dict], name: str, skip=()) 
             common = sum(weights[word] for word in own & words[task])
             both = sums[task] + sum(weights.get(word, 0.0) for word in own) - common
             if common >= MIN_CONTAINED * sums[task] and common >= MIN_SHARED * both:
-                share = common / sums[task]
-                examples.add("contamination_reworded", number, f"{share:.0%} of the telling words of {task} of {name}")
+                how = f"{common / sums[task]:.0%} of the telling words of"
+                examples.add_match("contamination_reworded", number, task, name, how)
                 break
 
 
