@@ -44,7 +44,7 @@ def find_content_troubles(examples: Examples) -> None:
     """Note control tokens, invisible characters, mojibake, refusals and HTML noise."""
     html, prompts = [], []
     is_undecodable = any(item.check == "encoding" for item in examples.rows.findings)
-    for number, prompt, answer, worse in examples.all_texts():
+    for number, prompt, answer, worse in examples.all_texts("content"):
         text = f"{prompt}\n{answer}\n{worse}"
         if examples.kind != "text" and ("<" in text or "[" in text):
             token = control_token(text)

@@ -31,7 +31,7 @@ def find_domain_gap(examples: Examples, problems: list[dict], name: str) -> dict
     detail += f"words of the rows: {', '.join(words[0])}; of the benchmark: {', '.join(words[1])}"
     examples.notes.add("domain_gap" if low > examples.limits.domain_auc else "domain", detail=detail)
     sizes = {"n_rows": len(ours), "n_problems": len(theirs)}
-    bounds = {"auc": round(auc, 4), "low": round(low, 4), "high": round(high, 4)}
+    bounds = {"auc": round(auc, 3), "low": round(low, 3), "high": round(high, 3)}
     return {"benchmark": name, **bounds, **sizes, "row_words": words[0], "benchmark_words": words[1]}
 
 

@@ -6,7 +6,7 @@ The checks read these columns, so no check parses a row again. Does not compare 
 import collections
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,7 +28,8 @@ class Examples:
     """The rows that could be converted.
 
     `positions`: their positions in `rows`. `prompts`: the prompt with its system turn; `answers`: the text that is learnt;
-    `rejected`: the worse answer of preference rows, else None. `notes` and `rejects` hold the schema's troubles, `matches` the rows that hold a benchmark's problem.
+    `rejected`: the worse answer of preference rows, else None. `notes` and `rejects` hold the schema's troubles, `matches` the rows that hold a benchmark's problem; `progress(done, total,
+    note)` is called by the longer checks.
     """
 
     rows: Rows
@@ -41,6 +42,7 @@ class Examples:
     notes: Notes
     rejects: list = field(default_factory=list)
     limits: Limits = Limits()
+    progress: Callable | None = None
     matches: list = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -59,19 +61,21 @@ class Examples:
                 yield formats.convert(formats.apply_mapping(raw, self.mapping), self.kind)
                 following = next(wanted, None)
 
-    def texts(self) -> Iterator[tuple[int, str, str]]:
-        """(number, prompt, answer) of every row, batch by batch."""
+    def texts(self, note: str = "") -> Iterator[tuple[int, str, str]]:
+        """(number, prompt, answer) of every row, batch by batch; with a `note`, `progress` hears of each batch."""
         start = 0
         for prompts, answers in zip(self.prompts.chunks, self.answers.chunks, strict=True):
+            if note and self.progress:
+                self.progress(start, len(self), note)
             pairs = zip(prompts.to_pylist(), answers.to_pylist(), strict=True)
             for offset, (prompt, answer) in enumerate(pairs):
                 yield start + offset, prompt, answer
             start += len(prompts)
 
-    def all_texts(self) -> Iterator[tuple[int, str, str, str]]:
-        """(number, prompt, answer, rejected answer or "") of every row."""
+    def all_texts(self, note: str = "") -> Iterator[tuple[int, str, str, str]]:
+        """(number, prompt, answer, rejected answer or "") of every row; `note` as in `texts`."""
         worse = iter(()) if self.rejected is None else (t for c in self.rejected.chunks for t in c.to_pylist())
-        for number, prompt, answer in self.texts():
+        for number, prompt, answer in self.texts(note):
             yield number, prompt, answer, next(worse, "")
 
     @functools.cached_property
@@ -142,7 +146,7 @@ def read_examples(rows: Rows, mapping=None, kind: str = "", limits: Limits | Non
         notes.set_count("text_rows", len(positions))
     columns = builder.build()
     numbers = np.array(positions, np.int64)
-    examples = Examples(rows, kind, mapping, numbers, *columns, notes, rejects, limits or Limits())
+    examples = Examples(rows, kind, mapping, numbers, *columns, notes, rejects, limits or Limits(), progress)
     _note_monsters(examples)
     return examples
 

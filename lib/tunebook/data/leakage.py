@@ -27,7 +27,9 @@ def find_contamination(examples: Examples, problems: list[dict], name: str) -> n
     """
     exact = {normalised_hash(problem["prompt"]): problem["task_id"] for problem in problems}
     found, hashes = [], examples.prompt_hashes.tolist()
-    nearest = _nearest(((n, f"{p} {a} {w}") for n, p, a, w in examples.all_texts()), problems, examples)
+    nearest = _nearest(
+        ((n, f"{p} {a} {w}") for n, p, a, w in examples.all_texts(f"contamination by {name}")), problems, examples
+    )
     for number, prompt, _ in examples.texts():
         task = exact.get(hashes[number]) or _exact_turn(examples, number, prompt, exact)
         if task is not None:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 
 from tunebook.data.examples import Examples
+from tunebook.data.rows import BATCH_ROWS
 
 # Plugin module: class, and a cheap pattern without which it cannot find anything (most rows end there).
 PLUGINS = {
@@ -105,7 +106,10 @@ def find_secrets(examples: Examples) -> None:
 
     The detail names the kind and shows no value.
     """
-    for raw, place in zip(examples.rows, examples.rows.places(), strict=True):
+    places = zip(examples.rows, examples.rows.places(), strict=True)
+    for position, (raw, place) in enumerate(places):
+        if examples.progress and position % BATCH_ROWS == 0:
+            examples.progress(position, len(examples.rows), "secrets")
         text = "\n".join(_strings(raw))
         for check, find in (("secrets", secret_spans), ("personal_data", personal_spans)):
             spans = find(text)
