@@ -85,6 +85,6 @@ def _are_unlike(prompts: list[set]) -> bool:
 
 def _differ_otherwise(prompts: list[set], frequency: dict, n_rows: int) -> bool:
     """True when each prompt has its own telling word besides, such as the numbers of a sum: it asks for another answer."""
-    telling = max(1, 0.01 * n_rows)
+    telling = max(3, 0.02 * n_rows)
     own = [{word for word in words if frequency[word] <= telling} for words in prompts]
     return len(prompts) >= MIN_SUMS and all(own) and len(set.union(*own)) >= len(own)
