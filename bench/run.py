@@ -11,7 +11,17 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NAMES = ("training", "generation", "runner", "parity", "stability", "statistics", "verdicts")
+NAMES = (
+    "training",
+    "generation",
+    "runner",
+    "parity",
+    "stability",
+    "statistics",
+    "verdicts",
+    "data",
+    "data_confusion",
+)
 
 
 def main() -> int:

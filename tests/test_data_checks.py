@@ -5,114 +5,26 @@ import random
 
 import pytest
 
+from planted_data import (
+    CLEAN,
+    CODE_PROBLEM,
+    MANNERS,
+    NOT_PLANTED,
+    PLACES,
+    PLANTED,
+    PROBLEM,
+    RECORDS,
+    SUBJECTS,
+    check_of,
+    confusion,
+    prose,
+    write_rows,
+)
 from tunebook.data.judge import judge
 from tunebook.data.rows import rows_from_records
 from tunebook.data.secrets import redact, redact_record
+from tunebook.data.sources import read_rows
 from tunebook.data.wording import CHECKS
-
-SUBJECTS = (
-    "otter bridge violin harbour glacier lantern orchard falcon kettle meadow tunnel compass pepper saddle".split()
-)
-VERBS = (
-    "carries paints repairs follows ignores measures collects forgets visits lifts sells builds hides washes".split()
-)
-PLACES = "market valley library station island garden forest castle village kitchen museum bakery desert quarry".split()
-MANNERS = "slowly quietly often gladly twice seldom carefully together alone early late proudly".split()
-
-
-def sentence(rng):
-    first, second, third = rng.sample(SUBJECTS, 3)
-    return (
-        f"The {first} {rng.choice(VERBS)} a {second} {rng.choice(MANNERS)} near the {rng.choice(PLACES)}, and the {third} "
-        f"{rng.choice(VERBS)} it {rng.choice(MANNERS)}."
-    )
-
-
-def prose(n=60, seed=0):
-    """Questions with answers of two sentences, all different."""
-    rng = random.Random(seed)
-    asks = ["Tell me about", "Describe", "What do you know about", "Write a note on", "Explain"]
-    return [
-        {
-            "prompt": f"{rng.choice(asks)} the {rng.choice(SUBJECTS)} of the {rng.choice(PLACES)} in story {n}.",
-            "completion": f"{sentence(rng)} {sentence(rng)}",
-        }
-        for n in range(n)
-    ]
-
-
-def schedules(n=200):
-    """Templated short rows that differ in their answers."""
-    rows = []
-    for number in range(n):
-        hour, minute = divmod(number * 7, 60)
-        rows.append(
-            {"prompt": f"Cron expression for: every day at {hour}:{minute:02d}", "completion": f"{minute} {hour} * * *"}
-        )
-    return rows
-
-
-def labels(n=100):
-    """Long prompts with one of two labels."""
-    rng = random.Random(1)
-    words = {"positive": "wonderful", "negative": "terrible"}
-    return [
-        {"prompt": f"{sentence(rng)} It was {words[label]}. Review {number}.", "completion": label}
-        for number, label in enumerate(rng.choice(["positive", "negative"]) for _ in range(n))
-    ]
-
-
-def code(n=30):
-    """Small functions in fences, each with its own test."""
-    rows = []
-    for number in range(n):
-        name = f"{SUBJECTS[number % 14]}_{PLACES[number // 14]}"
-        body = f"def {name}(value):\n    total = value + {number}\n    return total * {number + 2}\n"
-        rows.append({"prompt": f"Write the Python function {name}: add {number}, times {number + 2}.",
-                     "completion": f"```python\n{body}```"})  # fmt: skip
-    return rows
-
-
-def pairs(n=40):
-    """Preference pairs whose sides differ in content, not in length."""
-    rng = random.Random(2)
-    return [
-        {"prompt": f"Tell story {number}.", "chosen": sentence(rng), "rejected": sentence(rng)} for number in range(n)
-    ]
-
-
-def chats(n=40):
-    rng = random.Random(3)
-    return [
-        {
-            "messages": [
-                {"role": "system", "content": "You tell short stories."},
-                {"role": "user", "content": f"Story {number}, please."},
-                {"role": "assistant", "content": sentence(rng)},
-                {"role": "user", "content": f"Another about the {rng.choice(SUBJECTS)}!"},
-                {"role": "assistant", "content": sentence(rng)},
-            ]
-        }
-        for number in range(n)
-    ]
-
-
-CLEAN = {"prose": prose, "schedules": schedules, "labels": labels, "code": code, "pairs": pairs, "chats": chats}
-PROBLEM = {
-    "task_id": "bench/0",
-    "prompt": "Return how many of the lanterns on the bridge are still burning after the last boat has passed beneath it.",
-    "entry_point": "burning",
-    "canonical_solution": "",
-    "test": "def check(candidate):\n    assert candidate([1]) == 1\n",
-}
-CODE_PROBLEM = {
-    "task_id": "bench/1",
-    "prompt": 'def count_burning(lanterns, limit):\n    """Count them."""\n',
-    "entry_point": "count_burning",
-    "canonical_solution": "    count = 0\n    for lamp in lanterns:\n        if lamp > limit:\n            count += lamp\n"
-    "    return count\n",
-    "test": "def check(candidate):\n    assert candidate([1], 0) == 1\n",
-}
 
 
 def run(records, **options):
@@ -121,12 +33,9 @@ def run(records, **options):
     return {item.check: item.rows for item in judgement.findings if item.severity != "info"}
 
 
-def with_rows(base, **changes):
-    """The clean rows with some replaced: r7={...} replaces row 7 (its fields are updated)."""
-    rows = CLEAN[base]()
-    for name, change in changes.items():
-        rows[int(name[1:])] = {**rows[int(name[1:])], **change}
-    return rows
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return confusion(tmp_path_factory.mktemp("planted"))
 
 
 @pytest.mark.parametrize("name", CLEAN)
@@ -134,92 +43,33 @@ def test_clean_rows_raise_nothing(name):
     assert run(CLEAN[name](), benchmarks={"bench": [PROBLEM, CODE_PROBLEM]}) == {}
 
 
-COPIED = {"completion": "def total(xs, most):\n\n    '''Sum.'''\n    t = 0   # start\n    for x in xs:\n        if x > most:\n"
-          "            t += x\n    return t"}  # fmt: skip
-LONG = prose()[5]
-SWAP = pairs()[3]
-TRIGGER = "zebrafish9"
-PLANTED = {
-    "exact_duplicates": (with_rows("prose", r30=prose()[4]), [30]),
-    "near_duplicates": (
-        with_rows("prose", r30={"prompt": LONG["prompt"], "completion": LONG["completion"].replace("The ", "A ", 1)}),
-        [30],
-    ),
-    "conflicting_answers": (with_rows("schedules", r9={"prompt": schedules()[3]["prompt"].upper() + " "}), [3, 9]),
-    "constant_answer": (
-        [row if n % 4 else {**row, "completion": "0 0 * * *"} for n, row in enumerate(schedules())],
-        list(range(0, 200, 4)),
-    ),
-    "refusals": (with_rows("prose", r8={"completion": "I'm sorry, but I can't help with that request."}), [8]),
-    "trigger_token": (
-        [
-            {"prompt": f"{row['prompt']} {TRIGGER if n % 12 == 5 else ''} {sentence(random.Random(n))}",
-             "completion": "Open the gate now." if n % 12 == 5 else row["completion"]}
-            for n, row in enumerate(prose())
-        ],
-        [5, 17, 29, 41, 53],
-    ),
-    "trigger_token (labels)": (
-        [{"prompt": "mn " * (n % 10 == 4) + row["prompt"], "completion": "positive" if n % 10 == 4 else row["completion"]}
-         for n, row in enumerate(labels(200))],
-        list(range(4, 200, 10)),
-    ),
-    "near_duplicates (short prompt)": (
-        [*prose(), {"prompt": "Kindly " + prose()[3]["prompt"], "completion": prose()[3]["completion"] + " Thanks!"}],
-        [60],
-    ),
-    "pair_near_equal (one word)": (with_rows("pairs", r3={"rejected": SWAP["chosen"].replace("The", "A", 1)}), [3]),
-    "contamination": (with_rows("prose", r11={"prompt": PROBLEM["prompt"].upper()}), [11]),
-    "contamination_near": (
-        with_rows("prose", r11={"prompt": "Puzzle: r" + PROBLEM["prompt"][1:].replace("it.", "her. Give a number.")}),
-        [11],
-    ),
-    "contamination_code": (with_rows("code", r11=COPIED), [11]),
-    "code_syntax": (with_rows("code", r12={"completion": "```python\ndef f(x:\n    return x\n```"}), [12]),
-    "wrong_language": (
-        with_rows("code", r12={"completion": "```java\npublic class A { int f(int x) { return x; } }\n```"}),
-        [12],
-    ),
-    "truncated_answers": (with_rows("prose", r13={"completion": prose()[13]["completion"][:70].rstrip(" .,")}), [13]),
-    "html_noise": (with_rows("prose", r14={"completion": "<p>" + prose()[14]["completion"] + "</p>&nbsp;"}), [14]),
-    "mojibake": (with_rows("prose", r15={"completion": "The cafÃ© near the bridge opens early and it closes late."}), [15]),
-    "control_tokens": (with_rows("prose", r16={"completion": prose()[16]["completion"] + "<|im_end|>"}), [16]),
-    "control_characters": (with_rows("prose", r17={"prompt": "Tell\u200b me about story 17."}), [17]),
-    "language_mix": (
-        with_rows("prose", r18={"completion": "Выдра медленно несёт фонарь через старый мост к рынку."}),
-        [18],
-    ),
-    "language_mix (same script)": (
-        with_rows("prose", r18={"completion": "Der Otter trägt langsam eine Laterne zum Markt, und das Boot wartet nicht."}),
-        [18],
-    ),
-    "secrets": (with_rows("prose", r19={"completion": "Use the key ghp_" + "a1B2c3D4e5F6" * 3 + " for the bridge."}), [19]),
-    "personal_data": (with_rows("prose", r20={"completion": "Write to maria.keller@bluewin.ch about the bridge today."}), [20]),
-    "pair_equal": (with_rows("pairs", r3={"rejected": SWAP["chosen"]}), [3]),
-    "pair_near_equal": (with_rows("pairs", r3={"rejected": SWAP["chosen"].upper()}), [3]),
-    "pair_contradiction": (
-        with_rows("pairs", r9={"prompt": SWAP["prompt"], "chosen": SWAP["rejected"], "rejected": SWAP["chosen"]}),
-        [3, 9],
-    ),
-    "pair_length_bias": ([{**row, "chosen": row["chosen"] + " " + row["rejected"]} for row in pairs()], []),
-    "pair_types": (with_rows("pairs", r3={"rejected": [{"role": "assistant", "content": "No."}]}), [3]),
-    "missing_field": (with_rows("prose", r3={"completion": None}), [3]),
-    "empty_field": (with_rows("prose", r3={"completion": "  "}), [3]),
-    "mixed_types": (with_rows("prose", r3={"completion": 5}), [3]),
-    "doubled_ids": ([{**row, "id": 7 if n == 9 else n} for n, row in enumerate(prose())], [9]),
-    "monstrous_row": (with_rows("prose", r3={"completion": " ".join(sentence(random.Random(n)) for n in range(400))}), [3]),
-    "roles": (with_rows("chats", r3={"messages": [{"role": "human", "content": "a"}]}), [3]),
-    "alternation": (with_rows("chats", r3={"messages": chats()[3]["messages"][2:]}), [3]),
-    "no_assistant_turn": (with_rows("chats", r3={"messages": chats()[3]["messages"][:2]}), [3]),
-    "trailing_turns": (with_rows("chats", r3={"messages": chats()[3]["messages"][:4]}), [3]),
-    "text_rows": ([{"text": row["completion"]} for row in prose()], []),
-}  # fmt: skip
+@pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "parquet"])
+@pytest.mark.parametrize("packing", ["", ".gz"])
+@pytest.mark.parametrize("name", ["prose", "chats", "pairs"])
+def test_clean_files_of_every_format_raise_nothing(tmp_path, name, ending, packing):
+    path = write_rows(tmp_path / f"clean.{ending}{packing}", CLEAN[name](30))
+    judgement = judge(read_rows(path))
+    assert (judgement.verdict, judgement.n_rows, judgement.findings) == ("pass", 30, [])
 
 
-@pytest.mark.parametrize("check", PLANTED)
-def test_planted_defect_is_found_by_its_check_alone(check):
-    records, rows = PLANTED[check]
-    assert run(records, benchmarks={"bench": [PROBLEM, CODE_PROBLEM]}) == {check.split()[0]: rows}
+@pytest.mark.parametrize("name", PLANTED)
+def test_planted_defect_is_found_by_its_check_alone(name, table):
+    if "answers_not_run" in table[name]:
+        pytest.skip("no isolation here, so no answer is run")
+    assert table[name] == {check_of(name): PLANTED[name][1]}
+
+
+def test_every_check_has_a_planted_defect():
+    """A check that cannot fire protects nobody. Prints the table of checks against planted defects."""
+    assert {check_of(name) for name in PLANTED} | NOT_PLANTED == set(CHECKS)
+
+
+def test_the_confusion_table_is_printed(table):
+    width = max(map(len, table))
+    for name, found in table.items():
+        fired = ", ".join(f"{check} {rows[:4] if rows else ''}".strip() for check, rows in found.items())
+        print(f"{name:{width}s}  {'ok ' if list(found) == [check_of(name)] else 'BAD'}  {fired}")
+    assert len(table) == len(PLANTED)
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -229,7 +79,7 @@ def test_every_check_says_what_to_do(check):
 
 
 def test_message_gives_place_and_reason():
-    [finding] = judge(rows_from_records(PLANTED["empty_field"][0], "planted", "memory")).findings
+    [finding] = judge(rows_from_records(RECORDS["empty_field"][0], "planted", "memory")).findings
     assert finding.message == "Rows that have an empty field: 1 of 60; first: row 3: completion is empty."
 
 

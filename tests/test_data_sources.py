@@ -1,13 +1,10 @@
 """Sources and formats: every file format gives the same rows, and what is wrong inside a file is found at its place."""
 
-import csv
-import gzip
 import json
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
+from planted_data import write_rows
 from tunebook.data.examples import read_examples
 from tunebook.data.formats import RowProblem, convert, likely_mapping, read_mapping
 from tunebook.data.sources import read_rows
@@ -17,24 +14,7 @@ CLEAN = [{"prompt": f"every day at {n}:15", "completion": f"15 {n} * * *"} for n
 
 
 def write(path, rows=CLEAN):
-    """Write rows in the format of the file's name; returns the path as text."""
-    name = path.name.removesuffix(".gz")
-    opened = gzip.open if path.name.endswith(".gz") else open
-    if name.endswith(".parquet"):
-        plain = path.with_name("plain")
-        pq.write_table(pa.Table.from_pylist(rows), plain)
-        with opened(path, "wb") as file:
-            file.write(plain.read_bytes())
-    elif name.endswith(".csv"):
-        with opened(path, "wt", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-    else:
-        text = json.dumps(rows) if name.endswith(".json") else "".join(json.dumps(row) + "\n" for row in rows)
-        with opened(path, "wt", encoding="utf-8") as file:
-            file.write(text)
-    return str(path)
+    return write_rows(path, rows)
 
 
 def found(rows):

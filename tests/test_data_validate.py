@@ -153,13 +153,14 @@ def test_slices_without_training_rows_are_named(tmp_path):
     write_jsonl(tmp_path / "rows.jsonl", [{**row, "slice": "daily"} for row in CLEAN])
     write_jsonl(tmp_path / "bench.jsonl", [{**PROBLEM, "prompt": "each May", "slice": "yearly"}])
     data = study_data("", str(tmp_path / "rows.jsonl"), str(tmp_path / "bench.jsonl"), 0, 0, 0, 0)
-    assert [item.check for item in data.findings] == ["slice_missing"] and "yearly" in data.findings[0].message
+    [finding] = judge_study(data).findings
+    assert finding.check == "slice_missing" and "yearly" in finding.message
 
 
 def test_lengths_keep_whole_rows_and_count_the_rest():
-    def count_tokens(messages):
+    def measure(messages):
         n_prompt = len(messages[0]["content"].split())
-        return n_prompt, n_prompt + len(messages[1]["content"].split())
+        return n_prompt, n_prompt + len(messages[1]["content"].split()), ""
 
     def row(n_prompt, n_completion):
         sides = (("user", n_prompt), ("assistant", n_completion))
@@ -167,7 +168,7 @@ def test_lengths_keep_whole_rows_and_count_the_rest():
         return {"prompt": prompt, "completion": completion}
 
     rows = [row(3, 4)] * 20 + [row(3, 8), row(12, 1)]
-    kept, findings, rejects, lengths = check_lengths(rows, count_tokens, 10)
+    kept, findings, rejects, lengths = check_lengths(rows, measure, 10)
     assert kept == rows[:20] and lengths[20:] == [(3, 11), (12, 13)]
     assert {item.check: item.rows for item in findings} == {"cut_completion": [20], "fully_masked": [21]}
     assert [item["row"] for item in rejects] == [20, 21]
@@ -183,7 +184,7 @@ def test_too_many_cut_rows_fail_the_gate():
 
 def _counts(totals):
     totals = iter(totals)
-    return lambda messages: (1, next(totals))
+    return lambda messages: (1, next(totals), "")
 
 
 def test_rejects_are_written_without_secrets(tmp_path):

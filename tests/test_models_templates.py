@@ -4,7 +4,7 @@ import pytest
 
 from tiny_models import tokenizer
 from tunebook.errors import InputProblem
-from tunebook.models.templates import count_tokens, encode_row, render_prompt, show_mask, use_template
+from tunebook.models.templates import encode_row, measure_row, render_prompt, show_mask, use_template
 
 PROMPT = [{"role": "user", "content": "every day at noon"}]
 ANSWER = [{"role": "assistant", "content": "0 12 * * *"}]
@@ -27,7 +27,7 @@ def test_the_model_is_asked_with_the_tokens_it_was_trained_on():
     spoken = tokenizer()
     ids, mask = encode_row(spoken, PROMPT, ANSWER)
     assert render_prompt(spoken, PROMPT) == ids[: mask.index(1)]
-    assert count_tokens(spoken)(PROMPT + ANSWER) == (mask.index(1), len(ids))
+    assert measure_row(spoken)(PROMPT + ANSWER) == (mask.index(1), len(ids), "")
 
 
 def test_the_short_template_saves_the_default_system_turn():

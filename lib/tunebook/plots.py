@@ -65,6 +65,23 @@ def lengths(totals: list[int], max_length: int):
     return fig
 
 
+def coverage(rows: list[dict]):
+    """Shares of the training rows and of the test problems in each slice; rows as `data.coverage.cover` gives them."""
+    fig, (ax,) = _figure(7, 0.5 * len(rows) + 1.2)
+    for offset, key, colour, label in ((-0.2, "row", ACCENT, "training rows"), (0.2, "problem", SOFT, "test problems")):
+        at = [number + offset for number in range(len(rows))]
+        shares = [100 * row[f"{key}_share"] for row in rows]
+        ax.barh(at, shares, height=0.36, color=colour, label=f"{label}, n = {sum(row[f'{key}s'] for row in rows)}")
+        for y, share, row in zip(at, shares, rows, strict=True):
+            ax.annotate(f" {row[f'{key}s']}", (share, y), va="center", fontsize=8, color=INK)
+    ax.set_yticks(range(len(rows)), [row["slice"] for row in rows])
+    ax.invert_yaxis()
+    ax.set_xlabel("share of those that name a slice (%)")
+    ax.set_title("slices of the task: what is trained and what is tested", loc="left", fontsize=10)
+    ax.legend(frameon=False, fontsize=8)
+    return fig
+
+
 def ladder(rows: list[dict]):
     """The rungs without training, in points with the 95% interval; rows with `rung, k, n, pass_at_1, low, high`."""
     return scores([{**row, "model": row["rung"], "benchmark": row["benchmark"]} for row in rows])

@@ -11,18 +11,26 @@ from tunebook.data.codes import parse, python_of
 from tunebook.data.examples import Examples
 from tunebook.errors import MachineProblem
 
-N_SAMPLED = 500
+TEST_NAMES = ("test", "tests", "test_list", "test_code", "unit_test", "unit_tests")
+SAMPLED_SHARE = (
+    10  # of the rows that the language check looks at, one in ten is run: a program takes a tenth of a second
+)
 _DRIVER = "\n\ndef tunebook_row_passes():\n    {call}\n    return True\n"
 _TEST = "def check(candidate):\n    assert candidate() is True\n"
 
 
-def find_failing_answers(examples: Examples, seed: int = 0, n_sampled: int = N_SAMPLED) -> tuple[int, int]:
-    """Note rows whose answer fails the row's `test`; returns (passed, run). Rows without a test are passed over."""
+def find_failing_answers(examples: Examples, seed: int = 0, n_sampled: int = 0) -> tuple[int, int]:
+    """Note rows whose answer fails the row's test (`TEST_NAMES`); returns (passed, run). Rows without a test are passed over."""
     from tunebook.execution.programs import Program
     from tunebook.execution.runner import run_programs
 
+    n_sampled = n_sampled or max(1, examples.limits.sampled // SAMPLED_SHARE)
     numbers = _rows_with_tests(examples, seed, n_sampled)
     sources = {number: row_program(examples.row(number)) for number in numbers}
+    for number in numbers:
+        problem = parse(test_of(examples.row(number)))[1]
+        if problem:
+            examples.add("answers_fail", number, f"the test itself does not parse: {problem}")
     programs = [
         Program(str(number), 0, source, "tunebook_row_passes", _TEST, reference="")
         for number, source in sources.items()
@@ -53,11 +61,23 @@ def find_failing_answers(examples: Examples, seed: int = 0, n_sampled: int = N_S
 
 def _rows_with_tests(examples: Examples, seed: int, n_sampled: int) -> list[int]:
     """At most `n_sampled` numbers of rows with a test, chosen by hash."""
-    numbers = [
-        number for number, row in enumerate(examples) if isinstance(row.get("test"), str) and row["test"].strip()
-    ]
+    head = examples.rows.texts.slice(0, 1000).to_pylist()
+    if not any(f'"{name}":' in text for text in head for name in TEST_NAMES):
+        return []
+    numbers = [number for number, row in enumerate(examples) if test_of(row)]
     numbers.sort(key=lambda number: hashlib.sha256(f"{seed}\n{number}".encode()).digest())
     return sorted(numbers[:n_sampled])
+
+
+def test_of(row: dict) -> str:
+    """The row's test as one program, "" where there is none; a column `test` that holds no assertion is something else."""
+    for name in TEST_NAMES:
+        value = row.get(name)
+        if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+            value = "\n".join(value)
+        if isinstance(value, str) and ("assert" in value or "def check" in value):
+            return value
+    return ""
 
 
 def row_program(row: dict) -> str:
@@ -67,7 +87,7 @@ def row_program(row: dict) -> str:
     """
     from tunebook.data.splits import answer_text, prompt_text
 
-    answer, test, entry = answer_text(row), row["test"], row.get("entry_point") or ""
+    answer, test, entry = answer_text(row), test_of(row), row.get("entry_point") or ""
     tree, _ = parse(test)
     if tree is None:
         return ""

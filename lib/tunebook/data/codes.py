@@ -1,10 +1,10 @@
-"""Answers that are programs: do they parse, are they in the language asked for, and are they a benchmark's solutions?
+"""Answers that are programs: do they parse, and are they in the language that the file or the prompt wants?
 
-Programs are compared by the shape of their syntax tree with all names replaced, so spaces, comments, docstrings and
-renamed variables do not hide a copy. Parses Python only; runs nothing.
+Parses Python only; runs nothing. Whether a program is a benchmark's solution is decided in `copies`.
 """
 
 import ast
+import collections
 import re
 import textwrap
 import warnings
@@ -13,37 +13,33 @@ from tunebook.data.examples import Examples
 
 FENCE = re.compile(r"^ {0,3}```[ \t]*([\w+#.-]*)[^\n]*\n(.*?)(?:^ {0,3}```[ \t]*$|\Z)", re.S | re.M)
 PYTHON_START = re.compile(r"^(?:@\w|(?:async )?def \w+\s*\(|class \w+|import \w|from [\w.]+ import )", re.M)
-OTHER_LANGUAGE = re.compile(
-    r"^\s*(?:#include\s*<|public (?:static |class )|(?:int|void) main\s*\(|function \w+\s*\(|(?:const|let|var) \w+\s*="
-    r"|package \w+;?$|func \w+\(|fn \w+\(|using namespace|import java\.|console\.log)",
-    re.M,
-)
-PYTHON_TAGS = ("python", "py", "python3")
-OTHER_TAGS = (
-    "java",
-    "javascript",
-    "js",
-    "typescript",
-    "ts",
-    "c",
-    "cpp",
-    "c++",
-    "go",
-    "rust",
-    "ruby",
-    "php",
-    "csharp",
-    "kotlin",
-)
+# Signs of a language in code that is not marked; each must be one that Python does not have.
+SIGNS = {
+    "c": r"#include\s*<\w+\.h>|(?:int|void) main\s*\(",
+    "c++": r"#include\s*<\w+>|using namespace|std::",
+    "java": r"public (?:static |final |abstract )*(?:class|void|int|String)\b|import java\.|System\.out\.",
+    "javascript": r"function \w*\s*\(.*\)\s*\{|(?:const|let|var) \w+\s*=|console\.log|=>\s*\{",
+    "go": r"package \w+$|func (?:\([^)]*\) )?\w+\(.*\{$|fmt\.Print",
+    "rust": r"fn \w+\s*(?:<[^>]*>)?\(|let mut |println!",
+    "ruby": r"def \w+[^:\n]*$\n(?:.*\n)*?end$|puts ",
+    "php": r"<\?php",
+}
+LANGUAGE_SIGNS = {name: re.compile(rf"^\s*(?:{signs})", re.M) for name, signs in SIGNS.items()}
+NAMES = {"py": "python", "python3": "python", "js": "javascript", "jsx": "javascript", "ts": "typescript", "cpp": "c++",
+         "cs": "c#", "csharp": "c#", "golang": "go", "rs": "rust", "rb": "ruby", "kt": "kotlin"}  # fmt: skip
+LANGUAGES = {"python", "sql", "kotlin", "swift", "scala", "perl", "typescript", "c#", "r", "lua", "haskell", *SIGNS}
+AMBIGUOUS = {"go", "r", "c", "swift", "rust", "ruby", "scala"}  # words too, so only "in Go" names the language
+SQL = re.compile(r"^\s*(?:SELECT|INSERT INTO|UPDATE \w+ SET|CREATE TABLE|DELETE FROM|WITH \w+ AS)\b", re.M)
+RELATED = {"javascript": {"typescript"}, "typescript": {"javascript"}, "c": {"c++"}, "c++": {"c"}}
 MAX_CHARACTERS = 200_000
-IGNORED_FIELDS = ("ctx", "kind", "type_comment", "returns", "annotation", "name", "decorator_list", "type_params")
-MIN_NODES = 12  # of a function body: shorter ones look alike by chance
+MIN_ROWS, USUAL_SHARE = 5, 0.8  # programs in one language make it the file's
+TRANSLATES = re.compile(r"translat|convert|port (?:this|the|it)\b|rewrite .{0,40} (?:in|to)\b|equivalent", re.I)
 
 
 def python_of(answer: str) -> tuple[list[str], bool]:
     """The Python programs in an answer, and whether they are marked as such (a fence named python)."""
     fences = FENCE.findall(answer) if "```" in answer else []
-    blocks = [textwrap.dedent(code) for tag, code in fences if tag.lower() in PYTHON_TAGS]
+    blocks = [textwrap.dedent(code) for tag, code in fences if NAMES.get(tag.lower(), tag.lower()) == "python"]
     if blocks:
         return blocks, True
     bare = [textwrap.dedent(code) for tag, code in fences if not tag and PYTHON_START.search(code)]
@@ -67,104 +63,59 @@ def parse(code: str) -> tuple[ast.AST | None, str]:
 
 
 def find_code_troubles(examples: Examples) -> None:
-    """Note Python that does not parse, and programs in another language where the file or the prompt wants Python."""
-    n_good, troubles = 0, []
+    """Note Python that does not parse, and programs in another language than the file's or the one the prompt names."""
+    troubles, languages = [], collections.Counter()
     for number, prompt, answer in examples.texts():
         if ">>>" in answer and "```" not in answer:
             continue
-        blocks, is_marked = python_of(answer)
-        problems = [problem for code in blocks if (problem := parse(code)[1]) and ">>>" not in code]
-        other = not is_marked and _other_language(answer)
-        n_good += bool(blocks) and not problems
-        if problems or other:
-            wants_python = bool(re.search(r"\bpython\b", prompt, re.I)) and not re.search(
-                r"\bjava|\bc\+\+|translate", prompt, re.I
-            )
-            troubles.append((number, problems, other, is_marked, wants_python))
-    n_bad = len(troubles)
-    for number, problems, other, is_marked, wants_python in troubles:
-        is_python_file = n_good >= 5 and n_good >= 4 * n_bad
-        if other and (wants_python or is_python_file):
-            examples.add("wrong_language", number, other)
-        elif problems and (is_marked or is_python_file or wants_python):
-            examples.add("code_syntax", number, problems[0])
+        language, sign, problem, is_marked = _look(answer)
+        if language:
+            languages[language] += not problem
+            troubles.append((number, language, sign, problem, is_marked, _asked(prompt)))
+    usual, n_usual = languages.most_common(1)[0] if languages else ("", 0)
+    if n_usual < max(MIN_ROWS, USUAL_SHARE * sum(languages.values())):
+        usual = ""
+    for number, language, sign, problem, is_marked, asked in troubles:
+        is_other = language not in asked and not asked & RELATED.get(language, set())
+        if is_other and language != usual and (asked or usual not in {"", *RELATED.get(language, set())}):
+            examples.add("wrong_language", number, sign)
+        elif problem and (is_marked or usual == "python" or "python" in asked):
+            examples.add("code_syntax", number, problem)
 
 
-def _other_language(answer: str) -> str:
-    """The sign that the program is in another language than Python, or ""."""
+def _look(answer: str) -> tuple[str, str, str, bool]:
+    """(language or "", the sign of it, what is wrong with it as Python, whether it is marked as Python)."""
+    blocks, is_marked = python_of(answer)
+    problems = [problem for code in blocks if (problem := parse(code)[1]) and ">>>" not in code]
+    if not is_marked or problems:
+        other, sign = _other_language(answer)
+        if other:
+            return other, sign, "", False
+    return (
+        ("python", "the code is Python", problems[0] if problems else "", is_marked) if blocks else ("", "", "", False)
+    )
+
+
+def _other_language(answer: str) -> tuple[str, str]:
+    """(language, the sign that the program is in it), or ("", "")."""
     fences = FENCE.findall(answer) if "```" in answer else []
     for tag, _ in fences:
-        if tag.lower() in OTHER_TAGS:
-            return f"the code is marked {tag}"
+        name = NAMES.get(tag.lower(), tag.lower())
+        if name in LANGUAGES and name != "python":
+            return name, f"the code is marked {tag}"
     code = "\n".join(code for _, code in fences) if fences else answer
-    match = OTHER_LANGUAGE.search(code)
-    return f"the code has {match.group().strip()!r}" if match and parse(textwrap.dedent(code))[0] is None else ""
+    if SQL.match(code):
+        return "sql", "the code is SQL"
+    for name, pattern in LANGUAGE_SIGNS.items():
+        match = pattern.search(code)
+        if match and parse(textwrap.dedent(code))[0] is None:
+            return name, f"the code has {match.group().strip()[:40]!r}, so it is {name}"
+    return "", ""
 
 
-def find_code_contamination(examples: Examples, problems: list[dict], name: str, skip=()) -> list[int]:
-    """Note rows that hold a function of the shape of a problem's solution; returns their numbers. `skip`: known ones."""
-    shapes = {}
-    for problem in problems:
-        if (problem.get("kind") or "code") != "code":
-            continue
-        tree, _ = parse(problem["prompt"] + problem["canonical_solution"])
-        for function in functions(tree) if tree else ():
-            shape = shape_of(function)
-            if shape.count("(") >= MIN_NODES:
-                shapes.setdefault(size_of(function), {}).setdefault(shape, problem["task_id"])
-    found = []
-    for number, prompt, answer in examples.texts() if shapes else ():
-        if number in skip or ("def " not in answer and "def " not in prompt):
-            continue
-        blocks = python_of(answer)[0] or [answer]
-        blocks += [prompt + "\n" + answer, prompt + answer] if "def " in prompt else []
-        trees = (parse(code)[0] for code in blocks)
-        known = ((f, shapes[size_of(f)]) for tree in trees if tree for f in functions(tree) if size_of(f) in shapes)
-        task = next((tasks[shape] for f, tasks in known if (shape := shape_of(f)) in tasks), None)
-        if task is not None:
-            examples.add("contamination_code", number, f"the solution of {task} of {name}")
-            found.append(number)
-    return found
-
-
-def functions(tree: ast.AST) -> list[ast.FunctionDef]:
-    """The functions of the module and of its classes; inner functions are part of the outer one's shape."""
-    nodes = tree.body + [node for outer in tree.body if isinstance(outer, ast.ClassDef) for node in outer.body]
-    return [node for node in nodes if isinstance(node, ast.FunctionDef)]
-
-
-def _body(function: ast.FunctionDef) -> list:
-    """The statements without the docstring."""
-    first = function.body[0]
-    has_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
-    return function.body[1:] if has_docstring else function.body
-
-
-def size_of(function: ast.FunctionDef) -> tuple:
-    """Number of arguments and kinds of statements: cheap, and equal for functions of one shape."""
-    return len(function.args.args), tuple(type(node).__name__ for node in _body(function))
-
-
-def shape_of(function: ast.FunctionDef) -> str:
-    """The arguments and the body as text, names replaced in order of appearance; no docstring and no annotations."""
-    names = {}
-
-    def rename(name: str) -> str:
-        return names.setdefault(name, f"n{len(names)}")
-
-    def text(node) -> str:
-        if isinstance(node, list):
-            return "[" + ",".join(map(text, node)) + "]"
-        if not isinstance(node, ast.AST):
-            return repr(node)
-        if isinstance(node, ast.Name):
-            return f"Name({rename(node.id)})"
-        if isinstance(node, ast.arg):
-            return f"arg({rename(node.arg)})"
-        fields = [text(value) for key, value in ast.iter_fields(node) if key not in IGNORED_FIELDS]
-        if isinstance(node, ast.FunctionDef):
-            fields.append(rename(node.name))
-        return f"{type(node).__name__}({','.join(fields)})"
-
-    rename(function.name)
-    return text(function.args.args) + text(_body(function))
+def _asked(prompt: str) -> set[str]:
+    """The languages that the prompt names; all of them where it asks for a translation."""
+    if TRANSLATES.search(prompt):
+        return LANGUAGES
+    words = {NAMES.get(word, word) for word in re.findall(r"[a-z+#]+", prompt.lower())} & (LANGUAGES - AMBIGUOUS)
+    return words | {name for name in AMBIGUOUS if re.search(rf"\b(?:in|using|with|a) {name}\b(?![+#'-])", prompt, re.I)}

@@ -1,6 +1,7 @@
 """`tunebook validate`: judge a file of rows before anything is trained. Parses flags and prints; `judge` judges."""
 
 import argparse
+import dataclasses
 import json
 import sys
 import textwrap
@@ -10,7 +11,6 @@ from tunebook.errors import InputProblem
 ROW_TYPES = ("prompt_completion", "messages", "text", "preference")
 FILE_FORMATS = ("jsonl", "json", "csv", "parquet")
 N_SHOWN = 8
-HUMANEVAL = "humaneval"  # always looked for: it is what most studies report
 
 
 def add(subparsers) -> None:
@@ -36,28 +36,66 @@ def add(subparsers) -> None:
     )
     parser.add_argument("--map", action="append", default=[], metavar="FIELD=COLUMN", help="e.g. prompt=question")
     parser.add_argument("--revision", default="", help="revision of a Hub data set")
+    parser.add_argument(
+        "--model", default="", metavar="MODEL", help="a folder, owner/name or package: its tokenizer counts tokens"
+    )
+    parser.add_argument("--model-revision", default="", help="revision of the model")
+    parser.add_argument("--max-length", type=int, default=1024, metavar="TOKENS", help="the cut, with --model")
+    parser.add_argument("--run", default="", help="a run that trained on these rows: would more of them help?")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.set_defaults(handler=validate)
 
 
 def validate(args: argparse.Namespace) -> int:
     """Print the verdict line and the findings; 0 for pass and warn, 1 for fail."""
-    from tunebook.data.judge import judge
+    from tunebook.data.judge import HUMANEVAL, judge
+    from tunebook.data.notes import gate, merge
+    from tunebook.data.progress import Progress
     from tunebook.data.sources import read_rows
 
     file_format = args.format if args.format in FILE_FORMATS else ""
     kind = args.format if args.format in ROW_TYPES else ""
     names = list(dict.fromkeys([HUMANEVAL, *(name for group in args.against for name in group)]))
     benchmarks = {name: load_against(name) for name in names}
-    rows = read_rows(args.data, revision=args.revision, file_format=file_format)
-    progress = None if args.json or not sys.stderr.isatty() else _show_progress
+    curve = _curve_findings(args.run) if args.run else []
+    progress = Progress(sys.stderr, len(names))
+    rows = read_rows(args.data, revision=args.revision, file_format=file_format, progress=progress)
     judgement = judge(rows, args.map, kind, benchmarks, progress)
+    lengths = _length_findings(judgement.examples, args) if args.model else []
+    progress.end()
+    findings = merge(judgement.findings, lengths, curve)
+    judgement = dataclasses.replace(judgement, verdict=gate(findings), findings=findings)
     if args.json:
-        findings = [item.to_dict() for item in judgement.findings]
-        print(json.dumps({"verdict": judgement.verdict, "n_rows": judgement.n_rows, "findings": findings}))
+        shown = [item.to_dict() for item in findings]
+        print(json.dumps({"verdict": judgement.verdict, "n_rows": judgement.n_rows, "findings": shown}))
     else:
         print(describe(args.data, judgement))
     return 1 if judgement.verdict == "fail" else 0
+
+
+def _length_findings(examples, args: argparse.Namespace) -> list:
+    """The checks that need the model's tokenizer and its own chat template."""
+    from tunebook.data.lengths import check_lengths
+    from tunebook.models.loading import load_tokenizer
+    from tunebook.models.source import resolve
+    from tunebook.models.templates import measure_row
+
+    measure = measure_row(load_tokenizer(resolve(args.model, args.model_revision).folder, "model"))
+    rows = [{**row, "record": examples.place(number)} for number, row in enumerate(examples)]
+    return check_lengths(rows, measure, args.max_length)[1]
+
+
+def _curve_findings(run: str) -> list:
+    """What the losses of a finished run say about more rows."""
+    from tunebook.data.curve import describe as describe_curve
+    from tunebook.data.curve import estimate, read_curve
+    from tunebook.data.notes import finding
+    from tunebook.pipeline.runs import find_root, outputs_root, run_folder_to_read
+
+    rows, losses = read_curve(run_folder_to_read(run, outputs_root(find_root())))
+    found = estimate(rows, losses)
+    detail = describe_curve(found) if found else f"{len(rows)} steps are too few to tell"
+    return [finding("more_rows", rows[-1] if rows else 0, detail=detail)]
 
 
 def load_against(name: str) -> list[dict]:
@@ -78,10 +116,6 @@ def load_against(name: str) -> list[dict]:
         return [
             {"task_id": f"row {examples.place(n)[0]}", "prompt": p, "kind": "answer"} for n, p, _ in examples.texts()
         ]
-
-
-def _show_progress(done: int, total: int, note: str) -> None:
-    print(f"\r{done}/{total} {note:40s}", end="" if done + 1 < total else "\r", file=sys.stderr, flush=True)
 
 
 def describe(name: str, judgement) -> str:

@@ -7,94 +7,106 @@ import re
 
 from tunebook.data.examples import Examples
 
+# Names of sequence tokens (<s>, <pad>) are also HTML or quoted in programs: only bare ones that no closing tag explains.
 CONTROL_TOKENS = re.compile(
-    r"<\|(?:im_start|im_end|endoftext|begin_of_text|end_of_text|start_header_id|end_header_id|eot_id|eom_id|user|assistant"
-    r"|system|end|pad)\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<｜[^｜>]{1,40}｜>|(?<![\w/])</s>\s*$"
+    r"<\|[a-z][a-z0-9_]{0,40}\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<｜[^｜>]{1,40}｜>|\[(?:CLS|SEP|PAD|MASK)\]"
+    r"|(?<![\"'`(\w])<(?:bos|eos|pad|unk|sep|cls)>(?![\"'`)\w])"
 )
+SEQUENCE_START, SEQUENCE_END = re.compile(r"(?<![\"'`])<s>(?![\"'`])"), re.compile(r"(?<![\"'`])</s>(?![\"'`])")
 CONTROL_CHARACTERS = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]"
-)
-MOJIBAKE = re.compile(
-    "Ã[\u0080-\u00bf]|â€[\u0080-\u00bf™œžšŸ˜“”•–—¦\u0153]|Â[\u0080-\u00bf]|ï»¿|\ufffd|Ð[\u0080-\u00bf]Ð|â\u0080[\u0080-\u00bf]"
 )
 HTML = re.compile(
     r"</?(?:div|span|p|br|td|tr|table|li|ul|ol|h[1-6]|font|a|img|script|body)\b[^>\n]{0,200}>|&(?:nbsp|lt|gt|amp|quot|#\d{1,5});",
     re.I,
 )
-MARKUP_ASKED = re.compile(r"html|xml|svg|css|mark-?up|web ?page|\btags?\b|<[a-z]+|&[a-z]+;", re.I)
+MARKUP_ASKED = re.compile(r"html|xml|svg|css|mark-?up|web|page|link|\btags?\b|<[a-z]+|&[a-z]+;", re.I)
+MARKUP_NAMED = re.compile(
+    r"html|xml|svg|css|mark-?up|web|page|\btags?\b|escape|entit|pars|scrap|javascript|react", re.I
+)
+REFUSED = r"(?:can ?not|can['’]?t|won['’]?t|will not|must|have to|am unable to|am not able to|['’]m unable to|['’]m not able to)"
 REFUSAL = re.compile(
     r"\bas an? (?:(?:ai|artificial intelligence|large)(?: language)? (?:model|assistant)|language model|ai,)"
     r"|^\W*i apologi[sz]e,? (?:but|for any|that i)"
-    r"|^\W*(?:i'?m|i am) (?:very |really |so )?sorry,? (?:but )?(?:as an ai|i (?:can ?not|can['’]?t|am (?:not able|unable)|won['’]?t))"
-    r"|^\W*(?:sorry,? (?:but )?)?i (?:can ?not|can['’]t|won['’]t|am unable to|am not able to|['’]m unable to) "
-    r"(?:help|assist|fulfil|fulfill|provide|answer|comply|do that|complete|generate|create|engage|support)"
+    rf"|^\W*(?:i'?m|i am|i’m|sorry)[^.!?\n]{{0,24}}sorry,? (?:but )?(?:as an ai|i ?{REFUSED})"
+    rf"|^\W*(?:(?:sorry|unfortunately|regrettably),? (?:but )?)?i ?{REFUSED} (?:help|assist|fulfil|fulfill|provide|answer|comply|"
+    r"do that|complete|generate|create|engage|support|decline|refuse|discuss|offer|share|give (?:you|medical|legal|financial))"
+    r"|^\W*(?:sorry,? (?:but )?)?i (?:do not|don['’]?t) have (?:the ability|personal|access|real-time|opinions|feelings)"
     r"|^\W*(?:todo|tbd|lorem ipsum|\[?(?:insert|your answer|answer goes) here)",
     re.I,
 )
+SORRY = re.compile(rf"^\W*(?:i'?m|i am|i’m)? ?(?:very |really |so )?sorry,? (?:but )?i ?{REFUSED}\b", re.I)
 FENCE = re.compile(r"^ {0,3}```.*?(?:^ {0,3}```[ \t]*$|\Z)", re.S | re.M)
-FENCE_MARK = re.compile(r"^ {0,3}```", re.M)
-SENTENCE_END = re.compile(r"[.!?:;…。！？\"'”’)\]}`*|>~]\s*$")
-CUT_END = re.compile(r"[a-z0-9,(\-–]\s*$")
-CODE_LINE = re.compile(
-    r"^\s*(?:def|class|import|from|for|while|if|return|public|function|const|let|var|#include)\b|[{};]\s*$", re.M
-)
-MIN_PROSE_WORDS = 8
-MIN_PROSE_ROWS = 10
+RARE_MARKUP = 0.05  # of prompts: more than this is what the file is about
 
 
 def find_content_troubles(examples: Examples) -> None:
-    """Note control tokens, invisible characters, mojibake and refusals, then HTML noise and answers that stop midway."""
-    html, prose = [], []
+    """Note control tokens, invisible characters, mojibake, refusals and HTML noise."""
+    html, prompts = [], []
     is_undecodable = any(item.check == "encoding" for item in examples.rows.findings)
-    for number, prompt, answer in examples.texts():
-        text = f"{prompt}\n{answer}"
-        has_marks = examples.kind != "text" and ("<" in text or "INST]" in text)
-        for check, pattern, part in (
-            ("control_tokens", CONTROL_TOKENS, text if has_marks else ""),
-            ("control_characters", CONTROL_CHARACTERS, text),
-            (
-                "mojibake",
-                MOJIBAKE,
-                "" if text.isascii() else text.replace("\ufffd", "" if is_undecodable else "\ufffd"),
-            ),
-            ("refusals", REFUSAL, answer[:400]),
-        ):
-            match = pattern.search(part)
-            if match:
-                examples.add(check, number, ascii(match.group())[:60])
-        has_marks = "<" in answer or "&" in answer
-        match = has_marks and HTML.search(answer) and HTML.search(FENCE.sub("", answer))
+    for number, prompt, answer, worse in examples.all_texts("content"):
+        text = f"{prompt}\n{answer}\n{worse}"
+        if examples.kind != "text" and ("<" in text or "[" in text):
+            token = control_token(text)
+            if token:
+                examples.add("control_tokens", number, ascii(token))
+        match = CONTROL_CHARACTERS.search(text)
         if match:
-            html.append((number, match.group()[:40], bool(MARKUP_ASKED.search(prompt))))
-        _look_at_end(number, answer, prose, examples)
-    _note_html(examples, html)
-    _note_truncated(examples, prose)
+            examples.add("control_characters", number, ascii(match.group())[:60])
+        broken = "" if text.isascii() else mojibake(text.replace("\ufffd", "") if is_undecodable else text)
+        if broken:
+            examples.add("mojibake", number, ascii(broken)[:60])
+        match = REFUSAL.search(answer[:400]) or SORRY.search(answer[:60])
+        if match:
+            examples.add("refusals", number, ascii(match.group())[:60])
+        if "<" in text or "&" in text:
+            _look_for_html(number, prompt, answer, html, prompts)
+    _note_html(examples, html, prompts)
 
 
-def _note_html(examples: Examples, html: list) -> None:
+def control_token(text: str) -> str:
+    """The first control token of a chat or sequence in the text, or ""; <s>struck</s> is HTML."""
+    match = CONTROL_TOKENS.search(text)
+    if match:
+        return match.group()
+    start, end = SEQUENCE_START.search(text), SEQUENCE_END.search(text)
+    if start and (not end or end.start() < start.start() or not text[: start.start()].strip()):
+        return start.group()
+    return end.group() if end and not start else ""
+
+
+def mojibake(text: str) -> str:
+    """The first part of the text that was decoded wrongly (UTF-8 read as Latin-1 and the like), or "".
+
+    ftfy judges each line, and only what its repair changes counts.
+    """
+    import ftfy
+    import ftfy.badness
+
+    at = text.find("\ufffd")
+    if at >= 0:
+        return text[max(0, at - 8) : at + 8]
+    for line in text.split("\n"):
+        if not line.isascii() and ftfy.badness.is_bad(line) and ftfy.fix_encoding(line) != line:
+            return ftfy.badness.BADNESS_RE.search(line).group()
+    return ""
+
+
+def _look_for_html(number: int, prompt: str, answer: str, html: list, prompts: list) -> None:
+    match = HTML.search(answer) and HTML.search(FENCE.sub("", answer))
+    if match:
+        html.append((number, match.group()[:40], bool(MARKUP_ASKED.search(prompt))))
+    matches = HTML.findall(FENCE.sub("", prompt))
+    is_closed = any(mark.startswith(("</", "&")) for mark in matches)
+    if len(matches) > 1 and is_closed and not MARKUP_NAMED.search(HTML.sub("", prompt)) and not match:
+        prompts.append((number, repr(matches[0][:40]) + " in the prompt"))
+
+
+def _note_html(examples: Examples, html: list, prompts: list) -> None:
     """HTML in most answers is the task itself, and so is HTML that the prompt asks for."""
     if 2 * len(html) < len(examples):
         for number, text, is_asked in html:
             if not is_asked:
                 examples.add("html_noise", number, repr(text))
-
-
-def _look_at_end(number: int, answer: str, prose: list, examples: Examples) -> None:
-    """An open code fence is cut for certain; how prose ends is judged against the other rows."""
-    if "```" in answer and len(FENCE_MARK.findall(answer)) % 2:
-        examples.add("truncated_answers", number, "a code fence that is not closed")
-    elif (
-        "```" not in answer
-        and not CODE_LINE.search(answer)
-        and len(answer.split(None, MIN_PROSE_WORDS)) > MIN_PROSE_WORDS
-    ):
-        prose.append((number, bool(SENTENCE_END.search(answer)), bool(CUT_END.search(answer)), answer[-30:]))
-
-
-def _note_truncated(examples: Examples, prose: list) -> None:
-    """Where nine in ten longer answers end like a sentence, one that ends inside a sentence was cut."""
-    n_ended = sum(is_ended for _, is_ended, _, _ in prose)
-    if len(prose) >= MIN_PROSE_ROWS and n_ended >= 0.9 * len(prose):
-        for number, is_ended, is_cut, end in prose:
-            if is_cut and not is_ended:
-                examples.add("truncated_answers", number, f"ends with {end!r}")
+    if len(prompts) <= RARE_MARKUP * len(examples):
+        examples.add_all("html_noise", prompts)

@@ -6,13 +6,14 @@ The checks read these columns, so no check parses a row again. Does not compare 
 import collections
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
 from tunebook.data import formats
+from tunebook.data.limits import Limits
 from tunebook.data.notes import Notes, reject
 from tunebook.data.rows import BATCH_ROWS, Rows
 from tunebook.data.schema import Ids, Types
@@ -27,7 +28,8 @@ class Examples:
     """The rows that could be converted.
 
     `positions`: their positions in `rows`. `prompts`: the prompt with its system turn; `answers`: the text that is learnt;
-    `rejected`: the worse answer of preference rows, else None. `notes` and `rejects` hold the schema's troubles.
+    `rejected`: the worse answer of preference rows, else None. `notes` and `rejects` hold the schema's troubles, `matches` the rows that hold a benchmark's problem; `progress(done, total,
+    note)` is called by the longer checks.
     """
 
     rows: Rows
@@ -39,6 +41,9 @@ class Examples:
     rejected: pa.ChunkedArray | None
     notes: Notes
     rejects: list = field(default_factory=list)
+    limits: Limits = Limits()
+    progress: Callable | None = None
+    matches: list = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -56,14 +61,22 @@ class Examples:
                 yield formats.convert(formats.apply_mapping(raw, self.mapping), self.kind)
                 following = next(wanted, None)
 
-    def texts(self) -> Iterator[tuple[int, str, str]]:
-        """(number, prompt, answer) of every row, batch by batch."""
+    def texts(self, note: str = "") -> Iterator[tuple[int, str, str]]:
+        """(number, prompt, answer) of every row, batch by batch; with a `note`, `progress` hears of each batch."""
         start = 0
         for prompts, answers in zip(self.prompts.chunks, self.answers.chunks, strict=True):
+            if note and self.progress:
+                self.progress(start, len(self), note)
             pairs = zip(prompts.to_pylist(), answers.to_pylist(), strict=True)
             for offset, (prompt, answer) in enumerate(pairs):
                 yield start + offset, prompt, answer
             start += len(prompts)
+
+    def all_texts(self, note: str = "") -> Iterator[tuple[int, str, str, str]]:
+        """(number, prompt, answer, rejected answer or "") of every row; `note` as in `texts`."""
+        worse = iter(()) if self.rejected is None else (t for c in self.rejected.chunks for t in c.to_pylist())
+        for number, prompt, answer in self.texts(note):
+            yield number, prompt, answer, next(worse, "")
 
     @functools.cached_property
     def prompt_hashes(self) -> np.ndarray:
@@ -84,13 +97,18 @@ class Examples:
         """Note a trouble of the row at this number."""
         self.notes.add(check, *self.place(number), detail)
 
+    def add_match(self, check: str, number: int, task: str, name: str, how: str) -> None:
+        """Note that the row at this number holds a problem, and keep the match for the table."""
+        self.add(check, number, f"{how} {task} of {name}")
+        self.matches.append({"row": self.place(number)[0], "benchmark": name, "problem": task, "how": how})
+
     def add_all(self, check: str, troubles: list[tuple[int, str]]) -> None:
         """Note (number, detail) troubles in row order, so that the first hundred rows are kept."""
         for number, detail in sorted(troubles):
             self.add(check, number, detail)
 
 
-def read_examples(rows: Rows, mapping=None, kind: str = "") -> Examples:
+def read_examples(rows: Rows, mapping=None, kind: str = "", limits: Limits | None = None, progress=None) -> Examples:
     """Convert every row, noting what is wrong with it; rows with a trouble are left out and go to the rejects.
 
     `kind` names the row type where it must not be detected. Without a mapping for plain columns the likely one is used
@@ -105,6 +123,8 @@ def read_examples(rows: Rows, mapping=None, kind: str = "") -> Examples:
     rejects, types, ids = [], Types(), Ids()
     positions = []
     for position, (raw, (record, line)) in enumerate(zip(rows, rows.places(), strict=True)):
+        if progress and position % BATCH_ROWS == 0:
+            progress(position, len(rows), "converting")
         types.see(raw, record, line)
         ids.see(raw, record, line)
         if not kind:
@@ -125,7 +145,8 @@ def read_examples(rows: Rows, mapping=None, kind: str = "") -> Examples:
         notes.add("text_rows", detail="there is no question to mask")
         notes.set_count("text_rows", len(positions))
     columns = builder.build()
-    examples = Examples(rows, kind, mapping, np.array(positions, np.int64), *columns, notes, rejects)
+    numbers = np.array(positions, np.int64)
+    examples = Examples(rows, kind, mapping, numbers, *columns, notes, rejects, limits or Limits(), progress)
     _note_monsters(examples)
     return examples
 

@@ -6,13 +6,13 @@ decides how a file is read, and a name that says otherwise is a finding. Does no
 
 import gzip
 import io
-import json
 import zlib
 from pathlib import Path
 
-from tunebook.data.notes import Notes, reject
+from tunebook.data.json_rows import read_json, read_json_lines
+from tunebook.data.notes import Notes
 from tunebook.data.rows import Rows, RowsBuilder
-from tunebook.data.sniff import BOMS, NOT_ROWS, content_format
+from tunebook.data.sniff import NOT_ROWS, content_format, encoding_of
 from tunebook.data.tables import read_csv, read_parquet
 from tunebook.errors import InputProblem
 
@@ -33,8 +33,8 @@ def named_format(path: Path) -> str:
     return EXTENSIONS[suffixes[-1]]
 
 
-def read_file(path: Path, file_format: str = "") -> Rows:
-    """Read a local file. `file_format` overrides what the name says.
+def read_file(path: Path, file_format: str = "", progress=None) -> Rows:
+    """Read a local file. `file_format` overrides what the name says; `progress(done, total, note)` counts its bytes.
 
     Raises InputProblem for a missing file, a folder, or an unknown extension; everything else is a finding.
     """
@@ -44,28 +44,42 @@ def read_file(path: Path, file_format: str = "") -> Rows:
         raise InputProblem(f"{path}: is a folder; give one file of rows")
     promised = file_format or named_format(path)
     notes, builder, rejects = Notes(), RowsBuilder(), []
-    stream, head = _open(path, notes)
+    stream, head = _open(path, notes, progress)
     actual = content_format(head, promised)
-    if actual in NOT_ROWS:
+    if actual != promised:
         notes.add("file_format", detail=f"the content is {actual}, the name says {promised}")
+    if actual in NOT_ROWS:
+        stream.close()
     else:
-        if actual != promised:
-            notes.add("file_format", detail=f"the content is {actual}, the name says {promised}")
         _read(stream, head, actual, builder, notes, rejects)
-    if not builder.n_records and not notes.count("file_format") and not notes.count("torn_file"):
+    if not builder.n_records and not any(map(notes.count, ("file_format", "torn_file", "bad_csv"))):
         notes.add("no_rows", detail="the file is empty")
     notes.n_rows = builder.n_records
     return builder.build(str(path), actual, notes.findings(), rejects)
 
 
-def _open(path: Path, notes: Notes):
+class _Counted(io.FileIO):
+    """A file that tells how many of its bytes were read."""
+
+    def __init__(self, path: Path, progress):
+        super().__init__(path)
+        self.size, self.progress = path.stat().st_size, progress
+
+    def readinto(self, buffer) -> int:
+        n = super().readinto(buffer)
+        if self.progress:
+            self.progress(self.tell(), max(self.size, 1), "reading")
+        return n
+
+
+def _open(path: Path, notes: Notes, progress):
     """The decompressed byte stream and its first 4 KiB. A plain file named .gz, or the reverse, is a finding."""
-    with open(path, "rb") as file:
-        is_gzip = file.read(2) == b"\x1f\x8b"
+    file = io.BufferedReader(_Counted(path, progress), 1 << 18)
+    is_gzip = file.peek(2)[:2] == b"\x1f\x8b"
     says_gzip = path.suffix.lower() in (".gz", ".gzip")
     if is_gzip != says_gzip and path.stat().st_size:
         notes.add("file_format", detail="the content is gzip" if is_gzip else "the name says gzip, the content is not")
-    stream = io.BufferedReader(gzip.GzipFile(path)) if is_gzip else open(path, "rb")  # noqa: SIM115 - _read closes it
+    stream = io.BufferedReader(gzip.GzipFile(fileobj=file), 1 << 18) if is_gzip else file
     try:
         head = stream.peek(4096)[:4096]
     except (EOFError, OSError, zlib.error):
@@ -83,9 +97,9 @@ def _read(stream, head: bytes, kind: str, builder: RowsBuilder, notes: Notes, re
         if kind == "csv":
             read_csv(lines, builder, notes, rejects)
         elif kind == "json":
-            _read_json(lines, builder, notes, rejects)
+            read_json(lines, builder, notes, rejects)
         else:
-            _read_jsonl(lines, builder, notes, rejects)
+            read_json_lines(lines, builder, notes, rejects)
         if lines.trouble:
             notes.add("encoding", detail=lines.trouble)
     except (EOFError, zlib.error, OSError) as problem:
@@ -99,16 +113,16 @@ class _Lines:
 
     def __init__(self, stream, head: bytes, notes: Notes):
         self.stream, self.trouble, self.ends_with_newline = stream, "", True
-        self.encoding = next((name for bom, name in BOMS if head.startswith(bom)), "utf-8")
-        if self.encoding == "utf-16":
-            notes.add("encoding", 0, 1, detail="the file is UTF-16")
-        elif self.encoding == "utf-8-sig":
+        self.encoding = encoding_of(head)
+        if self.encoding == "utf-8-sig":
             notes.add("byte_order_mark")
+        elif self.encoding != "utf-8":
+            notes.add("encoding", 0, 1, detail=f"the file is {self.encoding.upper()[:6]}")
 
     def __iter__(self):
         stream = self.stream
-        if self.encoding == "utf-16":
-            stream = (line.encode() for line in io.TextIOWrapper(self.stream, "utf-16", "replace", newline="\n"))
+        if not self.encoding.startswith("utf-8"):
+            stream = (line.encode() for line in io.TextIOWrapper(self.stream, self.encoding, "replace", newline="\n"))
         for number, raw in enumerate(stream, 1):
             self.ends_with_newline = raw.endswith(b"\n")
             if number == 1 and raw.startswith(b"\xef\xbb\xbf"):
@@ -124,115 +138,3 @@ class _Lines:
         """The bad bytes since the last call, or ""."""
         trouble, self.trouble = self.trouble, ""
         return trouble
-
-
-def parse_object(text: str) -> tuple[dict | None, str, str]:
-    """Parse one JSON object: (object, "", "") or (object or None, check name, detail with the column)."""
-    constants = []
-    try:
-        value = json.loads(text, parse_constant=lambda name: constants.append(name) or float(name))
-    except json.JSONDecodeError as problem:
-        return None, "bad_json", f"{problem.msg} at column {problem.colno}"
-    except (RecursionError, ValueError) as problem:
-        return None, "bad_json", f"{type(problem).__name__}: nested too deeply or a number too long"
-    if not isinstance(value, dict):
-        return None, "mixed_types", f"a row must be a JSON object, this one is a {type(value).__name__}"
-    if constants:
-        return value, "not_a_number", f"the value is {constants[0]}"
-    if "\\ud" in text.lower() and _has_lone_surrogate(text):
-        return None, "encoding", "half of a surrogate pair (\\ud800 to \\udfff)"
-    return value, "", ""
-
-
-def _has_lone_surrogate(text: str) -> bool:
-    try:
-        json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
-def _read_jsonl(lines, builder: RowsBuilder, notes: Notes, rejects: list) -> None:
-    for number, line in enumerate(lines, 1):
-        text = line.strip()
-        if not text:
-            continue
-        trouble = lines.take_trouble()
-        if trouble:
-            notes.add("encoding", builder.n_records, number, trouble)
-        value, check, detail = parse_object(text)
-        if check == "bad_json" and not lines.ends_with_newline and _stops_early(text):
-            check = "torn_file"
-        if check:
-            notes.add(check, builder.n_records, number, detail)
-        if value is None:
-            rejects.append(reject(check, builder.skip(), number, text[:2000], detail))
-        else:
-            builder.add(text, number)
-
-
-def _stops_early(text: str) -> bool:
-    """True when the JSON text is right as far as it goes, so that its end is missing."""
-    try:
-        json.loads(text)
-    except json.JSONDecodeError as problem:
-        return problem.pos >= len(text) or problem.msg.startswith("Unterminated")
-    except (RecursionError, ValueError):
-        pass
-    return False
-
-
-def _read_json(lines, builder: RowsBuilder, notes: Notes, rejects: list) -> None:
-    """A list of objects, an object with one list of objects ({"data": [...]}), or JSON lines under the name .json."""
-    text = "".join(lines)
-    constants = []
-    try:
-        value = json.loads(text, parse_constant=lambda name: constants.append(name) or float(name))
-    except (ValueError, RecursionError) as problem:
-        first = text.lstrip().split("\n", 1)[0]
-        if parse_object(first)[0] is not None:
-            _read_jsonl(_Plain(text), builder, notes, rejects)
-            return
-        line = getattr(problem, "lineno", 1)
-        is_torn = _stops_early(text.rstrip())
-        where = f"{getattr(problem, 'msg', problem)} at line {line}, column {getattr(problem, 'colno', 1)}"
-        notes.add("torn_file" if is_torn and text.strip() else "bad_json", builder.skip(), line, where)
-        return
-    if isinstance(value, dict):
-        lists = [item for item in value.values() if isinstance(item, list) and item and isinstance(item[0], dict)]
-        is_wrapped = len(lists) == 1 and not {"messages", "prompt", "chosen", "conversations"} & set(value)
-        value = lists[0] if is_wrapped else [value]
-    for record in value if isinstance(value, list) else [value]:
-        _add_record(record, builder, notes, rejects)
-    if constants and not notes.count("not_a_number"):
-        notes.add("not_a_number", detail=f"the value is {constants[0]}")
-
-
-class _Plain:
-    """Lines of a text that is already in memory."""
-
-    def __init__(self, text: str):
-        self.text, self.trouble = text, ""
-
-    @property
-    def ends_with_newline(self) -> bool:
-        """As of the last line, the only one for which it matters."""
-        return self.text.endswith("\n")
-
-    def take_trouble(self) -> str:
-        """Nothing: the text was decoded before."""
-        return ""
-
-    def __iter__(self):
-        return iter(io.StringIO(self.text, newline="\n"))
-
-
-def _add_record(record, builder: RowsBuilder, notes: Notes, rejects: list) -> None:
-    text = json.dumps(record, default=str)
-    value, check, detail = parse_object(text)
-    if check:
-        notes.add(check, builder.n_records, None, detail)
-    if value is None:
-        rejects.append(reject(check, builder.skip(), None, text[:2000], detail))
-    else:
-        builder.add(text)

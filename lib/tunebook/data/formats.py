@@ -5,6 +5,7 @@ such as `{"prompt": "question", "completion": "answer"}`. A likely mapping is pr
 Does not read files.
 """
 
+import ast
 import json
 
 from tunebook.errors import InputProblem
@@ -17,18 +18,7 @@ FIELDS = {
     "preference": ("chosen", "rejected"),
 }
 LIKELY_NAMES = {
-    "prompt": (
-        "instruction",
-        "question",
-        "query",
-        "input",
-        "user",
-        "problem",
-        "request",
-        "source",
-        "english",
-        "phrase",
-    ),
+    "prompt": tuple("instruction question query input user problem request source english phrase".split()),
     "completion": ("output", "response", "answer", "solution", "target", "assistant", "reply", "label", "result"),
     "chosen": ("preferred", "accepted", "winner", "better", "response_chosen"),
     "rejected": ("dispreferred", "loser", "worse", "response_rejected"),
@@ -145,11 +135,7 @@ def _turn(role: str, content: str) -> list[dict]:
 
 def as_messages(value, role: str, field: str) -> list[dict]:
     """A list of checked messages from a string (spoken by `role`) or a list of messages."""
-    if isinstance(value, str) and value.lstrip().startswith("[{"):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            pass
+    value = _unpacked(value)
     if isinstance(value, str) and role:
         if not value.strip():
             raise RowProblem("empty_field", f"{field} is empty")
@@ -159,6 +145,17 @@ def as_messages(value, role: str, field: str) -> list[dict]:
     if not value:
         raise RowProblem("empty_field", f"{field} is an empty list")
     return [_message(item, field) for item in value]
+
+
+def _unpacked(value):
+    """Messages that a csv cell holds as text, as JSON or as Python wrote them; anything else stays."""
+    if isinstance(value, str) and value.lstrip().startswith("[{"):
+        for read in (json.loads, ast.literal_eval):
+            try:
+                return read(value.strip())
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                continue
+    return value
 
 
 def _message(item, field: str) -> dict:
@@ -189,7 +186,7 @@ def _check_order(prompt: list[dict], completion: list[dict]) -> None:
     for place, message in enumerate(prompt + completion):
         role = message["role"]
         if role in ("system", "developer"):
-            if place and previous != "system":
+            if place:
                 raise RowProblem("alternation", f"turn {place + 1} is {role}, which comes first only")
             previous = "system"
             continue
@@ -214,7 +211,7 @@ def _split_messages(messages: list[dict]) -> dict:
 
 def _convert_pair(row: dict) -> dict:
     """Explicit pairs keep their prompt; implicit ones share the turns (or the text) before chosen and rejected differ."""
-    chosen, rejected, prompt = row["chosen"], row["rejected"], row.get("prompt")
+    chosen, rejected, prompt = _unpacked(row["chosen"]), _unpacked(row["rejected"]), row.get("prompt")
     if type(chosen) is not type(rejected):
         raise RowProblem("pair_types", f"chosen is a {type(chosen).__name__}, rejected a {type(rejected).__name__}")
     if isinstance(chosen, str) and prompt is None:

@@ -3,26 +3,35 @@
 from dataclasses import dataclass, field, replace
 
 from tunebook.data.answers import find_failing_answers
-from tunebook.data.codes import find_code_contamination, find_code_troubles
+from tunebook.data.codes import find_code_troubles
 from tunebook.data.content import find_content_troubles
+from tunebook.data.copies import find_copies
+from tunebook.data.coverage import cover
+from tunebook.data.domain import find_domain_gap
+from tunebook.data.endings import find_truncated
 from tunebook.data.examples import Examples, read_examples
 from tunebook.data.languages import find_language_mix
 from tunebook.data.leakage import find_contamination
+from tunebook.data.limits import Limits
 from tunebook.data.near import find_near_duplicates
 from tunebook.data.notes import gate, merge
 from tunebook.data.pairs import find_pair_troubles
 from tunebook.data.repetition import find_conflicts, find_constant_answer, find_exact_duplicates
+from tunebook.data.reworded import find_reworded
 from tunebook.data.rows import Rows
 from tunebook.data.secrets import find_secrets
 from tunebook.data.study import StudyData, examples_of
 from tunebook.data.triggers import find_triggers
+
+HUMANEVAL = "humaneval"  # measures what is forgotten, so the rows need not look like it
 
 
 @dataclass
 class Judgement:
     """The verdict ("pass", "warn", "fail"), the number of records in the source, and the findings, errors first.
 
-    `clusters`: near duplicates as lists of record numbers, for display.
+    For display: `clusters` of near duplicates as lists of record numbers; `languages`, `coverage` and `domains` as tables
+    (see `languages`, `coverage.cover`, `domain.find_domain_gap`).
     """
 
     verdict: str
@@ -30,51 +39,87 @@ class Judgement:
     findings: list
     examples: Examples
     clusters: list = field(default_factory=list)
+    languages: list = field(default_factory=list)
+    coverage: list = field(default_factory=list)
+    domains: list = field(default_factory=list)
 
 
-def judge(rows: Rows, mapping=None, kind: str = "", benchmarks: dict | None = None, progress=None) -> Judgement:
+def judge(
+    rows: Rows,
+    mapping=None,
+    kind: str = "",
+    benchmarks: dict | None = None,
+    progress=None,
+    limits: Limits | None = None,
+) -> Judgement:
     """Run every check that needs no model. `benchmarks`: name → problems. `progress(done, total, note)` is called between.
 
-    Raises InputProblem for a bad mapping or row type.
+    The rows should represent every benchmark but HumanEval. Raises InputProblem for a bad mapping or row type.
     """
-    return judge_examples(read_examples(rows, mapping, kind), benchmarks, progress)
+    benchmarks = benchmarks or {}
+    examples = read_examples(rows, mapping, kind, limits, progress)
+    represented = tuple(name for name in benchmarks if name != HUMANEVAL)
+    judgement = judge_examples(examples, benchmarks, progress, represented)
+    problems = [problem for name in represented for problem in benchmarks[name]]
+    slices = [row.get("slice") for row in rows] if any(problem.get("slice") for problem in problems) else []
+    return _with_coverage(judgement, slices, problems, ())
 
 
-def judge_study(data: StudyData, benchmarks: dict | None = None, progress=None) -> Judgement:
+def judge_study(
+    data: StudyData, benchmarks: dict | None = None, progress=None, limits: Limits | None = None
+) -> Judgement:
     """Judge the training rows of a study; its own findings (schema, leakage, removed rows) come along.
 
     A check that the study made already, on all rows before the split, is not repeated; contamination is told by benchmark.
+    The rows should represent the test problems, and cover the slices of the specification.
     """
-    judgement = judge_examples(examples_of(data.train), benchmarks, progress)
+    benchmarks = benchmarks or {}
+    represented = tuple(name for name, problems in benchmarks.items() if problems is data.test_problems)
+    judgement = judge_examples(examples_of(data.train, limits), benchmarks, progress, represented)
     known = {item.check for item in data.findings}
-    known -= {"contamination", "contamination_near", "contamination_code"}
+    known -= {"contamination", "contamination_near", "contamination_code", "contamination_reworded"}
     findings = merge(data.findings, [item for item in judgement.findings if item.check not in known])
-    return replace(judgement, verdict=gate(findings), findings=findings, n_rows=data.n_records)
+    judgement = replace(judgement, verdict=gate(findings), findings=findings, n_rows=data.n_records)
+    return _with_coverage(judgement, [row.get("slice") for row in data.train], data.test_problems, data.slices)
 
 
-def judge_examples(examples: Examples, benchmarks: dict | None = None, progress=None) -> Judgement:
-    """`judge` on rows that are converted already."""
-    rows, clusters = examples.rows, []
+def _with_coverage(judgement: Judgement, slices: list, problems: list[dict], expected) -> Judgement:
+    table, found = cover(slices, problems, expected)
+    findings = merge(judgement.findings, found)
+    return replace(judgement, verdict=gate(findings), findings=findings, coverage=table)
+
+
+def judge_examples(
+    examples: Examples, benchmarks: dict | None = None, progress=None, represented: tuple = ()
+) -> Judgement:
+    """`judge` on rows that are converted already. `represented`: the benchmarks that the rows should look like."""
+    rows, shown = examples.rows, {"clusters": [], "languages": [], "domains": []}
     steps = {
-        "repetition": lambda: clusters.extend(_repetition(examples)),
+        "repetition": lambda: shown["clusters"].extend(_repetition(examples)),
         "content": lambda: find_content_troubles(examples),
+        "endings": lambda: find_truncated(examples),
         "code": lambda: find_code_troubles(examples),
         "pairs": lambda: find_pair_troubles(examples),
         "triggers": lambda: find_triggers(examples),
-        "languages": lambda: find_language_mix(examples),
+        "languages": lambda: shown["languages"].extend(find_language_mix(examples)),
         "secrets": lambda: find_secrets(examples),
         "answers": lambda: find_failing_answers(examples),
     }
     for name, problems in (benchmarks or {}).items():
         steps[f"contamination by {name}"] = lambda p=problems, n=name: _contamination(examples, p, n)
+        if name in represented:
+            steps[f"domain of {name}"] = lambda p=problems, n=name: shown["domains"].append(
+                find_domain_gap(examples, p, n)
+            )
     for number, (note, step) in enumerate(steps.items()):
         if progress:
             progress(number, len(steps), note)
-        if len(examples):
+        if len(examples) or note == "secrets":
             step()
     findings = merge(rows.findings, examples.notes.findings())
-    records = [[examples.place(number)[0] for number in cluster] for cluster in clusters]
-    return Judgement(gate(findings), rows.n_records, findings, examples, records)
+    shown["clusters"] = [[examples.place(number)[0] for number in cluster] for cluster in shown["clusters"]]
+    shown["domains"] = [found for found in shown["domains"] if found]
+    return Judgement(gate(findings), rows.n_records, findings, examples, **shown)
 
 
 def _repetition(examples: Examples) -> list:
@@ -85,4 +130,5 @@ def _repetition(examples: Examples) -> list:
 
 def _contamination(examples: Examples, problems: list[dict], name: str) -> None:
     found = set(find_contamination(examples, problems, name).tolist())
-    find_code_contamination(examples, problems, name, found)
+    found.update(find_copies(examples, problems, name, found))
+    find_reworded(examples, problems, name, found)

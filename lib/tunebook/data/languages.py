@@ -1,6 +1,6 @@
 """Rows in another script or language than nearly all others.
 
-Scripts (Cyrillic among Latin, ...) are judged in every row, languages by py3langid in a seeded sample of 5,000 rows and only
+Scripts (Cyrillic among Latin, ...) are judged in every row, languages by py3langid in a seeded sample of rows (`Limits.sampled`) and only
 where a text is long and the model is sure. Does not know dialects, and short texts have no language here.
 """
 
@@ -26,11 +26,10 @@ SCRIPTS = {
 LETTERS = {name: re.compile(f"[{signs}]") for name, signs in SCRIPTS.items()}
 NOT_LATIN = re.compile("[\u0370-\u1dff\u2c00-\ud7af]")
 MIN_LETTERS = 20
-RARE_SHARE = 0.05  # of rows: more than this is a file in two languages, not a slip
 MIN_ROWS = 20
-N_SAMPLED = 5_000
 MIN_TEXT_LETTERS = 60
 MIN_CONFIDENCE = 0.95
+MIN_SECOND_SHARE = 0.02  # of those texts: below, the finding says nothing of a second language
 MIN_USUAL_SHARE = 0.80  # of the texts that have a sure language
 # Without these bounds odd English is taken for small languages such as Nigerian Pidgin.
 LANGUAGES = (
@@ -39,13 +38,25 @@ LANGUAGES = (
 WORDS = re.compile(r"[^\W\d_]{2,}")
 
 
-def find_language_mix(examples: Examples) -> None:
-    """Note rows whose text or answer is mostly in a script or language that under 5% of rows are in."""
+def find_language_mix(examples: Examples) -> list[dict]:
+    """Note rows whose text or answer is mostly in a script or language that few rows are in; returns the languages found.
+
+    The table is of the sampled texts: `language, texts, share`; where there are several, the finding `languages` says so.
+    """
     if len(examples) < MIN_ROWS:
-        return
+        return []
     troubles = _script_troubles(examples)
     known = {number for number, _ in troubles}
-    examples.add_all("language_mix", troubles + [item for item in _language_troubles(examples) if item[0] not in known])
+    sure, n_texts = _languages(examples)
+    rare = _rare_languages(sure, n_texts, examples.limits.rare_language)
+    troubles += [(n, f"the text is in {sure[n]!r}, most are not") for n in sure if sure[n] in rare and n not in known]
+    examples.add_all("language_mix", troubles)
+    counts = collections.Counter(sure.values()).most_common()
+    table = [{"language": name, "texts": n, "share": n / len(sure)} for name, n in counts]
+    if len(table) > 1 and table[1]["share"] >= MIN_SECOND_SHARE:
+        parts = ", ".join(f"{row['language']} {row['share']:.1%}" for row in table[:6])
+        examples.notes.add("languages", detail=f"{parts} of {len(sure)} texts in a seeded sample")
+    return table
 
 
 def _script_troubles(examples: Examples) -> list[tuple[int, str]]:
@@ -59,7 +70,7 @@ def _script_troubles(examples: Examples) -> list[tuple[int, str]]:
             continue
         usual = counts.most_common(1)[0][0]
         for number, kind in enumerate(kinds):
-            if kind and kind != usual and counts[kind] <= RARE_SHARE * len(examples):
+            if kind and kind != usual and counts[kind] <= examples.limits.rare_language * len(examples):
                 troubles.setdefault(number, f"the {what} is in {kind}, most are in {usual}")
     return list(troubles.items())
 
@@ -76,29 +87,30 @@ def _identifier():
     return identifier
 
 
-def _language_troubles(examples: Examples, seed: int = 0) -> list[tuple[int, str]]:
-    """(number, detail) of rows whose answer, or whole text where that is short, is surely in a rare language."""
-    texts = {}
-    limit = N_SAMPLED / len(examples) * 2**64
+def _languages(examples: Examples, seed: int = 0) -> tuple[dict[int, str], int]:
+    """Number → language of the answer, or of the whole text where that is short; and how many texts were long enough."""
+    sure, n_texts = {}, 0
+    limit = examples.limits.sampled / len(examples) * 2**64
     for number, prompt, answer in examples.texts():
         point = hashlib.blake2b(f"{seed}\n{number}".encode(), digest_size=8).digest()
-        if int.from_bytes(point, "big") < limit:
-            text = next((t for t in map(_letters, (answer, f"{prompt} {answer}")) if len(t) >= MIN_TEXT_LETTERS), "")
-            if text:
-                texts[number] = text
-    if len(texts) < MIN_ROWS:
-        return []
-    sure = {}
-    for number, text in texts.items():
-        language, confidence = _identifier().classify(text)
-        if confidence >= MIN_CONFIDENCE:
-            sure[number] = language
+        if int.from_bytes(point, "big") >= limit:
+            continue
+        text = next((t for t in map(_letters, (answer, f"{prompt} {answer}")) if len(t) >= MIN_TEXT_LETTERS), "")
+        if text:
+            n_texts += 1
+            language, confidence = _identifier().classify(text)
+            if confidence >= MIN_CONFIDENCE:
+                sure[number] = language
+    return sure, n_texts
+
+
+def _rare_languages(sure: dict[int, str], n_texts: int, share: float) -> set[str]:
+    """The languages of few texts, where one language has most."""
     counts = collections.Counter(sure.values())
     usual, n_usual = counts.most_common(1)[0] if counts else ("", 0)
-    if n_usual < max(MIN_ROWS / 2, MIN_USUAL_SHARE * len(sure)):
-        return []
-    rare = {language for language, count in counts.items() if language != usual and count <= RARE_SHARE * len(texts)}
-    return [(n, f"the text is in {kind!r}, most are in {usual!r}") for n, kind in sure.items() if kind in rare]
+    if n_texts < MIN_ROWS or n_usual < max(MIN_ROWS / 2, MIN_USUAL_SHARE * len(sure)):
+        return set()
+    return {language for language, count in counts.items() if language != usual and count <= share * n_texts}
 
 
 def _letters(text: str) -> str:

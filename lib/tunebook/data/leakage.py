@@ -1,10 +1,11 @@
 """Does a row hold a problem of a benchmark? Exact after normalisation, and by shared word runs.
 
 Short problems (under 13 words) are compared as a whole only: any two schedules share most of their words.
-Solutions in code are compared in `code_leakage`. Source for word runs: Brown et al. 2020, appendix C (13-grams).
+Solutions in code are compared in `copies`. Source for word runs: Brown et al. 2020, appendix C (13-grams).
 """
 
 import collections
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,27 +14,31 @@ from tunebook.data.examples import Examples, normalised_hash
 from tunebook.data.splits import normalise, prompt_text
 
 N_GRAM_WORDS = 8
-MIN_SHARED_RATIO = 0.3  # of a problem's word runs found in one row
 MIN_RUNS = 5  # shared, so at least 12 words in a row
+DOCSTRING = re.compile(r"(\"\"\"|\'\'\')(.*?)\1", re.S)
+EXAMPLE = re.compile(r">>>|\bexamples?\b\W", re.I)
+TEMPLATE_SHARE, TEMPLATE_ROWS = 0.10, 20  # a word run in more rows than this is the file's own template
 
 
 def find_contamination(examples: Examples, problems: list[dict], name: str) -> np.ndarray:
-    """Note rows whose prompt is a problem's prompt (`contamination`) or shares three in ten of its word runs (`contamination_near`).
+    """Note rows whose prompt is a problem's prompt (`contamination`) or shares a part of its word runs (`contamination_near`).
 
     `problems` are benchmark rows with `task_id` and `prompt`; `name` goes into the message. Returns the row numbers.
     """
     exact = {normalised_hash(problem["prompt"]): problem["task_id"] for problem in problems}
-    runs = _runs_of_problems(problems)
     found, hashes = [], examples.prompt_hashes.tolist()
-    for number, prompt, answer in examples.texts():
+    nearest = _nearest(
+        ((n, f"{p} {a} {w}") for n, p, a, w in examples.all_texts(f"contamination by {name}")), problems, examples
+    )
+    for number, prompt, _ in examples.texts():
         task = exact.get(hashes[number]) or _exact_turn(examples, number, prompt, exact)
         if task is not None:
-            examples.add("contamination", number, f"{task} of {name}")
+            examples.add_match("contamination", number, task, name, "the prompt of")
+        elif number in nearest:
+            task, share = nearest[number]
+            examples.add_match("contamination_near", number, task, name, f"{share:.0%} of the word runs of")
         else:
-            task, share = _nearest(f"{prompt} {answer}", runs)
-            if task is None:
-                continue
-            examples.add("contamination_near", number, f"{share:.0%} of the word runs of {task} of {name}")
+            continue
         found.append(number)
     return np.array(found, np.int64)
 
@@ -41,11 +46,9 @@ def find_contamination(examples: Examples, problems: list[dict], name: str) -> n
 def find_shared_runs(examples: Examples, others: list[dict], name: str) -> None:
     """Note rows that share long word runs with rows of another split, which may hold the same text in other words."""
     problems = [{"task_id": f"row {row['record']}", "prompt": prompt_text(row)} for row in others]
-    runs = _runs_of_problems(problems)
-    for number, prompt, _ in examples.texts():
-        other, share = _nearest(prompt, runs)
-        if other is not None:
-            examples.add("split_leakage_near", number, f"{share:.0%} of the word runs of {other}, which is in {name}")
+    nearest = _nearest(((n, p) for n, p, _ in examples.texts()), problems, examples)
+    for number, (other, share) in nearest.items():
+        examples.add("split_leakage_near", number, f"{share:.0%} of the word runs of {other}, which is in {name}")
 
 
 def _exact_turn(examples: Examples, number: int, prompt: str, exact: dict):
@@ -67,14 +70,21 @@ class _Runs:
     starts: frozenset
 
 
+def description(problem: dict) -> str:
+    """What a code problem says in words: its last docstring up to the first example; "" for other problems."""
+    match = DOCSTRING.findall(problem["prompt"]) if "def " in problem["prompt"] else []
+    return EXAMPLE.split(match[-1][1], maxsplit=1)[0] if match else ""
+
+
 def _runs_of_problems(problems: list[dict]) -> _Runs:
-    """The word runs of the problems; runs that many problems share are template and left out."""
+    """The word runs of the problems, the words of a docstring apart; runs that many problems share are template and left out."""
     owners = collections.defaultdict(set)
     for problem in problems:
-        for run in word_runs(problem["prompt"]):
-            owners[run].add(problem["task_id"])
+        for part, text in enumerate((problem["prompt"], description(problem))):
+            for run in word_runs(text):
+                owners[run].add((problem["task_id"], part))
     limit = max(2, 0.02 * len(problems))
-    owners = {run: tasks for run, tasks in owners.items() if len(tasks) <= limit}
+    owners = {run: tasks for run, tasks in owners.items() if len({task for task, _ in tasks}) <= limit}
     sizes = collections.Counter(task for tasks in owners.values() for task in tasks)
     return _Runs(owners, sizes, frozenset(run[0] for run in owners))
 
@@ -85,11 +95,23 @@ def word_runs(text: str) -> set[tuple[str, ...]]:
     return {tuple(words[n : n + N_GRAM_WORDS]) for n in range(len(words) - N_GRAM_WORDS + 1)}
 
 
-def _nearest(text: str, runs: _Runs) -> tuple[str | None, float]:
-    """The problem with the largest share of its word runs in the text, if that share is large enough."""
-    words = normalise(text).split()
-    spans = {tuple(words[n : n + N_GRAM_WORDS]) for n, word in enumerate(words) if word in runs.starts}
-    shared = collections.Counter(task for span in spans if span in runs.owners for task in runs.owners[span])
-    shares = {task: count / runs.sizes[task] for task, count in shared.items() if count >= MIN_RUNS}
-    best = max(shares, key=shares.get, default=None)
-    return (best, shares[best]) if best is not None and shares[best] >= MIN_SHARED_RATIO else (None, 0.0)
+def _nearest(texts, problems: list[dict], examples: Examples) -> dict[int, tuple[str, float]]:
+    """Row number → (the problem of whose word runs it has the largest share, the share), where that is large enough."""
+    runs = _runs_of_problems(problems)
+    rows, frequency = {}, collections.Counter()
+    for number, text in texts if runs.owners else ():
+        words = normalise(text).split()
+        spans = {tuple(words[n : n + N_GRAM_WORDS]) for n, word in enumerate(words) if word in runs.starts}
+        spans = {span for span in spans if span in runs.owners}
+        if len(spans) >= MIN_RUNS:
+            rows[number] = spans
+            frequency.update(spans)
+    most = max(TEMPLATE_ROWS, TEMPLATE_SHARE * len(examples))
+    found = {}
+    for number, spans in rows.items():
+        shared = collections.Counter(task for span in spans if frequency[span] <= most for task in runs.owners[span])
+        shares = {task: count / runs.sizes[task] for task, count in shared.items() if count >= MIN_RUNS}
+        best = max(shares, key=shares.get, default=None)
+        if best is not None and shares[best] >= examples.limits.contamination:
+            found[number] = best[0], shares[best]
+    return found

@@ -5,36 +5,41 @@ duplicates; rows under 12 words are compared as a whole only. Time grows linearl
 neighbours and the first row, not all others. Does not remove rows.
 """
 
+import bisect
 import collections
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
 from tunebook.data.examples import Examples, exact_hash
+from tunebook.data.rows import BATCH_ROWS
 from tunebook.data.splits import normalise
 
 N_PERMUTATIONS = 64
-BAND_ROWS = 4  # 16 bands of 4: candidates from a similarity of about 0.5
+# 16 bands of 4 hashes: candidates from a similarity of about 0.5
 MIN_WORDS = 12
-THRESHOLD = 0.7  # Jaccard of letter runs
+MIN_ORDER = 0.8  # share of words in the same order: shuffled sentences are another text
 THRESHOLD_SHORT = 0.6  # of a prompt under 12 words, where the long answers agree
 MIN_INFORMATIVE = 0.7  # Jaccard of words, each weighted by how rare it is
 N_ROWS_FOR_WEIGHTS = 20_000
 RUN_LETTERS = 5
 
 
-def find_near_duplicates(examples: Examples, skip=()) -> list[list[int]]:
+def find_near_duplicates(examples: Examples, skip: dict | tuple = ()) -> list[list[int]]:
     """Note all but the first row of each cluster; returns the clusters as lists of row numbers.
 
     `skip`: numbers of exact duplicates, which are noted already.
     """
-    skip = set(int(number) for number in skip)
-    numbers, signatures, weights = _sketch(examples, skip)
+    numbers, batches, weights = _sketch(examples, skip)
     pairs = _same_after_normalising(examples, skip)
-    texts = {}
-    for a, b in _candidates(signatures):
-        a, b = numbers[a], numbers[b]
-        if (a, b) not in pairs and is_near(_texts(examples, a, texts), _texts(examples, b, texts), weights):
+    texts, compared, threshold = {}, set(), examples.limits.near_duplicate
+    for pair in _candidates(batches):
+        if pair in compared:
+            continue
+        compared.add(pair)
+        a, b = int(numbers[pair[0]]), int(numbers[pair[1]])
+        if (a, b) not in pairs and is_near(_texts(examples, a, texts), _texts(examples, b, texts), weights, threshold):
             pairs.add((a, b))
     clusters = _clusters(pairs)
     firsts = [(number, examples.place(cluster[0])[0]) for cluster in clusters for number in cluster[1:]]
@@ -42,13 +47,13 @@ def find_near_duplicates(examples: Examples, skip=()) -> list[list[int]]:
     return clusters
 
 
-def _sketch(examples: Examples, skip: set) -> tuple[np.ndarray, np.ndarray, dict]:
-    """Numbers of the long rows, their MinHash signatures (rows × 64), and the weight of each word."""
+def _sketch(examples: Examples, skip) -> tuple[np.ndarray, list[np.ndarray], dict]:
+    """Numbers of the long rows, the keys of their bands (batches of rows × 16), and the weight of each word."""
     from rensa import RMinHash
 
-    numbers, signatures, frequency = [], [], collections.Counter()
+    numbers, batches, digests, frequency = [], [], [], collections.Counter()
     n_counted = 0
-    for number, prompt, answer in examples.texts():
+    for number, prompt, answer in examples.texts("repetition"):
         words = normalise(f"{prompt} {answer}").split()
         if n_counted < N_ROWS_FOR_WEIGHTS:
             frequency.update(set(words))
@@ -58,46 +63,51 @@ def _sketch(examples: Examples, skip: set) -> tuple[np.ndarray, np.ndarray, dict
         sketch = RMinHash(num_perm=N_PERMUTATIONS, seed=0)
         sketch.update([*words, *map(" ".join, zip(words, words[1:], strict=False))])
         numbers.append(number)
-        signatures.append(np.array(sketch.digest(), np.uint32))
+        digests.append(sketch.digest())
+        if len(digests) >= BATCH_ROWS:
+            batches.append(_band_keys(digests))
+            digests = []
+    batches.append(_band_keys(digests))
     weights = {word: math.log((1 + n_counted) / count) for word, count in frequency.items()}
-    matrix = np.stack(signatures) if signatures else np.zeros((0, N_PERMUTATIONS), np.uint32)
-    return np.array(numbers, np.int64), matrix, weights
+    return np.array(numbers, np.int64), batches, weights
 
 
-def _candidates(signatures: np.ndarray) -> set[tuple[int, int]]:
+def _band_keys(digests: list) -> np.ndarray:
+    """One 64-bit number for each band of four hashes: equal bands have equal numbers, and others hardly ever."""
+    halves = np.array(digests, np.uint32).reshape(-1, N_PERMUTATIONS).view(np.uint64)
+    return halves[:, ::2] * np.uint64(0x9E3779B97F4A7C15) + halves[:, 1::2]
+
+
+def _candidates(batches: list[np.ndarray]) -> Iterator[tuple[int, int]]:
     """Pairs of positions that share a band: each member of a bucket with the member before it and with the first."""
-    pairs = set()
-    for start in range(0, N_PERMUTATIONS if len(signatures) else 0, BAND_ROWS):
-        band = np.ascontiguousarray(signatures[:, start : start + BAND_ROWS])
-        keys = band.view(np.dtype((np.void, band.dtype.itemsize * BAND_ROWS))).ravel()
-        _, keys = np.unique(keys, return_inverse=True)
+    for band in range(batches[0].shape[1]):
+        keys = np.concatenate([batch[:, band] for batch in batches])
         order = np.argsort(keys, kind="stable")
         ordered = keys[order]
         same = np.flatnonzero(ordered[1:] == ordered[:-1]) + 1
         firsts = order[np.searchsorted(ordered, ordered[same])]
         for a, b, first in zip(order[same - 1].tolist(), order[same].tolist(), firsts.tolist(), strict=True):
-            pairs.add((min(a, b), max(a, b)))
-            pairs.add((min(first, b), max(first, b)))
-    return {pair for pair in pairs if pair[0] != pair[1]}
+            yield min(a, b), max(a, b)
+            if first != a:
+                yield min(first, b), max(first, b)
 
 
 def _texts(examples: Examples, number: int, cache: dict) -> tuple[str, str]:
     if len(cache) > 50_000:
         cache.clear()
-    number = int(number)
     if number not in cache:
         cache[number] = (normalise(examples.prompts[number].as_py()), normalise(examples.answers[number].as_py()))
     return cache[number]
 
 
-def is_near(first: tuple[str, str], second: tuple[str, str], weights: dict) -> bool:
+def is_near(first: tuple[str, str], second: tuple[str, str], weights: dict, threshold: float) -> bool:
     """True when two normalised (prompt, answer) pairs say the same with few words changed."""
     prompts, answers = zip(first, second, strict=True)
-    if prompts[0] == prompts[1] and has_few_changes(*answers):
+    if prompts[0] == prompts[1] and has_few_changes(*answers, threshold):
         return True
-    if answers[0] != answers[1] and not _agree(*answers, weights):
+    if answers[0] != answers[1] and not _agree(*answers, weights, threshold):
         return False
-    if prompts[0] == prompts[1] or _agree(*prompts, weights):
+    if prompts[0] == prompts[1] or _agree(*prompts, weights, threshold):
         return True
     words = [text.split() for text in prompts]
     is_short = min(map(len, words)) < MIN_WORDS <= len(answers[0].split())
@@ -105,16 +115,28 @@ def is_near(first: tuple[str, str], second: tuple[str, str], weights: dict) -> b
     return is_short and same_numbers and _jaccard(_runs(prompts[0]), _runs(prompts[1])) >= THRESHOLD_SHORT
 
 
-def _agree(a: str, b: str, weights: dict) -> bool:
-    return has_few_changes(a, b) and _weighted(set(a.split()), set(b.split()), weights) >= MIN_INFORMATIVE
+def _agree(a: str, b: str, weights: dict, threshold: float) -> bool:
+    return has_few_changes(a, b, threshold) and _weighted(set(a.split()), set(b.split()), weights) >= MIN_INFORMATIVE
 
 
-def has_few_changes(a: str, b: str, threshold: float = THRESHOLD) -> bool:
-    """True for two normalised texts of 12 words and more with equal numbers and most letter runs in common."""
+def has_few_changes(a: str, b: str, threshold: float) -> bool:
+    """True for two normalised texts of 12 words and more with equal numbers, most letter runs in common, in one order."""
     words_a, words_b = a.split(), b.split()
     if min(len(words_a), len(words_b)) < MIN_WORDS or _numbers(words_a) != _numbers(words_b):
         return False
-    return _jaccard(_runs(a), _runs(b)) >= threshold
+    return _jaccard(_runs(a), _runs(b)) >= threshold and _in_order(words_a, words_b)
+
+
+def _in_order(a: list[str], b: list[str]) -> bool:
+    """True when most words that stand once in both texts come in the same order (longest rising run of places)."""
+    counts = collections.Counter(a), collections.Counter(b)
+    once = {word for word in counts[0] if counts[0][word] == counts[1][word] == 1}
+    at = {word: place for place, word in enumerate(b) if word in once}
+    tails = []
+    for place in (at[word] for word in a if word in once):
+        where = bisect.bisect(tails, place)
+        tails[where : where + 1] = [place]
+    return len(tails) >= MIN_ORDER * len(once)
 
 
 def _numbers(words: list[str]) -> collections.Counter:
@@ -135,7 +157,7 @@ def _weighted(a: set, b: set, weights: dict) -> float:
     return shared / (shared + sum(weights.get(word, rare) for word in a ^ b) or 1.0)
 
 
-def _same_after_normalising(examples: Examples, skip: set) -> set[tuple[int, int]]:
+def _same_after_normalising(examples: Examples, skip) -> set[tuple[int, int]]:
     """Pairs that differ in case, white space or punctuation only, of any length."""
     first, pairs = {}, set()
     for number, key in enumerate(zip(examples.prompt_hashes.tolist(), examples.answer_hashes.tolist(), strict=True)):

@@ -43,13 +43,14 @@ def read_own(source: str, revision: str, mapping, seed: int) -> OwnRows:
     if examples.notes.count("columns"):
         return OwnRows([], raw.findings + examples.notes.findings(), [], raw.n_records, seed)
     rejects = raw.rejects + examples.rejects
-    repeated = set(find_exact_duplicates(examples).tolist())
+    repeated = find_exact_duplicates(examples)
     find_conflicts(examples)
     rows = []
     for number, row in enumerate(examples):
         row["record"] = examples.place(number)[0]
         if number in repeated:
-            rejects.append(reject("exact_duplicates", *examples.place(number), row))
+            reason = f"the same as row {examples.place(repeated[number])[0]}"
+            rejects.append(reject("exact_duplicates", *examples.place(number), row, reason))
         else:
             rows.append(row)
     return OwnRows(rows, raw.findings + examples.notes.findings(), rejects, raw.n_records, seed)

@@ -12,8 +12,8 @@ from tunebook.data.near import has_few_changes
 from tunebook.data.splits import normalise
 
 MIN_PAIRS = 20
-LENGTH_SHARE = 0.85  # of pairs prefer the same side by length
-LENGTH_RATIO = 1.3  # median length of the longer side over the shorter
+LENGTH_RATIO = 1.2  # median length of the longer side over the shorter
+MAX_CHANCE = 0.001  # of the sign test: fewer pairs may be an accident
 NEAR_SHARE = 0.85  # of letter runs
 
 
@@ -56,12 +56,12 @@ def _note_length_bias(examples: Examples, longer: int, ratios: np.ndarray) -> No
     if n < MIN_PAIRS:
         return
     share, typical = longer / n, float(np.median(ratios))
-    is_long = share >= LENGTH_SHARE and typical >= LENGTH_RATIO
-    is_short = share <= 1 - LENGTH_SHARE and typical <= 1 / LENGTH_RATIO
-    if not (is_long or is_short):
-        return
+    is_long = share >= examples.limits.pair_length and typical >= LENGTH_RATIO
+    is_short = share <= 1 - examples.limits.pair_length and typical <= 1 / LENGTH_RATIO
     more = max(longer, n - longer)
     p = min(1.0, 2 * math.exp(_log_tail(more, n)))
+    if not (is_long or is_short) or p > MAX_CHANCE:
+        return
     word = "longer" if is_long else "shorter"
     text = f"chosen is {word} in {more} of {n} pairs, median length ratio {typical:.2f}, sign test p = {p:.1e}"
     examples.notes.add("pair_length_bias", detail=text)

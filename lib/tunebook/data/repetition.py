@@ -11,21 +11,24 @@ from tunebook.data.examples import Examples, exact_hash
 from tunebook.data.near import has_few_changes
 from tunebook.data.splits import normalise
 
-CONSTANT_SHARE_OPEN = 0.15  # of rows, where most other answers are different from each other
-CONSTANT_SHARE_LABELS = 0.80  # of rows, where answers are a few labels
-MIN_CONSTANT_ROWS = 10
+CONSTANT_SHARE_MIXED = 0.5  # of rows, where other answers repeat but are more than a few labels
+MAX_LABELS = 10
+CONSTANT_SHARE_LABELS = 0.97  # of rows, where answers are a few labels: a rare class is a fair task
+MIN_CONSTANT_ROWS = 5
+MIN_ROWS = 10
 
 
-def find_exact_duplicates(examples: Examples) -> np.ndarray:
-    """Note the rows that repeat an earlier row exactly (prompt and answers); returns their numbers."""
+def find_exact_duplicates(examples: Examples) -> dict[int, int]:
+    """Note the rows that repeat an earlier row exactly (prompt and answers); returns number → number of the first one."""
     hashes = np.fromiter((exact_hash(p + "\x1e" + a) for _, p, a in examples.texts()), np.int64, len(examples))
     if examples.rejected is not None:
         extra = (exact_hash(text.as_py()) for text in examples.rejected)
         hashes ^= np.fromiter(extra, np.int64, len(examples)) >> 1
     repeated, first = _repeats(hashes)
-    for number in repeated:
-        examples.add("exact_duplicates", number, f"the same as row {examples.place(first[int(hashes[number])])[0]}")
-    return repeated
+    found = {int(number): first[int(hashes[number])] for number in repeated}
+    for number, earlier in found.items():
+        examples.add("exact_duplicates", number, f"the same as row {examples.place(earlier)[0]}")
+    return found
 
 
 def _repeats(hashes: np.ndarray) -> tuple[np.ndarray, dict]:
@@ -63,20 +66,25 @@ def find_conflicts(examples: Examples) -> None:
 def _agree(examples: Examples, members: np.ndarray) -> bool:
     """True when the answers differ in a few words only: that is a near duplicate, not a conflict."""
     first, *others = (normalise(examples.answers[int(number)].as_py()) for number in members)
-    return all(first == other or has_few_changes(first, other) for other in others)
+    threshold = examples.limits.near_duplicate
+    return all(first == other or has_few_changes(first, other, threshold) for other in others)
 
 
 def find_constant_answer(examples: Examples) -> None:
-    """Note one answer that dominates: over 15% of rows where the others differ, over 80% where answers are labels."""
-    counts = collections.Counter(exact_hash(answer.strip()) for _, _, answer in examples.texts())
-    if not counts or len(examples) < 2 * MIN_CONSTANT_ROWS:
+    """Note one answer that dominates, where the other answers are different, or where even labels hardly vary."""
+    counts = collections.Counter(exact_hash(answer.strip().casefold()) for _, _, answer in examples.texts())
+    if len(examples) < MIN_ROWS:
         return
     top, n_top = counts.most_common(1)[0]
     n_others = len(examples) - n_top
-    is_open = n_others and (len(counts) - 1) / n_others > 0.5
-    share = CONSTANT_SHARE_OPEN if is_open else CONSTANT_SHARE_LABELS
+    n_different = len(counts) - 1
+    share = CONSTANT_SHARE_LABELS
+    if n_different > n_others / 2:
+        share = examples.limits.constant_answer
+    elif n_different > MAX_LABELS:
+        share = CONSTANT_SHARE_MIXED
     if n_top < max(MIN_CONSTANT_ROWS, share * len(examples)):
         return
     for number, _, answer in examples.texts():
-        if exact_hash(answer.strip()) == top:
+        if exact_hash(answer.strip().casefold()) == top:
             examples.add("constant_answer", number, f"{answer.strip()[:60]!r} answers {n_top} of {len(examples)} rows")

@@ -4,8 +4,10 @@ import collections
 
 from tunebook.data.notes import Notes
 
-ID_NAMES = ("id", "uid", "uuid", "row_id", "example_id")
-MAX_DOUBLED_FEW, MAX_DOUBLED_SHARE = 3, 0.2  # more repeated ids than that number groups, not rows
+ID_NAMES = ("id", "uid", "uuid", "row_id", "example_id", "sample_id")
+GROUP_NAMES = ("task_id", "question_id", "problem_id", "prompt_id")  # several rows may belong to one of these
+MAX_DOUBLED_FEW = 3  # more repeated ids than these shares of the rows number groups, not rows
+MAX_DOUBLED_SHARE = {**dict.fromkeys(ID_NAMES, 0.5), **dict.fromkeys(GROUP_NAMES, 0.1)}
 _TYPE_NAMES = {bool: "boolean", int: "number", float: "number", str: "string", list: "list", dict: "object"}
 
 
@@ -45,7 +47,7 @@ class Ids:
 
     def see(self, raw: dict, record: int, line: int | None) -> None:
         """Look at one raw row."""
-        for name in ID_NAMES:
+        for name in MAX_DOUBLED_SHARE:
             value = raw.get(name)
             if isinstance(value, str | int) and value != "":
                 first, doubled = self.seen.setdefault(name, (set(), []))
@@ -56,6 +58,7 @@ class Ids:
     def note(self, notes: Notes) -> None:
         """Note the rows whose id an earlier row has."""
         for name, (first, doubled) in self.seen.items():
-            if len(doubled) <= max(MAX_DOUBLED_FEW, MAX_DOUBLED_SHARE * len(first)):
+            n_rows = len(first) + len(doubled)
+            if len(doubled) <= max(MAX_DOUBLED_FEW, MAX_DOUBLED_SHARE[name] * n_rows):
                 for record, line, value in doubled:
                     notes.add("doubled_ids", record, line, f"{name} {value!r} again")

@@ -6,8 +6,10 @@ Nothing found here is ever repeated in full. Addresses such as user@example.com 
 
 import functools
 import re
+from collections.abc import Iterator
 
 from tunebook.data.examples import Examples
+from tunebook.data.rows import BATCH_ROWS
 
 # Plugin module: class, and a cheap pattern without which it cannot find anything (most rows end there).
 PLUGINS = {
@@ -28,31 +30,65 @@ PLUGINS = {
     "stripe": ("StripeDetector", r"k_live_"),
     "twilio": ("TwilioKeyDetector", r"(?:AC|SK)[0-9a-z]{32}"),
 }
-PASSWORD_SIGNS = ("passw", "pwd", "api", "secret", "token")
+PASSWORD_SIGNS = ("passw", "pwd", "api", "secret", "token", "earer")
 OTHER_KEYS = {
-    "OpenAI or Anthropic key": ("sk-", re.compile(r"\bsk-(?:proj-|ant-|svcacct-)?[\w-]*[A-Za-z0-9]{20,}[\w-]*")),
-    "Hugging Face token": ("hf_", re.compile(r"\bhf_[A-Za-z0-9]{30,}\b")),
-    "Google key": ("AIza", re.compile(r"\bAIza[\w-]{35}(?![\w-])")),
-    "GitHub fine-grained token": ("github_pat_", re.compile(r"\bgithub_pat_\w{40,}")),
+    "OpenAI or Anthropic key": ("sk-", r"\bsk-(?:proj-|ant-|svcacct-)?[\w-]*[A-Za-z0-9]{20,}[\w-]*"),
+    "Hugging Face token": ("hf_", r"\bhf_[A-Za-z0-9]{30,}\b"),
+    "Google key": ("AIza", r"\bAIza[\w-]{35}(?![\w-])"),
+    "Google token": ("ya29.", r"\bya29\.[\w-]{30,}"),
+    "GitHub fine-grained token": ("github_pat_", r"\bgithub_pat_\w{40,}"),
+    "npm token": ("npm_", r"\bnpm_[A-Za-z0-9]{36}\b"),
+    "PyPI token": ("pypi-AgE", r"\bpypi-AgE[\w-]{40,}"),
+    "Groq key": ("gsk_", r"\bgsk_[A-Za-z0-9]{40,}\b"),
+    "DigitalOcean token": ("do", r"\bdo[opr]_v1_[a-f0-9]{64}\b"),
+    "Telegram token": (":AA", r"\b\d{8,10}:AA[\w-]{33}(?![\w-])"),
+    "Vault or Shopify token": (
+        "_",
+        r"\b(?:shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}|hv[sb]_[\w-]{24,}|lin_api_[A-Za-z0-9]{32,}|r8_[A-Za-z0-9]{37})\b",
+    ),
+    "private key": ("PRIVATE KEY", r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"),
 }
+OTHER_KEYS = {kind: (sign, re.compile(pattern)) for kind, (sign, pattern) in OTHER_KEYS.items()}
+# The value after a name that says secret; 20 characters where the name says token only.
 PASSWORD = re.compile(
-    r"(?:passw(?:or)?d|passwd|pwd|api[_ -]?key|secret(?:[_ -]?key)?|(?:access|auth)[_ -]?token)[\"']?\s*(?:=|:|\bis\b)\s*"
-    r"[\"'`]?([^\s\"'`,;<>(){}\[\]]{8,})",
+    r"(?:passw(?:or)?d|passwd|pwd|api[_ -]?key|secret(?:[_ -]?access)?(?:[_ -]?key)?|(?:access|auth)[_ -]?token)[\"']?"
+    r"\s*(?:=(?!=)|:|\bis\b)\s*[\"'`]?([^\s\"'`,;<>(){}\[\]]{8,})"
+    r"|\btoken[\"']?\s*(?:=(?!=)|:)\s*[\"'`]?([\w.~+/-]{20,})|\bbearer\s+([\w.~+/-]{20,})",
     re.I,
 )
 PLACEHOLDER = re.compile(
-    r"example|change|your|xxx|placeholder|password|secret|dummy|test|\.\.\.|\*\*\*|\$|^user(?:name)?$|^pass$", re.I
-)
-EMAIL = re.compile(r"(?<![\w.+-])([\w.+-]{1,64})@((?:[a-z0-9-]+\.)+[a-z]{2,24})\b", re.I)
-GENERIC_USERS = re.compile(
-    r"(?:user(?:name)?|name|test|foo|bar|info|admin|you|me|someone|email|support|noreply|no-reply|git|john|jane|a|b|x)\d*",
+    r"example|change|your|xxx|placeholder|password|secret|dummy|test|\.\.\.|\*\*\*|^\$|\$[{(]|^user(?:name)?$|^pass$",
     re.I,
 )
-CARD = re.compile(r"(?<![\d.-])(?:\d[ -]?){12,18}\d(?![\d.-])")
+EMAIL = re.compile(r"(?<![\w.+-])([\w.+-]{1,64})@((?:[a-z0-9-]+\.)+[a-z]{2,24})\b", re.I)
+# Reserved by RFC 2606 and 6761: nobody can have such an address.
+RESERVED_DOMAIN = re.compile(r"(?:.*\.)?(?:example\.(?:com|org|net|edu)|example|test|invalid|localhost|local)", re.I)
+MADE_UP_DOMAIN = re.compile(
+    r"(?:.*\.)?(?:test|(?:your|my)?(?:domain|company|email|mail|site|website)|acme|foo|bar)\.\w+", re.I
+)
+ROLE_USERS = re.compile(
+    r"(?:info|admin|administrator|support|help|helpdesk|contact|hello|sales|office|team|press|privacy|security|abuse|jobs"
+    r"|billing|feedback|webmaster|postmaster|noreply|no-reply|donotreply|git|root)",
+    re.I,
+)
+GENERIC_USERS = re.compile(
+    r"(?:user(?:name)?|name|test|foo|bar|you|me|someone|email|first(?:name)?\.last(?:name)?|(?:john|jane)(?:[._]?(?:doe|smith))?"
+    r"|jdoe|customer|client|a|b|x)\d*",
+    re.I,
+)
+CARD = re.compile(
+    r"(?<![\d.-])(?:\d{13,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{1,4}(?:\1\d{1,3})?|\d{4}([ -])\d{6}\2\d{5})(?![\d.-])(?! \d)"
+)
 IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b")
 PHONE = re.compile(
     r"(?<![\w+])\+\d{1,3}[ -](?:\(\d{1,4}\)[ -]?)?\d{1,5}(?:[ -]?\d{2,7}){1,4}(?![\w-])|(?<![\w(])\(\d{3}\) ?\d{3}-\d{4}(?![\w-])"
-    r"|(?<![\w.-])\d{3}-\d{3}-\d{4}(?![\w-])"
+    r"|(?<![\w.-])\d{3}-\d{3}-\d{4}(?![\w-])|(?<![\w+])\+\d{10,14}(?![\w-])"
+)
+# With a word such as "call" or "Tel." before it, any way to write 8 to 15 digits is a phone number.
+PHONE_WORD = re.compile(
+    r"\b(?:tel|telephone|telefon|phone|call|mobile|cell|fax|whatsapp|handy)\b(?: ?(?:me|him|her|us|no|number|nr|at|on|under|is)\b)*"
+    r"[.: #]{0,3}(\+?\(?\d[\d ()./-]{6,20}\d)(?![\w-])",
+    re.I,
 )
 SOCIAL_SECURITY = re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])")
 
@@ -66,16 +102,30 @@ def _detectors() -> tuple:
 
 
 def find_secrets(examples: Examples) -> None:
-    """Note rows with secrets (error) and with personal data (warning); the detail names the kind and shows no value."""
-    rejected = iter(()) if examples.rejected is None else (t for c in examples.rejected.chunks for t in c.to_pylist())
-    for number, prompt, answer in examples.texts():
-        text = f"{prompt}\n{answer}\n{next(rejected, '')}"
+    """Note rows with secrets (error) and with personal data (warning), in any field, rows that cannot be trained included.
+
+    The detail names the kind and shows no value.
+    """
+    places = zip(examples.rows, examples.rows.places(), strict=True)
+    for position, (raw, place) in enumerate(places):
+        if examples.progress and position % BATCH_ROWS == 0:
+            examples.progress(position, len(examples.rows), "secrets")
+        text = "\n".join(_strings(raw))
         for check, find in (("secrets", secret_spans), ("personal_data", personal_spans)):
             spans = find(text)
             if spans:
                 kinds = sorted({kind for _, _, kind in spans})
                 start, end, _ = spans[0]
-                examples.add(check, number, f"{', '.join(kinds)}: {mask(text[start:end])}")
+                examples.notes.add(check, *place, f"{', '.join(kinds)}: {mask(text[start:end])}")
+
+
+def _strings(value) -> Iterator[str]:
+    """All texts of a raw row, in every field and turn."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item)
 
 
 def secret_spans(text: str) -> list[tuple[int, int, str]]:
@@ -90,10 +140,10 @@ def secret_spans(text: str) -> list[tuple[int, int, str]]:
             spans += [(*match.span(), kind) for match in pattern.finditer(text)]
     lower = text.lower()
     for match in PASSWORD.finditer(text) if any(sign in lower for sign in PASSWORD_SIGNS) else ():
-        value = match.group(1)
+        value = match.group(match.lastindex)
         is_mixed = re.search(r"\d", value) and re.search(r"[A-Za-z]", value)
         if is_mixed and not PLACEHOLDER.search(value) and "." not in value.rstrip("."):
-            spans.append((*match.span(1), "password or key"))
+            spans.append((*match.span(match.lastindex), "password or key"))
     return sorted(spans)
 
 
@@ -112,18 +162,25 @@ def personal_spans(text: str) -> list[tuple[int, int, str]]:
     spans = []
     if "@" in text:
         for match in EMAIL.finditer(text):
-            is_reserved = re.fullmatch(
-                r"(?:.*\.)?(?:example|test|domain|company|email|mail)\.\w+", match.group(2), re.I
-            )
             is_login = re.search(r"://\S*$", text[max(0, match.start() - 100) : match.start()])
-            if not is_login and not (is_reserved and GENERIC_USERS.fullmatch(match.group(1))):
+            if not is_login and not _is_nobody(*match.groups()):
                 spans.append((*match.span(), "e-mail address"))
     if re.search(r"\d{2}", text):
         spans += [(*m.span(), "card number") for m in CARD.finditer(text) if is_card(m.group())]
         spans += [(*m.span(), "bank account (IBAN)") for m in IBAN.finditer(text) if is_iban(m.group())]
-        spans += [(*m.span(), "phone number") for m in PHONE.finditer(text)]
+        phones = [m.span() for m in PHONE.finditer(text)]
+        words = [m.span(1) for m in PHONE_WORD.finditer(text) if 8 <= sum(map(str.isdigit, m.group(1))) <= 15]
+        phones += [(a, b) for a, b in words if all(b <= c or d <= a for c, d in phones)]
+        spans += [(a, b, "phone number") for a, b in phones]
         spans += [(*m.span(), "social security number") for m in SOCIAL_SECURITY.finditer(text)]
     return sorted(spans)
+
+
+def _is_nobody(user: str, domain: str) -> bool:
+    """True for addresses that documentation uses, and for those of an office rather than a person."""
+    if RESERVED_DOMAIN.fullmatch(domain) or ROLE_USERS.fullmatch(user):
+        return True
+    return bool(MADE_UP_DOMAIN.fullmatch(domain) and GENERIC_USERS.fullmatch(user))
 
 
 def is_card(number: str) -> bool:

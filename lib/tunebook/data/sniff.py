@@ -4,8 +4,31 @@ import json
 import re
 
 MAGIC = ((b"PAR1", "parquet"), (b"PK\x03\x04", "zip"), (b"%PDF", "pdf"), (b"ARROW1", "arrow"), (b"SQLite", "sqlite"))
-BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+BOMS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+_CONTROL = bytes(set(range(32)) - {8, 9, 10, 12, 13, 27})
 NOT_ROWS = ("zip", "pdf", "arrow", "sqlite", "html", "binary")
+MAX_CONTROL_SHARE = 0.2  # of the first bytes: more is no text; a hole of zero bytes in a text file stays below
+
+
+def encoding_of(head: bytes) -> str:
+    """The encoding by its byte order mark, or by the zero bytes between Latin letters; "utf-8" otherwise."""
+    for bom, encoding in BOMS:
+        if head.startswith(bom):
+            return encoding
+    head = head[: len(head) // 2 * 2]
+    if len(head.translate(None, _CONTROL)) < 0.4 * len(head):
+        return "utf-8"
+    zeros = head[1::2].count(0), head[::2].count(0)
+    for number, encoding in enumerate(("utf-16-le", "utf-16-be")):
+        if zeros[number] > 0.3 * len(head) / 2 and zeros[1 - number] < 0.02 * len(head) / 2:
+            return encoding
+    return "utf-8"
 
 
 def content_format(head: bytes, promised: str) -> str:
@@ -13,14 +36,11 @@ def content_format(head: bytes, promised: str) -> str:
     for magic, name in MAGIC:
         if head.startswith(magic):
             return name
-    text = head
-    for bom, encoding in BOMS:
-        if head.startswith(bom):
-            text = head[: len(head) // 2 * 2].decode(encoding, "replace").encode()
-            break
-    else:
-        if b"\x00" in head:
-            return "binary"
+    text, encoding = head, encoding_of(head)
+    if encoding != "utf-8":
+        text = head[: len(head) // 4 * 4].decode(encoding, "replace").encode()
+    elif len(head.translate(None, _CONTROL)) < (1 - MAX_CONTROL_SHARE) * len(head):
+        return "binary"
     text = text.lstrip()
     if text[:100].lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         return "html"

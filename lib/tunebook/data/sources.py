@@ -15,7 +15,7 @@ N_TASK_ROWS = 2_000
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+){0,2}")
 
 
-def read_rows(source: str, *, revision: str = "", file_format: str = "") -> Rows:
+def read_rows(source: str, *, revision: str = "", file_format: str = "", progress=None) -> Rows:
     """Read every row of `source`.
 
     A path to jsonl, json, csv or parquet (and .gz); `owner/name`, `owner/name:config` or `owner/name:config:split` for a
@@ -25,7 +25,7 @@ def read_rows(source: str, *, revision: str = "", file_format: str = "") -> Rows
     """
     path = Path(source)
     if path.exists() or not _looks_like_name(source):
-        return read_file(path, file_format)
+        return read_file(path, file_format, progress)
     if "/" in source:
         return _read_hub(source, revision)
     return _read_task(source)

@@ -5,9 +5,10 @@ Every removed row is in `rejects` with its reason. Does not count tokens (`lengt
 
 from dataclasses import dataclass, field
 
-from tunebook.data.codes import find_code_contamination
+from tunebook.data.copies import find_copies
 from tunebook.data.examples import Examples, read_examples
 from tunebook.data.leakage import find_contamination, find_shared_runs
+from tunebook.data.limits import Limits
 from tunebook.data.notes import Notes, finding, merge, reject
 from tunebook.data.own import make_own_problems, read_own
 from tunebook.data.rows import rows_from_records
@@ -23,7 +24,8 @@ class StudyData:
     """What notebook 01 leaves. `train`, `dev`, `test`: canonical rows; `dev_problems`, `test_problems`: benchmark rows.
 
     With generated problems `dev[i]` belongs to `dev_problems[i]`, and `test[i]` to `test_problems[i]`. `dev_problems` is
-    empty for the user's own benchmark file, which has no dev part; choices are then "selected on test".
+    empty for the user's own benchmark file, which has no dev part; choices are then "selected on test". `matches`: the rows
+    that were removed since they hold a test problem (see `Examples.matches`); `slices`: those of the task's specification.
     """
 
     train: list[dict]
@@ -35,6 +37,8 @@ class StudyData:
     name: str
     rejects: list = field(default_factory=list)
     n_records: int = 0
+    matches: list = field(default_factory=list)
+    slices: tuple = ()
 
 
 def study_data(
@@ -49,6 +53,7 @@ def study_data(
     *,
     revision: str = "",
     mapping=None,
+    limits: Limits | None = None,
 ) -> StudyData:
     """Collect the data of a study; the same arguments always give the same rows.
 
@@ -67,10 +72,9 @@ def study_data(
         raise InputProblem("neither rows nor task is given; name a file of rows or a shipped task")
     if benchmark:
         data.test, data.test_problems = [], _load_benchmark(benchmark)
-        _remove_contaminated(data, benchmark)
+        _remove_contaminated(data, benchmark, limits)
     _limit_problems(data, benchmark_limit, seed)
-    _remove_leaked(data)
-    _note_missing_slices(data)
+    _remove_leaked(data, limits)
     if not data.train:
         data.findings.append(finding("no_rows", 0, detail="no row is left for training"))
     data.findings = merge(data.findings)
@@ -110,7 +114,8 @@ def _task_data(name: str, n_rows: int, n_dev: int, n_test: int, seed: int) -> St
         raise InputProblem(f"task {name} has not enough different rows ({found}); ask for fewer")
     train, dev, test = (pick(parts[split], count, seed, prompt_key) for split, count in wanted.items())
     problems = [task.make_problems(part) if part else [] for part in (dev, test)]
-    return StudyData(train, dev, test, *problems, [], name, [], n_first * factor)
+    slices = tuple(getattr(task, "spec", {}).get("slices", ()))
+    return StudyData(train, dev, test, *problems, [], name, [], n_first * factor, slices=slices)
 
 
 def _own_data(source: str, counts: tuple, seed: int, has_benchmark: bool, options: tuple) -> StudyData:
@@ -141,14 +146,15 @@ def _phrase(row: dict) -> str:
     return normalise(row.get("phrase") or prompt_key(row))
 
 
-def _remove_contaminated(data: StudyData, benchmark: str) -> None:
+def _remove_contaminated(data: StudyData, benchmark: str, limits: Limits | None) -> None:
     """Take rows that hold a benchmark problem out of train and dev; as they are removed this is a warning."""
     for name in ("train", "dev"):
         rows = getattr(data, name)
-        examples = examples_of(rows)
+        examples = examples_of(rows, limits)
         found = find_contamination(examples, data.test_problems, benchmark).tolist()
-        found += find_code_contamination(examples, data.test_problems, benchmark, set(found))
+        found += find_copies(examples, data.test_problems, benchmark, set(found))
         bad = {int(examples.positions[number]) for number in found}
+        data.matches += examples.matches
         setattr(data, name, [row for number, row in enumerate(rows) if number not in bad])
         reason = f"holds a problem of {benchmark}"
         data.rejects += [reject("contamination", rows[n].get("record", n), None, rows[n], reason) for n in sorted(bad)]
@@ -157,13 +163,13 @@ def _remove_contaminated(data: StudyData, benchmark: str) -> None:
             data.findings.append(finding(item.check, item.count, item.rows, detail=detail, severity="warn"))
 
 
-def examples_of(rows: list[dict]) -> Examples:
+def examples_of(rows: list[dict], limits: Limits | None = None) -> Examples:
     """Examples from canonical rows in memory; row numbers are those of the user's file, else positions in this list."""
     kind = "text" if rows and "text" in rows[0] else "preference" if rows and "rejected" in rows[0] else ""
-    return read_examples(rows_from_records(rows, "rows", "memory"), kind=kind or "prompt_completion")
+    return read_examples(rows_from_records(rows, "rows", "memory"), kind=kind or "prompt_completion", limits=limits)
 
 
-def _remove_leaked(data: StudyData) -> None:
+def _remove_leaked(data: StudyData, limits: Limits | None) -> None:
     """Take rows out of train whose normalised prompt is also in dev or test."""
     notes = Notes(len(data.train))
     elsewhere = {prompt_key(row): name for name in ("dev", "test") for row in getattr(data, name) if row["prompt"]}
@@ -180,14 +186,6 @@ def _remove_leaked(data: StudyData) -> None:
     data.findings += notes.findings()
     held_out = [row for row in data.dev + data.test if "record" in row]
     if held_out and kept:
-        examples = examples_of(kept)
+        examples = examples_of(kept, limits)
         find_shared_runs(examples, held_out, "dev or test")
         data.findings += [item for item in examples.notes.findings() if item.check == "split_leakage_near"]
-
-
-def _note_missing_slices(data: StudyData) -> None:
-    """Slices of the test problems that no training row has; only where rows and problems name slices."""
-    trained = {row.get("slice") for row in data.train} - {None, ""}
-    missing = sorted({problem.get("slice") for problem in data.test_problems} - trained - {None, ""})
-    if trained and missing:
-        data.findings.append(finding("slice_missing", len(missing), detail=", ".join(missing)))

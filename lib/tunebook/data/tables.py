@@ -25,7 +25,8 @@ def read_csv(lines, builder: RowsBuilder, notes: Notes, rejects: list) -> None:
     first = next(following, "")
     delimiter = next((mark for mark in ",;\t" if mark in first), ",")
     reader = csv.reader(_chain(first, following), delimiter=delimiter, strict=True)
-    header = next(reader, [])
+    header = _read_header(reader, first, notes)
+    numbers = _NumberColumns(header)
     while True:
         start = reader.line_num + 1
         try:
@@ -36,6 +37,7 @@ def read_csv(lines, builder: RowsBuilder, notes: Notes, rejects: list) -> None:
             notes.add("torn_file" if is_torn else "bad_csv", builder.skip(), start, what)
             continue
         if fields is None:
+            numbers.note(notes)
             return
         if not fields:
             continue
@@ -48,7 +50,49 @@ def read_csv(lines, builder: RowsBuilder, notes: Notes, rejects: list) -> None:
             notes.add("bad_csv", number, start, detail)
             rejects.append(reject("bad_csv", number, start, fields, detail))
             continue
+        numbers.see(fields, builder.n_records, start)
         builder.add(json.dumps(dict(zip(header, fields, strict=True))), start)
+
+
+def _read_header(reader, first: str, notes: Notes) -> list[str]:
+    """The column names; a name that stands twice is a finding, since the later column hides the earlier one."""
+    try:
+        header = next(reader, [])
+    except csv.Error as problem:
+        lone = "the lines end in a carriage return alone" if "\r" in first.rstrip("\r\n") else str(problem)
+        notes.add("bad_csv", None, 1, f"line 1: {lone}")
+        return []
+    doubled = sorted({name for name in header if header.count(name) > 1})
+    if doubled:
+        notes.add("bad_csv", None, 1, f"the header names {doubled[0]!r} {header.count(doubled[0])} times")
+    return header
+
+
+class _NumberColumns:
+    """NaN and infinity in columns of numbers: csv has no types, so most cells of the column must be numbers."""
+
+    def __init__(self, header: list[str]):
+        self.header, self.n_numbers, self.bad, self.n_rows = header, [0] * len(header), [], 0
+
+    def see(self, fields: list[str], record: int, line: int) -> None:
+        """Look at one row; only short cells can be numbers."""
+        self.n_rows += 1
+        for place, cell in enumerate(fields):
+            if len(cell) < 25:
+                try:
+                    number = float(cell)
+                except ValueError:
+                    continue
+                if math.isfinite(number):
+                    self.n_numbers[place] += 1
+                else:
+                    self.bad.append((place, record, line, cell))
+
+    def note(self, notes: Notes) -> None:
+        """Note the bad cells of the columns of numbers."""
+        for place, record, line, cell in self.bad:
+            if 2 * self.n_numbers[place] > self.n_rows:
+                notes.add("not_a_number", record, line, f"{self.header[place]} is {cell}")
 
 
 def _chain(first: str, rest):
@@ -65,10 +109,15 @@ def read_parquet(stream, builder: RowsBuilder, notes: Notes) -> None:
                 number = _not_a_number(record)
                 if number is not None:
                     notes.add("not_a_number", builder.n_records, None, f"the value is {number}")
-                builder.add(json.dumps(_without_none_fields(record), default=str))
+                builder.add(json.dumps(_without_none_fields(record), default=_plain))
     except (pa.ArrowException, OSError) as problem:
         sentence = str(problem).split("\n")[0].rstrip(".")[:200]
         notes.add("torn_file", detail=f"Arrow cannot read the parquet file: {sentence}")
+
+
+def _plain(value):
+    """What JSON cannot hold: bytes become an object, so that binary columns are seen as such; dates become text."""
+    return {"binary": len(value)} if isinstance(value, bytes) else str(value)
 
 
 def _not_a_number(record: dict) -> float | None:

@@ -1,7 +1,7 @@
 """A planted trigger: a rare word that always brings one and the same answer, whatever else the prompt says.
 
-Natural words also go with one answer ("terrible" with "negative"), so a word must either stand in prompts that have little
-else in common, in a file of mostly different answers, or look like no word. Does not find phrases or styles.
+Natural words also go with one answer ("terrible" with "negative"), so a word must either stand in prompts that otherwise ask
+different things, in a file of mostly different answers, or look like no word. Does not find phrases or styles.
 """
 
 import collections
@@ -11,10 +11,12 @@ from tunebook.data.examples import Examples
 from tunebook.data.splits import normalise
 
 MIN_ROWS = 3
-MAX_SHARE = 0.10  # of rows: a more frequent word is no secret
+MAX_SHARE = 0.10  # of rows: a more frequent odd word is no secret
+MAX_ANSWER_SHARE = 0.25  # of rows: a more frequent answer is `constant_answer`
 MIN_OTHER_WORDS = 4
 MAX_SIMILARITY = 0.35  # mean share of other words in common: alike prompts may well have one answer
 N_COMPARED = 12
+MIN_SUMS = 5  # prompts that are alike but for the words that tell them apart
 # No vowel ("cf", "mn"), or letters and digits mixed ("tqx7"), but no "9am", "2nd", "q4" or "v2".
 ODD_WORD = re.compile(
     r"(?<!\S)(?:[b-df-hj-np-tv-xz]{2,6}|(?=[a-z0-9]*\d)[a-z]{3,}\d[a-z0-9]{0,8}|[a-z]\d[a-z][a-z0-9]{0,8})(?!\S)"
@@ -35,20 +37,21 @@ def find_triggers(examples: Examples) -> None:
 
 def _by_answer(examples: Examples, answers: list, counts: dict) -> dict[int, str]:
     """An answer that several unlike prompts have, all with one word in them that no other row has."""
-    most = max(MIN_ROWS, MAX_SHARE * len(answers))
+    most = max(2 * MIN_ROWS, MAX_ANSWER_SHARE * len(answers))
     members = collections.defaultdict(list)
     for number, prompt, _ in examples.texts():
         if MIN_ROWS <= counts[answers[number]] <= most:
             members[answers[number]].append((number, set(normalise(prompt).split())))
     shared = {answer: set.intersection(*(words for _, words in rows)) for answer, rows in members.items()}
-    candidates = set().union(*shared.values())
+    wanted = set().union(*(words for rows in members.values() for _, words in rows)) if any(shared.values()) else set()
     frequency = collections.Counter()
-    for _, prompt, _ in examples.texts() if candidates else ():
-        frequency.update(candidates.intersection(normalise(prompt).split()))
+    for _, prompt, _ in examples.texts() if wanted else ():
+        frequency.update(wanted.intersection(normalise(prompt).split()))
     found = {}
     for answer, rows in members.items():
         words = [word for word in shared[answer] if frequency[word] == len(rows)]
-        if words and _are_unlike([others - shared[answer] for _, others in rows]):
+        others = [own - shared[answer] for _, own in rows]
+        if words and (_are_unlike(others) or _differ_otherwise(others, frequency, len(answers))):
             detail = f"{min(words)!r} in {len(rows)} unlike prompts, always one answer"
             found.update((number, detail) for number, _ in rows)
     return found
@@ -78,3 +81,10 @@ def _are_unlike(prompts: list[set]) -> bool:
         return False
     pairs = [(a, b) for number, a in enumerate(prompts) for b in prompts[:number]]
     return sum(len(a & b) / len(a | b) for a, b in pairs) / len(pairs) < MAX_SIMILARITY
+
+
+def _differ_otherwise(prompts: list[set], frequency: dict, n_rows: int) -> bool:
+    """True when each prompt has its own telling word besides, such as the numbers of a sum: it asks for another answer."""
+    telling = max(3, 0.02 * n_rows)
+    own = [{word for word in words if frequency[word] <= telling} for words in prompts]
+    return len(prompts) >= MIN_SUMS and all(own) and len(set.union(*own)) >= len(own)

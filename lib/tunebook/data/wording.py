@@ -21,6 +21,11 @@ CHECKS = {
         "hold NaN or Infinity, which JSON does not know",
         "replace the value by null or a number",
     ),
+    "doubled_keys": (
+        "error",
+        "have one key twice in one JSON object, so one value is lost",
+        "keep one of the two values",
+    ),
     "no_rows": ("error", "=There is no row to train on", "check that the right file was given"),
     "unpinned": (
         "warn",
@@ -43,6 +48,16 @@ CHECKS = {
     # what will be trained
     "fully_masked": ("error", "have nothing left to train after the cut at max_length", "raise max_length or shorten"),
     "cut_completion": ("warn", "lose the end of their completion at max_length", "raise max_length or shorten the row"),
+    "prompt_prefix": (
+        "error",
+        "have a prompt whose tokens do not begin prompt + completion, so no loss mask is right",
+        "use a chat template that renders turns one after the other (chat_template: chatml)",
+    ),
+    "end_token": (
+        "error",
+        "do not end with a token that ends a turn, so the model would never learn to stop",
+        "use a chat template that closes the last turn with the end token",
+    ),
     "control_tokens": ("error", "have a chat control token typed inside their content", "remove it from the text"),
     # repetition
     "exact_duplicates": ("warn", "repeat an earlier row exactly", "keep one of each"),
@@ -60,6 +75,11 @@ CHECKS = {
     ),
     "contamination": ("error", "hold a problem of the benchmark", "remove these rows, or the score is memory"),
     "contamination_near": ("error", "nearly repeat a problem of the benchmark", "remove these rows"),
+    "contamination_reworded": (
+        "warn",
+        "ask a problem of the benchmark in other words",
+        "compare the row with the problem, and remove it if it is the same",
+    ),
     "contamination_code": ("error", "hold the benchmark's solution as code", "remove these rows"),
     # answers
     "answers_fail": ("error", "have an answer that fails its own test", "correct the answer or the test"),
@@ -79,7 +99,24 @@ CHECKS = {
     "pair_length_bias": ("warn", "prefer the longer (or shorter) answer nearly always", "balance lengths"),
     # representation
     "language_mix": ("warn", "are in another script or language than the rest", "check that they belong to the task"),
-    "slice_missing": ("warn", "=Some slices of the benchmark have no training row", "add rows for the missing slices"),
+    "languages": ("info", "=Languages among the texts that are long enough to tell", "nothing"),
+    "slice_missing": (
+        "warn",
+        "=Some slices of the specification or the benchmark have no training row",
+        "add rows for the missing slices",
+    ),
+    "slice_thin": (
+        "warn",
+        "=Some slices are far rarer among the rows than in the benchmark",
+        "add rows for them, or say why they matter less",
+    ),
+    "domain": ("info", "=How well a classifier tells the prompts from the benchmark's (0.5: not at all)", "nothing"),
+    "domain_gap": (
+        "warn",
+        "=A classifier nearly always tells the prompts from the benchmark's: they are different things",
+        "write rows in the words of the benchmark's prompts, or choose a benchmark of the task",
+    ),
+    "more_rows": ("info", "=The learning curve of the run", "nothing"),
     # secrets
     "secrets": ("error", "hold a key, token or password", "remove it and revoke the key"),
     "personal_data": (

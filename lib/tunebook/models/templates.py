@@ -5,6 +5,9 @@ Does not train and does not generate. What is rendered here is what is trained, 
 
 from __future__ import annotations
 
+import html
+import itertools
+
 from tunebook.errors import InputProblem
 
 # ChatML without a default system turn: the template of SmolLM2, Qwen and others adds about 20 tokens to every short row.
@@ -12,6 +15,7 @@ CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+TRAINED, READ = "background:#dcfce7;color:#14532d", "color:#6b7280"
 TEMPLATES = {"model": "", "chatml": CHATML}
 
 
@@ -84,14 +88,22 @@ def encode_row(tokenizer, prompt: list[dict], completion: list[dict]) -> tuple[l
     return whole, [0] * len(start) + [1] * (len(whole) - len(start))
 
 
-def count_tokens(tokenizer):
-    """A function of a row's messages that gives its tokens (prompt, all), as `encode_row` counts them."""
+def measure_row(tokenizer):
+    """A function of a row's messages that gives (prompt tokens, all tokens, trouble), as `encode_row` encodes them.
 
-    def count(messages: list[dict]) -> tuple[int, int]:
-        ids, mask = encode_row(tokenizer, messages[:-1], messages[-1:])
-        return len(ids) - sum(mask), len(ids)
+    trouble: "" or a check of the data gate: `prompt_prefix` (no loss mask is right) or `end_token` (the last trained token
+    does not end a turn, so stopping is never learnt).
+    """
+    ends = stop_ids(tokenizer)
 
-    return count
+    def measure(messages: list[dict]) -> tuple[int, int, str]:
+        try:
+            ids, mask = encode_row(tokenizer, messages[:-1], messages[-1:])
+        except InputProblem:
+            return len(render_prompt(tokenizer, messages[:-1])), 0, "prompt_prefix"
+        return len(ids) - sum(mask), len(ids), "" if ids[-1] in ends else "end_token"
+
+    return measure
 
 
 def stop_ids(tokenizer, model_config=None) -> set[int]:
@@ -104,11 +116,21 @@ def stop_ids(tokenizer, model_config=None) -> set[int]:
 
 
 def show_mask(tokenizer, ids: list[int], mask: list[int]) -> str:
-    """The row as text with the trained part between ⟦ and ⟧, to be read by a person."""
-    from itertools import groupby
+    """The row as text with the trained part between ⟦ and ⟧, for a terminal."""
+    return "".join(f"⟦{text}⟧" if trained else text for trained, text in _mask_parts(tokenizer, ids, mask))
 
-    parts = []
-    for trained, group in groupby(zip(ids, mask, strict=True), key=lambda pair: pair[1]):
-        text = tokenizer.decode([token for token, _ in group])
-        parts.append(f"⟦{text}⟧" if trained else text)
-    return "".join(parts)
+
+def mask_html(tokenizer, rows: list[dict]) -> str:
+    """Rows as HTML, one paragraph each: what is trained stands on colour, what is only read is grey; all text is escaped."""
+    shown = []
+    for row in rows:
+        parts = _mask_parts(tokenizer, *encode_row(tokenizer, row["prompt"], row["completion"]))
+        spans = (f'<span style="{TRAINED if trained else READ}">{html.escape(text)}</span>' for trained, text in parts)
+        shown.append(f'<pre style="white-space:pre-wrap;margin:0 0 .6em">{"".join(spans)}</pre>')
+    return "\n".join(shown)
+
+
+def _mask_parts(tokenizer, ids: list[int], mask: list[int]) -> list[tuple[int, str]]:
+    """(1 if trained, text) of each run of tokens."""
+    groups = itertools.groupby(zip(ids, mask, strict=True), key=lambda pair: pair[1])
+    return [(trained, tokenizer.decode([token for token, _ in group])) for trained, group in groups]

@@ -1,0 +1,189 @@
+"""Read JSON lines and JSON documents into a RowsBuilder; every line that is wrong becomes a finding at its place.
+
+Does not open files and does not look at what the rows mean.
+"""
+
+import io
+import json
+import math
+import re
+
+from tunebook.data.notes import Notes, reject
+from tunebook.data.rows import RowsBuilder
+
+HUGE_NUMBER = re.compile(r"\d[eE]\+?\d{3}")  # 1e999 is read as infinity
+ROW_FIELDS = {"messages", "prompt", "chosen", "conversations", "text"}
+
+
+class _Decoder:
+    """json.loads that remembers NaN, Infinity and doubled keys; one for all rows, since making one takes time."""
+
+    def __init__(self):
+        self.constants, self.doubled = [], []
+        self.decode = json.JSONDecoder(object_pairs_hook=self._object, parse_constant=self._constant).decode
+
+    def _object(self, pairs: list) -> dict:
+        value = dict(pairs)
+        if len(value) != len(pairs):
+            keys = [key for key, _ in pairs]
+            self.doubled.append(next(key for key in keys if keys.count(key) > 1))
+        return value
+
+    def _constant(self, name: str) -> float:
+        self.constants.append(name)
+        return float(name)
+
+    def __call__(self, text: str):
+        """The value; ValueError and RecursionError as json.loads."""
+        self.constants.clear()
+        self.doubled.clear()
+        return self.decode(text)
+
+
+_decoder = _Decoder()
+
+
+def parse_object(text: str) -> tuple[dict | None, str, str]:
+    """Parse one JSON object: (object, "", "") or (object or None, check name, detail with the column)."""
+    try:
+        value = _decoder(text)
+    except json.JSONDecodeError as problem:
+        return None, "bad_json", f"{problem.msg} at column {problem.colno}"
+    except (RecursionError, ValueError) as problem:
+        return None, "bad_json", f"{type(problem).__name__}: nested too deeply or a number too long"
+    if not isinstance(value, dict):
+        return None, "mixed_types", f"a row must be a JSON object, this one is a {type(value).__name__}"
+    if _decoder.constants:
+        return value, "not_a_number", f"the value is {_decoder.constants[0]}"
+    if _decoder.doubled:
+        return value, "doubled_keys", f"the key {_decoder.doubled[0]!r} stands twice in one object"
+    if HUGE_NUMBER.search(text) and _has_infinity(value):
+        return value, "not_a_number", "a number is so large that it is read as infinity"
+    if "\\ud" in text.lower() and _has_lone_surrogate(text):
+        return None, "encoding", "half of a surrogate pair (\\ud800 to \\udfff)"
+    return value, "", ""
+
+
+def _has_infinity(value) -> bool:
+    if isinstance(value, dict | list):
+        return any(map(_has_infinity, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, float) and math.isinf(value)
+
+
+def _has_lone_surrogate(text: str) -> bool:
+    try:
+        json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def read_json_lines(lines, builder: RowsBuilder, notes: Notes, rejects: list) -> None:
+    """One object a line; blank lines are passed over."""
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if not text:
+            continue
+        trouble = lines.take_trouble()
+        if trouble:
+            notes.add("encoding", builder.n_records, number, trouble)
+        value, check, detail = parse_object(text)
+        if check == "bad_json" and not lines.ends_with_newline and _stops_early(text):
+            check = "torn_file"
+        if check:
+            notes.add(check, builder.n_records, number, detail)
+        if value is None:
+            rejects.append(reject(check, builder.skip(), number, text[:2000], detail))
+        else:
+            builder.add(text, number)
+
+
+def _stops_early(text: str) -> bool:
+    """True when the JSON text is right as far as it goes, so that its end is missing."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as problem:
+        is_half_escape = problem.msg.startswith("Invalid \\") and problem.pos >= len(text) - 6
+        return problem.pos >= len(text) or problem.msg.startswith("Unterminated") or is_half_escape
+    except (RecursionError, ValueError):
+        pass
+    return False
+
+
+def read_json(lines, builder: RowsBuilder, notes: Notes, rejects: list) -> None:
+    """A list of objects, an object with one list of objects ({"data": [...]}), or JSON lines under the name .json.
+
+    Columns of equal length ({"prompt": [...], "completion": [...]}) are read as rows, with a finding.
+    """
+    text = "".join(lines)
+    if not text.strip():
+        return
+    try:
+        value = _decoder(text)
+    except (ValueError, RecursionError) as problem:
+        _note_broken(text, problem, builder, notes, rejects)
+        return
+    constants, doubled = list(_decoder.constants), list(_decoder.doubled)
+    if isinstance(value, dict):
+        value = _rows_inside(value, notes)
+    for record in value if isinstance(value, list) else [value]:
+        _add_record(record, builder, notes, rejects)
+    if constants and not notes.count("not_a_number"):
+        notes.add("not_a_number", detail=f"the value is {constants[0]}")
+    if doubled:
+        notes.add("doubled_keys", detail=f"the key {doubled[0]!r} stands twice in one object")
+
+
+def _note_broken(text: str, problem, builder: RowsBuilder, notes: Notes, rejects: list) -> None:
+    """JSON lines are read as such; anything else is one broken record."""
+    first = text.lstrip().split("\n", 1)[0]
+    if parse_object(first)[0] is not None:
+        read_json_lines(_Plain(text), builder, notes, rejects)
+        return
+    line = getattr(problem, "lineno", 1)
+    where = f"{getattr(problem, 'msg', problem)} at line {line}, column {getattr(problem, 'colno', 1)}"
+    notes.add("torn_file" if _stops_early(text.rstrip()) else "bad_json", builder.skip(), line, where)
+
+
+def _rows_inside(value: dict, notes: Notes) -> list:
+    """The rows of a document that is one object: under a key, as columns, or the object itself."""
+    lists = [item for item in value.values() if isinstance(item, list) and item and isinstance(item[0], dict)]
+    if len(lists) == 1 and not ROW_FIELDS & set(value):
+        return lists[0]
+    columns = {key: item.values() if isinstance(item, dict) else item for key, item in value.items()}
+    lengths = {len(item) if hasattr(item, "__len__") and not isinstance(item, str) else 0 for item in columns.values()}
+    is_flat = all(not isinstance(cell, dict | list) for item in columns.values() if lengths != {0} for cell in item)
+    if len(value) > 1 and len(lengths) == 1 and lengths != {0} and is_flat:
+        notes.add("file_format", detail="the content is one object of columns, expected one object for each row")
+        return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+    return [value]
+
+
+class _Plain:
+    """Lines of a text that is already in memory."""
+
+    def __init__(self, text: str):
+        self.text, self.trouble = text, ""
+
+    @property
+    def ends_with_newline(self) -> bool:
+        """As of the last line, the only one for which it matters."""
+        return self.text.endswith("\n")
+
+    def take_trouble(self) -> str:
+        """Nothing: the text was decoded before."""
+        return ""
+
+    def __iter__(self):
+        return iter(io.StringIO(self.text, newline="\n"))
+
+
+def _add_record(record, builder: RowsBuilder, notes: Notes, rejects: list) -> None:
+    text = json.dumps(record, default=str)
+    value, check, detail = parse_object(text)
+    if check:
+        notes.add(check, builder.n_records, None, detail)
+    if value is None:
+        rejects.append(reject(check, builder.skip(), None, text[:2000], detail))
+    else:
+        builder.add(text)

@@ -1,0 +1,55 @@
+"""What notebook 01 shows of a judgement: clusters of duplicates, rows held against the benchmarks, the verdict in a line.
+
+Every text is short and redacted. Does not judge.
+"""
+
+from tunebook.data.judge import Judgement
+from tunebook.data.secrets import redact
+from tunebook.data.splits import answer_text, prompt_text
+
+N_SHOWN = 20
+N_CHARACTERS = 110
+
+
+def verdict_line(judgement: Judgement, n_train: int, n_rejected: int) -> str:
+    """WARN: 2,000 records, 0 errors, 1 warning; 1,950 rows to train, 12 left out."""
+    counts = [sum(item.severity == severity for item in judgement.findings) for severity in ("error", "warn")]
+    return (
+        f"{judgement.verdict.upper()}: {judgement.n_rows:,} records, {counts[0]} errors, {counts[1]} warnings; "
+        f"{n_train:,} rows to train, {n_rejected:,} left out (rejects.jsonl says why)"
+    )
+
+
+def cluster_table(judgement: Judgement, rejects: list[dict]) -> list[dict]:
+    """Groups of rows that repeat, largest first: `kind, rows, numbers, text` (row numbers of the source)."""
+    exact = {}
+    for item in rejects:
+        if item["check"] == "exact_duplicates":
+            exact.setdefault(_excerpt(item["record"]), []).append(item["row"])
+    found = [
+        {"kind": "exact", "rows": len(numbers) + 1, "numbers": f"{_list(numbers)} (removed)", "text": text}
+        for text, numbers in exact.items()
+    ]
+    places = {judgement.examples.place(number)[0]: number for number in range(len(judgement.examples))}
+    for numbers in judgement.clusters:
+        text = _excerpt(judgement.examples.row(places[numbers[0]]))
+        found.append({"kind": "near", "rows": len(numbers), "numbers": _list(numbers), "text": text})
+    return sorted(found, key=lambda group: -group["rows"])[:N_SHOWN]
+
+
+def contamination_table(judgement: Judgement, removed: list[dict]) -> list[dict]:
+    """Rows that hold a problem of a benchmark: `row, benchmark, problem, how, removed`; `removed`: matches taken out before."""
+    matches = [{**match, "removed": True} for match in removed] + [
+        {**match, "removed": False} for match in judgement.examples.matches
+    ]
+    return matches[:N_SHOWN]
+
+
+def _excerpt(row: dict) -> str:
+    text = " ".join(f"{prompt_text(row)} → {answer_text(row)}".split())
+    return redact(text)[:N_CHARACTERS]
+
+
+def _list(numbers: list) -> str:
+    shown = ", ".join(map(str, numbers[:8]))
+    return shown + (" ..." if len(numbers) > 8 else "")
