@@ -1,70 +1,150 @@
-"""The exported file speaks the tokens that were trained, and a broken one is noticed."""
+"""The exported file is the trained model, and a broken export fails the gate for its own reason."""
 
+import os
 import random
+import shutil
+from collections import namedtuple
 
 import numpy
 import pytest
 
+from broken_exports import rewrite
+from test_models_any import CPU, adapted
 from tiny_models import tiny_llama, tokenizer
-from tunebook.errors import InputProblem
-from tunebook.export.convert import convert_to_gguf, quantise, save_merged, tensor_types
-from tunebook.export.parity import compare_tokens, smallest_that_holds
+from tunebook.errors import InputProblem, MachineProblem
+from tunebook.export.choice import smallest_that_holds, why
+from tunebook.export.convert import convert_adapter, convert_to_gguf, export_files, file_type, quantise, tensor_types
+from tunebook.export.corpus import strings
+from tunebook.export.importance import gguf_names, measure_importance
+from tunebook.export.merge import merge_to_folder
+from tunebook.export.parity import agreement, divergence, gate, held_out, log_probabilities
+from tunebook.export.serving import compare_memory, compare_served
+from tunebook.export.ship import OLLAMA_CHATML, modelfile, try_smoke, write_ship
+from tunebook.export.speed import measure_speed
 from tunebook.models.engine import Decoding, TransformersEngine
 from tunebook.models.gguf_engine import GgufModel, choose
+from tunebook.models.loading import load_model
+from tunebook.models.source import resolve
+from tunebook.models.templates import CHATML
+from tunebook.statistics.compare import noninferiority
 
-CONVERSATIONS = [[{"role": "user", "content": text}] for text in ("every day at noon", "Mon-Fri 22:00", "été à 5h")]
+Problems = namedtuple("Problems", "problems")
+TEXTS = ("every day at noon", "Mon-Fri 22:00", "été à 5h", "every  5 minutes", "on the 1st")
+PROBLEMS = Problems([{"prompt": text, "canonical_solution": "0 12 * * *"} for text in TEXTS])
+CONVERSATIONS = [[{"role": "user", "content": text}] for text in TEXTS]
+Export = namedtuple("Export", "source adapter trained base file base_file adapter_file rows expects base_expects")
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("export")
-    save_merged(tiny_llama(), tokenizer(), folder / "merged")
-    return convert_to_gguf(folder / "merged", folder / "model-f16.gguf")
+def export(tmp_path_factory):
+    """A tiny base, an adapter on it, the merged model as GGUF, and what the transformers models expect."""
+    root = tmp_path_factory.mktemp("export")
+    tiny_llama().save_pretrained(root / "base")
+    tokenizer().save_pretrained(root / "base")
+    source = resolve(str(root / "base"))
+    adapter = adapted(root / "adapter", str(root / "base"))
+    files = export_files(source, adapter, tokenizer(), root, ["f16"])
+    base_file = convert_to_gguf(root / "base", root / "base.gguf")
+    adapter_file = convert_adapter(root / "base", adapter, root / "adapter.gguf")
+    trained, base = load_model(source, CPU, adapter), load_model(source, CPU)
+    rows = held_out(tokenizer(), PROBLEMS, 5)
+    expects = [log_probabilities(model, rows) for model in (trained, base)]
+    return Export(source, adapter, trained, base, files["f16"], base_file, adapter_file, rows, *expects)
 
 
-@pytest.fixture
-def opened(exported):
-    model = GgufModel(exported, slots=4)
-    yield model
-    model.close()
+def failing(export, file) -> set[str]:
+    engine = GgufModel(file, slots=4)
+    checks = gate(tokenizer(), engine, CONVERSATIONS, 0, export.rows, export.expects, export.base_expects)
+    engine.close()
+    return {check["name"] for check in checks if not check["ok"]}
 
 
-def test_both_engines_read_the_same_tokens(opened):
-    found = compare_tokens(tokenizer(), opened, CONVERSATIONS)
-    assert found["n"] > len(CONVERSATIONS)
-    assert (found["same_text"], found["same_ids"], found["first_difference"]) == (found["n"], found["n"], "")
+def test_a_good_export_passes_every_check(export):
+    assert failing(export, export.file) == set()
 
 
-def test_another_template_is_noticed(opened):
+def test_another_template_is_noticed(export, tmp_path):
     """The most frequent reason why an exported model behaves differently."""
-    found = compare_tokens(tokenizer("model"), opened, CONVERSATIONS)
-    assert found["same_text"] < found["n"] and "You are a helpful AI assistant" in found["first_difference"]
+    broken = rewrite(export.file, tmp_path / "a.gguf", {"tokenizer.chat_template": CHATML.replace("assis", "Assis")})
+    assert failing(export, broken) == {"same_rendered_text", "same_prompt_ids"}
 
 
-def test_many_sequences_give_the_texts_of_one(opened):
-    prompts = [opened.encode(messages) for messages in CONVERSATIONS * 3]
-    alone = [next(opened.generate([prompt], Decoding(8))).ids for prompt in prompts]
-    together = {done.index: done.ids for done in opened.generate(prompts, Decoding(8))}
-    assert [together[at] for at in range(len(prompts))] == alone
+def test_another_end_token_is_noticed(export, tmp_path):
+    broken = rewrite(export.file, tmp_path / "a.gguf", {"tokenizer.ggml.eos_token_id": 5})
+    assert failing(export, broken) == {"end_of_turn_stops"}
 
 
-def test_greedy_texts_agree_with_transformers(opened):
-    engine = TransformersEngine(tiny_llama(), tokenizer(), slots=4)
+def test_a_begin_token_that_training_had_not_is_noticed(export, tmp_path):
+    broken = rewrite(
+        export.file, tmp_path / "a.gguf", {"tokenizer.ggml.add_bos_token": True, "tokenizer.ggml.bos_token_id": 3}
+    )
+    assert "same_prompt_ids" in failing(export, broken)
+
+
+def test_another_tokenizer_is_noticed(export, tmp_path):
+    """llama.cpp splits by the name of the scheme, so one word in the metadata changes every prompt with digits."""
+    broken = rewrite(export.file, tmp_path / "a.gguf", {"tokenizer.ggml.pre": "falcon"})
+    assert "same_token_ids" in failing(export, broken)
+
+
+def test_a_transposed_tensor_is_noticed(export, tmp_path):
+    broken = rewrite(export.file, tmp_path / "a.gguf", tensors={"blk.0.attn_q.weight": numpy.transpose})
+    assert failing(export, broken) == {"same_distributions"}
+
+
+def test_a_dropped_adapter_is_noticed(export):
+    assert failing(export, export.base_file) == {"adapter_is_in_the_file", "same_distributions"}
+
+
+def test_the_streamed_merge_equals_peft(export, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    merge_to_folder(export.source, export.adapter, tokenizer(), tmp_path / "merged")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="float32").state_dict()
+    assert len(merged) > 15
+    for name, value in export.trained.state_dict().items():
+        assert (merged[name] - (value.half().float() if value.dim() > 1 else value)).abs().max() < 1e-3, name
+
+
+def test_an_adapter_that_a_sum_cannot_express_is_refused(export, tmp_path):
+    shutil.copytree(export.adapter, tmp_path / "adapter")
+    config = (tmp_path / "adapter" / "adapter_config.json").read_text()
+    (tmp_path / "adapter" / "adapter_config.json").write_text(config.replace('"use_dora": false', '"use_dora": true'))
+    with pytest.raises(InputProblem, match="uses use_dora, which is not exported"):
+        merge_to_folder(export.source, tmp_path / "adapter", tokenizer(), tmp_path / "merged")
+
+
+def test_greedy_texts_agree_with_transformers_alone_and_together(export):
+    file, engine = GgufModel(export.file, slots=4), TransformersEngine(export.trained, tokenizer(), slots=4)
     prompts = [engine.encode(messages) for messages in CONVERSATIONS]
-    ours = {done.index: done.ids for done in engine.generate(prompts, Decoding(6))}
-    theirs = {done.index: done.ids for done in opened.generate(prompts, Decoding(6))}
-    assert ours == theirs
+    ours = [done.ids for done in sorted(engine.generate(prompts, Decoding(6)), key=lambda done: done.index)]
+    together = {done.index: done.ids for done in file.generate(prompts * 3, Decoding(6))}
+    assert [together[at] for at in range(len(prompts) * 3)] == ours * 3
+    assert [next(file.generate([prompt], Decoding(6))).ids for prompt in prompts] == ours
+    file.close()
 
 
-def test_the_end_of_turn_of_training_stops_generation(opened):
-    assert tokenizer().eos_token_id in opened.stops
+def test_a_prompt_longer_than_a_batch_is_read_in_pieces(export, monkeypatch):
+    monkeypatch.setattr("tunebook.models.gguf_engine.BATCH_TOKENS", 7)
+    pieces, whole = GgufModel(export.file, slots=3), []
+    prompts = [pieces.encode(messages) for messages in CONVERSATIONS]
+    found = {done.index: done.ids for done in pieces.generate(prompts, Decoding(4))}
+    pieces.close()
+    monkeypatch.undo()
+    file = GgufModel(export.file, slots=3)
+    whole = {done.index: done.ids for done in file.generate(prompts, Decoding(4))}
+    with pytest.raises(InputProblem, match="exceeds the model's context of 512"):
+        list(file.generate([prompts[0] * 40], Decoding(4)))
+    file.close()
+    assert found == whole
 
 
-def test_sampling_has_a_stream_of_its_own_for_every_row(opened):
-    prompts = [opened.encode(messages) for messages in CONVERSATIONS]
-    decoding = Decoding(6, temperature=1.0, seed=3)
-    first, again = ({one.index: one.ids for one in opened.generate(prompts, decoding)} for _ in range(2))
-    other = {one.index: one.ids for one in opened.generate(prompts, Decoding(6, temperature=1.0, seed=4))}
+def test_sampling_has_a_stream_of_its_own_for_every_row(export):
+    file = GgufModel(export.file, slots=4)
+    prompts, decoding = [file.encode(messages) for messages in CONVERSATIONS], Decoding(6, temperature=1.0, seed=3)
+    first, again = ({one.index: one.ids for one in file.generate(prompts, decoding)} for _ in range(2))
+    other = {one.index: one.ids for one in file.generate(prompts, Decoding(6, temperature=1.0, seed=4))}
+    file.close()
     assert first == again != other
 
 
@@ -75,18 +155,47 @@ def test_only_the_nucleus_is_drawn_from():
     assert choose(logits, Decoding(1, temperature=1.0, top_p=0.5), [random.Random(9)]) == [1]
 
 
-def test_quantising_reports_what_is_in_the_file(exported, tmp_path):
+def test_an_adapter_served_from_the_base_answers_as_the_merged_file(export):
+    adapters, merged = {"a": export.adapter_file}, {"a": export.file}
+    rows = compare_served(export.base_file, adapters, merged, CONVERSATIONS, 6)
+    assert rows[0]["n"] == len(TEXTS) and rows[0]["unexplained"] == 0 and rows[0]["same_text"] >= 3
+    plain = compare_served(export.base_file, adapters, {"a": export.base_file}, CONVERSATIONS, 6)
+    assert plain[0]["unexplained"] > 0  # else the adapter did nothing
+    memory = compare_memory(export.base_file, adapters, [export.file, export.base_file])
+    assert 0 < memory["one_base"] < memory["merged_files"]
+
+
+def test_an_adapter_of_another_base_is_one_sentence(export, tmp_path):
+    with pytest.raises(InputProblem, match="is no adapter"):
+        GgufModel(export.base_file, adapters={"a": export.file})
+    with pytest.raises(InputProblem, match="is an adapter"):
+        GgufModel(export.adapter_file)
+
+
+def test_quantising_reports_what_is_in_the_file_and_takes_an_importance_matrix(export, tmp_path):
     """A width of 64 takes no K-quants: the name q4_k_m alone would promise too much."""
-    path = quantise(exported, tmp_path / "model-q4_k_m.gguf", "q4_k_m")
-    types = tensor_types(path)
-    assert sum(types.values()) == sum(tensor_types(exported).values())
-    assert "Q4_K" not in types and types != tensor_types(exported)
+    plain = quantise(export.file, tmp_path / "plain.gguf", "q4_k_m")
+    types = tensor_types(plain)
+    assert sum(types.values()) == sum(tensor_types(export.file).values()) and "Q4_K" not in types
+    names = gguf_names(export.base.config, ["model.layers.0.mlp.up_proj", "model.layers.1.self_attn.q_proj", "x"])
+    assert set(names.values()) == {"blk.0.ffn_up.weight", "blk.1.attn_q.weight"}
+    weights = {name: numpy.linspace(0.01, 9, 64, dtype=numpy.float32) ** 4 for name in names.values()}
+    weighed = quantise(export.file, tmp_path / "weighed.gguf", "q4_k_m", weights)
+    assert tensor_types(weighed) == types and weighed.read_bytes() != plain.read_bytes()
+    assert measure_importance(export.source, export.adapter, tokenizer(), None, 0) == {}
 
 
-def test_an_unknown_type_is_refused_and_leaves_nothing(exported, tmp_path):
+def test_a_refusal_leaves_nothing_behind(export, tmp_path, monkeypatch):
     with pytest.raises(InputProblem, match="'q4_k_xxl' is no type"):
-        quantise(exported, tmp_path / "model.gguf", "q4_k_xxl")
+        export_files(export.source, export.adapter, tokenizer(), tmp_path, ["q4_k_xxl"])
+    monkeypatch.setattr("tunebook.export.merge.require_disk", full_disk)
+    with pytest.raises(MachineProblem, match="disk full"):
+        export_files(export.source, export.adapter, tokenizer(), tmp_path, ["f16"])
     assert list(tmp_path.iterdir()) == []
+
+
+def full_disk(folder, needed):
+    raise MachineProblem("disk full")
 
 
 def test_an_unsupported_architecture_is_one_sentence_and_leaves_nothing(tmp_path):
@@ -99,12 +208,67 @@ def test_an_unsupported_architecture_is_one_sentence_and_leaves_nothing(tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["merged"]
 
 
-def test_the_smallest_type_that_holds_ships():
-    rows = [
-        {"type": kind, "bytes": size, "k": k, "n": 100}
-        for kind, size, k in [("f16", 9, 90), ("q8_0", 5, 89), ("q4_k_m", 3, 80)]
-    ]
-    assert smallest_that_holds(rows, 2.0)["type"] == "q8_0"
-    assert smallest_that_holds(rows, 15.0)["type"] == "q4_k_m"
-    assert smallest_that_holds(rows, 0.0)["type"] == "f16"
-    assert "80.0 points on dev, needs 90.0" in rows[2]["why"]
+def paired(lost: int, gained: int = 0, n: int = 150, solved: int = 100, margin: float = 5.0) -> dict:
+    a = {str(at): [at < solved] for at in range(n)}
+    b = {str(at): [at < solved - lost or solved <= at < solved + gained] for at in range(n)}
+    return noninferiority(a, b, margin)
+
+
+def test_the_smallest_type_that_is_shown_to_hold_ships():
+    results = {"f16": (9, paired(0)), "q8_0": (5, paired(1, 1)), "q5_k_m": (4, paired(6, 2)), "q4_k_m": (3, paired(40))}
+    rows = [{"type": kind, "bytes": size, **found, "why": why(found)} for kind, (size, found) in results.items()]
+    assert smallest_that_holds(rows)["type"] == "q8_0"
+    assert "cannot be shown" in rows[2]["why"] and "loss shown" in rows[3]["why"] and "margin 5" in rows[3]["why"]
+    assert smallest_that_holds(rows[2:] + rows[:1])["type"] == "f16"
+    blind = [{"type": kind, "bytes": size, **paired(0, solved=2)} for kind, size in (("f16", 9), ("q8_0", 5))]
+    assert smallest_that_holds(blind)["type"] == "f16"
+
+
+def test_distances_and_agreement_are_what_they_say():
+    """KL of two coins by hand: 0.5 ln(0.5/0.25) + 0.5 ln(0.5/0.75)."""
+    ours, theirs = (numpy.log(numpy.array([[p, 1 - p]])) for p in (0.5, 0.25))
+    found = divergence([ours], [theirs])
+    assert found["kl_mean"] == pytest.approx(0.5 * numpy.log(2) + 0.5 * numpy.log(2 / 3)) and found["positions"] == 1
+    rows = [[{"completion": text} for text in texts] for texts in (("0 9 * * 1", "0 1"), ("0 9 * * 5", "0 1"))]
+    shares = agreement(*rows, tokenizer())
+    assert shares["same_text"] == 0.5 and shares["first_differing_token"] >= 4
+
+
+def test_the_corpus_has_every_kind_of_string():
+    made = strings(7)
+    assert len(made) == 2000 and made == strings(7) != strings(8)
+    for part in ("<|im_end|>", "\u200d", "\t", "שלום"[0], "日", "🚀", "\r\n", "def f(x)"):
+        assert any(part in text for text in made), part
+
+
+def test_the_folder_that_ships_answers_its_example(export, tmp_path):
+    file = GgufModel(export.file)
+    answer = file.decode(next(file.generate([file.encode(CONVERSATIONS[0])], Decoding(6))).ids)
+    file.close()
+    facts = {"chat_template": tokenizer().chat_template, "end": "<|im_end|>"}
+    ship = write_ship(tmp_path / "ship", export.file, facts, {"prompt": TEXTS[0], "completion": answer}, 6, "mit")
+    assert sorted(path.name for path in ship.iterdir()) == ["Modelfile", "model-f16.gguf", "smoke.py"]
+    assert os.stat(ship / "model-f16.gguf").st_ino == os.stat(export.file).st_ino
+    assert try_smoke(ship)[0]
+    (ship / "smoke.py").write_text((ship / "smoke.py").read_text().replace("EXPECTED = ", "EXPECTED = 'x' + "))
+    assert not try_smoke(ship)[0]
+
+
+def test_the_modelfile_writes_chatml_in_ollamas_language():
+    """Rendered by hand, as Go's text/template would: range repeats, and {{- eats the white space before it."""
+    text = modelfile("m.gguf", {"chat_template": CHATML, "end": "<|im_end|>"}, 32, "apache-2.0")
+    head, body, tail = OLLAMA_CHATML.replace("{{- range .Messages }}", "§").replace("{{ end }}", "§").split("§")
+    turns = [("system", "Be brief."), ("user", "every day")]
+    shown = head + "".join(body.replace("{{ .Role }}", r).replace("{{ .Content }}", c) for r, c in turns) + tail
+    messages = [{"role": role, "content": content} for role, content in turns]
+    assert shown == tokenizer().apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert OLLAMA_CHATML in text and 'PARAMETER stop "<|im_end|>"' in text and "apache-2.0" in text
+    assert "TEMPLATE" not in modelfile("m.gguf", {"chat_template": "x", "end": "</s>"}, 32, "").replace(
+        "no TEMPLATE", ""
+    )
+
+
+def test_speed_is_measured_in_a_process_of_its_own(export):
+    found = measure_speed(export.file, [list(range(5, 25))] * 3, 4, 1)
+    assert found["requests"] == 3 and all(value > 0 for value in found.values())
+    assert found["p50_ms"] <= found["p95_ms"] and file_type("q8_0") is not None

@@ -100,8 +100,11 @@ def taxonomy(counts: dict[str, int], name: str):
 
 
 def sizes(rows: list[dict]):
-    """Score on dev against file size, one point a type; rows with `type, bytes, pass_at_1, low, high`, points and bytes."""
-    fig, (ax,) = _figure(7, 3.4)
+    """Score on dev against file size, and speed beside it, one point a type.
+
+    Rows with `type, bytes, pass_at_1, low, high` (points and bytes) and `decode_1, decode_8` (tokens a second).
+    """
+    fig, (ax, speed) = _figure(10, 3.6, columns=2)
     for row in rows:
         x, y = row["bytes"] / 1e6, row["pass_at_1"]
         spread = [[y - row["low"]], [row["high"] - y]]
@@ -111,7 +114,15 @@ def sizes(rows: list[dict]):
     ax.margins(x=0.2)
     ax.set_xlabel("file size (MB)")
     ax.set_ylabel("pass@1 on dev (points)")
-    ax.set_title(f"size and score of the files, n = {rows[0]['n']}, 95% Wilson interval", loc="left", fontsize=10)
+    ax.set_title(f"size and score, n = {rows[0]['n']}, 95% Wilson interval", loc="left", fontsize=10)
+    for key, label, colour in (("decode_1", "1 sequence", SOFT), ("decode_8", "8 sequences", ACCENT)):
+        speed.plot([row[key] for row in rows], range(len(rows)), "o", color=colour, label=label)
+    speed.set_yticks(range(len(rows)), [row["type"] for row in rows])
+    speed.set_ylim(len(rows) - 0.5, -0.5)
+    speed.set_xlim(left=0)
+    speed.set_xlabel("decoded tokens a second, on this machine")
+    speed.set_title("speed, one measurement", loc="left", fontsize=10)
+    speed.legend(frameon=False, fontsize=8)
     return fig
 
 

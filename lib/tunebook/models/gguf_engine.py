@@ -51,7 +51,8 @@ class _Row:
 class GgufModel:
     """A GGUF file opened for generation, up to `slots` sequences at once. Close it with `close`.
 
-    `adapters` are GGUF LoRA files by name; `use_adapter` chooses one for what comes next.
+    `adapters` are GGUF LoRA files by name; `use_adapter` chooses one for what comes next. `found` is what `checked` said of the
+    file, where that was asked before; then the adapters are taken for checked too.
     """
 
     def __init__(
@@ -61,23 +62,26 @@ class GgufModel:
         chat_template: str = "model",
         adapters: dict[str, Path] | None = None,
         threads: int = 0,
+        found: dict | None = None,
     ):
         llama, path = api(), Path(path)
         self.path, self.slots, self.threads = path, slots, threads or cores()
-        found = checked(path)
+        files = {name: Path(file) for name, file in (adapters or {}).items()}
+        for file in files.values() if found is None else ():
+            if checked(file)["kind"] != "gguf_adapter":
+                raise InputProblem(f"gguf: {file} is no adapter")
+        found = found or checked(path)
         if found["kind"] != "gguf":
             raise InputProblem(f"gguf: {path} is an adapter; give the file of a whole model")
         self.model = load(path)
         self.tokenizer = GgufTokenizer(path, chat_template, self.model, found)
         self.stops, self.n_tokens = self.tokenizer.stops, self.tokenizer.n_tokens
         self.limit = llama.llama_model_n_ctx_train(self.model)
-        self.adapters = {name: self._load_adapter(Path(file)) for name, file in (adapters or {}).items()}
+        self.adapters = {name: self._load_adapter(file) for name, file in files.items()}
         self.adapter, self.ctx, self._shape = "", None, (0, 0)
         self.batch = llama.llama_batch_init(BATCH_TOKENS, 0, 1)
 
     def _load_adapter(self, file: Path):
-        if checked(file)["kind"] != "gguf_adapter":
-            raise InputProblem(f"gguf: {file} is no adapter")
         found = api().llama_adapter_lora_init(self.model, str(file).encode())
         if not found:
             raise InputProblem(f"gguf: {file} does not fit the model ({last_words()})")
@@ -110,10 +114,9 @@ class GgufModel:
 
     def _apply_adapter(self) -> None:
         chosen = [self.adapters[self.adapter]] if self.adapter else []
-        pointers = (ctypes.c_void_p * max(1, len(chosen)))(*chosen)
+        pointers = (api().llama_adapter_lora_p_ctypes * max(1, len(chosen)))(*chosen)
         scales = (ctypes.c_float * max(1, len(chosen)))(*[1.0] * len(chosen))
-        kind = api().llama_set_adapters_lora.argtypes[1]
-        if api().llama_set_adapters_lora(self.ctx, ctypes.cast(pointers, kind), len(chosen), scales) != 0:
+        if api().llama_set_adapters_lora(self.ctx, pointers, len(chosen), scales) != 0:
             raise MachineProblem(f"gguf: the adapter {self.adapter!r} could not be set ({last_words()})")
 
     def open_context(self, sequences: int, length: int) -> None:

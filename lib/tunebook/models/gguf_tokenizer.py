@@ -60,7 +60,7 @@ class GgufTokenizer:
         self.adds_bos = bool(llama.llama_vocab_get_add_bos(self._vocab))
         self.unk_token_id, self.unk_token = None, None
         use_template(self, chat_template)
-        self._renderer = Renderer(self.chat_template, self.piece(self.bos_token_id), self.piece(self.eos_token_id))
+        self._renderer = None
 
     @property
     def stops(self) -> set[int]:
@@ -102,6 +102,8 @@ class GgufTokenizer:
 
     def render(self, messages: list[dict], add_generation_prompt: bool = True, **mode) -> str:
         """A conversation as text, by the template, in the sandbox; `mode` is told to the template."""
+        if self._renderer is None:
+            self._renderer = Renderer(self.chat_template, self.piece(self.bos_token_id), self.piece(self.eos_token_id))
         return self._renderer.render(messages, add_generation_prompt, **mode)
 
     def apply_chat_template(self, messages, tokenize=True, add_generation_prompt=False, return_dict=False, **mode):
@@ -119,7 +121,8 @@ class GgufTokenizer:
 
     def close(self) -> None:
         """Frees the vocabulary and ends the renderer."""
-        self._renderer.close()
+        if self._renderer:
+            self._renderer.close()
         if self._own:
             api().llama_model_free(self._own)
             self._own = None

