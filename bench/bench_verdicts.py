@@ -11,7 +11,13 @@ from pathlib import Path
 import numpy
 
 N, KEPT, CORRELATION, BASE = 400, 1000, 0.47, 0.3  # problems of the task, of the gated benchmark
-SPEC = {"smallest_gain": 0.0, "largest_loss": 5.0, "largest_bits_rise": 10.0, "gated": ["kept", "bits_per_byte"], "target_score": 90.0}
+SPEC = {
+    "smallest_gain": 0.0,
+    "largest_loss": 5.0,
+    "largest_bits_rise": 10.0,
+    "gated": ["kept", "bits_per_byte"],
+    "target_score": 90.0,
+}
 # name, true gain (points), true loss on the gated benchmark (points), true rise of bits (percent), prompt's true rate, what must hold
 SCENARIOS = (
     ("no effect", 0.0, 0.0, 0.0, 0.1, ("GO", "at most", 0.05)),
@@ -33,8 +39,21 @@ def measure(studies: int = 1000, leaks: int = 40, seed: int = 0) -> dict:
     rows = []
     for name, gain, loss, rise, prompt, promise in SCENARIOS:
         rows.append(summary(name, [one_study(rng, gain, loss, rise, prompt) for _ in range(studies)], promise))
-    rows.append(summary("leak: half the benchmark is in the rows", [leaked_study(rng) for _ in range(leaks)], ("GO", "at most", 0.05)))
-    return {"problems": N, "gated_problems": KEPT, "base_rate": BASE, "correlation": CORRELATION, "seed": seed, "scenarios": rows}
+    rows.append(
+        summary(
+            "leak: half the benchmark is in the rows",
+            [leaked_study(rng) for _ in range(leaks)],
+            ("GO", "at most", 0.05),
+        )
+    )
+    return {
+        "problems": N,
+        "gated_problems": KEPT,
+        "base_rate": BASE,
+        "correlation": CORRELATION,
+        "seed": seed,
+        "scenarios": rows,
+    }
 
 
 def summary(name: str, verdicts: list[str], promise: tuple) -> dict:
@@ -78,7 +97,14 @@ def verdict_of(base, after, kept, rung, bits=None, now=None, failed=()) -> str:
     }
     k, n = int(rung.sum()), len(rung)
     meets = 100 * wilson(k, n)[0] >= SPEC["target_score"]
-    found = {"rung": "few_shot", "k": k, "n": n, "meets_spec": meets, "rule": "at least 90 points", "scores": scores_of(rung)}
+    found = {
+        "rung": "few_shot",
+        "k": k,
+        "n": n,
+        "meets_spec": meets,
+        "rule": "at least 90 points",
+        "scores": scores_of(rung),
+    }
     evidence = Evidence(scores, "task", SPEC, [found], list(failed), {}, {"base": bits, "sft": now} if bits else {})
     return decide(evidence, "sft")["verdict"]
 
@@ -98,7 +124,10 @@ def leaked_study(rng) -> str:
     from tunebook.data.study import study_data
 
     n = 120
-    texts = [f"Which town has {rng.integers(10**6, 10**7)} lamps and {rng.integers(100, 999)} bridges in {word}?" for word in rng.integers(1000, 9999, 3 * n)]
+    texts = [
+        f"Which town has {rng.integers(10**6, 10**7)} lamps and {rng.integers(100, 999)} bridges in {word}?"
+        for word in rng.integers(1000, 9999, 3 * n)
+    ]
     problems = [_problem(at, text) for at, text in enumerate(texts[:n])]
     leaked = [text if at % 2 else text.upper().replace("?", " ?") for at, text in enumerate(texts[: n // 2])]
     rows = [{"prompt": text, "completion": "Ulm"} for text in leaked + texts[n:]]
@@ -116,4 +145,11 @@ def leaked_study(rng) -> str:
 
 def _problem(at: int, text: str) -> dict:
     test = "def check(answer):\n    assert answer == 'Ulm'\n"
-    return {"task_id": f"t/{at}", "prompt": text, "entry_point": "check", "canonical_solution": "Ulm", "test": test, "kind": "answer"}
+    return {
+        "task_id": f"t/{at}",
+        "prompt": text,
+        "entry_point": "check",
+        "canonical_solution": "Ulm",
+        "test": test,
+        "kind": "answer",
+    }

@@ -64,7 +64,12 @@ def test_without_prices_the_figure_sweeps_them():
 def test_cost_of_a_right_answer():
     found = per_correct_answer(CALLS, read_prices(GIVEN), 0.5)
     assert found["seconds"] == pytest.approx(0.72) and found["money"] == pytest.approx(0.0002)
-    assert per_correct_answer(CALLS, read_prices({}), 0.0) == {"seconds": None, "money": None, "seconds_per_call": pytest.approx(0.36), "pass_rate": 0.0}
+    assert per_correct_answer(CALLS, read_prices({}), 0.0) == {
+        "seconds": None,
+        "money": None,
+        "seconds_per_call": pytest.approx(0.36),
+        "pass_rate": 0.0,
+    }
 
 
 def test_seconds_of_a_batch_are_shared_by_tokens():

@@ -6,18 +6,34 @@ import pytest
 
 from tunebook.decision import gates
 from tunebook.decision.ladder import check_rungs, examples_from, nearest_examples
-from tunebook.decision.spec import freeze_for_run, is_vague, missing_fields, override_reason, spec_from, was_frozen_first
+from tunebook.decision.spec import (
+    freeze_for_run,
+    is_vague,
+    missing_fields,
+    override_reason,
+    spec_from,
+    was_frozen_first,
+)
 from tunebook.errors import InputProblem
 from tunebook.evaluation.benchmark import from_problems
 from tunebook.evaluation.prompts import CODE_INSTRUCTION
 from tunebook.pipeline.files import read_json, write_json
 
-PARAMS = {"spec_input": "", "spec_users": "the desk", "spec_slices": [], "smallest_gain": 2.0, "largest_loss": 5.0, "target_score": 90.0}
+PARAMS = {
+    "spec_input": "",
+    "spec_users": "the desk",
+    "spec_slices": [],
+    "smallest_gain": 2.0,
+    "largest_loss": 5.0,
+    "target_score": 90.0,
+}
 WHOLE = {"input": "a", "output": "b", "users": "c", "metric": "d", "wrong_answer_cost": "e", "stability": "f"}
 AUDIT = {"canonical_failed": [], "empty_passed": [], "killed_ratio": 0.9, "killed": 9, "mutants": 10, "problems": 5}
 
 
-@pytest.mark.parametrize("text", ["", " ", "TBD", "tbd.", "To be decided by the team", "n/a", "?", "Unknown!", "various", 0.0, []])
+@pytest.mark.parametrize(
+    "text", ["", " ", "TBD", "tbd.", "To be decided by the team", "n/a", "?", "Unknown!", "various", 0.0, []]
+)
 def test_a_vague_answer_counts_as_none(text):
     assert is_vague(text)
 
@@ -46,7 +62,13 @@ def test_a_task_that_changes_faster_than_it_is_trained_is_no_go():
 
 @pytest.mark.parametrize(
     ("change", "verdict"),
-    [({}, "GO"), ({"killed_ratio": 0.5}, "INCONCLUSIVE"), ({"killed_ratio": None}, "INCONCLUSIVE"), ({"empty_passed": ["x"]}, "NO-GO"), ({"canonical_failed": ["x"]}, "NO-GO")],
+    [
+        ({}, "GO"),
+        ({"killed_ratio": 0.5}, "INCONCLUSIVE"),
+        ({"killed_ratio": None}, "INCONCLUSIVE"),
+        ({"empty_passed": ["x"]}, "NO-GO"),
+        ({"canonical_failed": ["x"]}, "NO-GO"),
+    ],
 )
 def test_a_benchmark_that_cannot_tell_right_from_wrong_stops_the_study(change, verdict):
     assert gates.audit_gate(AUDIT | change)["verdict"] == verdict
@@ -107,11 +129,16 @@ BENCH = from_problems("b", [{"task_id": str(at), "prompt": text, "entry_point": 
 
 
 def row(prompt: str) -> dict:
-    return {"prompt": [{"role": "user", "content": prompt}], "completion": [{"role": "assistant", "content": prompt[:3]}]}
+    return {
+        "prompt": [{"role": "user", "content": prompt}],
+        "completion": [{"role": "assistant", "content": prompt[:3]}],
+    }
 
 
 def test_retrieved_examples_are_the_nearest_and_the_nearest_comes_last():
-    found = nearest_examples([row("hourly"), row("every monday at ten"), row("the first of a month"), row("each tuesday at nine")], BENCH, 2)
+    found = nearest_examples(
+        [row("hourly"), row("every monday at ten"), row("the first of a month"), row("each tuesday at nine")], BENCH, 2
+    )
     assert found["0"][-1]["prompt"] == "every monday at ten" and found["1"][-1]["prompt"] == "the first of a month"
     assert all(len(examples) == 2 for examples in found.values())
 

@@ -79,7 +79,9 @@ def test_the_page_needs_nothing_from_anywhere(tmp_path):
 
 def test_the_verdict_comes_first_then_evidence_then_record(tmp_path):
     text = render(report(), tmp_path, [])
-    places = [text.index(part) for part in ("<h1>GO</h1>", "<h2>Why", "What would change", "<h2>Evidence", "<h2>Record")]
+    places = [
+        text.index(part) for part in ("<h1>GO</h1>", "<h2>Why", "What would change", "<h2>Evidence", "<h2>Record")
+    ]
     assert places == sorted(places)
 
 

@@ -35,7 +35,10 @@ def test_a_torn_line_costs_only_itself(tmp_path, tail):
 
 
 def test_a_split_counts_once_a_run(tmp_path):
-    opened = [{"stage": "04@base", "benchmark": "task", "sha256": "a" * 64}, {"stage": "04@sft", "benchmark": "task", "sha256": "a" * 64}]
+    opened = [
+        {"stage": "04@base", "benchmark": "task", "sha256": "a" * 64},
+        {"stage": "04@sft", "benchmark": "task", "sha256": "a" * 64},
+    ]
     for _ in range(3):
         ledger.append(tmp_path, {"run": "r", "study": "s", "opened": opened})
     assert ledger.times_opened(ledger.read(tmp_path)[0])["a" * 64] == 3
@@ -48,7 +51,10 @@ def test_every_run_leaves_a_line_failed_and_broken_ones_too(tmp_path, monkeypatc
     with pytest.raises(MachineProblem):
         run(make_root(tmp_path / "broken", data=[*DATA[:1], "import os\nos.kill(os.getpid(), 9)"]))
     entries = ledger.read(root / "outputs")[0]
-    assert [(entry["ended"], entry["verdict"], len(entry["ran"])) for entry in entries] == [("complete", "GO", 3), ("complete", "", 0)]
+    assert [(entry["ended"], entry["verdict"], len(entry["ran"])) for entry in entries] == [
+        ("complete", "GO", 3),
+        ("complete", "", 0),
+    ]
     dead = ledger.read(tmp_path / "broken" / "outputs")[0]
     assert [entry["ended"] for entry in dead] == ["MachineProblem"]
     assert str(tmp_path) not in json.dumps(entries + dead), "a recorded line must not hold a path of this machine"

@@ -30,7 +30,10 @@ def test_the_published_gain_is_inconclusive(capsys):
     assert 0.10 < names["found"]["power"] < 0.20
 
 
-@pytest.mark.parametrize("values", [{"before": 0.5, "after": 0.5}, {"before": 0.4, "after": 0.2}, {"before": 0.0, "after": 1.0, "problems": 20}])
+@pytest.mark.parametrize(
+    "values",
+    [{"before": 0.5, "after": 0.5}, {"before": 0.4, "after": 0.2}, {"before": 0.0, "after": 1.0, "problems": 20}],
+)
 def test_the_readers_own_numbers_work(capsys, values):
     assert "the verdict is" in run(capsys, **values)[0]
 

@@ -121,13 +121,19 @@ def break_even(rows: list[dict], name: str, missing: list[str]):
             words = {"own": "own model alone", "cascade": "its failures go to the hosted model"}[kind]
             ax.plot(at, y, style, color=colour, linewidth=0.8 * width, label=f"{words}, machine at {hour:g} an hour")
             ends = [(row["low"] or row["calls_a_day"], row["high"] or row["calls_a_day"]) for row in part]
-            ax.fill_between(at, [low for low, _ in ends], [high for _, high in ends], color=colour, alpha=0.2, linewidth=0)
+            ax.fill_between(
+                at, [low for low, _ in ends], [high for _, high in ends], color=colour, alpha=0.2, linewidth=0
+            )
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.legend(frameon=False, fontsize=8)
     ax.set_xlabel("hosted price (currency a million tokens, in and out alike)")
     ax.set_ylabel("calls a day at break-even")
-    unit = "each 100 a month of fixed cost" if "staff_hours" in missing or "price_staff_hour" in missing else "the fixed costs"
+    unit = (
+        "each 100 a month of fixed cost"
+        if "staff_hours" in missing or "price_staff_hour" in missing
+        else "the fixed costs"
+    )
     ax.set_title(f"{name}: calls a day that pay for {unit}, 95% band", loc="left", fontsize=10)
     return fig
 

@@ -6,7 +6,9 @@ SHOWN = 12
 CHARACTERS = 600
 
 
-def side_by_side(gain: dict, problems: list[dict], before: list[dict], after: list[dict], shown: int = SHOWN) -> list[dict]:
+def side_by_side(
+    gain: dict, problems: list[dict], before: list[dict], after: list[dict], shown: int = SHOWN
+) -> list[dict]:
     """Rows `change, task_id, slice, prompt, expected, before, after`: lost problems first, at most `shown` of each change.
 
     `gain` is a row of `measures.comparisons`; `before` and `after` are completions. The first sample of a problem is shown.

@@ -11,10 +11,16 @@ def add(subparsers) -> None:
         help="have the inputs moved, and does the shipped file still give its score?",
         description="Watch a shipped file: exit 1 where a rule of the specification says that something must be done.",
     )
-    parser.add_argument("--run", required=True, metavar="RUN", help="name under outputs/ or path of the run that shipped")
+    parser.add_argument(
+        "--run", required=True, metavar="RUN", help="name under outputs/ or path of the run that shipped"
+    )
     parser.add_argument("--inputs", metavar="FILE", help="new inputs, JSON lines with prompt, messages, input or text")
-    parser.add_argument("--no-canary", action="store_true", help="do not score the file again (it takes a minute or more)")
-    parser.add_argument("--limit", type=float, default=0.65, metavar="AUC", help="inputs have moved above this (default 0.65)")
+    parser.add_argument(
+        "--no-canary", action="store_true", help="do not score the file again (it takes a minute or more)"
+    )
+    parser.add_argument(
+        "--limit", type=float, default=0.65, metavar="AUC", help="inputs have moved above this (default 0.65)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--allow-unisolated", action="store_true", help="run model code even without isolation")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -39,7 +45,11 @@ def drift(args: argparse.Namespace) -> int:
     watched = None if args.no_canary else room.canary(found, room.open_shipped, args.allow_unisolated)
     advice = room.advise(found, moved, watched)
     if args.json:
-        print(json.dumps({"drift": moved, "canary": watched, "rules": advice, "base_upgrade": room.UPGRADE}, sort_keys=True))
+        print(
+            json.dumps(
+                {"drift": moved, "canary": watched, "rules": advice, "base_upgrade": room.UPGRADE}, sort_keys=True
+            )
+        )
     else:
         print(describe(moved, watched, advice))
     return 1 if any(row["holds"] is False for row in advice) else 0
@@ -53,7 +63,9 @@ def describe(moved: dict | None, watched: dict | None, advice: list[dict]) -> st
     lines = []
     if moved:
         low, high = moved["interval"]
-        lines.append(f"inputs   AUC {moved['auc']:.2f} [{low:.2f}, {high:.2f}] between {moved['n_a']} training prompts and {moved['n_b']} new inputs")
+        lines.append(
+            f"inputs   AUC {moved['auc']:.2f} [{low:.2f}, {high:.2f}] between {moved['n_a']} training prompts and {moved['n_b']} new inputs"
+        )
         for word in moved["words"]:
             lines.append(f"           {escaped(word['word'])}: {word['share_a']:.1%} -> {word['share_b']:.1%} of texts")
     if watched:

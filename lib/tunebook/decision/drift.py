@@ -47,7 +47,9 @@ def read_inputs(path: Path) -> list[str]:
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as problem:
-        raise InputProblem(f"{path} cannot be read as UTF-8 JSON lines ({type(problem).__name__}): give a .jsonl file") from None
+        raise InputProblem(
+            f"{path} cannot be read as UTF-8 JSON lines ({type(problem).__name__}): give a .jsonl file"
+        ) from None
     for number, line in enumerate(lines, start=1):
         if line.strip():
             texts.append(_text_of(line, f"{path}, line {number}"))
@@ -73,7 +75,9 @@ def _text_of(line: str, where: str) -> str:
 def input_drift(found: dict[str, Upstream], texts: list[str], limit: float, seed: int) -> dict:
     """`separate` of the training prompts and the new inputs; `moved` where even the lower end of the AUC is above `limit`."""
     if "01_validate_data" not in found:
-        raise InputProblem("the run has no 01_validate_data, so its training prompts are not known: give a run that trained")
+        raise InputProblem(
+            "the run has no 01_validate_data, so its training prompts are not known: give a run that trained"
+        )
     rows = read_jsonl(found["01_validate_data"].file("train.jsonl"))
     result = separate([prompt_text(row) for row in rows if row.get("prompt")], texts, seed)
     return {**result, "limit": limit, "moved": result["interval"][0] > limit}
@@ -122,9 +126,15 @@ def open_shipped(target: str, found: dict[str, Upstream]):
     return TransformersEngine(model, load_tokenizer(source.folder, params["chat_template"]), params["slots"])
 
 
-def advise(found: dict[str, Upstream], drift: dict | None, watched: dict | None, now: datetime | None = None) -> list[dict]:
+def advise(
+    found: dict[str, Upstream], drift: dict | None, watched: dict | None, now: datetime | None = None
+) -> list[dict]:
     """What to do, by the rules of the frozen specification: rows `rule, holds, advice`; a rule that was not looked at has None."""
-    spec = read_json(found["00_should_we_fine_tune"].file("spec.json"))["spec"] if "00_should_we_fine_tune" in found else {}
+    spec = (
+        read_json(found["00_should_we_fine_tune"].file("spec.json"))["spec"]
+        if "00_should_we_fine_tune" in found
+        else {}
+    )
     months = spec.get("retrain_months", 0.0)
     trained = next((found[name] for name in ("03_train_dpo", "02_train_sft") if name in found), None)
     age = None
@@ -138,12 +148,16 @@ def advise(found: dict[str, Upstream], drift: dict | None, watched: dict | None,
             "advice": "take the file back: it, its runtime or its prompt has changed; run the study again where that is wanted",
         },
         {
-            "rule": f"the new inputs look like the training prompts (AUC, lower end at most {drift['limit']:g})" if drift else "the new inputs look like the training prompts",
+            "rule": f"the new inputs look like the training prompts (AUC, lower end at most {drift['limit']:g})"
+            if drift
+            else "the new inputs look like the training prompts",
             "holds": None if drift is None else not drift["moved"],
             "advice": "judge a sample of the new inputs by hand, add them to rows and benchmark as a new run, and train again if the score fell",
         },
         {
-            "rule": f"trained less than {months:g} months ago" if months else "trained recently enough (retrain_months was not said)",
+            "rule": f"trained less than {months:g} months ago"
+            if months
+            else "trained recently enough (retrain_months was not said)",
             "holds": None if age is None else age <= months,
             "advice": f"training is due by the specification: {spec.get('retraining') or 'nobody was named for it'}",
         },

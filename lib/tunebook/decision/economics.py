@@ -38,7 +38,9 @@ class Prices:
 
     def given(self) -> list[str]:
         """Names of the prices that were given."""
-        return [f.name for f in fields(self) if f.name.startswith("price_") and f.type == "float" and getattr(self, f.name)]
+        return [
+            f.name for f in fields(self) if f.name.startswith("price_") and f.type == "float" and getattr(self, f.name)
+        ]
 
     def missing(self) -> list[str]:
         """What the user must name for a break-even in money."""

@@ -30,7 +30,9 @@ def task_gate(spec: dict) -> dict:
         text = f"the task changes every {stable:g} months, it would be trained every {retrain:g}"
         return gate(PHASES[0], "the task is narrow and stable", NO_GO, text, rule, "spec.json")
     if missing:
-        return gate(PHASES[0], "the task is narrow and stable", INCONCLUSIVE, f"asked for: {ask(missing)}", rule, "spec.json")
+        return gate(
+            PHASES[0], "the task is narrow and stable", INCONCLUSIVE, f"asked for: {ask(missing)}", rule, "spec.json"
+        )
     return gate(PHASES[0], "the task is narrow and stable", GO, spec["stability"], rule, "spec.json")
 
 
@@ -44,13 +46,19 @@ def ladder_gate(rungs: list[dict], target: float) -> dict:
         return gate(PHASES[0], PROMPTING, NO_GO, text, rule, "ladder/")
     if best is None:
         return gate(PHASES[0], PROMPTING, INCONCLUSIVE, "no rung was scored", rule, "ladder/")
-    return gate(PHASES[0], PROMPTING, GO, f"the best rung, {best['rung']}, solves {best['k']}/{best['n']}", rule, "ladder/")
+    return gate(
+        PHASES[0], PROMPTING, GO, f"the best rung, {best['rung']}, solves {best['k']}/{best['n']}", rule, "ladder/"
+    )
 
 
 def audit_gate(found: dict) -> dict:
     """Condition 3, first half: the benchmark tells right from wrong."""
     rule = f"right answers pass, empty ones fail, and at least {KILLED:.0%} of small mistakes are noticed"
-    broken = [f"{len(found[key])} {words}" for key, words in (("canonical_failed", "right answers fail"), ("empty_passed", "empty answers pass")) if found[key]]
+    broken = [
+        f"{len(found[key])} {words}"
+        for key, words in (("canonical_failed", "right answers fail"), ("empty_passed", "empty answers pass"))
+        if found[key]
+    ]
     share = found["killed_ratio"]
     noticed = f"{found['killed']}/{found['mutants']} small mistakes noticed on {found['problems']} problems"
     word = NO_GO if broken else INCONCLUSIVE if share is None or share < KILLED else GO
@@ -64,7 +72,9 @@ def power_gate(n: int, base: float, spec: dict) -> dict:
     rule = f"a gain as large as hoped for (expected_gain, else smallest_gain) is shown with {TARGET:.0%} power"
     name = "the benchmark can see the gain"
     if effect is None:
-        return gate(PHASES[4], name, INCONCLUSIVE, f"{n} problems cannot show any gain over {base:.1%}", rule, "metrics.json")
+        return gate(
+            PHASES[4], name, INCONCLUSIVE, f"{n} problems cannot show any gain over {base:.1%}", rule, "metrics.json"
+        )
     seen = f"{n} problems show {100 * effect:.1f} points or more over {base:.1%}"
     if not wanted:
         return gate(PHASES[4], name, GO, f"{seen}; no gain was named", rule, "metrics.json")

@@ -47,7 +47,11 @@ def _problems_needed(row: dict) -> str:
     if gain <= 0:
         return ""
     needed = n_paired(base, gain)
-    return "" if needed is None else f"; if the gain is as large as it looks, about {needed:,} problems show it with 80% power"
+    return (
+        ""
+        if needed is None
+        else f"; if the gain is as large as it looks, about {needed:,} problems show it with 80% power"
+    )
 
 
 def _nearest_gate(outcome: dict) -> list[dict]:
@@ -62,13 +66,23 @@ def _nearest_gate(outcome: dict) -> list[dict]:
     worst = row.get("upper") if "rise" in row else -row["lower"]
     unit = "%" if "rise" in row else " points"
     if worst is None or row["verdict"] == BLIND:
-        return [{"number": f"{row['margin']:g}{unit}", "meaning": f"is the loss on {row['benchmark']} that the base model is too weak to show", "about": row["benchmark"]}]
-    role = "a margin below this turns the gate" if row["gated"] else "a gate with a margin below this would stop the file"
+        return [
+            {
+                "number": f"{row['margin']:g}{unit}",
+                "meaning": f"is the loss on {row['benchmark']} that the base model is too weak to show",
+                "about": row["benchmark"],
+            }
+        ]
+    role = (
+        "a margin below this turns the gate" if row["gated"] else "a gate with a margin below this would stop the file"
+    )
     if row["verdict"] == "violation":
         shown = -row["upper"] if "rise" not in row else row["lower"]
         meaning = f"is the least that {row['benchmark']} lost (95%); the margin of {row['margin']:g}{unit} would have to be larger than that"
         return [{"number": f"{shown:.1f}{unit}", "meaning": meaning, "about": row["benchmark"]}]
-    meaning = f"is the most that {row['benchmark']} can have lost (95%), against a margin of {row['margin']:g}{unit}; {role}"
+    meaning = (
+        f"is the most that {row['benchmark']} can have lost (95%), against a margin of {row['margin']:g}{unit}; {role}"
+    )
     return [{"number": f"{worst:.1f}{unit}", "meaning": meaning, "about": row["benchmark"]}]
 
 
@@ -87,4 +101,6 @@ def _best_rung(rungs: list[dict], spec: dict) -> list[dict]:
     if needed is None:
         return []
     meaning = f"of {n} problems solved by prompting alone would make training needless; the best rung ({best['rung']}) solves {best['k']}"
+    if best["k"] >= needed:
+        meaning = f"of {n} problems is the fewest at which prompting alone is enough; the best rung ({best['rung']}) solves {best['k']}"
     return [{"number": str(needed), "meaning": meaning, "about": f"rung {best['rung']}"}]

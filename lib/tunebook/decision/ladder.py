@@ -26,7 +26,8 @@ RUNGS = ("instruction", "few_shot", "retrieved", "larger", "hosted")
 def examples_from(rows: list[dict]) -> list[dict]:
     """Worked examples as the prompt room takes them: `prompt` and `completion` as text, from canonical rows."""
     return [
-        {"prompt": _unwrapped(row["prompt"][-1]["content"]), "completion": row["completion"][-1]["content"]} for row in rows
+        {"prompt": _unwrapped(row["prompt"][-1]["content"]), "completion": row["completion"][-1]["content"]}
+        for row in rows
     ]
 
 
@@ -79,7 +80,11 @@ def climb(wanted: list[str], engine, problems, rows: list[dict], instruction: st
     `rows` are the training rows that examples come from. The larger model is loaded after the others and shown fixed examples.
     """
     params, found, calls = context.params, [], {}
-    fixed = examples_from(pick(rows, params["few_shot"], params["seed"], lambda row: str(row["prompt"]))) if params["few_shot"] else []
+    fixed = (
+        examples_from(pick(rows, params["few_shot"], params["seed"], lambda row: str(row["prompt"])))
+        if params["few_shot"]
+        else []
+    )
     for rung in wanted:
         if rung == "hosted":
             row, calls[rung] = score_hosted(params["hosted_completions"], problems, context, engine.tokenizer)
@@ -118,7 +123,9 @@ def score_rung(rung: str, engine, problems, context, instruction: str = "", exam
     )
     folder = context.folder / "ladder" / rung
     done = complete(engine, problems, protocol, folder / "completions.jsonl", examples, context.progress)
-    found = score(problems, done["rows"], folder / "score", done["protocol"], allow_unisolated=params["allow_unisolated"])
+    found = score(
+        problems, done["rows"], folder / "score", done["protocol"], allow_unisolated=params["allow_unisolated"]
+    )
     calls = []
     for problem, row in zip(problems.problems, done["rows"], strict=True):
         shown = examples[problem["task_id"]] if isinstance(examples, dict) else examples
@@ -175,7 +182,9 @@ def rung_cost(rung: str, calls: list[dict], prices: Prices) -> dict:
     means = {key: sum(call[key] for call in calls) / len(calls) for key in ("input_tokens", "output_tokens", "seconds")}
     if rung == "hosted":
         priced = bool(prices.price_hosted_input or prices.price_hosted_output)
-        money = (means["input_tokens"] * prices.price_hosted_input + means["output_tokens"] * prices.price_hosted_output) / 1e6
+        money = (
+            means["input_tokens"] * prices.price_hosted_input + means["output_tokens"] * prices.price_hosted_output
+        ) / 1e6
     else:
         priced = bool(prices.price_machine_hour)
         money = means["seconds"] / 3600 * prices.price_machine_hour / prices.utilisation

@@ -27,16 +27,30 @@ def write_page(report: dict, run_folder: Path, figures: list[tuple[str, str]]) -
 
 def render(report: dict, run_folder: Path, figures: list[tuple[str, str]]) -> str:
     """The page as text. A figure whose file is missing is left out."""
-    shown = {path: _figure(run_folder / path, path, caption) for path, caption in figures if (run_folder / path).is_file()}
+    shown = {
+        path: _figure(run_folder / path, path, caption) for path, caption in figures if (run_folder / path).is_file()
+    }
     body = [_verdict(report), _evidence(report, shown), _record(report)]
     title = f"{report['verdict']}: {report['run']}"
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{esc(title)}</title>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}<style>{CSS}</style></head>\n<body><main>\n' + "\n".join(body) + "\n</main></body></html>\n"
+    return (
+        f'<!doctype html>\n<html lang="en"><head>{head}<style>{CSS}</style></head>\n<body><main>\n'
+        + "\n".join(body)
+        + "\n</main></body></html>\n"
+    )
 
 
 def esc(value) -> str:
     """Any value as text that HTML shows as it is; control characters become visible."""
-    text = value if isinstance(value, str) else "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = (
+        value
+        if isinstance(value, str)
+        else ""
+        if value is None
+        else f"{value:.4g}"
+        if isinstance(value, float)
+        else str(value)
+    )
     return html.escape("".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text))
 
 
@@ -54,12 +68,13 @@ def _verdict(report: dict) -> str:
         mark = f'<b class="word">{esc(word)}</b> ' if word else ""
         path = report["sources"].get(report["about"][at], "")
         reasons.append(f"<li>{mark}{esc(report['reasons'][at])} {link('file', path) if path else ''}</li>")
+    asked = f"should the file {esc(report['shipped'])} ship?" if report["gains"] else "should this task be fine-tuned?"
     times = report["ledger"]
     before = f"This test split was opened by {times['opened_before']} earlier runs in the ledger; this study has had {times['runs_of_this_study']} earlier runs."
     if times["opened_before"] > 1:
         before += " A p-value supposes one look: the more often a split was opened, the more a small one may be chance."
     return (
-        f'<header class="{kind}"><p class="kicker">{esc(report["run"])}: is the file <b>{esc(report["shipped"])}</b> worth shipping?</p>'
+        f'<header class="{kind}"><p class="kicker">{esc(report["run"])}: {asked}</p>'
         f"<h1>{esc(report['verdict'])}</h1><p>{esc(report['meaning'])}</p></header>\n"
         f"<section><h2>Why</h2><ul>{''.join(reasons)}</ul><p class=note>{esc(before)} {esc(report['note'])}</p>{_override(report)}</section>\n"
         f"<section><h2>What would change this decision</h2><dl class=hinges>{''.join(_hinge(row, report) for row in report['hinges'])}</dl></section>"
@@ -67,7 +82,11 @@ def _verdict(report: dict) -> str:
 
 
 def _override(report: dict) -> str:
-    return f"<p class=warn>A gate was overridden. Written reason: {esc(report['override'])}</p>" if report["override"] else ""
+    return (
+        f"<p class=warn>A gate was overridden. Written reason: {esc(report['override'])}</p>"
+        if report["override"]
+        else ""
+    )
 
 
 def _hinge(row: dict, report: dict) -> str:
@@ -77,20 +96,80 @@ def _hinge(row: dict, report: dict) -> str:
 
 def _evidence(report: dict, shown: dict[str, str]) -> str:
     parts = ["<section><h2>Evidence</h2>", _pictures(shown, "scores")]
-    scores = [{**row, "pass_at_1": f"{row['pass_at_1']:.1f}", "solved": f"{row['k']}/{row['n']}", "interval": f"{row['low']:.1f} to {row['high']:.1f}"} for row in report["scores"]]
-    parts.append(_table("Scores, pass@1 in points with the 95% interval", scores, ("model", "benchmark", "solved", "pass_at_1", "interval"), _by_score(report)))
-    compared = comparison_rows(report)
-    parts.append(_table("Comparisons, paired by problem or document", compared, tuple(compared[0]), _by_comparison(report)))
-    slices = [{**row, "difference": f"{row['difference']:+.1f}", "base": f"{row['k_a']}/{row['n']}", "now": f"{row['k_b']}/{row['n']}"} for row in report["slices"]]
+    scores = [
+        {
+            **row,
+            "pass_at_1": f"{row['pass_at_1']:.1f}",
+            "solved": f"{row['k']}/{row['n']}",
+            "interval": f"{row['low']:.1f} to {row['high']:.1f}",
+        }
+        for row in report["scores"]
+    ]
+    parts.append(
+        _table(
+            "Scores, pass@1 in points with the 95% interval",
+            scores,
+            ("model", "benchmark", "solved", "pass_at_1", "interval"),
+            _by_score(report),
+        )
+    )
+    compared = comparison_rows(report) if report["gains"] or report["retentions"] else []
+    columns = tuple(compared[0]) if compared else ()
+    parts.append(_table("Comparisons, paired by problem or document", compared, columns, _by_comparison(report)))
+    slices = [
+        {
+            **row,
+            "difference": f"{row['difference']:+.1f}",
+            "base": f"{row['k_a']}/{row['n']}",
+            "now": f"{row['k_b']}/{row['n']}",
+        }
+        for row in report["slices"]
+    ]
     columns = ("slice", "base", "now", "difference", "gained", "lost", "p_holm", "shown")
-    parts.append(_table("Slices, against base; Holm over the slices", slices, columns, lambda row: report["sources"].get("slices", "")))
+    parts.append(
+        _table(
+            "Slices, against base; Holm over the slices",
+            slices,
+            columns,
+            lambda row: report["sources"].get("slices", ""),
+        )
+    )
     parts.append(_answers(report))
     columns = ("model", "bits_per_byte", "kl_nats_per_token", "kl_nats_per_answer")
-    parts.append(_table("Beside the task: general text, and the distance from base on the task's prompts", report["kept"], columns, lambda row: row["source"]))
-    ladder = [{**row, "solved": f"{row['k']}/{row['n']}", "interval": f"{row['low']:.1f} to {row['high']:.1f}" if "low" in row else ""} for row in report["ladder"]]
-    parts += [_pictures(shown, "ladder"), _table("The ladder without training", ladder, ("rung", "solved", "interval", "meets_spec", "rule"), _by_rung(report))]
+    parts.append(
+        _table(
+            "Beside the task: general text, and the distance from base on the task's prompts",
+            report["kept"],
+            columns,
+            lambda row: row["source"],
+        )
+    )
+    ladder = [
+        {
+            **row,
+            "solved": f"{row['k']}/{row['n']}",
+            "interval": f"{row['low']:.1f} to {row['high']:.1f}" if "low" in row else "",
+        }
+        for row in report["ladder"]
+    ]
+    parts += [
+        _pictures(shown, "ladder"),
+        _table(
+            "The ladder without training",
+            ladder,
+            ("rung", "solved", "interval", "meets_spec", "rule"),
+            _by_rung(report),
+        ),
+    ]
     costs = report["ladder_costs"]
-    parts.append(_table("Price and latency of each rung, means a call", costs, tuple(costs[0]) if costs else (), lambda row: "00_should_we_fine_tune/tables/ladder_costs.csv"))
+    parts.append(
+        _table(
+            "Price and latency of each rung, means a call",
+            costs,
+            tuple(costs[0]) if costs else (),
+            lambda row: "00_should_we_fine_tune/tables/ladder_costs.csv",
+        )
+    )
     return "\n".join([*parts, _economics(report), _pictures(shown, "break_even"), "</section>"])
 
 
@@ -115,14 +194,20 @@ def _economics(report: dict) -> str:
     each = link(f"{cost['seconds_per_call']:.3g} machine seconds", path)
     lines = [f"<h3>What it costs</h3><p>A call of {esc(found['model'])} takes {each} in a full batch"]
     right = "no answer was right" if cost["seconds"] is None else f"a right answer takes {cost['seconds']:.3g}"
-    lines.append(f"; {link(right, path)}" + (f", which costs {cost['money']:.3g}." if cost["money"] is not None else "."))
+    lines.append(
+        f"; {link(right, path)}" + (f", which costs {cost['money']:.3g}." if cost["money"] is not None else ".")
+    )
     if found["break_even"]:
         own, cascade = found["break_even"]["own"], found["break_even"]["cascade"]
-        lines.append(f" Against the hosted model it pays from {_calls(own)}; when its failures go to the hosted model, from {_calls(cascade)}.")
+        lines.append(
+            f" Against the hosted model it pays from {_calls(own)}; when its failures go to the hosted model, from {_calls(cascade)}."
+        )
     if price["price_source"]:
         lines.append(f" Prices: {esc(price['price_source'])}, read on {esc(price['price_date'])}.")
     if found["missing"]:
-        lines.append(f" Not given: {esc(', '.join(found['missing']))}; the figure sweeps the hosted price instead of assuming one.")
+        lines.append(
+            f" Not given: {esc(', '.join(found['missing']))}; the figure sweeps the hosted price instead of assuming one."
+        )
     return "".join(lines) + "</p>"
 
 
@@ -140,7 +225,10 @@ def _answers(report: dict) -> str:
         total = sum(row[change] for row in report["gains"] if row["model"] == report["shipped"])
         cards.append(f"<h3>{change.capitalize()} problems: {min(len(rows), SHOWN_ANSWERS)} of {total}</h3>")
         for row in rows[:SHOWN_ANSWERS]:
-            sides = "".join(f"<div><h4>{name}</h4><pre>{esc(row[key])}</pre></div>" for name, key in (("base", "before"), (esc(report["shipped"]), "after")))
+            sides = "".join(
+                f"<div><h4>{name}</h4><pre>{esc(row[key])}</pre></div>"
+                for name, key in (("base", "before"), (esc(report["shipped"]), "after"))
+            )
             cards.append(
                 f"<article><p><b>{esc(row['task_id'])}</b> {esc(row['slice'])}</p><pre>{esc(row['prompt'])}</pre>"
                 f"<p>expected</p><pre>{esc(row['expected'])}</pre><div class=sides>{sides}</div></article>"
@@ -149,18 +237,33 @@ def _answers(report: dict) -> str:
 
 
 def _record(report: dict) -> str:
-    spec = [{"field": name, "value": ", ".join(map(str, v)) if isinstance(v, list) else v} for name, v in report["spec"].items()]
-    frozen = {True: "before training", False: "AFTER a stage had trained or scored", None: "at an unknown time"}[report["frozen_before_training"]]
+    spec = [
+        {"field": name, "value": ", ".join(map(str, v)) if isinstance(v, list) else v}
+        for name, v in report["spec"].items()
+    ]
+    frozen = {True: "before training", False: "AFTER a stage had trained or scored", None: "at an unknown time"}[
+        report["frozen_before_training"]
+    ]
     where = report["environment"]
     stages = [{**row, "executed": f"{row['stage']}/executed.ipynb"} for row in report["stages"]]
     machine = f"{where['cpu']['model']}, {where['cpu']['cores']} cores, {where.get('device', '')}; Python {where['python']}; commit {where['commit'][:12]}{' with changes' if where['dirty'] else ''}"
     return "\n".join(
         [
             "<section><h2>Record</h2>",
-            _table("Gates, in CPMAI's order", report["gates"], ("phase", "gate", "verdict", "evidence", "rule"), lambda row: row["source"]),
+            _table(
+                "Gates, in CPMAI's order",
+                report["gates"],
+                ("phase", "gate", "verdict", "evidence", "rule"),
+                lambda row: row["source"],
+            ),
             f"<p>Specification {esc(report['spec_sha256'][:12])}, frozen {frozen}: {link('spec.json', '00_should_we_fine_tune/spec.json')}</p>",
             _table("Specification", spec, ("field", "value"), lambda row: ""),
-            _table("Stages", stages, ("stage", "status", "seconds", "peak memory (MiB)", "device", "warnings"), lambda row: f"{row['stage']}/manifest.json"),
+            _table(
+                "Stages",
+                stages,
+                ("stage", "status", "seconds", "peak memory (MiB)", "device", "warnings"),
+                lambda row: f"{row['stage']}/manifest.json",
+            ),
             f"<p>{esc(machine)}. The same content as data: {link('report.json', '06_verdict/report.json')}; the run: {link('run.json', 'run.json')}.</p></section>",
         ]
     )
@@ -178,17 +281,21 @@ def _table(caption: str, rows: list[dict], columns: tuple, source_of) -> str:
         for name in names:
             value = row.get(name)
             value = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
-            is_number = isinstance(value, int | float) or (isinstance(value, str) and value[:1] in "+-0123456789[" and value != "")
+            is_number = isinstance(value, int | float) or (
+                isinstance(value, str) and value[:1] in "+-0123456789[" and value != ""
+            )
             shown = link(value, source_of(row)) if is_number else esc(value)
             is_linked = is_linked or is_number
             label = esc(name.replace("_", " "))
-            kind = " class=text" if isinstance(value, str) and len(value) > LONG else " class=number" if is_number else ""
+            kind = (
+                " class=text" if isinstance(value, str) and len(value) > LONG else " class=number" if is_number else ""
+            )
             cells.append(f'<td data-label="{label}"{kind}>{shown}</td>')
         path = source_of(row)
         if path and not is_linked:
             cells[0] = cells[0].replace("</td>", f" {link('file', path)}</td>")
         lines.append(f"<tr>{''.join(cells)}</tr>")
-    return f'<div class=table><table><caption>{esc(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    return f"<div class=table><table><caption>{esc(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
 
 
 def _figure(path: Path, name: str, caption: str) -> str:

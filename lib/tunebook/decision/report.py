@@ -9,10 +9,11 @@ from tunebook.decision.economics import Prices, break_even, per_correct_answer, 
 from tunebook.decision.hinges import hinges
 from tunebook.decision.measures import Evidence, score_table
 from tunebook.decision.spec import read_frozen, was_frozen_first
-from tunebook.decision.tables import MEANING, ONE_SEED, stage_rows
+from tunebook.decision.tables import ONE_SEED, meaning, stage_rows
 from tunebook.evaluation.forgetting import bits_per_byte
 from tunebook.pipeline import ledger, runs
 from tunebook.pipeline.files import read_json
+
 
 def build(context, evidence: Evidence, outcome: dict) -> dict:
     """The report: what `decide` found and everything around it, each part with the file in the run that it came from.
@@ -27,8 +28,8 @@ def build(context, evidence: Evidence, outcome: dict) -> dict:
     return {
         "run": context.run_folder.name,
         **outcome,
-        "meaning": MEANING[outcome["verdict"]],
-        "note": ONE_SEED,
+        "meaning": meaning(outcome),
+        "note": ONE_SEED if outcome["gains"] else "",
         "sources": sources(found, outcome),
         "hinges": hinges(outcome, rungs, spec),
         "scores": score_table(evidence),
@@ -101,7 +102,8 @@ def all_gates(context, outcome: dict) -> list[dict]:
     """The gates of 00 and of every later phase."""
     found, states = context.needs(), context.run_state()
     rows = [
-        {**row, "source": f"{rooms.SPEC_STAGE}/{row['source']}"} for row in found[rooms.SPEC_STAGE].metrics.get("gates", [])
+        {**row, "source": f"{rooms.SPEC_STAGE}/{row['source']}"}
+        for row in found[rooms.SPEC_STAGE].metrics.get("gates", [])
     ]
     wanted = (
         ("01_validate_data", gates.PHASES[1], "the rows represent the task"),
@@ -115,7 +117,17 @@ def all_gates(context, outcome: dict) -> list[dict]:
             state = states.get(name, {}).get("state", "")
             rows.append(gates.stage_gate(phase, words, found.get(name), state, f"the gate of {name[:2]}"))
     text = outcome["reasons"][0] if outcome["reasons"] else "nothing was compared"
-    return [*rows, gates.gate(gates.PHASES[4], "the gain is real and nothing gated was lost", outcome["verdict"], text, "the frozen rules", "report.json")]
+    return [
+        *rows,
+        gates.gate(
+            gates.PHASES[4],
+            "the gain is real and nothing gated was lost",
+            outcome["verdict"],
+            text,
+            "the frozen rules",
+            "report.json",
+        ),
+    ]
 
 
 def economics(found: dict, outcome: dict, seed: int) -> dict:

@@ -29,7 +29,20 @@ QUESTIONS = {
     "calls_per_day": "how many calls a day?",
     "retrain_months": "after how many months is it trained again?",
 }
-VAGUE = ("todo", "tbd", "?", "n/a", "na", "none", "unknown", "to be decided", "to be defined", "later", "various", "depends")
+VAGUE = (
+    "todo",
+    "tbd",
+    "?",
+    "n/a",
+    "na",
+    "none",
+    "unknown",
+    "to be decided",
+    "to be defined",
+    "later",
+    "various",
+    "depends",
+)
 THRESHOLDS = (
     "smallest_gain expected_gain largest_loss largest_bits_rise gated target_score calls_per_day stable_months retrain_months budget"
 ).split()

@@ -56,7 +56,9 @@ def audit(benchmark: Benchmark, mutants_each: int = MUTANTS, judging: Judging = 
     }
 
 
-def audit_sample(benchmark: Benchmark, n: int, seed: int, mutants_each: int = MUTANTS, judging: Judging = Judging()) -> dict:
+def audit_sample(
+    benchmark: Benchmark, n: int, seed: int, mutants_each: int = MUTANTS, judging: Judging = Judging()
+) -> dict:
     """`audit` of `n` problems drawn with `seed` (0 = all): enough to see what kind of benchmark it is, in seconds."""
     drawn = sorted(Random(seed).sample(range(len(benchmark)), min(n, len(benchmark)))) if n else range(len(benchmark))
     problems = tuple(benchmark.problems[at] for at in drawn)

@@ -114,12 +114,15 @@ def _logits(engine, ids: list[int]):
     if engine.model.config._attn_implementation != "sdpa":
         engine.model.set_attn_implementation("sdpa")
     with torch.inference_mode():
-        return engine.model(input_ids=torch.tensor([ids], device=engine.model.device), use_cache=False).logits[0].float()
+        return (
+            engine.model(input_ids=torch.tensor([ids], device=engine.model.device), use_cache=False).logits[0].float()
+        )
 
 
 def call_sizes(engine, benchmark: Benchmark, rows: list[dict], style: str, instruction: str) -> list[dict]:
     """Tokens in and out of every call, for the cost of one: `task_id, input_tokens, output_tokens`."""
     inputs = {p["task_id"]: len(engine.encode(prompts.messages(p, style, instruction))) for p in benchmark.problems}
     return [
-        {"task_id": row["task_id"], "input_tokens": inputs[row["task_id"]], "output_tokens": row["n_tokens"]} for row in rows
+        {"task_id": row["task_id"], "input_tokens": inputs[row["task_id"]], "output_tokens": row["n_tokens"]}
+        for row in rows
     ]

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem
-from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline import ledger, notebooks, provenance, record, runs
+from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline import stages as stage_names
 from tunebook.pipeline.files import read_json, sha256_file, write_bytes, write_json, write_text
 from tunebook.pipeline.memory import PeakMemory

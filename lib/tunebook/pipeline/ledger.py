@@ -41,7 +41,10 @@ def note_by_hand(outputs: Path, manifest: dict) -> None:
     """A stage by hand that opened a test split, or gave a verdict, is a line of its own."""
     opened, verdict = opened_by(manifest), manifest["metrics"].get("verdict", "")
     if opened or verdict:
-        about = {key: manifest["environment"][key] for key in ("commit", "dirty")} | {"run": manifest["run"], "study": "by hand"}
+        about = {key: manifest["environment"][key] for key in ("commit", "dirty")} | {
+            "run": manifest["run"],
+            "study": "by hand",
+        }
         ended = {"ended": "complete", "ran": [f"{manifest['stage']} {manifest['status']}"], "opened": opened}
         append(outputs, {**about, **ended, "verdict": verdict, "seconds": manifest["timing"]["seconds"]})
 
@@ -114,4 +117,6 @@ def aligned(rows: list[dict]) -> str:
     """Rows as text columns under their names."""
     lines = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
     widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )

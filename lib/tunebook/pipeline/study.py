@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
-from tunebook.pipeline import ledger
+from tunebook.pipeline import ledger, params, provenance, record, run, runs
 from tunebook.pipeline import manifest as manifests
-from tunebook.pipeline import params, provenance, record, run, runs
 from tunebook.pipeline import stages as stage_names
 from tunebook.pipeline.progress import Display
 from tunebook.pipeline.reuse import why_not
@@ -62,7 +61,11 @@ def _in_ledger(plan: run.Plan, chosen: list[str]):
         ended = type(problem).__name__
         raise
     finally:
-        made = [manifests.read(plan.folder / name) for name in chosen if _stamp(plan.folder / name) not in (None, before[name])]
+        made = [
+            manifests.read(plan.folder / name)
+            for name in chosen
+            if _stamp(plan.folder / name) not in (None, before[name])
+        ]
         opened = [row for manifest in made for row in ledger.opened_by(manifest)]
         verdict = next((m["metrics"].get("verdict", "") for m in made if stage_names.is_verdict(m["stage"])), "")
         ran = [f"{stage_names.short(manifest['stage'])} {manifest['status']}" for manifest in made]

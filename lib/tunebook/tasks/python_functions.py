@@ -47,7 +47,9 @@ def make_rows(n: int, seed: int) -> list[dict]:
     distinct = list({row["group"]: row for row in found}.values())
     Random(f"python_functions:{seed}").shuffle(distinct)
     if not 1 <= n <= len(distinct):
-        raise InputProblem(f"python_functions has {len(distinct)} functions in this Python, {n} rows were asked: ask for fewer")
+        raise InputProblem(
+            f"python_functions has {len(distinct)} functions in this Python, {n} rows were asked: ask for fewer"
+        )
     return distinct[:n]
 
 
