@@ -7,7 +7,8 @@ import pytest
 
 from tunebook.decision.answers import side_by_side
 from tunebook.decision.hinges import hinges
-from tunebook.decision.page import esc, render
+from tunebook.decision.markup import esc
+from tunebook.decision.page import render
 from tunebook.decision.verdict import Evidence, decide
 from tunebook.evaluation.scores import Scores
 
