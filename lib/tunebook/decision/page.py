@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tunebook.decision.answers import cards
 from tunebook.decision.markup import esc, figure, link, pictures, table
 from tunebook.decision.style import CSS
 from tunebook.decision.tables import comparison_rows
-
-SHOWN_ANSWERS = 5
 
 
 def write_page(report: dict, run_folder: Path, figures: list[tuple[str, str]]) -> None:
@@ -48,13 +47,16 @@ def _verdict(report: dict) -> str:
         reasons.append(f"<li>{mark}{esc(report['reasons'][at])} {link('file', path) if path else ''}</li>")
     asked = f"should the file {esc(report['shipped'])} ship?" if report["gains"] else "should this task be fine-tuned?"
     times = report["ledger"]
-    before = f"This test split was opened by {times['opened_before']} earlier runs in the ledger; this study has had {times['runs_of_this_study']} earlier runs."
+    opened, looks = (link(times[key], "06_verdict/report.json") for key in ("opened_before", "runs_of_this_study"))
+    before = (
+        f"This test split was opened by {opened} earlier runs in the ledger; this study has had {looks} earlier runs."
+    )
     if times["opened_before"] > 1:
         before += " A p-value supposes one look: the more often a split was opened, the more a small one may be chance."
     return (
         f'<header class="{kind}"><p class="kicker">{esc(report["run"])}: {asked}</p>'
         f"<h1>{esc(report['verdict'])}</h1><p>{esc(report['meaning'])}</p></header>\n"
-        f"<section><h2>Why</h2><ul>{''.join(reasons)}</ul><p class=note>{esc(before)} {esc(report['note'])}</p>{_override(report)}</section>\n"
+        f"<section><h2>Why</h2><ul>{''.join(reasons)}</ul><p class=note>{before} {esc(report['note'])}</p>{_override(report)}</section>\n"
         f"<section><h2>What would change this decision</h2><dl class=hinges>{''.join(_hinge(row, report) for row in report['hinges'])}</dl></section>"
     )
 
@@ -112,7 +114,7 @@ def _evidence(report: dict, shown: dict[str, str]) -> str:
             lambda row: report["sources"].get("slices", ""),
         )
     )
-    parts.append(_answers(report))
+    parts.append(cards(report))
     columns = ("model", "bits_per_byte", "kl_nats_per_token", "kl_nats_per_answer")
     parts.append(
         table(
@@ -196,24 +198,6 @@ def _calls(row: dict) -> str:
     return f"{row['calls_a_day']:,.0f} calls a day ({low} to {high}, 95% over the inputs)"
 
 
-def _answers(report: dict) -> str:
-    cards = []
-    for change in ("lost", "gained"):
-        rows = [row for row in report["answers"] if row["change"] == change]
-        total = sum(row[change] for row in report["gains"] if row["model"] == report["shipped"])
-        cards.append(f"<h3>{change.capitalize()} problems: {min(len(rows), SHOWN_ANSWERS)} of {total}</h3>")
-        for row in rows[:SHOWN_ANSWERS]:
-            sides = "".join(
-                f"<div><h4>{name}</h4><pre>{esc(row[key])}</pre></div>"
-                for name, key in (("base", "before"), (esc(report["shipped"]), "after"))
-            )
-            cards.append(
-                f"<article><p><b>{esc(row['task_id'])}</b> {esc(row['slice'])}</p><pre>{esc(row['prompt'])}</pre>"
-                f"<p>expected</p><pre>{esc(row['expected'])}</pre><div class=sides>{sides}</div></article>"
-            )
-    return "\n".join(cards) if report["answers"] else ""
-
-
 def _record(report: dict) -> str:
     spec = [
         {"field": name, "value": ", ".join(map(str, v)) if isinstance(v, list) else v}
@@ -235,7 +219,7 @@ def _record(report: dict) -> str:
                 lambda row: row["source"],
             ),
             f"<p>Specification {esc(report['spec_sha256'][:12])}, frozen {frozen}: {link('spec.json', '00_should_we_fine_tune/spec.json')}</p>",
-            table("Specification", spec, ("field", "value"), lambda row: ""),
+            table("Specification", spec, ("field", "value"), lambda row: "00_should_we_fine_tune/spec.json"),
             table(
                 "Stages",
                 stages,
