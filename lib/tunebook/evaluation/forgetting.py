@@ -45,11 +45,11 @@ def _start(text: str) -> str:
 def measure_kept(engine, base, benchmark: Benchmark, n_documents: int, seed: int, path: Path) -> dict:
     """Writes and returns `documents` (name, bytes, bits), `texts_sha256`, and `kl` from `base` on the benchmark's prompts.
 
-    `engine` and `base` are TransformersEngines; `base` None where the engine is the base model itself, whose distance is 0. An engine
-    without a torch model (a GGUF file) gives {}: its forgetting is judged by its weights. n_documents 0 measures nothing.
+    `engine` is a TransformersEngine or a GgufModel. `base` is a TransformersEngine, None where the distance is not measured: for the
+    base model itself and for a GGUF file. An engine that gives no probabilities gives {}, as does n_documents 0.
     """
     found = {}
-    if n_documents and hasattr(engine, "model"):
+    if n_documents and (hasattr(engine, "model") or hasattr(engine, "text_nats")):
         texts = general_texts(n_documents)
         documents = [
             {"name": name, "bytes": len(text.encode()), "bits": round(text_bits(engine, text), 3)}
@@ -69,6 +69,8 @@ def bits_per_byte(found: dict) -> float | None:
 
 def text_bits(engine, text: str) -> float:
     """Bits that the model needs for `text`, its first token after the model's own start token."""
+    if hasattr(engine, "text_nats"):
+        return engine.text_nats(text) / math.log(2)
     import torch
 
     ids = engine.tokenizer(text, add_special_tokens=False)["input_ids"]

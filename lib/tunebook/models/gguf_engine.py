@@ -143,6 +143,30 @@ class GgufModel:
         api.llama_batch_free(batch)
         return chosen
 
+    def text_nats(self, text: str) -> float:
+        """Nats that the model needs for all tokens of `text` after its own start token. InputProblem for a text beyond one batch."""
+        api, ids = self.llama_cpp, [self.llama.token_bos(), *self.tokenize(text)]
+        if len(ids) > BATCH_TOKENS:
+            raise InputProblem(f"gguf: a text of {len(ids)} tokens is too long; this engine takes {BATCH_TOKENS}")
+        api.llama_memory_clear(api.llama_get_memory(self.ctx), True)
+        batch = api.llama_batch_init(len(ids), 0, 1)
+        for at, token in enumerate(ids):
+            batch.token[at], batch.pos[at], batch.logits[at] = token, at, True
+            batch.n_seq_id[at], batch.seq_id[at][0] = 1, 0
+        batch.n_tokens = len(ids)
+        code = api.llama_decode(self.ctx, batch)
+        api.llama_batch_free(batch)
+        if code != 0:
+            raise MachineProblem(f"llama.cpp could not read a text of {len(ids)} tokens (code {code}); free memory")
+        width = api.llama_vocab_n_tokens(api.llama_model_get_vocab(self.llama.model))
+        total = 0.0
+        for at, token in enumerate(ids[1:]):
+            row = numpy.ctypeslib.as_array(api.llama_get_logits_ith(self.ctx, at), shape=(width,)).astype(numpy.float64)
+            top = row.max()
+            total += top + float(numpy.log(numpy.exp(row - top).sum())) - row[token]
+        api.llama_memory_clear(api.llama_get_memory(self.ctx), True)
+        return float(total)
+
     def _piece(self, token: int) -> str:
         return self.llama.detokenize([token], special=True).decode(errors="replace") if token >= 0 else ""
 
