@@ -24,6 +24,7 @@ def build(context, evidence: Evidence, outcome: dict) -> dict:
     spec_stage = found[rooms.SPEC_STAGE]
     spec, digest = read_frozen(spec_stage.file("spec.json"))
     rungs = [{key: value for key, value in rung.items() if key != "scores"} for rung in evidence.rungs]
+    costs = economics(found, outcome, context.params["seed"])
     started = [s.manifest["timing"]["started_at"] for name, s in found.items() if name[:2] in ("02", "03", "04")]
     return {
         "run": context.run_folder.name,
@@ -37,9 +38,9 @@ def build(context, evidence: Evidence, outcome: dict) -> dict:
         "ladder_costs": _read_csv(spec_stage, "ladder_costs"),
         "kept": kept_rows(found),
         "answers": answers(found, outcome),
-        "gates": gates.in_order(all_gates(context, outcome)),
+        "gates": gates.in_order([*all_gates(context, outcome), gates.volume_gate(spec, costs)]),
         "override": spec_stage.metrics.get("override", ""),
-        "economics": economics(found, outcome, context.params["seed"]),
+        "economics": costs,
         "spec": spec,
         "spec_sha256": digest,
         "frozen_before_training": was_frozen_first(context.run_folder, digest, started),
