@@ -7,7 +7,8 @@ import pytest
 
 from tunebook.decision.answers import side_by_side
 from tunebook.decision.hinges import hinges
-from tunebook.decision.page import esc, render
+from tunebook.decision.markup import esc
+from tunebook.decision.page import render
 from tunebook.decision.verdict import Evidence, decide
 from tunebook.evaluation.scores import Scores
 
@@ -93,7 +94,7 @@ def test_every_link_stays_inside_the_run(tmp_path):
 
 def test_a_study_that_was_run_often_says_so_beside_its_p_value(tmp_path):
     text = render(report(), tmp_path, [])
-    assert "opened by 4 earlier runs" in text and "p-value supposes one look" in text
+    assert re.search(r"opened by <a [^>]*>4</a> earlier runs", text) and "p-value supposes one look" in text
 
 
 def test_a_figure_is_inside_the_page_and_a_missing_one_is_left_out(tmp_path):

@@ -65,14 +65,15 @@ def _verified(stage, folder: str):
 
 
 def _failed(context, found: dict) -> list[str]:
-    """Stages that failed or broke off. What a failed gate only skipped is left out: its cause is named."""
+    """Stages that failed or broke off. What a failed gate, or the answer that prompting is enough, only skipped is left out."""
     states = context.run_state()
     failed, skipped = [], []
     for name in context.stages:
         state = states.get(name, {}).get("state", "")
         if name != context.name and (name not in found or _is_broken(found[name]) or state == "error"):
             (skipped if state == "skipped" else failed).append(name)
-    return failed or skipped
+    is_answered = found[SPEC_STAGE].status == "fail" and not _is_broken(found[SPEC_STAGE])
+    return failed if is_answered else failed or skipped
 
 
 def _is_broken(stage) -> bool:

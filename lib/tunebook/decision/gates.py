@@ -7,6 +7,7 @@ Source for the order of the phases: Cognilytica's CPMAI method, after CRISP-DM (
 
 from __future__ import annotations
 
+from tunebook.decision.economics import Prices
 from tunebook.decision.spec import READINESS, ask, missing_fields
 from tunebook.statistics.compare import GO, INCONCLUSIVE, NO_GO
 from tunebook.statistics.power import TARGET, detectable_effect, discordant, n_paired, power_paired
@@ -48,6 +49,39 @@ def ladder_gate(rungs: list[dict], target: float) -> dict:
         return gate(PHASES[0], PROMPTING, INCONCLUSIVE, "no rung was scored", rule, "ladder/")
     return gate(
         PHASES[0], PROMPTING, GO, f"the best rung, {best['rung']}, solves {best['k']}/{best['n']}", rule, "ladder/"
+    )
+
+
+def budget_gate(spec: dict, prices: Prices) -> dict:
+    """Does one training, with its staff and data, fit the budget?"""
+    cost, budget = prices.staff_hours * prices.price_staff_hour + prices.data_cost, spec.get("budget", 0.0)
+    rule, name = "staff hours and data of one training cost at most the budget", "it fits the budget"
+    if not budget or not cost:
+        asked = [
+            words
+            for words, value in (
+                ("budget: how much may it cost?", budget),
+                ("staff_hours, price_staff_hour, data_cost: what does it cost?", cost),
+            )
+            if not value
+        ]
+        return gate(PHASES[0], name, INCONCLUSIVE, f"asked for: {'; '.join(asked)}", rule, "prices.json")
+    return gate(PHASES[0], name, GO if cost <= budget else NO_GO, f"{cost:g} of {budget:g}", rule, "prices.json")
+
+
+def volume_gate(spec: dict, economics: dict) -> dict:
+    """Are there enough calls a day for an own model to be cheaper than the hosted one? It informs; the verdict is about quality."""
+    rule, name = "the expected calls a day lie above the break-even's 95% interval", "it pays against a hosted model"
+    found, calls = (economics or {}).get("break_even"), spec.get("calls_per_day", 0.0)
+    if not found or not calls:
+        text = "asked for: calls_per_day and prices with a source and a date; the figure sweeps them"
+        return gate(PHASES[5], name, INCONCLUSIVE, text, rule)
+    needed, (low, high) = found["own"]["calls_a_day"], found["own"]["interval"]
+    if needed is None:
+        return gate(PHASES[5], name, NO_GO, "a hosted call costs no more than an own one", rule, economics["source"])
+    word = GO if high is not None and calls > high else NO_GO if low is not None and calls < low else INCONCLUSIVE
+    return gate(
+        PHASES[5], name, word, f"{calls:,.0f} calls a day, break-even at {needed:,.0f}", rule, economics["source"]
     )
 
 

@@ -101,4 +101,6 @@ def _best_rung(rungs: list[dict], spec: dict) -> list[dict]:
     if needed is None:
         return []
     meaning = f"of {n} problems solved by prompting alone would make training needless; the best rung ({best['rung']}) solves {best['k']}"
+    if best["k"] >= needed:
+        meaning = f"of {n} problems is the fewest at which prompting alone is enough; the best rung ({best['rung']}) solves {best['k']}"
     return [{"number": str(needed), "meaning": meaning, "about": f"rung {best['rung']}"}]

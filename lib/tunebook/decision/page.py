@@ -6,16 +6,12 @@ on a phone and prints. Does not compute.
 
 from __future__ import annotations
 
-import base64
-import html
 from pathlib import Path
-from urllib.parse import quote
 
+from tunebook.decision.answers import cards
+from tunebook.decision.markup import esc, figure, link, pictures, table
 from tunebook.decision.style import CSS
 from tunebook.decision.tables import comparison_rows
-
-SHOWN_ANSWERS = 5
-LONG = 40  # characters from which a cell holds a sentence
 
 
 def write_page(report: dict, run_folder: Path, figures: list[tuple[str, str]]) -> None:
@@ -28,7 +24,7 @@ def write_page(report: dict, run_folder: Path, figures: list[tuple[str, str]]) -
 def render(report: dict, run_folder: Path, figures: list[tuple[str, str]]) -> str:
     """The page as text. A figure whose file is missing is left out."""
     shown = {
-        path: _figure(run_folder / path, path, caption) for path, caption in figures if (run_folder / path).is_file()
+        path: figure(run_folder / path, path, caption) for path, caption in figures if (run_folder / path).is_file()
     }
     body = [_verdict(report), _evidence(report, shown), _record(report)]
     title = f"{report['verdict']}: {report['run']}"
@@ -40,25 +36,6 @@ def render(report: dict, run_folder: Path, figures: list[tuple[str, str]]) -> st
     )
 
 
-def esc(value) -> str:
-    """Any value as text that HTML shows as it is; control characters become visible."""
-    text = (
-        value
-        if isinstance(value, str)
-        else ""
-        if value is None
-        else f"{value:.4g}"
-        if isinstance(value, float)
-        else str(value)
-    )
-    return html.escape("".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text))
-
-
-def link(text, path: str) -> str:
-    """`text` linked to a file of the run, plain where the file is not known."""
-    return f'<a href="{quote(path, safe="/@")}">{esc(text)}</a>' if path else esc(text)
-
-
 def _verdict(report: dict) -> str:
     kind = {"GO": "go", "NO-GO": "no-go"}.get(report["verdict"], "open")
     order = sorted(range(len(report["reasons"])), key=lambda at: report["words"][at] != report["verdict"])
@@ -68,14 +45,18 @@ def _verdict(report: dict) -> str:
         mark = f'<b class="word">{esc(word)}</b> ' if word else ""
         path = report["sources"].get(report["about"][at], "")
         reasons.append(f"<li>{mark}{esc(report['reasons'][at])} {link('file', path) if path else ''}</li>")
+    asked = f"should the file {esc(report['shipped'])} ship?" if report["gains"] else "should this task be fine-tuned?"
     times = report["ledger"]
-    before = f"This test split was opened by {times['opened_before']} earlier runs in the ledger; this study has had {times['runs_of_this_study']} earlier runs."
+    opened, looks = (link(times[key], "06_verdict/report.json") for key in ("opened_before", "runs_of_this_study"))
+    before = (
+        f"This test split was opened by {opened} earlier runs in the ledger; this study has had {looks} earlier runs."
+    )
     if times["opened_before"] > 1:
         before += " A p-value supposes one look: the more often a split was opened, the more a small one may be chance."
     return (
-        f'<header class="{kind}"><p class="kicker">{esc(report["run"])}: is the file <b>{esc(report["shipped"])}</b> worth shipping?</p>'
+        f'<header class="{kind}"><p class="kicker">{esc(report["run"])}: {asked}</p>'
         f"<h1>{esc(report['verdict'])}</h1><p>{esc(report['meaning'])}</p></header>\n"
-        f"<section><h2>Why</h2><ul>{''.join(reasons)}</ul><p class=note>{esc(before)} {esc(report['note'])}</p>{_override(report)}</section>\n"
+        f"<section><h2>Why</h2><ul>{''.join(reasons)}</ul><p class=note>{before} {esc(report['note'])}</p>{_override(report)}</section>\n"
         f"<section><h2>What would change this decision</h2><dl class=hinges>{''.join(_hinge(row, report) for row in report['hinges'])}</dl></section>"
     )
 
@@ -94,7 +75,7 @@ def _hinge(row: dict, report: dict) -> str:
 
 
 def _evidence(report: dict, shown: dict[str, str]) -> str:
-    parts = ["<section><h2>Evidence</h2>", _pictures(shown, "scores")]
+    parts = ["<section><h2>Evidence</h2>", pictures(shown, "scores")]
     scores = [
         {
             **row,
@@ -105,17 +86,16 @@ def _evidence(report: dict, shown: dict[str, str]) -> str:
         for row in report["scores"]
     ]
     parts.append(
-        _table(
+        table(
             "Scores, pass@1 in points with the 95% interval",
             scores,
             ("model", "benchmark", "solved", "pass_at_1", "interval"),
             _by_score(report),
         )
     )
-    compared = comparison_rows(report)
-    parts.append(
-        _table("Comparisons, paired by problem or document", compared, tuple(compared[0]), _by_comparison(report))
-    )
+    compared = comparison_rows(report) if report["gains"] or report["retentions"] else []
+    columns = tuple(compared[0]) if compared else ()
+    parts.append(table("Comparisons, paired by problem or document", compared, columns, _by_comparison(report)))
     slices = [
         {
             **row,
@@ -127,17 +107,17 @@ def _evidence(report: dict, shown: dict[str, str]) -> str:
     ]
     columns = ("slice", "base", "now", "difference", "gained", "lost", "p_holm", "shown")
     parts.append(
-        _table(
+        table(
             "Slices, against base; Holm over the slices",
             slices,
             columns,
             lambda row: report["sources"].get("slices", ""),
         )
     )
-    parts.append(_answers(report))
+    parts.append(cards(report))
     columns = ("model", "bits_per_byte", "kl_nats_per_token", "kl_nats_per_answer")
     parts.append(
-        _table(
+        table(
             "Beside the task: general text, and the distance from base on the task's prompts",
             report["kept"],
             columns,
@@ -153,8 +133,8 @@ def _evidence(report: dict, shown: dict[str, str]) -> str:
         for row in report["ladder"]
     ]
     parts += [
-        _pictures(shown, "ladder"),
-        _table(
+        pictures(shown, "ladder"),
+        table(
             "The ladder without training",
             ladder,
             ("rung", "solved", "interval", "meets_spec", "rule"),
@@ -163,14 +143,14 @@ def _evidence(report: dict, shown: dict[str, str]) -> str:
     ]
     costs = report["ladder_costs"]
     parts.append(
-        _table(
+        table(
             "Price and latency of each rung, means a call",
             costs,
             tuple(costs[0]) if costs else (),
             lambda row: "00_should_we_fine_tune/tables/ladder_costs.csv",
         )
     )
-    return "\n".join([*parts, _economics(report), _pictures(shown, "break_even"), "</section>"])
+    return "\n".join([*parts, _economics(report), pictures(shown, "break_even"), "</section>"])
 
 
 def _by_score(report: dict):
@@ -218,24 +198,6 @@ def _calls(row: dict) -> str:
     return f"{row['calls_a_day']:,.0f} calls a day ({low} to {high}, 95% over the inputs)"
 
 
-def _answers(report: dict) -> str:
-    cards = []
-    for change in ("lost", "gained"):
-        rows = [row for row in report["answers"] if row["change"] == change]
-        total = sum(row[change] for row in report["gains"] if row["model"] == report["shipped"])
-        cards.append(f"<h3>{change.capitalize()} problems: {min(len(rows), SHOWN_ANSWERS)} of {total}</h3>")
-        for row in rows[:SHOWN_ANSWERS]:
-            sides = "".join(
-                f"<div><h4>{name}</h4><pre>{esc(row[key])}</pre></div>"
-                for name, key in (("base", "before"), (esc(report["shipped"]), "after"))
-            )
-            cards.append(
-                f"<article><p><b>{esc(row['task_id'])}</b> {esc(row['slice'])}</p><pre>{esc(row['prompt'])}</pre>"
-                f"<p>expected</p><pre>{esc(row['expected'])}</pre><div class=sides>{sides}</div></article>"
-            )
-    return "\n".join(cards) if report["answers"] else ""
-
-
 def _record(report: dict) -> str:
     spec = [
         {"field": name, "value": ", ".join(map(str, v)) if isinstance(v, list) else v}
@@ -250,15 +212,15 @@ def _record(report: dict) -> str:
     return "\n".join(
         [
             "<section><h2>Record</h2>",
-            _table(
+            table(
                 "Gates, in CPMAI's order",
                 report["gates"],
                 ("phase", "gate", "verdict", "evidence", "rule"),
                 lambda row: row["source"],
             ),
             f"<p>Specification {esc(report['spec_sha256'][:12])}, frozen {frozen}: {link('spec.json', '00_should_we_fine_tune/spec.json')}</p>",
-            _table("Specification", spec, ("field", "value"), lambda row: ""),
-            _table(
+            table("Specification", spec, ("field", "value"), lambda row: "00_should_we_fine_tune/spec.json"),
+            table(
                 "Stages",
                 stages,
                 ("stage", "status", "seconds", "peak memory (MiB)", "device", "warnings"),
@@ -267,41 +229,3 @@ def _record(report: dict) -> str:
             f"<p>{esc(machine)}. The same content as data: {link('report.json', '06_verdict/report.json')}; the run: {link('run.json', 'run.json')}.</p></section>",
         ]
     )
-
-
-def _table(caption: str, rows: list[dict], columns: tuple, source_of) -> str:
-    """Rows as a table; the numbers of a row link to its source. Nothing where there is no row."""
-    if not rows:
-        return ""
-    names = [name for name in columns if any(row.get(name) not in ("", None) for row in rows)]
-    head = "".join(f"<th>{esc(name.replace('_', ' '))}</th>" for name in names)
-    lines = []
-    for row in rows:
-        cells, is_linked = [], False
-        for name in names:
-            value = row.get(name)
-            value = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
-            is_number = isinstance(value, int | float) or (
-                isinstance(value, str) and value[:1] in "+-0123456789[" and value != ""
-            )
-            shown = link(value, source_of(row)) if is_number else esc(value)
-            is_linked = is_linked or is_number
-            label = esc(name.replace("_", " "))
-            kind = (
-                " class=text" if isinstance(value, str) and len(value) > LONG else " class=number" if is_number else ""
-            )
-            cells.append(f'<td data-label="{label}"{kind}>{shown}</td>')
-        path = source_of(row)
-        if path and not is_linked:
-            cells[0] = cells[0].replace("</td>", f" {link('file', path)}</td>")
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    return f"<div class=table><table><caption>{esc(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
-
-
-def _figure(path: Path, name: str, caption: str) -> str:
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
-    return f'<figure><img alt="{esc(caption)}" src="data:image/png;base64,{data}"><figcaption>{link(caption, name)}</figcaption></figure>'
-
-
-def _pictures(shown: dict[str, str], name: str) -> str:
-    return "\n".join(text for path, text in shown.items() if Path(path).stem == name)

@@ -9,7 +9,7 @@ from tunebook.decision.economics import Prices, break_even, per_correct_answer, 
 from tunebook.decision.hinges import hinges
 from tunebook.decision.measures import Evidence, score_table
 from tunebook.decision.spec import read_frozen, was_frozen_first
-from tunebook.decision.tables import MEANING, ONE_SEED, stage_rows
+from tunebook.decision.tables import ONE_SEED, meaning, stage_rows
 from tunebook.evaluation.forgetting import bits_per_byte
 from tunebook.pipeline import ledger, runs
 from tunebook.pipeline.files import read_json
@@ -24,12 +24,13 @@ def build(context, evidence: Evidence, outcome: dict) -> dict:
     spec_stage = found[rooms.SPEC_STAGE]
     spec, digest = read_frozen(spec_stage.file("spec.json"))
     rungs = [{key: value for key, value in rung.items() if key != "scores"} for rung in evidence.rungs]
+    costs = economics(found, outcome, context.params["seed"])
     started = [s.manifest["timing"]["started_at"] for name, s in found.items() if name[:2] in ("02", "03", "04")]
     return {
         "run": context.run_folder.name,
         **outcome,
-        "meaning": MEANING[outcome["verdict"]],
-        "note": ONE_SEED,
+        "meaning": meaning(outcome),
+        "note": ONE_SEED if outcome["gains"] else "",
         "sources": sources(found, outcome),
         "hinges": hinges(outcome, rungs, spec),
         "scores": score_table(evidence),
@@ -37,9 +38,9 @@ def build(context, evidence: Evidence, outcome: dict) -> dict:
         "ladder_costs": _read_csv(spec_stage, "ladder_costs"),
         "kept": kept_rows(found),
         "answers": answers(found, outcome),
-        "gates": gates.in_order(all_gates(context, outcome)),
+        "gates": gates.in_order([*all_gates(context, outcome), gates.volume_gate(spec, costs)]),
         "override": spec_stage.metrics.get("override", ""),
-        "economics": economics(found, outcome, context.params["seed"]),
+        "economics": costs,
         "spec": spec,
         "spec_sha256": digest,
         "frozen_before_training": was_frozen_first(context.run_folder, digest, started),

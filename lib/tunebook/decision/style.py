@@ -10,7 +10,7 @@ header.go{border-color:var(--go)}header.no-go{border-color:var(--no)}
 header h1{margin:.1rem 0;font-size:2.6rem;line-height:1.1;letter-spacing:.02em}
 header.go h1{color:var(--go)}header.no-go h1{color:var(--no)}header.open h1{color:var(--open)}
 .kicker,.note,figcaption,caption{color:var(--soft);font-size:.9rem}
-h2{margin:2rem 0 .5rem;border-bottom:1px solid var(--line)}
+h2,h3{break-after:avoid}h2{margin:2rem 0 .5rem;border-bottom:1px solid var(--line)}
 h3{margin:1.5rem 0 .25rem}h4{margin:0;font-size:.85rem;color:var(--soft);font-weight:600}
 li{margin:.4rem 0;overflow-wrap:anywhere}
 .word{border:1px solid currentColor;border-radius:.2rem;padding:0 .3rem;font-size:.8rem}

@@ -10,9 +10,21 @@ MEANING = {
 ONE_SEED = "This verdict is about this file: one seed was trained, so the spread between trainings is not known."
 
 
+PROMPT_IS_ENOUGH = "Prompting alone does what the specification asks: nothing was trained, and nothing needs to be."
+
+
+def meaning(outcome: dict) -> str:
+    """One sentence about what the verdict means here."""
+    is_trained = any(row["model"] == outcome["shipped"] for row in outcome["gains"])
+    is_answered = any(
+        about.startswith("rung") and word == "NO-GO" for about, word in zip(outcome["about"], outcome["words"])
+    )
+    return PROMPT_IS_ENOUGH if is_answered and not is_trained else MEANING[outcome["verdict"]]
+
+
 def headline(outcome: dict) -> str:
     """The verdict and its reasons as Markdown; text from models never gets in here."""
-    lines = [f"# {outcome['verdict']}", "", MEANING[outcome["verdict"]], ""]
+    lines = [f"# {outcome['verdict']}", "", meaning(outcome), ""]
     lines += [f"- {_escaped(reason)}" for reason in outcome["reasons"]]
     return "\n".join([*lines, "", ONE_SEED])
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from tunebook.errors import MachineProblem
 from tunebook.evaluation import prompts
 from tunebook.evaluation.benchmark import Benchmark
-from tunebook.models.engine import Decoding, TransformersEngine
+from tunebook.models.engine import Decoding
 from tunebook.pipeline.files import hash_json, write_json
 
 TOPICS = (
@@ -45,11 +45,11 @@ def _start(text: str) -> str:
 def measure_kept(engine, base, benchmark: Benchmark, n_documents: int, seed: int, path: Path) -> dict:
     """Writes and returns `documents` (name, bytes, bits), `texts_sha256`, and `kl` from `base` on the benchmark's prompts.
 
-    `base` is None where the engine is the base model itself, whose distance is 0. An engine
-    without a torch model (a GGUF file) gives {}: its forgetting is judged by its weights. n_documents 0 measures nothing.
+    `engine` is a TransformersEngine or a GgufModel. `base` is a TransformersEngine, None where the distance is not measured: for the
+    base model itself and for a GGUF file. n_documents 0 measures nothing.
     """
     found = {}
-    if n_documents and isinstance(engine, TransformersEngine):
+    if n_documents:
         texts = general_texts(n_documents)
         documents = [
             {"name": name, "bytes": len(text.encode()), "bits": round(text_bits(engine, text), 3)}
@@ -71,10 +71,11 @@ def text_bits(engine, text: str) -> float:
     """Bits that the model needs for `text`, its first token after the model's own start token."""
     import torch
 
-    ids = engine.tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids = list(engine.tokenizer(text, add_special_tokens=False)["input_ids"])
     start = engine.tokenizer.bos_token_id
-    whole = [engine.tokenizer.eos_token_id if start is None else start, *ids]
-    logits = _logits(engine, whole)[:-1]
+    whole = [engine.tokenizer.eos_token_id if start in (None, -1) else start, *ids]
+    is_gguf = hasattr(engine, "read_logits")
+    logits = torch.from_numpy(engine.read_logits(whole, 0)) if is_gguf else _logits(engine, whole)[:-1]
     nats = torch.nn.functional.cross_entropy(logits, torch.tensor(ids, device=logits.device), reduction="sum")
     return float(nats) / math.log(2)
 

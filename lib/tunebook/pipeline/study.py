@@ -3,7 +3,6 @@
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
@@ -53,7 +52,8 @@ def _in_ledger(plan: run.Plan, chosen: list[str]):
     killed = [stage_names.short(name) for name, state in old.items() if state["state"] == "running"]
     if killed:
         ledger.append(plan.outputs, {**about, "ended": "killed", "ran": killed, "opened": [], "verdict": ""})
-    started, clock, ended = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic(), "interrupted"
+    before = {name: _stamp(plan.folder / name) for name in chosen}
+    started, ended = time.monotonic(), "interrupted"
     try:
         yield
         ended = "broke off" if _is_broken_off(plan.folder) else "complete"
@@ -61,12 +61,15 @@ def _in_ledger(plan: run.Plan, chosen: list[str]):
         ended = type(problem).__name__
         raise
     finally:
-        made = [_made_since(plan.folder / name, started) for name in chosen]
-        made = [manifest for manifest in made if manifest]
+        made = [
+            manifests.read(plan.folder / name)
+            for name in chosen
+            if _stamp(plan.folder / name) not in (None, before[name])
+        ]
         opened = [row for manifest in made for row in ledger.opened_by(manifest)]
         verdict = next((m["metrics"].get("verdict", "") for m in made if stage_names.is_verdict(m["stage"])), "")
         ran = [f"{stage_names.short(manifest['stage'])} {manifest['status']}" for manifest in made]
-        seconds = round(time.monotonic() - clock, 1)
+        seconds = round(time.monotonic() - started, 1)
         entry = {**about, "ended": ended, "ran": ran, "opened": opened, "verdict": verdict, "seconds": seconds}
         ledger.append(plan.outputs, entry)
 
@@ -75,13 +78,10 @@ def _is_broken_off(folder: Path) -> bool:
     return any(state["state"] == "error" for state in record.load(folder)["states"].values())
 
 
-def _made_since(folder: Path, started: str) -> dict | None:
-    """The manifest of a stage that was made in this run, None where it is older, damaged or not there."""
-    try:
-        manifest = manifests.read(folder)
-    except (InputProblem, IntegrityProblem):
-        return None
-    return manifest if manifest["timing"]["started_at"] >= started else None
+def _stamp(folder: Path) -> tuple | None:
+    """Tells one writing of a manifest from another, None where there is none."""
+    path = folder / manifests.NAME
+    return (path.stat().st_mtime_ns, path.stat().st_ino) if path.is_file() else None
 
 
 def _choose(root: Path, study: params.Study, request: Request) -> tuple[list[str], frozenset]:

@@ -23,7 +23,7 @@ MODULES = (
     "tempfile textwrap threading timeit token tokenize trace traceback tracemalloc types typing unittest.util urllib.parse "
     "urllib.request urllib.robotparser uuid warnings wave weakref webbrowser xml.sax.saxutils xmlrpc.client zipapp zipfile"
 ).split()
-FEWEST_LINES, MOST_CHARACTERS = 2, 900
+FEWEST_LINES, MOST_CHARACTERS = 2, 900  # statements of a function; characters of request and answer together
 REQUEST = (
     "Complete the following Python function. Answer with the whole function in one ```python code block and nothing else.\n\n"
     "```python\n{prompt}\n```"
@@ -80,12 +80,15 @@ def _rows_of(module: str) -> list[dict]:
 
 def _row(module: str, node: ast.FunctionDef, lines: list[str]) -> dict | None:
     body = "\n".join(lines[node.lineno - 1 : node.end_lineno])
-    if not ast.get_docstring(node) or len(node.body) < FEWEST_LINES or len(body) > MOST_CHARACTERS:
+    if not ast.get_docstring(node) or len(node.body) < FEWEST_LINES:
         return None
     prompt = "\n".join(lines[node.lineno - 1 : node.body[0].end_lineno])
+    request, answer = REQUEST.format(prompt=prompt), f"```python\n{body}\n```"
+    if len(request) + len(answer) > MOST_CHARACTERS:
+        return None
     return {
         "id": f"{module}.{node.name}",
-        "prompt": [{"role": "user", "content": REQUEST.format(prompt=prompt)}],
-        "completion": [{"role": "assistant", "content": f"```python\n{body}\n```"}],
+        "prompt": [{"role": "user", "content": request}],
+        "completion": [{"role": "assistant", "content": answer}],
         "group": hashlib.sha256(f"{node.name}\n{body}".encode()).hexdigest()[:16],
     }

@@ -1,0 +1,181 @@
+"""Before money is spent: what is asked for, what is frozen, and what stops a study."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from tunebook.decision import gates
+from tunebook.decision.economics import read_prices
+from tunebook.decision.ladder import check_rungs, examples_from, nearest_examples
+from tunebook.decision.spec import (
+    freeze_for_run,
+    is_vague,
+    missing_fields,
+    override_reason,
+    spec_from,
+    was_frozen_first,
+)
+from tunebook.errors import InputProblem
+from tunebook.evaluation.benchmark import from_problems
+from tunebook.evaluation.prompts import CODE_INSTRUCTION
+from tunebook.pipeline.files import read_json, write_json
+
+PARAMS = {
+    "spec_input": "",
+    "spec_users": "the desk",
+    "spec_slices": [],
+    "smallest_gain": 2.0,
+    "largest_loss": 5.0,
+    "target_score": 90.0,
+}
+WHOLE = {"input": "a", "output": "b", "users": "c", "metric": "d", "wrong_answer_cost": "e", "stability": "f"}
+AUDIT = {"canonical_failed": [], "empty_passed": [], "killed_ratio": 0.9, "killed": 9, "mutants": 10, "problems": 5}
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "TBD", "tbd.", "To be decided by the team", "n/a", "?", "Unknown!", "various", 0.0, []]
+)
+def test_a_vague_answer_counts_as_none(text):
+    assert is_vague(text)
+
+
+@pytest.mark.parametrize("text", ["none of it may leave the machine", "stable", "the later of two dates", 3.0])
+def test_an_answer_counts(text):
+    assert not is_vague(text)
+
+
+def test_missing_fields_are_asked_for_by_the_name_of_their_parameter():
+    row = gates.task_gate({**WHOLE, "users": "TBD"})
+    assert row["verdict"] == "INCONCLUSIVE" and "spec_users: who uses it?" in row["evidence"]
+    assert "calls_per_day: how many calls a day?" in gates.operation_gate({})["evidence"]
+
+
+def test_the_studys_words_win_over_the_shipped_ones():
+    spec = spec_from(PARAMS, {"input": "shipped", "users": "others", "slices": ["one"]})
+    assert (spec["input"], spec["users"], spec["slices"]) == ("shipped", "the desk", ["one"])
+    assert missing_fields(spec) == ["output", "metric", "wrong_answer_cost", "stability"]
+
+
+def test_a_task_that_changes_faster_than_it_is_trained_is_no_go():
+    assert gates.task_gate({**WHOLE, "stable_months": 2, "retrain_months": 6})["verdict"] == "NO-GO"
+    assert gates.task_gate({**WHOLE, "stable_months": 12, "retrain_months": 6})["verdict"] == "GO"
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ({}, "GO"),
+        ({"killed_ratio": 0.5}, "INCONCLUSIVE"),
+        ({"killed_ratio": None}, "INCONCLUSIVE"),
+        ({"empty_passed": ["x"]}, "NO-GO"),
+        ({"canonical_failed": ["x"]}, "NO-GO"),
+    ],
+)
+def test_a_benchmark_that_cannot_tell_right_from_wrong_stops_the_study(change, verdict):
+    assert gates.audit_gate(AUDIT | change)["verdict"] == verdict
+
+
+def test_an_inconclusive_end_is_announced_before_training():
+    """164 problems and 3.6 points: the published study."""
+    row = gates.power_gate(164, 50 / 164, {"smallest_gain": 3.6})
+    assert row["verdict"] == "INCONCLUSIVE" and "problems are needed" in row["evidence"]
+    assert gates.power_gate(400, 0.0, {"smallest_gain": 0.0, "expected_gain": 10.0})["verdict"] == "GO"
+    assert gates.power_gate(2, 0.5, {"smallest_gain": 1.0})["verdict"] == "INCONCLUSIVE"
+    assert gates.power_gate(100, 0.95, {"smallest_gain": 10.0})["verdict"] == "INCONCLUSIVE"
+
+
+def test_a_rung_that_meets_the_specification_stops_training():
+    rung = {"rung": "few_shot", "k": 99, "n": 100, "meets_spec": True}
+    assert gates.ladder_gate([rung], 90.0)["verdict"] == "NO-GO"
+    assert gates.ladder_gate([{**rung, "meets_spec": False}], 90.0)["verdict"] == "GO"
+    assert gates.ladder_gate([], 90.0)["verdict"] == "INCONCLUSIVE"
+
+
+def test_gates_stand_in_the_order_of_the_phases():
+    rows = [gates.operation_gate({}), gates.audit_gate(AUDIT), gates.task_gate(WHOLE)]
+    assert [row["phase"] for row in gates.in_order(rows)] == ["business need", "evaluation", "operation"]
+
+
+def context(folder, name="00_should_we_fine_tune"):
+    return SimpleNamespace(run_folder=folder, folder=folder / name)
+
+
+def test_a_changed_specification_means_a_new_run(tmp_path):
+    """Judging by a rule that was chosen after the scores were seen proves nothing."""
+    first, second = {"smallest_gain": 0.0}, {"smallest_gain": 5.0}
+    freeze_for_run(first, context(tmp_path))
+    freeze_for_run(second, context(tmp_path))  # nothing has trained yet
+    write_json(tmp_path / "02_train_sft" / "manifest.json", {})
+    with pytest.raises(InputProblem, match="smallest_gain.*a changed specification means a new run"):
+        freeze_for_run(first, context(tmp_path))
+    digest = freeze_for_run(second, context(tmp_path))
+    assert was_frozen_first(tmp_path, digest, ["2999-01-01T00:00:00+00:00"]) is True
+    assert was_frozen_first(tmp_path, digest, ["1999-01-01T00:00:00+00:00"]) is False
+    assert was_frozen_first(tmp_path, "other", []) is False and was_frozen_first(tmp_path / "no", digest, []) is None
+    assert read_json(tmp_path / "frozen_spec.json")["sha256"] == digest
+
+
+@pytest.mark.parametrize("text", ["x", "because", "TBD", "we want it"])
+def test_an_override_needs_a_reason(text):
+    with pytest.raises(InputProblem, match="override"):
+        override_reason(text)
+
+
+def test_a_written_reason_is_kept():
+    assert override_reason("  the hosted model may not be used\n here ") == "the hosted model may not be used here"
+    assert override_reason("") == ""
+
+
+BENCH = from_problems("b", [{"task_id": str(at), "prompt": text, "entry_point": "check", "canonical_solution": "x", "test": "def check(a): pass", "kind": "answer"} for at, text in enumerate(("every monday at nine", "first of the month"))])  # fmt: skip
+
+
+def row(prompt: str) -> dict:
+    return {
+        "prompt": [{"role": "user", "content": prompt}],
+        "completion": [{"role": "assistant", "content": prompt[:3]}],
+    }
+
+
+def test_retrieved_examples_are_the_nearest_and_the_nearest_comes_last():
+    found = nearest_examples(
+        [row("hourly"), row("every monday at ten"), row("the first of a month"), row("each tuesday at nine")], BENCH, 2
+    )
+    assert found["0"][-1]["prompt"] == "every monday at ten" and found["1"][-1]["prompt"] == "the first of a month"
+    assert all(len(examples) == 2 for examples in found.values())
+
+
+def test_a_code_row_is_shown_without_the_words_that_are_put_around_it_again():
+    assert examples_from([row(f"{CODE_INSTRUCTION}\n\n```python\ndef f():\n```")])[0]["prompt"] == "def f():"
+
+
+@pytest.mark.parametrize(
+    ("names", "params", "message"),
+    [
+        (["fewshot"], {}, "no rung"),
+        (["hosted"], {}, "hosted_completions"),
+        (["larger"], {}, "larger_model"),
+        (["instruction"], {}, "no instruction"),
+        (["retrieved"], {"few_shot": 0}, "few_shot"),
+    ],
+)
+def test_a_rung_that_lacks_what_it_needs_is_named_before_a_model_is_loaded(names, params, message):
+    with pytest.raises(InputProblem, match=message):
+        check_rungs(names, {"larger_model": "", "hosted_completions": "", "few_shot": 4} | params, False, 10)
+
+
+def test_a_named_model_or_file_is_a_rung_of_its_own():
+    params = {"larger_model": "m", "hosted_completions": "c.jsonl", "few_shot": 4}
+    assert check_rungs(["few_shot"], params, False, 10) == ["few_shot", "larger", "hosted"]
+
+
+def test_money_is_compared_with_the_budget_and_the_calls_with_break_even():
+    given = {"price_source": "s", "price_date": "2026-11-25", "price_staff_hour": 50.0, "staff_hours": 8.0}
+    for budget, verdict in ((500.0, "GO"), (300.0, "NO-GO"), (0.0, "INCONCLUSIVE")):
+        assert gates.budget_gate({"budget": budget}, read_prices(given))["verdict"] == verdict
+    assert "staff_hours" in gates.budget_gate({"budget": 500.0}, read_prices({}))["evidence"]
+    found = {"break_even": {"own": {"calls_a_day": 100.0, "interval": [90.0, 110.0]}}, "source": "x"}
+    for calls, verdict in ((200.0, "GO"), (100.0, "INCONCLUSIVE"), (50.0, "NO-GO"), (0.0, "INCONCLUSIVE")):
+        assert gates.volume_gate({"calls_per_day": calls}, found)["verdict"] == verdict
+    never = {"break_even": {"own": {"calls_a_day": None, "interval": [None, None]}}, "source": "x"}
+    assert gates.volume_gate({"calls_per_day": 9.0}, never)["verdict"] == "NO-GO"
+    assert gates.volume_gate({"calls_per_day": 9.0}, {})["verdict"] == "INCONCLUSIVE"

@@ -1,0 +1,160 @@
+"""Rules beside the gain over base: the best prompt, slices, bits per byte, the exported file, and gates that were never measured."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from tunebook.decision.economics import read_prices
+from tunebook.decision.ladder import climb, rung_cost
+from tunebook.decision.verdict import Evidence, decide
+from tunebook.errors import InputProblem
+from tunebook.evaluation.benchmark import from_problems
+from tunebook.evaluation.scores import Scores
+from tunebook.models.engine import Generated
+from tunebook.pipeline.files import write_jsonl
+
+N = 80
+SPEC = {"smallest_gain": 0.0, "largest_loss": 5.0, "largest_bits_rise": 10.0, "gated": [], "target_score": 90.0}
+
+
+def scores(passing, sha: str = "x", n: int = N) -> Scores:
+    return Scores("", {str(at): [at in passing] for at in range(n)}, {"benchmark_sha256": sha}, {})
+
+
+def rung(name: str, passing, sha: str = "x") -> dict:
+    return {"rung": name, "k": len(passing), "n": N, "meets_spec": False, "rule": "r", "scores": scores(passing, sha)}
+
+
+def evidence(after=range(40), base=range(2), **changes) -> Evidence:
+    names = {"rungs", "slices", "bits", "scores"}
+    parts = {name: value for name, value in changes.items() if name in names}
+    spec = SPEC | {name: value for name, value in changes.items() if name not in names}
+    found = {"base": {"task": scores(set(base))}, "sft": {"task": scores(set(after))}} | parts.pop("scores", {})
+    return Evidence(found, "task", spec, **parts)
+
+
+@pytest.mark.parametrize(
+    ("prompted", "verdict"),
+    [(range(4), "GO"), (range(38), "INCONCLUSIVE"), (range(75), "NO-GO")],
+)
+def test_a_gain_over_base_is_worth_nothing_where_a_prompt_has_it_too(prompted, verdict):
+    outcome = decide(evidence(rungs=[rung("few_shot", set(prompted)), rung("instruction", set())]), "sft")
+    assert outcome["verdict"] == verdict
+    assert {row["against"] for row in outcome["rungs"]} == {"few_shot"}, "the best prompt is compared, not every one"
+
+
+def test_another_system_is_compared_and_does_not_decide():
+    outcome = decide(evidence(rungs=[rung("hosted", set(range(78)))]), "sft")
+    assert outcome["verdict"] == "GO" and outcome["rungs"][0]["verdict"] == "NO-GO"
+
+
+def test_two_tests_on_the_model_that_ships_are_corrected():
+    """6 gained, none lost: p = 0.031 alone, 0.0625 when two such tests are made."""
+    alone = evidence(after=range(6), base=())
+    assert decide(alone, "sft")["verdict"] == "GO"
+    both = evidence(after=range(6), base=(), rungs=[rung("few_shot", set())])
+    assert decide(both, "sft")["verdict"] == "INCONCLUSIVE"
+
+
+def test_a_rung_on_other_problems_is_refused():
+    with pytest.raises(InputProblem, match="different problems"):
+        decide(evidence(rungs=[rung("few_shot", set(), "y")]), "sft")
+
+
+@pytest.mark.parametrize(("named", "verdict"), [(["old"], "NO-GO"), ([], "GO")])
+def test_a_slice_that_the_specification_names_may_not_get_worse(named, verdict):
+    """A gain of 30 problems hides ten that were right before."""
+    slices = {"old": [str(at) for at in range(10)], "new": [str(at) for at in range(10, N)]}
+    outcome = decide(_sliced(slices, named), "sft")
+    assert outcome["verdict"] == verdict
+    assert any("slice old" in reason and "is worse" in reason for reason in outcome["reasons"])
+
+
+def _sliced(slices: dict, named: list) -> Evidence:
+    found = evidence(after=range(10, 60), base=range(10), slices=slices)
+    found.spec = {**found.spec, "slices": named}
+    return found
+
+
+def bits(rise: float, n: int = 20) -> dict:
+    base = {f"d{at}": 1.0 + at / 50 for at in range(n)}
+    return {
+        "base": base,
+        "sft": {name: value * (1 + rise / 100 + (int(name[1:]) % 3 - 1) / 100) for name, value in base.items()},
+    }
+
+
+@pytest.mark.parametrize(("rise", "verdict"), [(2.0, "GO"), (10.0, "INCONCLUSIVE"), (25.0, "NO-GO"), (-5.0, "GO")])
+def test_bits_per_byte_is_a_gate(rise, verdict):
+    outcome = decide(evidence(bits=bits(rise), gated=["bits_per_byte"]), "sft")
+    assert outcome["verdict"] == verdict
+    assert any(reason.startswith("bits per byte of general text (gate)") for reason in outcome["reasons"])
+    assert decide(evidence(bits=bits(rise)), "sft")["verdict"] == "GO", "without the gate it is only reported"
+
+
+def test_a_gate_on_what_was_never_measured_is_open():
+    outcome = decide(evidence(gated=["bits_per_byte", "humanevil"]), "sft")
+    assert outcome["verdict"] == "INCONCLUSIVE"
+    assert sum("is gated but was not measured" in reason for reason in outcome["reasons"]) == 2
+
+
+def test_models_that_read_different_texts_are_not_compared():
+    found = bits(0.0)
+    found["sft"].pop("d0")
+    with pytest.raises(InputProblem, match="different general texts"):
+        decide(evidence(bits=found), "sft")
+
+
+def test_an_exported_file_that_lost_the_gain_is_no_go_although_it_beats_base():
+    more = {"gguf": {"task": scores(set(range(20)))}}
+    found = evidence(after=range(70))
+    found.scores |= more
+    outcome = decide(found, "gguf", "sft")
+    assert outcome["file"]["verdict"] == "violation" and outcome["verdict"] == "NO-GO"
+
+
+PROBLEMS = [
+    {"task_id": str(at), "prompt": f"say {at}", "entry_point": "check", "canonical_solution": str(at), "kind": "answer", "test": f"def check(answer):\n    assert answer == '{at}'\n"}
+    for at in range(12)
+]  # fmt: skip
+
+
+class Engine:
+    """Answers right when it was shown an example."""
+
+    chat_template, tokenizer, slots = "t", staticmethod(lambda text: {"input_ids": text.split()}), 4
+
+    def encode(self, messages):
+        return [int(messages[-1]["content"].split()[-1]), len(messages)]
+
+    def decode(self, ids):
+        return str(ids[0]) if ids[1] > 1 else "no"
+
+    def generate(self, prompts, decoding, on_tokens=None):
+        yield from (Generated(at, prompt, "stop") for at, prompt in enumerate(prompts))
+
+
+def test_the_ladder_is_climbed_on_one_path_and_priced(tmp_path):
+    bench = from_problems("task", [dict(problem) for problem in PROBLEMS])
+    write_jsonl(
+        tmp_path / "hosted.jsonl", [{"task_id": p["task_id"], "completion": p["canonical_solution"]} for p in PROBLEMS]
+    )
+    params = {"few_shot": 2, "seed": 0, "max_new_tokens": 8, "allow_unisolated": True, "target_score": 70.0}
+    params |= {"hosted_completions": str(tmp_path / "hosted.jsonl"), "larger_model": ""}
+    context = SimpleNamespace(params=params, folder=tmp_path, progress=None)
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"say {at} {at}"}],
+            "completion": [{"role": "assistant", "content": "x"}],
+        }
+        for at in range(5)
+    ]
+    found, calls = climb(["instruction", "few_shot", "retrieved", "hosted"], Engine(), bench, rows, "Say it.", context)
+    assert [(row["rung"], row["k"], row["meets_spec"]) for row in found] == [
+        ("instruction", 0, False), ("few_shot", 12, True), ("retrieved", 12, True), ("hosted", 12, True),
+    ]  # fmt: skip
+    assert (tmp_path / "ladder" / "hosted" / "score" / "scores.jsonl").is_file()
+    prices = read_prices({"price_source": "s", "price_date": "2026-11-25", "price_hosted_input": 5.0})
+    assert rung_cost("few_shot", calls["few_shot"], prices)["money_per_1000_calls"] == "no price given"
+    assert rung_cost("hosted", calls["hosted"], prices)["money_per_1000_calls"] == pytest.approx(1000 * 2 * 5e-6)
+    assert rung_cost("few_shot", calls["few_shot"], prices)["seconds_alone"] >= 0
