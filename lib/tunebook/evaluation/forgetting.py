@@ -75,7 +75,7 @@ def text_bits(engine, text: str) -> float:
     start = engine.tokenizer.bos_token_id
     whole = [engine.tokenizer.eos_token_id if start in (None, -1) else start, *ids]
     is_gguf = hasattr(engine, "read_logits")
-    logits = torch.from_numpy(engine.read_logits(whole, 0)) if is_gguf else _logits(engine, whole)[:-1]
+    logits = torch.from_numpy(engine.read_logits(whole[:-1], 0)) if is_gguf else _logits(engine, whole)[:-1]
     nats = torch.nn.functional.cross_entropy(logits, torch.tensor(ids, device=logits.device), reduction="sum")
     return float(nats) / math.log(2)
 

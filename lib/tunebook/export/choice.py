@@ -8,9 +8,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from tunebook.evaluation.complete import complete
-from tunebook.evaluation.protocol import Protocol
-from tunebook.evaluation.score import score
+from tunebook.evaluation.measure import measure
 from tunebook.evaluation.scores import read_scores
 from tunebook.export.parity import Rows, agreement, divergence, gguf_log_probabilities
 from tunebook.models.gguf_engine import GgufModel
@@ -29,12 +27,8 @@ MEANING = {
 def score_on(engine, problems, context, name: str) -> dict:
     """Greedy answers and their score in `dev/NAME`: `type, k, n, pass_at_1, low, high` (points), with `rows` and `folder`."""
     folder = context.folder / "dev" / name
-    params = context.params
-    protocol = Protocol(problems.sha256, max_new_tokens=params["max_new_tokens"], seed=params["seed"])
-    done = complete(engine, problems, protocol, folder / "completions.jsonl", on_progress=context.progress)
-    found = score(
-        problems, done["rows"], folder / "score", done["protocol"], allow_unisolated=params["allow_unisolated"]
-    )
+    done = measure(engine, problems, folder, context, max_new_tokens=context.params["max_new_tokens"])
+    found = done["metrics"]
     low, high = (100 * end for end in found["interval"])
     row = {
         "type": name,
@@ -44,7 +38,7 @@ def score_on(engine, problems, context, name: str) -> dict:
         "low": low,
         "high": high,
     }
-    return {**row, "rows": done["rows"], "folder": folder / "score", "seconds": done["seconds"]}
+    return {**row, "rows": done["rows"], "folder": folder / "score", "seconds": done["cost"]["seconds"]}
 
 
 def score_types(

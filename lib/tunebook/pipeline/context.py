@@ -82,7 +82,7 @@ class Context:
         self._lock = lock
         self._external, self._device, self._unhashed, self._last_progress = [], {}, [], 0.0
         self._environment = provenance.environment(root)
-        self._inputs = inputs.hashes(values, root)  # as they are now, not as somebody leaves them while the stage runs
+        self._inputs = inputs.hashes(values, root)  # as they are now, not as they are left while the stage runs
         self._notebook_hash = notebooks.source_hash(root / "notebooks" / f"{self.notebook}.ipynb")
         self._started, self._started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
         self._memory = PeakMemory()
