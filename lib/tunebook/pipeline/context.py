@@ -78,8 +78,7 @@ class Context:
         self.resume_folder = run_folder / RESUME / instance
         self.notebook, self.target = stage_names.split(instance)
         self.params, self.status, self.checks = values, "", []
-        self.stages = run_stages
-        self._lock = lock
+        self.stages, self._lock = run_stages, lock
         self._external, self._device, self._unhashed, self._last_progress = [], {}, [], 0.0
         self._environment = provenance.environment(root)
         self._inputs = inputs.hashes(values, root)  # as they are now, not as they are left while the stage runs
