@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NAMES = ("training", "generation", "runner")
+NAMES = ("training", "generation", "runner", "export")
 
 
 def main() -> int:
