@@ -11,17 +11,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NAMES = (
-    "training",
-    "generation",
-    "runner",
-    "parity",
-    "stability",
-    "statistics",
-    "verdicts",
-    "data",
-    "data_confusion",
-)
+NAMES = tuple(sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py")))
 
 
 def main() -> int:

@@ -5,7 +5,6 @@ Every file is paired with the transformers model, problem by problem. Does not o
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from tunebook.evaluation.measure import measure
@@ -50,7 +49,6 @@ def score_types(
     """
     margin, made = context.params["quantisation_margin"], []
     for kind, path in files.items():
-        started = time.perf_counter()
         engine = GgufModel(path, context.params.get("slots", 64))
         distance = divergence(trained, gguf_log_probabilities(engine, rows))
         found = score_on(engine, problems, context, kind)
@@ -70,7 +68,6 @@ def score_types(
                 **{"gained": gained, "lost": lost, "p_exact": mcnemar(gained, lost)[0]},
                 **{key: paired[key] for key in ("difference", "lower", "upper", "margin", "verdict")},
                 "why": why(paired),
-                "seconds": time.perf_counter() - started,
             }
         )
     return made

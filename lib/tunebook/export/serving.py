@@ -5,6 +5,7 @@ Does not judge the task.
 
 from __future__ import annotations
 
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -70,32 +71,41 @@ def compare_memory(base: Path, adapters: dict[str, Path], merged: list[Path]) ->
     }
 
 
-def export_served(source, adapters: dict[str, Path], tokenizer, folder: Path, made: dict[str, Path]) -> dict:
-    """What serving needs: `base` (f16 GGUF), `adapters` and `merged` by name; `made` are merged files that exist already.
+def export_served(
+    source, adapters: dict[str, Path], tokenizer, folder: Path, scratch: Path, made: dict[str, Path]
+) -> dict:
+    """What serving needs: `base` (f16 GGUF) and `adapters` in `folder`, and in `scratch` the `merged` files that `made` lacks.
 
     The converter spends its time in imports, so the conversions run side by side.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = {("base", ""): lambda: export_files(source, None, tokenizer, _below(folder, "base"), ["f16"])["f16"]}
-    for name, adapter in adapters.items():
-        target = folder / f"adapter-{name}.gguf"
-        jobs["adapters", name] = lambda adapter=adapter, target=target: convert_adapter(source.folder, adapter, target)
-        if name not in made:
-            place = _below(folder, f"merged-{name}")
-            jobs["merged", name] = lambda adapter=adapter, place=place: export_files(
-                source, adapter, tokenizer, place, ["f16"]
-            )["f16"]
+
+    def merge(name: str, adapter: Path | None) -> Path:
+        (scratch / name).mkdir()
+        return export_files(source, adapter, tokenizer, scratch / name, ["f16"])["f16"]
+
     with ThreadPoolExecutor(max_workers=cores()) as pool:
-        waiting = {key: pool.submit(job) for key, job in jobs.items()}
-        found = {key: one.result() for key, one in waiting.items()}
-    merged = {name: made.get(name) or found["merged", name] for name in adapters}
+        base = pool.submit(merge, "base", None)
+        alone = {
+            name: pool.submit(convert_adapter, source.folder, adapter, folder / f"adapter-{name}.gguf")
+            for name, adapter in adapters.items()
+        }
+        merged = {name: pool.submit(merge, name, adapter) for name, adapter in adapters.items() if name not in made}
     return {
-        "base": found["base", ""],
-        "adapters": {name: found["adapters", name] for name in adapters},
-        "merged": merged,
+        "base": base.result().rename(folder / "base-f16.gguf"),
+        "adapters": {name: one.result() for name, one in alone.items()},
+        "merged": {name: made.get(name) or merged[name].result() for name in adapters},
     }
 
 
-def _below(folder: Path, name: str) -> Path:
-    (folder / name).mkdir(parents=True, exist_ok=True)
-    return folder / name
+def serve(
+    source, adapters: dict[str, Path], tokenizer, folder: Path, made: dict[str, Path], conversations: list, new: int
+):
+    """Rows of `compare_served` and the bytes of `compare_memory`; base and adapters stay in `folder`, other files do not.
+
+    `made` are merged f16 files that exist already; `new` tokens at most are answered.
+    """
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".merged-") as scratch:
+        found = export_served(source, adapters, tokenizer, folder, Path(scratch), made)
+        rows = compare_served(found["base"], found["adapters"], found["merged"], conversations, new)
+        return rows, compare_memory(found["base"], found["adapters"], list(found["merged"].values()))
