@@ -115,7 +115,7 @@ CARD, ACCOUNT = "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00"
 @pytest.mark.parametrize(
     "value",
     ["AKIA" + "IOSFODNN7QUARTZ1", "sk_live_" + "4eC39HqLyjWDarjtT1zdp7dc", "hf_" + "abCD" * 9, "AIza" + "B" * 35,
-     "sk-ant-api03-" + "x1Y2" * 12, "maria.keller@bluewin.ch", CARD, ACCOUNT, "219-09-9999", "-----BEGIN RSA PRIVATE KEY-----",
+     "sk-ant-api03-" + "x1Y2" * 12, "maria.keller@bluewin.ch", CARD, CARD + ".", ACCOUNT, "219-09-9999", "-----BEGIN RSA PRIVATE KEY-----",
      "+49 170 1234567", "(212) 555-0142",
      "glpat-" + "aB3" * 6 + "xY", "password: hunter42x"],
 )  # fmt: skip
