@@ -114,7 +114,7 @@ def give_up(limits: dict, files: list[str]) -> None:
     with contextlib.suppress(OSError):
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
         own = f"/proc/{os.getpid()}/status"
-        rules = confine.landlock_rules([*places.readable_paths(), str(LIBRARY), own, *files], ["/dev/null"])
+        rules = confine.landlock_rules([*places.readable_paths(), str(LIBRARY), own, *files], [], ["/dev/null"])
         if rules is not None:
             confine.restrict_files(rules)
         if confine.can_filter():

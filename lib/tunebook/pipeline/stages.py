@@ -86,7 +86,7 @@ def is_verdict(instance: str) -> bool:
 def upstream(instance: str, run_stages: list[str]) -> list[str]:
     """Instances whose outputs `instance` reads, as full names.
 
-    `run_stages` are the full names of the run, in order. The export takes the DPO adapter where the run has one. The verdict reads
+    `run_stages` are the full names of the run, in order. The export also reads DPO where the run has it. The verdict reads
     every other stage; a notebook with a later number reads every stage that comes before it, except the verdict.
     InputProblem for an unknown target or an upstream stage that the run does not have.
     """
@@ -95,7 +95,7 @@ def upstream(instance: str, run_stages: list[str]) -> list[str]:
     if key == VERDICT:
         return [name for name in run_stages if name != instance]
     if key in UPSTREAM:
-        wanted = ["01", "03"] if key == "05" and "03" in by_short else UPSTREAM[key]
+        wanted = [*UPSTREAM[key], "03"] if key == "05" and "03" in by_short else UPSTREAM[key]
     elif key[:2] > VERDICT:
         earlier = run_stages[: run_stages.index(instance)] if instance in run_stages else run_stages
         return [name for name in earlier if not is_verdict(name)]
