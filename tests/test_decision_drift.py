@@ -30,14 +30,14 @@ class Engine:
     def __init__(self, k: int):
         self.k = k
 
-    def encode(self, messages):
+    def encode(self, messages, thinking="none"):
         return [int(messages[-1]["content"].split()[-1])]
 
     def decode(self, ids):
         return str(ids[0]) if ids[0] < self.k else "no"
 
-    def generate(self, prompts, decoding, on_tokens=None):
-        yield from (Generated(at, prompt, "stop") for at, prompt in enumerate(prompts))
+    def generate(self, prompts, decoding, on_tokens=None, only=None, stops=()):
+        yield from (Generated(at, prompts[at], "stop") for at in (range(len(prompts)) if only is None else only))
 
 
 def stage(folder, name: str, started: str = "2026-01-01T00:00:00+00:00") -> Upstream:

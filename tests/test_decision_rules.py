@@ -124,14 +124,14 @@ class Engine:
 
     chat_template, tokenizer, slots = "t", staticmethod(lambda text: {"input_ids": text.split()}), 4
 
-    def encode(self, messages):
+    def encode(self, messages, thinking="none"):
         return [int(messages[-1]["content"].split()[-1]), len(messages)]
 
     def decode(self, ids):
         return str(ids[0]) if ids[1] > 1 else "no"
 
-    def generate(self, prompts, decoding, on_tokens=None):
-        yield from (Generated(at, prompt, "stop") for at, prompt in enumerate(prompts))
+    def generate(self, prompts, decoding, on_tokens=None, only=None, stops=()):
+        yield from (Generated(at, prompts[at], "stop") for at in (range(len(prompts)) if only is None else only))
 
 
 def test_the_ladder_is_climbed_on_one_path_and_priced(tmp_path):
@@ -141,7 +141,7 @@ def test_the_ladder_is_climbed_on_one_path_and_priced(tmp_path):
     )
     params = {"few_shot": 2, "seed": 0, "max_new_tokens": 8, "allow_unisolated": True, "target_score": 70.0}
     params |= {"hosted_completions": str(tmp_path / "hosted.jsonl"), "larger_model": ""}
-    context = SimpleNamespace(params=params, folder=tmp_path, progress=None)
+    context = SimpleNamespace(params=params, folder=tmp_path, progress=None, resume_folder=None)
     rows = [
         {
             "prompt": [{"role": "user", "content": f"say {at} {at}"}],

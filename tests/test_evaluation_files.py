@@ -204,13 +204,17 @@ def test_an_edited_score_is_not_what_was_counted(tmp_path):
 
 
 def test_what_a_notebook_shows_of_failures_is_escaped():
+    import pandas
+
     from tunebook.evaluation.tables import failure_examples, sensitivity
 
     judged = [{**SCORE, "passed": False, "verdict": "wrong", "detail": "<b>\x1b[2J"}, {**SCORE, "sample": 1}]
     rows = [{"task_id": "T/0", "sample": s, "completion": "<script>\n\x1b[31m" + "x" * 999} for s in (0, 1)]
     (shown,) = failure_examples(judged, rows)
-    assert shown["completion"].startswith("&lt;script&gt;\n\\x1b") and len(shown["completion"]) < 300
-    assert shown["detail"] == "&lt;b&gt;\\x1b[2J"
+    assert shown["completion"].startswith("<script>\n\\x1b") and len(shown["completion"]) < 300
+    assert shown["detail"] == "<b>\\x1b[2J"
+    page = pandas.DataFrame([shown])._repr_html_()  # as a notebook shows it
+    assert "&lt;script&gt;" in page and "<script>" not in page and "<b>" not in page
     rate = {"k": 1, "n": 2, "pass_at_1": 0.5, "interval": [0.1, 0.9]}
     a, b = (protocol.Protocol("h", temperature=t).to_dict() for t in (0.0, 0.8))
     assert [row["temperature"] for row in sensitivity([(a, rate), (b, rate)])] == ["0.0", "0.8"]

@@ -12,7 +12,7 @@ from tunebook.models.device import Placement
 from tunebook.models.engine import Decoding
 from tunebook.models.loading import load_model, load_tokenizer, open_engine
 from tunebook.models.source import resolve
-from tunebook.models.templates import CHATML, count_tokens
+from tunebook.models.templates import CHATML, measure_row
 
 CPU = Placement("cpu", "float32", "float32", "", "test")
 PROMPTS = [[{"role": "user", "content": text}] for text in ("every day at noon", "Mon-Fri 22:00", "été à 5h")]
@@ -62,7 +62,7 @@ def test_the_tokenizer_in_a_gguf_counts_as_the_folders_does(models):
     """01 counts a row's tokens with it when the model to be judged is a GGUF file."""
     ours, theirs = load_tokenizer(models / "base", "chatml"), load_tokenizer(models / "base.gguf", "chatml")
     row = [*PROMPTS[0], {"role": "assistant", "content": "0 12 * * *"}]
-    assert count_tokens(ours)(row) == count_tokens(theirs)(row)
+    assert measure_row(ours)(row) == measure_row(theirs)(row)
     assert theirs.chat_template == CHATML and theirs.decode(theirs.tokenize("0 9 * * 1-5")) == "0 9 * * 1-5"
     theirs.close()
 
