@@ -328,7 +328,7 @@ SPECIAL = {
     "slice_missing": (lambda _: _sliced(["daily", "weekly"], ["daily", "yearly"]), []),
     "slice_thin": (lambda _: _sliced(["daily"] * 30 + ["weekly"], ["daily", "weekly"]), []),
     "domain_gap": (lambda _: _held_against(SUMS), []),
-    "domain": (lambda _: _held_against([" ".join(row["prompt"].split()[::-1]) for row in prose(60, seed=9)]), []),
+    "domain": (lambda _: _held_against([row["prompt"].replace("story ", "story 9") for row in prose(60, seed=11)]), []),
     "languages": (lambda _: judge(rows_from_records(_two_languages(), "planted", "memory")).findings, []),
     "answers_fail": (lambda _: _tested(2), [1]),
     "answers_run": (lambda _: _tested(None), []),

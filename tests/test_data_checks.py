@@ -25,6 +25,7 @@ from tunebook.data.rows import rows_from_records
 from tunebook.data.secrets import redact, redact_record
 from tunebook.data.sources import read_rows
 from tunebook.data.wording import CHECKS
+from tunebook.errors import MachineProblem
 
 
 def run(records, **options):
@@ -107,6 +108,26 @@ def test_failing_answers_are_found_by_running_the_rows_own_test():
         pytest.skip(found["answers_not_run"].message)
     assert found["answers_fail"].rows == [1, 3, 6]
     assert "4 of 7 answers pass" in found["answers_run"].message
+
+
+def test_answers_that_cannot_be_run_are_told_and_not_judged(monkeypatch):
+    def refuse(programs):
+        raise MachineProblem("no isolation here")
+
+    monkeypatch.setattr("tunebook.execution.runner.run_programs", refuse)
+    records = [{"prompt": "A number?", "completion": "8", "test": "def check(answer):\n    assert answer == '7'\n"}]
+    found = {item.check: item.message for item in judge(rows_from_records(records, "planted", "memory")).findings}
+    assert "no isolation here" in found["answers_not_run"] and "answers_fail" not in found
+
+
+def test_a_row_near_a_problem_is_contamination_only_where_it_gives_the_answer_away():
+    """Schedules and sums repeat each other's words; a leak is one that carries the answer too."""
+    text = "At minute 0 past every hour from 9 through 17 on Wednesday of each week"
+    problem = {**PROBLEM, "prompt": text, "canonical_solution": "0 9-17 * * 3", "kind": "answer"}
+    for answer, leaks in (("0 9-17 * * 2", False), ("Use 0 9-17  * * 3 for it.", True)):
+        records = [{"prompt": text.replace("of each week", "this year"), "completion": answer}]
+        findings = judge(rows_from_records(records, "p", "memory"), benchmarks={"bench": [problem]}).findings
+        assert [item.check for item in findings if item.check.startswith("contamination")] == ["contamination_near"] * leaks
 
 
 CARD, ACCOUNT = "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00"

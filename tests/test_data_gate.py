@@ -1,4 +1,4 @@
-"""The parts around the checks: thresholds, the mask as HTML, the learning curve, the domain classifier, time left."""
+"""The parts around the checks: thresholds, the mask as HTML, the learning curve, time left."""
 
 import io
 import json
@@ -9,7 +9,6 @@ import pytest
 from planted_data import prose
 from tiny_models import tokenizer
 from tunebook.data.curve import estimate, read_curve
-from tunebook.data.domain import area, interval
 from tunebook.data.judge import judge
 from tunebook.data.limits import Limits, limits_of
 from tunebook.data.progress import Progress
@@ -57,12 +56,6 @@ def test_a_template_that_never_closes_the_turn_is_found():
         "{% for m in messages %}{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}GO{% endif %}"
     )
     assert measure_row(spoken)(PROMPT + ANSWER)[2] == "prompt_prefix"
-
-
-def test_the_area_under_the_curve_and_its_interval():
-    assert area([1, 2, 3], [4, 5]) == 1.0 and area([1, 2], [1, 2]) == 0.5
-    low, high = interval(0.8, 50, 50)
-    assert 0.70 < low < 0.72 and 0.88 < high < 0.90
 
 
 def test_a_learning_curve_that_still_falls_and_one_that_is_flat():

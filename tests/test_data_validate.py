@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +12,11 @@ from tunebook.data.lengths import check_lengths
 from tunebook.data.rejects import write_rejects
 from tunebook.data.study import study_data
 from tunebook.errors import InputProblem
+from tunebook.evaluation.benchmark import load
 from tunebook.pipeline.files import read_jsonl, write_jsonl
+from tunebook.pipeline.params import load_study
 
+ROOT = Path(__file__).parent.parent
 CLEAN = [{"prompt": f"every day at {n}:15", "completion": f"15 {n} * * *"} for n in range(24)]
 PROBLEM = {
     "task_id": "own/1",
@@ -233,6 +237,25 @@ def test_text_rows_are_trained_whole_and_warned_about(tmp_path):
     data = study_data("", str(tmp_path / "rows.jsonl"), str(tmp_path / "bench.jsonl"), 0, 0, 0, 0)
     assert data.train[0]["prompt"] == [] and data.train[0]["completion"][0]["content"] == data.train[0]["text"]
     assert [item.check for item in judge_study(data).findings] == ["text_rows"]
+
+
+def test_rows_that_leave_no_test_problem_say_how_to_look_at_them(tmp_path):
+    write_jsonl(tmp_path / "rows.jsonl", [{"prompt": "at noon", "completion": ""}] * 3)
+    data = study_data("", str(tmp_path / "rows.jsonl"), "", 0, 0, 0, 0)
+    with pytest.raises(InputProblem, match="of 3 rows none is left for a test problem: run `tunebook validate"):
+        data.benchmark()
+
+
+@pytest.mark.parametrize("study", ["quickstart", "order_number", "python_functions"])
+def test_the_shipped_studies_pass_their_own_gate(study):
+    """An error here would end the recorded study before its training, however good the model."""
+    values = load_study(ROOT / "params" / f"{study}.yaml", root=ROOT).params
+    counts = [values[name] for name in ("n_rows", "seed", "n_dev", "n_test", "benchmark_limit")]
+    data = study_data(values["task"], "", values["benchmark"], *counts)
+    benchmarks = {name: load(name).problems for name in values["retained"]} | {"test": data.test_problems}
+    findings = judge_study(data, benchmarks).findings
+    assert [(item.check, item.message) for item in findings if item.severity == "error"] == []
+    assert len(data.train) > 0.9 * values["n_rows"]
 
 
 def test_nothing_asked_for_is_bad_input():

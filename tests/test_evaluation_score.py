@@ -11,7 +11,7 @@ import pytest
 
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.evaluation import commands
-from tunebook.evaluation.audit import audit, checks
+from tunebook.evaluation.audit import audit
 from tunebook.evaluation.benchmark import from_problems, load
 from tunebook.evaluation.mutants import of_answer, of_program
 from tunebook.evaluation.protocol import Protocol
@@ -183,8 +183,6 @@ def test_the_audit_lists_what_the_tests_do_not_notice():
     blind = from_problems("blind", [{**ADD, "test": "def check(candidate):\n    pass\n"}])
     found = audit(blind, judging=CONSENT)
     assert found["empty_passed"] == ["add"] and found["killed_ratio"] == 0.0
-    assert [row["ok"] for row in checks(found)] == [True, False, False]
-    assert "add" in checks(found)[1]["measured"]
 
 
 def test_mutants_change_the_solution_and_nothing_else():

@@ -76,6 +76,19 @@ def description(problem: dict) -> str:
     return EXAMPLE.split(match[-1][1], maxsplit=1)[0] if match else ""
 
 
+def has_answer_of(problem: dict, text: str) -> bool:
+    """Whether a row with this `text` could give the problem away: for a problem of kind `answer`, its answer is in it.
+
+    Two schedules or sums in nearly the same words have different answers: that is the task, not a leak. True where nothing is known.
+    """
+    answer = _squeezed(problem.get("canonical_solution") or "") if problem.get("kind") == "answer" else ""
+    return answer in _squeezed(text)
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
 def _runs_of_problems(problems: list[dict]) -> _Runs:
     """The word runs of the problems, the words of a docstring apart; runs that many problems share are template and left out."""
     owners = collections.defaultdict(set)
@@ -98,18 +111,22 @@ def word_runs(text: str) -> set[tuple[str, ...]]:
 def _nearest(texts, problems: list[dict], examples: Examples) -> dict[int, tuple[str, float]]:
     """Row number → (the problem of whose word runs it has the largest share, the share), where that is large enough."""
     runs = _runs_of_problems(problems)
-    rows, frequency = {}, collections.Counter()
+    rows, given, frequency = {}, {}, collections.Counter()
+    by_task = {problem["task_id"]: problem for problem in problems}
     for number, text in texts if runs.owners else ():
         words = normalise(text).split()
         spans = {tuple(words[n : n + N_GRAM_WORDS]) for n, word in enumerate(words) if word in runs.starts}
         spans = {span for span in spans if span in runs.owners}
         if len(spans) >= MIN_RUNS:
             rows[number] = spans
+            owners = set().union(*(runs.owners[span] for span in spans))
+            given[number] = {task for task, _ in owners if has_answer_of(by_task[task], text)}
             frequency.update(spans)
     most = max(TEMPLATE_ROWS, TEMPLATE_SHARE * len(examples))
     found = {}
     for number, spans in rows.items():
-        shared = collections.Counter(task for span in spans if frequency[span] <= most for task in runs.owners[span])
+        kept = (task for span in spans if frequency[span] <= most for task in runs.owners[span])
+        shared = collections.Counter(task for task in kept if task[0] in given[number])
         shares = {task: count / runs.sizes[task] for task, count in shared.items() if count >= MIN_RUNS}
         best = max(shares, key=shares.get, default=None)
         if best is not None and shares[best] >= examples.limits.contamination:

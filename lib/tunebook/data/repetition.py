@@ -45,14 +45,14 @@ def _repeats(hashes: np.ndarray) -> tuple[np.ndarray, dict]:
 
 def find_conflicts(examples: Examples) -> None:
     """Note rows whose normalised prompt occurs with another answer in another row (preference pairs: see `pairs`)."""
-    if examples.kind not in ("prompt_completion", "messages"):
-        return
     n = len(examples)
+    if not n or examples.kind not in ("prompt_completion", "messages"):
+        return
     prompts, answers = examples.prompt_hashes, examples.answer_hashes
     order = np.lexsort((answers, prompts))
     troubles = []
     by_prompt, by_answer = prompts[order], answers[order]
-    starts = np.flatnonzero(np.r_[True, by_prompt[1:] != by_prompt[:-1]]) if n else np.array([], int)
+    starts = np.flatnonzero(np.r_[True, by_prompt[1:] != by_prompt[:-1]])
     for start, stop in zip(starts, np.r_[starts[1:], n], strict=True):
         if stop - start > 1 and by_answer[start] != by_answer[stop - 1]:
             members = np.sort(order[start:stop])

@@ -10,7 +10,7 @@ import math
 import re
 
 from tunebook.data.examples import Examples
-from tunebook.data.leakage import description
+from tunebook.data.leakage import description, has_answer_of
 
 WORD = re.compile(r"[a-z]{3,}")
 STOP = frozenset(
@@ -54,7 +54,8 @@ def find_reworded(examples: Examples, problems: list[dict], name: str, skip=()) 
     few = max(3, 0.05 * len(words))
     postings = {word: tasks for word, tasks in postings.items() if len(tasks) <= few}
     sums = {task: sum(weights.get(word, 0.0) for word in own) for task, own in words.items()}
-    for number, prompt, _ in examples.texts():
+    by_task = {problem["task_id"]: problem for problem in problems}
+    for number, prompt, answer in examples.texts():
         if number in skip or not prompt or len(prompt) > MAX_CHARACTERS:
             continue
         own = telling_words(prompt)
@@ -64,7 +65,8 @@ def find_reworded(examples: Examples, problems: list[dict], name: str, skip=()) 
                 break
             common = sum(weights[word] for word in own & words[task])
             both = sums[task] + sum(weights.get(word, 0.0) for word in own) - common
-            if common >= MIN_CONTAINED * sums[task] and common >= MIN_SHARED * both:
+            is_near = common >= MIN_CONTAINED * sums[task] and common >= MIN_SHARED * both
+            if is_near and has_answer_of(by_task[task], f"{prompt} {answer}"):
                 how = f"{common / sums[task]:.0%} of the telling words of"
                 examples.add_match("contamination_reworded", number, task, name, how)
                 break

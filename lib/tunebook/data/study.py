@@ -40,6 +40,17 @@ class StudyData:
     matches: list = field(default_factory=list)
     slices: tuple = ()
 
+    def benchmark(self):
+        """The test problems as a `Benchmark`; InputProblem where the rows leave none."""
+        from tunebook.evaluation.benchmark import from_problems
+
+        if not self.test_problems:
+            raise InputProblem(
+                f"{self.name}: of {self.n_records} rows none is left for a test problem: "
+                f"run `tunebook validate {self.name}` to see what is wrong with them, or name a benchmark file"
+            )
+        return from_problems(f"{self.name}/test", self.test_problems, source=self.name)
+
 
 def study_data(
     task: str,
@@ -67,7 +78,7 @@ def study_data(
     if rows:
         data = _own_data(rows, (n_rows, n_dev, n_test), seed, bool(benchmark), (revision, mapping))
     elif task:
-        data = _task_data(task, n_rows, n_dev, n_test, seed)
+        data = _task_data(task, n_rows, n_dev, n_test, seed, bool(benchmark))
     else:
         raise InputProblem("neither rows nor task is given; name a file of rows or a shipped task")
     if benchmark:
@@ -95,7 +106,7 @@ def _load_benchmark(benchmark: str) -> list[dict]:
     return list(load(benchmark).problems)
 
 
-def _task_data(name: str, n_rows: int, n_dev: int, n_test: int, seed: int) -> StudyData:
+def _task_data(name: str, n_rows: int, n_dev: int, n_test: int, seed: int, has_benchmark: bool) -> StudyData:
     """Generate rows until every split has enough; equal prompts are generated once, and each split is drawn as rows come."""
     from tunebook import tasks
 
@@ -113,7 +124,7 @@ def _task_data(name: str, n_rows: int, n_dev: int, n_test: int, seed: int) -> St
         found = ", ".join(f"{split} {len(parts[split])} of {count}" for split, count in wanted.items())
         raise InputProblem(f"task {name} has not enough different rows ({found}); ask for fewer")
     train, dev, test = (pick(parts[split], count, seed, prompt_key) for split, count in wanted.items())
-    problems = [task.make_problems(part) if part else [] for part in (dev, test)]
+    problems = [task.make_problems(part) if part and not has_benchmark else [] for part in (dev, test)]
     slices = tuple(getattr(task, "spec", {}).get("slices", ()))
     return StudyData(train, dev, test, *problems, [], name, [], n_first * factor, slices=slices)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tunebook.decision.economics import share_seconds
 from tunebook.decision.gates import PROMPTING
-from tunebook.decision.measures import Evidence
+from tunebook.decision.measures import Evidence, rung_row
 from tunebook.decision.spec import read_frozen
 from tunebook.errors import InputProblem
 from tunebook.pipeline.files import read_json, read_jsonl
@@ -44,7 +44,7 @@ def gather(context) -> tuple[Evidence, str, str]:
 def scored(found: dict) -> dict:
     """The stages of 04 that gave a score, by target."""
     stages = {name.partition("@")[2]: stage for name, stage in found.items() if name.startswith(SCORE_STAGE)}
-    return {target: stage for target, stage in stages.items() if stage.status != "fail"}
+    return {target: stage for target, stage in stages.items() if not _is_broken(stage)}
 
 
 def forgetting_of(stage) -> dict:
@@ -72,7 +72,7 @@ def _failed(context, found: dict) -> list[str]:
         state = states.get(name, {}).get("state", "")
         if name != context.name and (name not in found or _is_broken(found[name]) or state == "error"):
             (skipped if state == "skipped" else failed).append(name)
-    is_answered = found[SPEC_STAGE].status == "fail" and not _is_broken(found[SPEC_STAGE])
+    is_answered = any(stage.status == "fail" and not _is_broken(stage) for stage in found.values())
     return failed if is_answered else failed or skipped
 
 
@@ -93,11 +93,7 @@ def _rungs(found: dict, spec: dict) -> list[dict]:
     base = scored(found).get("base")
     if base is None:
         return rungs
-    metrics, target = base.metrics["scores"][TASK], spec["target_score"]
-    low = 100 * metrics["interval"][0]
-    rule = f"lower end of the 95% interval at least {target:g} points"
-    zero = {"rung": "zero_shot", "k": metrics["k"], "n": metrics["n"], "meets_spec": low >= target, "rule": rule}
-    return [*rungs, zero]
+    return [*rungs, rung_row("zero_shot", base.metrics["scores"][TASK], spec["target_score"])]
 
 
 def _slices(found: dict) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ import time
 
 from tunebook.data.splits import pick
 from tunebook.decision.economics import Prices, share_seconds
+from tunebook.decision.measures import rung_row
 from tunebook.errors import InputProblem
 from tunebook.evaluation import completions, prompts
 from tunebook.evaluation.measure import measure
@@ -124,7 +125,7 @@ def score_rung(rung: str, engine, problems, context, instruction: str = "", exam
     started = time.perf_counter()
     list(engine.generate([engine.encode(asked)], Decoding(protocol.max_new_tokens)))
     calls[0]["latency"] = time.perf_counter() - started
-    return describe(rung, done["metrics"], params["target_score"]), calls
+    return rung_row(rung, done["metrics"], params["target_score"]), calls
 
 
 def score_hosted(path: str, problems, context, tokenizer) -> tuple[dict, list[dict]]:
@@ -144,25 +145,7 @@ def score_hosted(path: str, problems, context, tokenizer) -> tuple[dict, list[di
         }
         for row in rows
     ]
-    return describe("hosted", found, context.params["target_score"]), calls
-
-
-def describe(rung: str, found: dict, target: float) -> dict:
-    """`rung, benchmark, k, n, pass_at_1, low, high` (points), and whether it `meets_spec`: the lower end of its 95% interval reaches
-    `target`."""
-    low, high = (100 * end for end in found["interval"])
-    return {
-        "rung": rung,
-        "benchmark": "task",
-        "benchmark_sha256": found.get("benchmark_sha256", ""),
-        "k": found["k"],
-        "n": found["n"],
-        "pass_at_1": 100 * found["pass_at_1"],
-        "low": low,
-        "high": high,
-        "meets_spec": low >= target,
-        "rule": f"lower end of the 95% interval at least {target:g} points",
-    }
+    return rung_row("hosted", found, context.params["target_score"]), calls
 
 
 def rung_cost(rung: str, calls: list[dict], prices: Prices) -> dict:

@@ -44,6 +44,24 @@ class Evidence:
         return sorted(self.scores, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
 
+def rung_row(rung: str, found: dict, target: float) -> dict:
+    """`rung, benchmark, k, n, pass_at_1, low, high` (points), and whether it `meets_spec`: the lower end of its 95% interval reaches
+    `target`."""
+    low, high = (100 * end for end in found["interval"])
+    return {
+        "rung": rung,
+        "benchmark": "task",
+        "benchmark_sha256": found.get("benchmark_sha256", ""),
+        "k": found["k"],
+        "n": found["n"],
+        "pass_at_1": 100 * found["pass_at_1"],
+        "low": low,
+        "high": high,
+        "meets_spec": low >= target,
+        "rule": f"lower end of the 95% interval at least {target:g} points",
+    }
+
+
 def _read(found) -> Scores | None:
     return read_scores(found) if isinstance(found, str | Path) else found
 

@@ -15,8 +15,6 @@ from tunebook.evaluation.score import Judging, canonical_source, make_program
 MUTANTS = 6
 # A mutant that loops for ever is killed as surely after one second as after three.
 MUTANT_CPU_SECONDS = 1.0
-# Share of mutants that tests of a usable benchmark kill; some mutants are equal to the original, so it is not 1.
-NOTICED = 0.75
 
 
 def audit(benchmark: Benchmark, mutants_each: int = MUTANTS, judging: Judging = Judging()) -> dict:
@@ -65,33 +63,6 @@ def audit_sample(
     drawn = sorted(Random(seed).sample(range(len(benchmark)), min(n, len(benchmark)))) if n else range(len(benchmark))
     problems = tuple(benchmark.problems[at] for at in drawn)
     return audit(replace(benchmark, problems=problems), mutants_each, judging)
-
-
-def checks(found: dict) -> list[dict]:
-    """What `audit` found as rows for `context.check`: name, measured, rule, ok, severity. A weak benchmark warns, a broken one fails.
-
-    >>> [row["ok"] for row in checks(dict(canonical_failed=[], empty_passed=["a"], killed=9, mutants=10, killed_ratio=0.9, weak=[]))]
-    [True, False, True]
-    """
-    ratio = found["killed_ratio"]
-    measured = "nothing could be changed" if ratio is None else f"{found['killed']}/{found['mutants']} = {ratio:.0%}"
-    first = f"; weakest {found['weak'][0]['task_id']}" if found["weak"] else ""
-    return [
-        _row("canonical solutions that fail", found["canonical_failed"], "error"),
-        _row("problems that an empty answer passes", found["empty_passed"], "error"),
-        {
-            "name": "small mistakes that the tests notice",
-            "measured": measured + first,
-            "rule": f"at least {NOTICED:.0%}",
-            "ok": ratio is not None and ratio >= NOTICED,
-            "severity": "warn",
-        },
-    ]
-
-
-def _row(name: str, task_ids: list[str], severity: str) -> dict:
-    measured = f"{len(task_ids)}" + (f", first {task_ids[0]}" if task_ids else "")
-    return {"name": name, "measured": measured, "rule": "0", "ok": not task_ids, "severity": severity}
 
 
 def _mutated(problems: list[dict], most: int) -> tuple[list, list[str]]:

@@ -31,6 +31,15 @@ class Generated:
     finish_reason: str
 
 
+def common_prefix(prompts: Sequence[list[int]]) -> list[int]:
+    """The longest start that all prompts share, at least one token shorter than the shortest."""
+    shortest, longest = min(prompts), max(prompts)
+    length = 0
+    while length < min(map(len, prompts)) - 1 and shortest[length] == longest[length]:
+        length += 1
+    return shortest[:length] if len(prompts) > 1 else []
+
+
 def has_stop(tail: str, stops: Sequence[str]) -> bool:
     """Whether one of the strings `stops` is in the last TAIL_TOKENS tokens of a text."""
     return any(stop in tail for stop in stops)

@@ -16,7 +16,7 @@ import torch
 from tunebook.errors import InputProblem
 from tunebook.models.choose import choose_tokens
 from tunebook.models.decoder import Decoder, agrees, fits
-from tunebook.models.engine import Decoding, Generated
+from tunebook.models.engine import Decoding, Generated, common_prefix
 from tunebook.models.slots import GROUP, Group
 
 PREFILL_TOKENS = 2048
@@ -192,15 +192,6 @@ class _Batch:
                     rows[slot] = last
                 group.remove(slot)
                 yield Generated(row.index, row.new, "stop" if is_stop else "length")
-
-
-def common_prefix(prompts: Sequence[list[int]]) -> list[int]:
-    """The longest start that all prompts share, at least one token shorter than the shortest."""
-    shortest, longest = min(prompts), max(prompts)
-    length = 0
-    while length < min(map(len, prompts)) - 1 and shortest[length] == longest[length]:
-        length += 1
-    return shortest[:length] if len(prompts) > 1 else []
 
 
 def lock_step(

@@ -15,7 +15,7 @@ import numpy
 
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.models.device import cores
-from tunebook.models.engine import TAIL_TOKENS, Decoding, Generated, choose, has_stop
+from tunebook.models.engine import TAIL_TOKENS, Decoding, Generated, choose, common_prefix, has_stop
 from tunebook.models.gguf_tokenizer import GgufTokenizer, checked, load
 from tunebook.models.llama import api, last_words
 from tunebook.models.templates import render_prompt
@@ -187,13 +187,11 @@ class GgufModel:
 
     def _read_shared(self, prompts: Sequence[list[int]], slot: int) -> int:
         """Reads the start that all prompts share into a sequence of its own; its length."""
-        low, high = min(prompts), max(prompts)
-        most = min(map(len, prompts)) - 1 if len(prompts) > 1 else 0
-        shared = next((at for at in range(most) if low[at] != high[at]), most)
-        row = _Row(-1, low[:shared], random.Random())
-        while row.read < shared:
+        shared = common_prefix(prompts)
+        row = _Row(-1, shared, random.Random())
+        while row.read < len(shared):
             self._step({slot: row})
-        return shared
+        return len(shared)
 
     def _step(self, flight: dict[int, _Row]) -> tuple[list[int], numpy.ndarray]:
         """One call of llama.cpp on as many waiting tokens as a batch holds: the slots that are ready, and their logits."""
