@@ -86,7 +86,7 @@ def pair(rng, n: int, base: float, gain: float):
     return (kind == 0) | (kind == 2), (kind == 0) | (kind == 1)
 
 
-def verdict_of(base, after, kept, rung, bits=None, now=None, failed=()) -> str:
+def verdict_of(base, after, kept, rung, bits=None, now=None, failed: dict | None = None) -> str:
     """`decide` on drawn right answers: base and after on the task, a pair on the gated benchmark, a few-shot rung."""
     from tunebook.decision.verdict import Evidence, decide
     from tunebook.statistics.intervals import wilson
@@ -105,7 +105,7 @@ def verdict_of(base, after, kept, rung, bits=None, now=None, failed=()) -> str:
         "rule": "at least 90 points",
         "scores": scores_of(rung),
     }
-    evidence = Evidence(scores, "task", SPEC, [found], list(failed), {}, {"base": bits, "sft": now} if bits else {})
+    evidence = Evidence(scores, "task", SPEC, [found], failed or {}, {}, {"base": bits, "sft": now} if bits else {})
     return decide(evidence, "sft")["verdict"]
 
 
@@ -139,7 +139,7 @@ def leaked_study(rng) -> str:
     kept = {prompt_key(row) for row in data.train + data.dev}
     base, after = pair(rng, n, BASE, 0.0)
     known = numpy.array([prompt_key({"prompt": [{"role": "user", "content": text}]}) in kept for text in texts[:n]])
-    failed = ["01_validate_data"] if any(item.severity == "error" for item in data.findings) else []
+    failed = {"01_validate_data": "failed its gate"} if any(item.severity == "error" for item in data.findings) else {}
     return verdict_of(base, after | known, pair(rng, n, 0.6, 0.0), rng.random(n) < 0.1, failed=failed)
 
 

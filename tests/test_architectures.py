@@ -7,10 +7,13 @@ import sys
 
 import pytest
 
-from tiny_models import tokenizer
+from tiny_models import save_gemma_tokenizer, tokenizer
+from tunebook.export.merge import merge_to_folder
 from tunebook.export.parity import SAME_KL, Rows, divergence, gguf_log_probabilities, log_probabilities
 from tunebook.models.engine import Decoding, TransformersEngine
 from tunebook.models.gguf_engine import GgufModel
+from tunebook.models.loading import load_tokenizer
+from tunebook.models.source import resolve
 from tunebook.pipeline.wheels import converter_folder
 
 SIZES = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -20,8 +23,10 @@ KINDS = {
     "Qwen2": {"head_dim": 16, "tie_word_embeddings": True},
     "Qwen3": {"head_dim": 16, "tie_word_embeddings": True},
     "SmolLM3": {"tie_word_embeddings": True},
+    "Gemma3": {"head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 64, "vocab_size": 800},
 }
-TEXTS = ("every day at noon", "Mon-Fri 22:00", "été à 5h")
+GEMMA_IDS = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 6}
+TEXTS = ("every day at noon", "Mon-Fri 22:00", "été à 5h", "two  spaces\n\nand lines 🙂")
 
 
 def tiny(kind: str):
@@ -30,7 +35,9 @@ def tiny(kind: str):
     import transformers
 
     torch.manual_seed(0)
-    config = getattr(transformers, f"{kind}Config")(**SIZES, **IDS, **KINDS[kind])
+    is_gemma = kind == "Gemma3"
+    settings = SIZES | (GEMMA_IDS if is_gemma else IDS) | KINDS[kind]
+    config = getattr(transformers, "Gemma3TextConfig" if is_gemma else f"{kind}Config")(**settings)
     model = getattr(transformers, f"{kind}ForCausalLM")(config).float()
     for weights in model.parameters():
         if weights.dim() > 1:
@@ -50,7 +57,12 @@ for kind in sys.argv[2:]:
 def exported(tmp_path_factory):
     """All of them converted by one process, since the converter spends its time in imports."""
     root, home = tmp_path_factory.mktemp("kinds"), converter_folder()
-    for kind in KINDS:
+    (root / "source").mkdir()
+    tiny("Gemma3").save_pretrained(root / "source")
+    save_gemma_tokenizer(root / "source")
+    source = resolve(str(root / "source"))
+    merge_to_folder(source, None, load_tokenizer(source.folder, "model"), root / "Gemma3")
+    for kind in KINDS.keys() - {"Gemma3"}:
         tiny(kind).save_pretrained(root / kind)
         tokenizer().save_pretrained(root / kind)
         # transformers gives a qwen2 folder Qwen's own splitting, whatever tokenizer.json says: name no type that has one
@@ -59,12 +71,13 @@ def exported(tmp_path_factory):
     code = ALL.replace("SCRIPT", repr(str(home / "convert_hf_to_gguf.py")))
     words = [sys.executable, "-c", code, "", *(str(root / kind) for kind in KINDS)]
     subprocess.run(words, check=True, capture_output=True, env=os.environ | {"PYTHONPATH": str(home)})
-    return {kind: root / f"{kind}.gguf" for kind in KINDS}
+    return root
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_both_engines_expect_the_same_tokens(kind, exported):
-    file, engine = GgufModel(exported[kind], slots=3), TransformersEngine(tiny(kind), tokenizer(), slots=3)
+    spoken = load_tokenizer(exported / kind, "model") if kind == "Gemma3" else tokenizer()
+    file, engine = GgufModel(exported / f"{kind}.gguf", slots=3), TransformersEngine(tiny(kind), spoken, slots=3)
     prompts = [engine.encode([{"role": "user", "content": text}]) for text in TEXTS]
     assert prompts == [file.encode([{"role": "user", "content": text}]) for text in TEXTS]
     rows = Rows(prompts, [0] * len(prompts))

@@ -127,7 +127,9 @@ def test_a_row_near_a_problem_is_contamination_only_where_it_gives_the_answer_aw
     for answer, leaks in (("0 9-17 * * 2", False), ("Use 0 9-17  * * 3 for it.", True)):
         records = [{"prompt": text.replace("of each week", "this year"), "completion": answer}]
         findings = judge(rows_from_records(records, "p", "memory"), benchmarks={"bench": [problem]}).findings
-        assert [item.check for item in findings if item.check.startswith("contamination")] == ["contamination_near"] * leaks
+        assert [item.check for item in findings if item.check.startswith("contamination")] == [
+            "contamination_near"
+        ] * leaks
 
 
 CARD, ACCOUNT = "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00"

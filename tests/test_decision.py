@@ -96,8 +96,9 @@ def test_a_prompt_that_meets_the_specification_is_no_go(folder_of):
 
 def test_a_failed_stage_leaves_the_study_undecided(folder_of):
     evidence = study(folder_of, 2, 50)
-    evidence.failed = ["05_export_gguf"]
+    evidence.failed = {"05_export_gguf": "broke off"}
     assert decide(evidence, "sft")["verdict"] == "INCONCLUSIVE"
+    assert decide(evidence, "sft")["reasons"][0] == "the study is incomplete: 05_export_gguf broke off"
     assert decide(Evidence({}, "task", SPEC), "sft")["verdict"] == "INCONCLUSIVE"
 
 

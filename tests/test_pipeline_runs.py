@@ -297,7 +297,7 @@ def test_a_failed_gate_skips_what_follows_but_not_the_verdict(troubles):
     root, code, shown = troubles["failed_gate"]
     assert code == 1 and list(states(root).values()) == ["fail", "skipped", "pass"]
     assert read(root, STAGES[0])["status"] == "fail" and read(root, STAGES[2])["metrics"]["seen"] == [STAGES[0]]
-    assert "verdict: INCONCLUSIVE" in shown
+    assert "verdict: INCONCLUSIVE" in shown and "  failed: n_rows is 7, rule at least 1\n" in shown
     assert run(root, is_complete_enough=True)[0] == 0, "a study whose gate failed has still completed"
 
 

@@ -119,7 +119,7 @@ def test_the_gate_is_as_bad_as_its_worst_row(root, rows, expected):
 
 def test_a_stage_whose_input_failed_its_gate_says_which_rule(root):
     make_data(root, rule_holds=False)
-    with pytest.raises(InputProblem, match=r"01_validate_data failed its gate \(n_rows\)"):
+    with pytest.raises(InputProblem, match=r"01_validate_data failed its gate \(n_rows is"):
         begin(root, "04_evaluate_pass_at_1").need("01")
 
 

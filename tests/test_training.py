@@ -1,12 +1,20 @@
 """The fast path trains the same as TRL's own: losses and gradients in float32 on a tiny model."""
 
+import itertools
+from types import SimpleNamespace
+
 import pytest
 import torch
+from datasets import Dataset
+from safetensors.torch import load_file
 
 from tiny_models import tiny_llama, tokenizer
 from tunebook.errors import InputProblem
 from tunebook.models.device import Placement
+from tunebook.models.source import ModelSource, resolve
+from tunebook.training.checkpoints import KeepAdapters, choose_checkpoint
 from tunebook.training.compact_head import use_compact_head
+from tunebook.training.rehearsal import interleave, own_texts
 from tunebook.training.rows import pair_dataset, preference_pairs, tokenised
 from tunebook.training.settings import row_layout
 
@@ -149,6 +157,37 @@ def test_rows_keep_only_the_answer_as_labels():
     assert spoken.decode([label for label in row["labels"] if label != -100]) == "0 12 * * *<|im_end|>"
 
 
+def test_texts_of_bases_own_are_trained_whole_but_for_the_start_and_depend_on_the_seed_alone(tmp_path):
+    tiny_llama().save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    source, cpu = resolve(str(tmp_path)), Placement("cpu", "float32", "float32", "", "test")
+
+    def write(seed):
+        context = SimpleNamespace(params={"slots": 3, "seed": seed}, progress=lambda *_: None)
+        return own_texts(source, cpu, tokenizer(), 6, 5, context)
+
+    texts = write(0)
+    assert texts == write(0) != write(1) and 1 <= len(texts) <= 6
+    for row in texts:
+        assert row["labels"][0] == -100 and row["labels"][1:] == row["input_ids"][1:] and len(row["labels"]) <= 6
+
+
+@pytest.mark.parametrize(
+    ("n", "n_texts", "size", "n_batches"), [(10, 4, 2, 2), (7, 3, 2, 1), (5, 0, 2, 0), (350, 28, 2, 14)]
+)
+def test_texts_lie_in_batches_of_their_own_evenly_among_the_rows(n, n_texts, size, n_batches):
+    """A step whose kind is wrong would put the loss of general text into the learning curve."""
+    rows = Dataset.from_list([{"input_ids": [at], "labels": [at]} for at in range(n)])
+    texts = [{"input_ids": [-1 - at], "labels": [-1 - at]} for at in range(n_texts)]
+    whole, kinds = interleave(rows, texts, size, 0)
+    ids = [row[0] for row in whole["input_ids"]]
+    found = ["texts" if ids[at * size] < 0 else "rows" for at in range(len(kinds))]
+    assert found == kinds and kinds.count("texts") == n_batches and len(kinds) == -(-len(ids) // size)
+    assert sorted(at for at in ids if at >= 0) == list(range(n)), "every row once"
+    gaps = [b - a for a, b in itertools.pairwise(at for at, kind in enumerate(kinds) if kind == "texts")]
+    assert not gaps or max(gaps) - min(gaps) <= 1
+
+
 def test_a_row_without_a_trained_token_is_named():
     """TRL drops such rows without a word."""
     with pytest.raises(InputProblem, match="row 0: its prompt alone fills max_length 8"):
@@ -160,3 +199,32 @@ def test_pairs_need_a_right_and_a_wrong_answer():
     pairs = preference_pairs(ROWS[:3], samples, lambda row, text: text == "a")
     assert len(pairs) == 1
     assert (pairs[0]["chosen"][0]["content"], pairs[0]["rejected"][0]["content"]) == ("a", "b")
+
+
+def test_adapters_are_kept_at_even_distances_and_differ(tmp_path):
+    trainer = sft(tmp_path, True)
+    keep = KeepAdapters(2, tmp_path / "adapters", ModelSource("tiny", "1", tmp_path, "0" * 64))
+    trainer.add_callback(keep)
+    trainer.train()
+    last = trainer.state.max_steps
+    assert list(keep.folders) == [round(last / 2), last]
+    weights = [load_file(folder / "adapter_model.safetensors") for folder in keep.folders.values()]
+    assert any((weights[0][name] != weights[1][name]).any() for name in weights[0])
+
+
+POINTS = [(10, 40, 0.5), (20, 60, 4.0), (30, 60, 6.0), (40, 66, 9.0), (50, 70, 25.0)]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "step", "said"), [(10.0, 40, "most on dev"), (5.0, 20, "most on dev"), (0.1, 50, "no checkpoint")]
+)
+def test_the_checkpoint_that_meets_the_specification_is_kept_and_not_the_last(allowed, step, said):
+    rows = [{"step": s, "k": k, "n": 80, "rise": rise, "kl": rise / 50} for s, k, rise in POINTS]
+    kept, reason = choose_checkpoint(rows, allowed)
+    assert kept["step"] == step and said in reason
+    assert [row["step"] for row in rows if not row["on_front"]] == [30], "another solves as much and forgets less"
+
+
+def test_where_no_text_was_read_dev_alone_decides_and_the_earlier_wins():
+    rows = [{"step": s, "k": k, "n": 80, "rise": None, "kl": None} for s, k in ((10, 40), (20, 60), (30, 60))]
+    assert choose_checkpoint(rows, 10.0)[0]["step"] == 20

@@ -28,13 +28,38 @@ def scores(rows: list[dict], title: str = ""):
 
 
 def loss(rows: list[dict], n_rows: int):
-    """Training loss in nats a token over the steps; rows with `step` and `loss`."""
+    """Training loss in nats a token over the steps; rows with `step`, `kind` and `loss`."""
     fig, (ax,) = _figure(7, 3)
-    ax.plot([row["step"] for row in rows], [row["loss"] for row in rows], color=ACCENT)
+    for kind, name, colour in (("texts", "texts of base's own", SOFT), ("rows", "rows", ACCENT)):
+        part = [row for row in rows if row["kind"] == kind]
+        if part:
+            ax.plot([row["step"] for row in part], [row["loss"] for row in part], color=colour, lw=0.8, label=name)
+    ax.legend(frameon=False, fontsize=8)
     ax.set_ylim(bottom=0)
     ax.set_xlabel("optimiser step")
     ax.set_ylabel("loss (nats a trained token)")
     ax.set_title(f"training loss, {n_rows} rows", loc="left", fontsize=10)
+    return fig
+
+
+def checkpoints(rows: list[dict], kept: int, largest_rise: float):
+    """Forgetting against the distance from base, and against what was learned; rows of `training.checkpoints`."""
+    fig, axes = _figure(9, 3.4, columns=2)
+    rises = [row["rise"] for row in rows]
+    sides = [([row["kl"] for row in rows], "KL from base (nats a token of the task's answers)")]
+    sides += [([100 * row["k"] / row["n"] for row in rows], f"dev problems solved (%), n = {rows[0]['n']}")]
+    for ax, (values, label) in zip(axes, sides, strict=True):
+        ax.plot(values, rises, color=SOFT, lw=1, zorder=1)
+        colours = [ACCENT if row["on_front"] else SOFT for row in rows]
+        ax.scatter(values, rises, c=colours, s=[70 if row["step"] == kept else 25 for row in rows], zorder=2)
+        for x, y, row in zip(values, rises, rows, strict=True):
+            ax.annotate(f"step {row['step']}", (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
+        ax.axhline(largest_rise, color=WARN, lw=1, ls="--")
+        ax.set_xlabel(label)
+        ax.margins(0.15)
+    axes[0].set_ylabel("more bits for general text (%)")
+    axes[0].set_title(f"forgetting at {len(rows)} checkpoints, kept: step {kept}", loc="left", fontsize=10)
+    axes[1].set_title("blue: on the front; dashed: the most allowed", loc="left", fontsize=10)
     return fig
 
 

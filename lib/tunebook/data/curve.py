@@ -35,8 +35,9 @@ def read_curve(run: Path) -> tuple[list[int], list[float]]:
     if not tables:
         raise InputProblem(f"{run}: 02_train_sft left no table of losses; run it again")
     with open(tables[0], newline="", encoding="utf-8") as file:
-        records = [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file) if row.get("loss")]
-    return [step * params["batch_size"] for step, _ in records], [loss for _, loss in records]
+        records = [row for row in csv.DictReader(file) if row.get("loss")]
+    losses = [float(row["loss"]) for row in records if row.get("kind", "rows") == "rows"]
+    return [step * params["batch_size"] for step in range(1, len(losses) + 1)], losses
 
 
 def estimate(rows: list[int], losses: list[float]) -> dict:

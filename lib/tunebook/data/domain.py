@@ -24,7 +24,9 @@ def find_domain_gap(examples: Examples, problems: list[dict], name: str) -> dict
         return {}
     found = separate(ours, theirs)
     auc, (low, high) = found["auc"], found["interval"]
-    rows, benchmark = ([w["word"] for w in found["words"] if (w["share_a"] > w["share_b"]) == more] for more in (True, False))
+    rows, benchmark = (
+        [w["word"] for w in found["words"] if (w["share_a"] > w["share_b"]) == more] for more in (True, False)
+    )
     rows, benchmark = rows[:N_WORDS], benchmark[:N_WORDS]
     detail = f"AUC {auc:.2f} [{low:.2f}, {high:.2f}], {len(ours)} prompts against {len(theirs)} of {name}; "
     detail += f"words of the rows: {', '.join(rows) or 'none'}; of the benchmark: {', '.join(benchmark) or 'none'}"

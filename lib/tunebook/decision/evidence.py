@@ -8,6 +8,7 @@ from tunebook.decision.measures import Evidence, rung_row
 from tunebook.decision.spec import read_frozen
 from tunebook.errors import InputProblem
 from tunebook.pipeline.files import read_json, read_jsonl
+from tunebook.pipeline.gate import broken
 
 SPEC_STAGE, SCORE_STAGE, DATA_STAGE = "00_should_we_fine_tune", "04_evaluate_pass_at_1", "01_validate_data"
 TASK = "task"
@@ -44,7 +45,7 @@ def gather(context) -> tuple[Evidence, str, str]:
 def scored(found: dict) -> dict:
     """The stages of 04 that gave a score, by target."""
     stages = {name.partition("@")[2]: stage for name, stage in found.items() if name.startswith(SCORE_STAGE)}
-    return {target: stage for target, stage in stages.items() if not _is_broken(stage)}
+    return {target: stage for target, stage in stages.items() if not _broken_checks(stage)}
 
 
 def forgetting_of(stage) -> dict:
@@ -64,22 +65,27 @@ def _verified(stage, folder: str):
     return stage.file(f"{folder}/metrics.json").parent
 
 
-def _failed(context, found: dict) -> list[str]:
-    """Stages that failed or broke off. What a failed gate, or the answer that prompting is enough, only skipped is left out."""
+def _failed(context, found: dict) -> dict[str, str]:
+    """Stages that failed, and how. What a failed gate, or the answer that prompting is enough, only skipped is left out."""
     states = context.run_state()
-    failed, skipped = [], []
+    failed, skipped = {}, {}
     for name in context.stages:
         state = states.get(name, {}).get("state", "")
-        if name != context.name and (name not in found or _is_broken(found[name]) or state == "error"):
-            (skipped if state == "skipped" else failed).append(name)
-    is_answered = any(stage.status == "fail" and not _is_broken(stage) for stage in found.values())
+        if name == context.name:
+            continue
+        if state == "skipped":
+            skipped[name] = "was skipped"
+        elif name not in found or state == "error":
+            failed[name] = "broke off" if state == "error" else "did not run"
+        elif rules := _broken_checks(found[name]):
+            failed[name] = "failed its gate: " + "; ".join(rules)
+    is_answered = any(stage.status == "fail" and not _broken_checks(stage) for stage in found.values())
     return failed if is_answered else failed or skipped
 
 
-def _is_broken(stage) -> bool:
-    """Whether a gate failed; that prompting is enough is an answer, not a failure."""
-    broken = [check["name"] for check in stage.manifest["checks"] if not check["ok"] and check["severity"] == "error"]
-    return stage.status == "fail" and broken != [PROMPTING]
+def _broken_checks(stage) -> list[str]:
+    """The checks that failed a stage, with what was measured; that prompting is enough is an answer, not a failure."""
+    return broken([check for check in stage.manifest["checks"] if check["name"] != PROMPTING])
 
 
 def _rungs(found: dict, spec: dict) -> list[dict]:

@@ -31,7 +31,7 @@ class Evidence:
     task: str
     spec: dict
     rungs: list[dict] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
     slices: dict[str, list[str]] = field(default_factory=dict)
     bits: dict[str, dict[str, float]] = field(default_factory=dict)
 

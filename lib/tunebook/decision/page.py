@@ -124,6 +124,16 @@ def _evidence(report: dict, shown: dict[str, str]) -> str:
             lambda row: row["source"],
         )
     )
+    points = [{**row, "solved": f"{row['k']}/{row['n']}"} for row in report["checkpoints"]]
+    parts += [
+        pictures(shown, "checkpoints"),
+        table(
+            "Checkpoints of the training, on dev",
+            points,
+            ("step", "solved", "bits_per_byte", "rise", "kl", "on_front"),
+            lambda row: "02_train_sft/tables/checkpoints.csv",
+        ),
+    ]
     ladder = [
         {
             **row,

@@ -1,4 +1,4 @@
-"""The results section of the README, written from a recorded run. Does not choose what is recorded."""
+"""The results section of the README, written from the recorded runs. Does not choose what is recorded."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 NAMES = {"base": "base model", "sft": "after SFT", "dpo": "after DPO", "gguf": "the file that ships"}
 
 
-def results(run: Path, bench: Path) -> str:
-    """Markdown: verdict, scores with k/n and interval, minutes a stage, and the measured speed ratios.
+def results(outputs: Path) -> str:
+    """Markdown: verdict, scores with k/n and interval, minutes a stage, the measured speed ratios, and the other studies.
 
-    `run` is a recorded run's folder, `bench` the folder of recorded benchmarks. Raises InputProblem where one is missing.
+    `outputs` holds ref-quickstart and the recorded benchmarks. Raises InputProblem where the run is missing.
     """
+    run = outputs / "ref-quickstart"
     if not (run / "report.json").is_file():
         raise InputProblem(f"{run} holds no report.json; record the study first")
     report = read_json(run / "report.json")
@@ -29,7 +30,7 @@ def results(run: Path, bench: Path) -> str:
             f"| {NAMES.get(row['model'], row['model'])} | {row['benchmark']} | {row['k']}/{row['n']} | {interval} |"
         )
     lines += ["", *(f"- {reason}" for reason in report["reasons"]), ""]
-    lines += _stages(run) + [""] + _speeds(bench)
+    lines += [*_stages(run), "", *_speeds(outputs / "bench"), *_others(outputs)]
     return "\n".join(lines)
 
 
@@ -58,12 +59,28 @@ def _speeds(bench: Path) -> list[str]:
     ]
 
 
-def write_results(readme: Path, run: Path, bench: Path) -> None:
+def _others(outputs: Path) -> list[str]:
+    """A row for each other recorded study: its verdict and the reason that decides."""
+    rows = []
+    for path in sorted(outputs.glob("ref-*/report.json")):
+        report, name = read_json(path), path.parent.name
+        if name != "ref-quickstart":
+            reason = next(
+                r for r, word in zip(report["reasons"], report["words"], strict=True) if word == report["verdict"]
+            )
+            rows.append(
+                f"| [{name}](outputs/{name}/report.html) | {report['verdict']} | {reason.partition(' (rule')[0]} |"
+            )
+    head = ["", "| other recorded studies | verdict | the reason that decides |", "|---|---|---|"]
+    return [*head, *rows] if rows else []
+
+
+def write_results(readme: Path, outputs: Path) -> None:
     """Replaces what stands between the two marks of the README."""
     text = readme.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    write_text(readme, f"{before}{BEGIN}\n{results(run, bench)}\n{END}{after}")
+    write_text(readme, f"{before}{BEGIN}\n{results(outputs)}\n{END}{after}")
 
 
 def list_runs(outputs: Path) -> str:
@@ -94,7 +111,7 @@ def main() -> None:
     """Rewrites README.md and outputs/README.md from what is recorded: `make readme`."""
     root = find_root()
     outputs = root / "outputs"
-    write_results(root / "README.md", outputs / "ref-quickstart", outputs / "bench")
+    write_results(root / "README.md", outputs)
     write_text(outputs / "README.md", list_runs(outputs))
 
 

@@ -37,6 +37,7 @@ def build(context, evidence: Evidence, outcome: dict) -> dict:
         "ladder": rungs,
         "ladder_costs": _read_csv(spec_stage, "ladder_costs"),
         "kept": kept_rows(found),
+        "checkpoints": found["02_train_sft"].metrics.get("checkpoints", []) if "02_train_sft" in found else [],
         "answers": answers(found, outcome),
         "gates": gates.in_order([*all_gates(context, outcome), gates.volume_gate(spec, costs)]),
         "override": spec_stage.metrics.get("override", ""),

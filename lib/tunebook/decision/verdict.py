@@ -62,8 +62,8 @@ def decide(evidence: Evidence, shipped: str, weights: str = "") -> dict:
         "file": file_comparison(evidence, shipped, weights or shipped),
     }
     votes = Votes()
-    for name in evidence.failed:
-        votes.add(f"{name} failed or did not run, so the study is incomplete", name, INCONCLUSIVE)
+    for name, how in evidence.failed.items():
+        votes.add(f"the study is incomplete: {name} {how}", name, INCONCLUSIVE)
     _judge_gain(votes, evidence, tables, shipped)
     _judge_slices(votes, evidence, tables["slices"])
     _judge_retained(votes, evidence, tables, (shipped, weights))

@@ -17,7 +17,7 @@ from tunebook.errors import InputProblem
 from tunebook.models import safetensors_header
 from tunebook.models.adapter_checks import PREFIX, A, B, pairs
 from tunebook.models.source import ModelSource
-from tunebook.pipeline.files import read_json, require_disk
+from tunebook.pipeline.files import read_json, require_disk, write_json
 
 FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
 COPIED = ("config.json", "generation_config.json", "tokenizer.model")
@@ -47,7 +47,15 @@ def merge_to_folder(source: ModelSource, adapter: Path | None, tokenizer, folder
         if (base / name).is_file():
             shutil.copyfile(base / name, folder / name)
     tokenizer.save_pretrained(folder)
+    if (folder / "tokenizer.model").is_file():
+        _list_added_tokens(tokenizer, folder / "tokenizer_config.json")
     return folder
+
+
+def _list_added_tokens(tokenizer, path: Path) -> None:
+    """Beside a SentencePiece model the converter reads there which tokens are whole; transformers 5 no longer writes it."""
+    added = {str(at): {"content": t.content, "special": t.special} for at, t in tokenizer.added_tokens_decoder.items()}
+    write_json(path, read_json(path) | {"added_tokens_decoder": added})
 
 
 def read_deltas(adapter: Path) -> dict[str, tuple[numpy.ndarray, numpy.ndarray, float, bool]]:

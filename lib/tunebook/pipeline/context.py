@@ -17,6 +17,7 @@ from tunebook.pipeline import inputs, ledger, notebooks, provenance, record, run
 from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline import stages as stage_names
 from tunebook.pipeline.files import read_json, sha256_file, write_bytes, write_json, write_text
+from tunebook.pipeline.gate import broken, gate, status_line
 from tunebook.pipeline.memory import PeakMemory
 
 SEVERITIES = ("error", "warn", "info")
@@ -118,10 +119,9 @@ class Context:
             )
         found = self._upstream[instance]
         if found.status == "fail":
-            failed = [
-                check["name"] for check in found.manifest["checks"] if not check["ok"] and check["severity"] == "error"
-            ]
-            raise InputProblem(f"{instance} failed its gate ({', '.join(failed)}): mend that and run it again")
+            raise InputProblem(
+                f"{instance} failed its gate ({'; '.join(broken(found.manifest['checks']))}): mend that and run it again"
+            )
         return found
 
     def progress(self, done: int, total: int, note: str = "") -> None:
@@ -227,19 +227,6 @@ def _frame(rows: list[dict]):
     pandas.options.display.max_colwidth = None
     pandas.options.display.html.use_mathjax = False  # a model's "$" would be typeset
     return pandas.DataFrame(rows)
-
-
-def gate(checks: list[dict]) -> str:
-    """Status of a stage: fail on any error row that is not ok, warn on any warn row, else pass."""
-    broken = {check["severity"] for check in checks if not check["ok"]}
-    return "fail" if "error" in broken else "warn" if "warn" in broken else "pass"
-
-
-def status_line(name: str, status: str, checks: list[dict]) -> str:
-    """One line: status, and every row that is the reason for it."""
-    broken = [check for check in checks if not check["ok"] and check["severity"] != "info"]
-    reasons = "; ".join(f"{check['name']} is {check['measured']}, rule {check['rule']}" for check in broken)
-    return f"{name}: {status} ({reasons or f'{len(checks)} checks hold'})"
 
 
 def _reference(found: Upstream) -> dict:

@@ -12,6 +12,7 @@ from tunebook.pipeline import notebooks, params, record, runs
 from tunebook.pipeline import stages as stage_names
 from tunebook.pipeline.executor import Job, execute
 from tunebook.pipeline.files import GIB, require_disk, write_text
+from tunebook.pipeline.gate import broken
 from tunebook.pipeline.progress import Display
 from tunebook.pipeline.reuse import Wanted, why_not
 
@@ -113,8 +114,15 @@ def _reuse(plan: Plan, instance: str) -> str:
     manifest = manifests.read(plan.folder / instance)
     entry = record.set_state(plan.folder, instance, manifest["status"], seconds=0.0, reused=True)
     shown = "reused" if manifest["status"] == "pass" else f"{manifest['status']}, reused"
-    plan.display.end_stage(instance, 0.0, shown, entry["content_hash"])
+    _end(plan, instance, 0.0, shown, entry["content_hash"], manifest["checks"])
     return manifest["status"]
+
+
+def _end(plan: Plan, instance: str, seconds: float, shown: str, content_hash: str, checks: list[dict]) -> None:
+    """The line of a finished stage, and below it every rule that failed it."""
+    plan.display.end_stage(instance, seconds, shown, content_hash)
+    for rule in broken(checks):
+        plan.display.say(f"  failed: {rule}")
 
 
 def _run_one(plan: Plan, wanted: Wanted, place: tuple[int, int]) -> str:
@@ -147,7 +155,7 @@ def _finish(plan: Plan, instance: str, seconds: float) -> str:
     folder = plan.folder / instance
     manifest = manifests.read_verified(folder, stage_names.kind(instance))
     entry = record.set_state(plan.folder, instance, manifest["status"], seconds=round(seconds, 1), reused=False)
-    plan.display.end_stage(instance, seconds, manifest["status"], entry["content_hash"])
+    _end(plan, instance, seconds, manifest["status"], entry["content_hash"], manifest["checks"])
     size = (folder / "executed.ipynb").stat().st_size
     if size > NOTEBOOK_BYTES:
         plan.display.say(

@@ -6,6 +6,7 @@ The settings that a person chooses stand in the notebook. Does not build a train
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from transformers import TrainerCallback
@@ -68,10 +69,10 @@ def save_adapter(model, folder: Path, source: ModelSource) -> None:
 
 
 class Report(TrainerCallback):
-    """Tells a stage how far the training is, and keeps one row a logged step."""
+    """Tells a stage how far the training is, and keeps one row a logged step; `kinds` says what each step of a pass reads."""
 
-    def __init__(self, context):
-        self.context, self.rows, self.started = context, [], None
+    def __init__(self, context, kinds: Sequence[str] = ("rows",)):
+        self.context, self.kinds, self.rows, self.started = context, kinds, [], None
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.started = time.perf_counter()
@@ -82,4 +83,7 @@ class Report(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         if logs and "loss" in logs:
             kept = {key: value for key, value in logs.items() if isinstance(value, (int, float))}
-            self.rows.append({"step": state.global_step, "seconds": time.perf_counter() - self.started} | kept)
+            kind = self.kinds[(state.global_step - 1) % len(self.kinds)]
+            self.rows.append(
+                {"step": state.global_step, "kind": kind, "seconds": time.perf_counter() - self.started} | kept
+            )

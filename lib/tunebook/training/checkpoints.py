@@ -1,0 +1,95 @@
+"""Which point of a training is kept: what it learned on dev against what it forgot. Test is not opened here.
+
+Source: Shenfeld, Pari and Agrawal 2025, RL's Razor: the distance from base on the new task predicts what is forgotten elsewhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import TrainerCallback
+
+from tunebook.evaluation.forgetting import bits_per_byte, measure_kept
+from tunebook.evaluation.measure import measure
+from tunebook.models.device import Placement
+from tunebook.models.engine import TransformersEngine
+from tunebook.models.loading import free_memory, load_model
+from tunebook.models.source import ModelSource
+from tunebook.training.settings import save_adapter
+
+
+class KeepAdapters(TrainerCallback):
+    """Saves the adapter `n` times at even distances, the last time at the end; `folders` maps the step to its folder."""
+
+    def __init__(self, n: int, folder: Path, source: ModelSource):
+        self.n, self.folder, self.source = n, folder, source
+        self.folders: dict[int, Path] = {}
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        if state.global_step in {round(state.max_steps * part / self.n) for part in range(1, self.n + 1)}:
+            place = self.folder / f"step-{state.global_step}"
+            save_adapter(model, place, self.source)
+            self.folders[state.global_step] = place
+
+
+def compare_checkpoints(
+    source: ModelSource, placement: Placement, folders: dict[int, Path], tokenizer, problems, context
+) -> list[dict]:
+    """A row a checkpoint: `step`, `k`, `n` on `problems`, `bits_per_byte` of general text, its `rise` over base in percent, and the
+    distance `kl` from base on the task's prompts in nats a token. Takes `slots`, `max_new_tokens`, `general_documents` (0: no text is
+    read) and `seed` from the stage's parameters.
+    """
+    params = context.params
+    told = problems, params["general_documents"], params["seed"]
+    base = TransformersEngine(load_model(source, placement), tokenizer, params["slots"])
+    before = bits_per_byte(measure_kept(base, None, *told, context.folder / "checkpoints" / "base.json"))
+    rows = []
+    for step, adapter in folders.items():
+        engine = TransformersEngine(load_model(source, placement, adapter), tokenizer, params["slots"])
+        folder = context.folder / "checkpoints" / f"step-{step}"
+        found = measure(engine, problems, folder, context, max_new_tokens=params["max_new_tokens"])["metrics"]
+        kept = measure_kept(engine, base, *told, folder / "forgetting.json")
+        bits = bits_per_byte(kept)
+        del engine
+        free_memory()
+        rows.append(
+            {
+                "step": step,
+                "k": found["k"],
+                "n": found["n"],
+                "bits_per_byte": None if bits is None else round(bits, 4),
+                "rise": None if bits is None else round(100 * (bits / before - 1), 2),
+                "kl": kept["kl"]["nats_per_token"] if bits is not None else None,
+            }
+        )
+    return rows
+
+
+def choose_checkpoint(rows: list[dict], largest_rise: float) -> tuple[dict, str]:
+    """The row that is kept, and why; every row gets `on_front`: no other solves as much and forgets less.
+
+    Of the front, those whose rise is within `largest_rise` percent compete; the one that solves most dev problems is kept, at equal
+    scores the one nearer to base. Where none is within, the last one is kept.
+
+    >>> rows = [{"step": s, "k": k, "rise": r, "kl": r / 10} for s, k, r in ((1, 5, 1.0), (2, 9, 4.0), (3, 9, 8.0))]
+    >>> choose_checkpoint(rows, 10.0)[0]["step"], [row["on_front"] for row in rows]
+    (2, [True, True, False])
+    """
+    for row in rows:
+        row["on_front"] = not any(_is_worse(row, other) for other in rows)
+    meets = [row for row in rows if row["on_front"] and (row["rise"] or 0.0) <= largest_rise]
+    if not meets:
+        return rows[
+            -1
+        ], f"no checkpoint stays within {largest_rise:g}% more bits for general text, so the last one is kept"
+    kept = max(meets, key=lambda row: (row["k"], -(row["kl"] or 0.0), -row["step"]))
+    return (
+        kept,
+        f"solves most on dev among those on the front that need at most {largest_rise:g}% more bits for general text",
+    )
+
+
+def _is_worse(row: dict, other: dict) -> bool:
+    """Whether `other` is at least as good in both and better in one."""
+    pair, rival = ((one["k"], -(one["rise"] or 0.0)) for one in (row, other))
+    return rival[0] >= pair[0] and rival[1] >= pair[1] and rival != pair
