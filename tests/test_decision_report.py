@@ -94,7 +94,7 @@ def test_every_link_stays_inside_the_run(tmp_path):
 
 def test_a_study_that_was_run_often_says_so_beside_its_p_value(tmp_path):
     text = render(report(), tmp_path, [])
-    assert re.search(r"opened by <a [^>]*>4</a> earlier runs", text) and "p-value supposes one look" in text
+    assert re.search(r"opened this test split: <a [^>]*>4</a>", text) and "p-value supposes one look" in text
 
 
 def test_a_figure_is_inside_the_page_and_a_missing_one_is_left_out(tmp_path):

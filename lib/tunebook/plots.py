@@ -30,10 +30,15 @@ def scores(rows: list[dict], title: str = ""):
 def loss(rows: list[dict], n_rows: int):
     """Training loss in nats a token over the steps; rows with `step`, `kind` and `loss`."""
     fig, (ax,) = _figure(7, 3)
-    for kind, name, colour in (("texts", "texts of base's own", SOFT), ("rows", "rows", ACCENT)):
+    for kind, name, colour in (("texts", "texts of base's own", WARN), ("rows", "rows", ACCENT)):
         part = [row for row in rows if row["kind"] == kind]
-        if part:
-            ax.plot([row["step"] for row in part], [row["loss"] for row in part], color=colour, lw=0.8, label=name)
+        if not part:
+            continue
+        ax.plot([row["step"] for row in part], [row["loss"] for row in part], color=colour, lw=0.6, alpha=0.25)
+        size = -(-len(part) // 40)  # at most forty points, each the mean of the steps around it
+        bins = [part[at : at + size] for at in range(0, len(part), size)]
+        means = [[sum(row[key] for row in one) / len(one) for one in bins] for key in ("step", "loss")]
+        ax.plot(*means, color=colour, label=name)
     ax.legend(frameon=False, fontsize=8)
     ax.set_ylim(bottom=0)
     ax.set_xlabel("optimiser step")

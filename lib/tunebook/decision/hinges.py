@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from tunebook.decision.measures import kept_of
 from tunebook.statistics.compare import BLIND, GO, INCONCLUSIVE
 from tunebook.statistics.compare import decide as decide_gain
 from tunebook.statistics.intervals import wilson
@@ -56,8 +57,7 @@ def _problems_needed(row: dict) -> str:
 
 def _nearest_gate(outcome: dict) -> list[dict]:
     """The gated retention whose bound is nearest to its margin; without a gate, the largest loss that nobody gated."""
-    names = (outcome["shipped"], outcome["weights"])
-    rows = [row for row in outcome["retentions"] + outcome["bits"] if row["model"] in names]
+    rows = kept_of(outcome, (outcome["shipped"], outcome["weights"]))
     rows = [row for row in rows if row["verdict"] != BLIND] or rows
     gated = [row for row in rows if row["gated"]]
     if not rows:

@@ -185,3 +185,14 @@ def file_comparison(evidence: Evidence, shipped: str, weights: str) -> dict | No
         return None
     result = noninferiority(before.passed, after.passed, evidence.spec["largest_loss"])
     return {"benchmark": evidence.task, "model": shipped, "against": weights, "gated": False, **result}
+
+
+def kept_of(tables: dict, names: tuple[str, str]) -> list[dict]:
+    """A row a retained benchmark and one for general text: of the first of `names` (the file, its weights) that was measured."""
+    rows = tables["retentions"] + tables["bits"]
+    first: dict[str, dict] = {}
+    for name in names:
+        for row in rows:
+            if row["model"] == name:
+                first.setdefault(row["benchmark"], row)
+    return list(first.values())

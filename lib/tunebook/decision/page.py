@@ -48,9 +48,7 @@ def _verdict(report: dict) -> str:
     asked = f"should the file {esc(report['shipped'])} ship?" if report["gains"] else "should this task be fine-tuned?"
     times = report["ledger"]
     opened, looks = (link(times[key], "06_verdict/report.json") for key in ("opened_before", "runs_of_this_study"))
-    before = (
-        f"This test split was opened by {opened} earlier runs in the ledger; this study has had {looks} earlier runs."
-    )
+    before = f"Earlier runs in the ledger that opened this test split: {opened}; earlier runs of this study: {looks}."
     if times["opened_before"] > 1:
         before += " A p-value supposes one look: the more often a split was opened, the more a small one may be chance."
     return (

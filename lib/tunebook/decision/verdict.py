@@ -13,6 +13,7 @@ from tunebook.decision.measures import (
     bits_comparisons,
     comparisons,
     file_comparison,
+    kept_of,
     retentions,
     rung_comparisons,
     score_table,
@@ -113,15 +114,12 @@ def _judge_slices(votes: Votes, evidence: Evidence, rows: list[dict]) -> None:
 
 def _judge_retained(votes: Votes, evidence: Evidence, tables: dict, names: tuple[str, str]) -> None:
     """What was forgotten: of the file where it was asked, else of the weights in it. A gate that was never measured is open."""
-    rows = tables["retentions"] + tables["bits"]
-    measured = set()
-    for benchmark in dict.fromkeys(row["benchmark"] for row in rows):
-        asked = [row for name in names for row in rows if row["benchmark"] == benchmark and row["model"] == name]
-        for row in asked[:1]:
-            measured.add(benchmark)
-            word = NO_GO if row["verdict"] == VIOLATION else INCONCLUSIVE if row["verdict"] != NON_INFERIOR else GO
-            sentence = bits_sentence(row) if "rise" in row else retention_sentence(row)
-            votes.add(sentence, benchmark, word if row["gated"] else "")
+    judged = kept_of(tables, names)
+    for row in judged:
+        word = NO_GO if row["verdict"] == VIOLATION else INCONCLUSIVE if row["verdict"] != NON_INFERIOR else GO
+        sentence = bits_sentence(row) if "rise" in row else retention_sentence(row)
+        votes.add(sentence, row["benchmark"], word if row["gated"] else "")
+    measured = {row["benchmark"] for row in judged}
     for benchmark in evidence.spec.get("gated", []):
         if benchmark not in measured and evidence.scores.get("base"):
             votes.add(f"{benchmark} is gated but was not measured on base and on {names[0]}", benchmark, INCONCLUSIVE)

@@ -226,6 +226,7 @@ def _frame(rows: list[dict]):
 
     pandas.options.display.max_colwidth = None
     pandas.options.display.html.use_mathjax = False  # a model's "$" would be typeset
+    pandas.options.display.float_format = lambda value: f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
     return pandas.DataFrame(rows)
 
 
