@@ -4,6 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from tunebook.decision import evidence as gathering
+from tunebook.decision import gates
 from tunebook.decision.economics import read_prices
 from tunebook.decision.ladder import climb, rung_cost
 from tunebook.decision.verdict import Evidence, decide
@@ -158,3 +160,21 @@ def test_the_ladder_is_climbed_on_one_path_and_priced(tmp_path):
     assert rung_cost("few_shot", calls["few_shot"], prices)["money_per_1000_calls"] == "no price given"
     assert rung_cost("hosted", calls["hosted"], prices)["money_per_1000_calls"] == pytest.approx(1000 * 2 * 5e-6)
     assert rung_cost("few_shot", calls["few_shot"], prices)["seconds_alone"] >= 0
+
+
+@pytest.mark.parametrize(("check", "targets", "failed"), [
+    (gates.PROMPTING, ["base"], {}),
+    ("runner", [], {"04_evaluate_pass_at_1@base": "failed its gate: runner is 1, rule 0"}),
+])  # fmt: skip
+def test_a_base_model_that_is_good_enough_is_an_answer_and_not_a_failure(check, targets, failed):
+    row = {"name": check, "measured": 1, "rule": "0", "ok": False, "severity": "error"}
+    passed, stopped = (
+        SimpleNamespace(status="pass", manifest={"checks": []}),
+        SimpleNamespace(status="fail", manifest={"checks": [row]}),
+    )
+    found = {"00_should_we_fine_tune": passed, "04_evaluate_pass_at_1@base": stopped}
+    states = {"04_evaluate_pass_at_1@base": {"state": "fail"}, "02_train_sft": {"state": "skipped"}}
+    context = SimpleNamespace(
+        name="06_verdict", stages=[*found, "02_train_sft", "06_verdict"], run_state=lambda: states
+    )
+    assert list(gathering.scored(found)) == targets and gathering._failed(context, found) == failed
