@@ -1,4 +1,4 @@
-# Every target first brings .venv to what requirements.txt says: 10 to 20 minutes on a fresh machine (llama.cpp is compiled
+# Every target first brings .venv to what requirements.txt says: minutes on a fresh machine (llama.cpp is compiled
 # once), nothing after that. Another Python: make PYTHON=python3.12 test
 PYTHON ?= python3
 VENV ?= .venv

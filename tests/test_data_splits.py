@@ -6,9 +6,12 @@ import types
 import pytest
 
 import tunebook
+from tunebook.data.judge import judge_study
 from tunebook.data.splits import assign, group_of, normalise, split_of
 from tunebook.data.study import study_data
+from tunebook.evaluation.extraction import extract
 from tunebook.pipeline.files import write_jsonl
+from tunebook.training.sampling import checker_of
 
 
 def row(prompt, completion="0 5 * * *", **extra):
@@ -122,6 +125,44 @@ def test_own_rows_become_exact_match_problems(tmp_path):
     kept = len(data.train) + len(data.dev) + len(data.test)
     assert kept + len(data.rejects) == 200, "no row disappears"
     assert {reject["check"] for reject in data.rejects} <= {"not_used"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "SELECT a\nFROM t\nWHERE b",
+        '{\n "a": 1\n}',
+        '"quoted"',
+        "'a' or 'b'",
+        "Use `ls -l` to list",
+        "Answer: 7",
+        '[{"n": 1}]',
+    ],
+)
+def test_a_model_that_gives_the_rows_own_answer_is_right(tmp_path, answer):
+    """Whatever the extractor takes away from a model's text it takes away from the expected answer too."""
+    write_jsonl(tmp_path / "rows.jsonl", [{"prompt": f"number {n}?", "completion": answer} for n in range(60)])
+    data = study_data("", str(tmp_path / "rows.jsonl"), "", 0, 0, 0, 0)
+    problem = data.benchmark().problems[0]
+    names = {}
+    exec(problem["test"], names)
+    for text in (answer, f"{answer}<|im_end|>", f"```\n{answer}\n```"):
+        names["check"](extract(text, problem))
+    with pytest.raises(AssertionError):
+        names["check"](extract("something else", problem))
+    assert checker_of("")({"completion": turns("", answer)["completion"]}, answer)
+
+
+def test_slices_and_groups_of_any_type_are_text(tmp_path):
+    rows = [
+        {"prompt": f"number {n}?", "completion": str(n), "slice": [None, 0, ["a"]][n % 3], "group": [n]}
+        for n in range(60)
+    ]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    data = study_data("", str(tmp_path / "rows.jsonl"), "", 0, 0, 0, 0)
+    assert {problem["slice"] for problem in data.test_problems} == {"", "0", "['a']"}
+    assert len({row["group"] for row in data.train}) == len(data.train)
+    assert "slice_missing" not in {item.check for item in judge_study(data).findings}
 
 
 def test_rows_that_are_removed_are_in_the_rejects(tmp_path):

@@ -8,6 +8,7 @@ from tunebook.decision import gates
 from tunebook.decision.economics import read_prices
 from tunebook.decision.ladder import check_rungs, examples_from, nearest_examples
 from tunebook.decision.spec import (
+    check_names,
     freeze_for_run,
     is_vague,
     missing_fields,
@@ -179,3 +180,17 @@ def test_money_is_compared_with_the_budget_and_the_calls_with_break_even():
     never = {"break_even": {"own": {"calls_a_day": None, "interval": [None, None]}}, "source": "x"}
     assert gates.volume_gate({"calls_per_day": 9.0}, never)["verdict"] == "NO-GO"
     assert gates.volume_gate({"calls_per_day": 9.0}, {})["verdict"] == "INCONCLUSIVE"
+
+
+def test_a_slice_or_a_gate_that_nothing_measures_is_refused_before_training():
+    problems = [{"slice": "weekly"}, {"slice": ""}, {}]
+    check_names({"gated": ["bits_per_byte", "humaneval"]}, ["weekly"], problems, ["humaneval"])
+    with pytest.raises(InputProblem, match="no test problem is in slice 'wekly'; there are weekly"):
+        check_names({}, ["wekly"], problems, [])
+    with pytest.raises(InputProblem, match="'humaneval' is not measured; there are bits_per_byte"):
+        check_names({"gated": ["humaneval"]}, [], problems, [])
+
+
+def test_another_ladder_is_another_specification():
+    first, second = (spec_from(PARAMS | {"ladder": ladder, "few_shot": 4}, {}) for ladder in (["few_shot"], []))
+    assert first != second and first["measured_by"] == {"ladder": ["few_shot"], "few_shot": 4}

@@ -7,6 +7,7 @@ import pytest
 from tunebook.decision import evidence as gathering
 from tunebook.decision import gates
 from tunebook.decision.economics import read_prices
+from tunebook.decision.hinges import hinges
 from tunebook.decision.ladder import climb, rung_cost
 from tunebook.decision.verdict import Evidence, decide
 from tunebook.errors import InputProblem
@@ -43,6 +44,44 @@ def test_a_gain_over_base_is_worth_nothing_where_a_prompt_has_it_too(prompted, v
     outcome = decide(evidence(rungs=[rung("few_shot", set(prompted)), rung("instruction", set())]), "sft")
     assert outcome["verdict"] == verdict
     assert {row["against"] for row in outcome["rungs"]} == {"few_shot"}, "the best prompt is compared, not every one"
+
+
+def test_a_slice_that_no_problem_has_leaves_its_gate_open():
+    found = evidence(after=range(10, 60), base=range(10), slices={"weekly": list(map(str, range(20)))})
+    found.spec["slices"] = ["wekly"]
+    outcome = decide(found, "sft")
+    assert outcome["verdict"] != "GO" and "slice wekly is named" in " ".join(outcome["reasons"])
+
+
+def test_slices_that_nobody_named_do_not_weaken_the_gate():
+    """0 gained and 7 lost: p = 0.016 alone, and 0.11 among seven slices more."""
+    slices = {"weekly": list(map(str, range(7)))} | {
+        f"s{n}": [str(at) for at in range(10 + n, 70, 7)] for n in range(7)
+    }
+    found = evidence(after=range(7, 60), base=range(7), slices=slices)
+    found.spec["slices"] = ["weekly"]
+    assert decide(found, "sft")["verdict"] == "NO-GO"
+
+
+def test_what_was_chosen_on_test_and_what_could_not_be_compared_is_said():
+    samples = {
+        name: Scores("", {str(at): [name == "sft", False] for at in range(N)}, {"benchmark_sha256": "x"}, {})
+        for name in ("base", "sft")
+    }
+    found = evidence(rungs=[rung("few_shot", set())], scores={name: {"task": one} for name, one in samples.items()})
+    found.chosen_on_test = "05_export_gguf"
+    outcome = decide(found, "sft")
+    assert "few_shot is not compared" in " ".join(outcome["reasons"]) and "selected on test" in outcome["reasons"][-1]
+    assert outcome["verdict"] == "GO" and outcome["rungs"] == []
+
+
+def test_the_number_that_the_verdict_hangs_on_is_that_of_the_comparison_that_decides():
+    """Over base 11 gained and 2 lost are a gain; over the best prompt 9 and 2 are none, one more would be."""
+    found = evidence(after=set(range(2, 13)), base={0, 1}, rungs=[rung("few_shot", set(range(4)))])
+    outcome = decide(found, "sft")
+    assert outcome["verdict"] == "INCONCLUSIVE"
+    [first, *_] = hinges(outcome, [], found.spec)
+    assert (first["number"], first["about"]) == ("1", "rung few_shot") and "gain over few_shot" in first["meaning"]
 
 
 def test_another_system_is_compared_and_does_not_decide():
@@ -142,7 +181,8 @@ def test_the_ladder_is_climbed_on_one_path_and_priced(tmp_path):
         tmp_path / "hosted.jsonl", [{"task_id": p["task_id"], "completion": p["canonical_solution"]} for p in PROBLEMS]
     )
     params = {"few_shot": 2, "seed": 0, "max_new_tokens": 8, "allow_unisolated": True, "target_score": 70.0}
-    params |= {"hosted_completions": str(tmp_path / "hosted.jsonl"), "larger_model": ""}
+    params |= {"hosted_completions": str(tmp_path / "hosted.jsonl"), "larger_model": "", "thinking": "none"}
+    params |= {"temperature": 0.0, "top_p": 1.0, "n_samples": 1}
     context = SimpleNamespace(params=params, folder=tmp_path, progress=None, resume_folder=None)
     rows = [
         {

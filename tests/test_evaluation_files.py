@@ -163,6 +163,22 @@ def test_protocols_that_differ_are_refused_and_every_field_is_named():
         protocol.from_dict({"benchmark_sha256": "x", "temprature": 1})
 
 
+def test_a_problems_own_conversation_is_asked_whole():
+    """Rows with a system turn or several turns are trained so; a score that asks otherwise measures another format."""
+    talk = [{"role": "system", "content": "Answer in French."}, {"role": "user", "content": "hi"}]
+    talk += [{"role": "assistant", "content": "salut"}, {"role": "user", "content": "again"}]
+    problem = {"prompt": "hi\nsalut\nagain", "kind": "answer", "messages": talk}
+    assert messages(problem) == talk
+    asked = messages(problem, "few_shot", "Say it.", [{"prompt": "one", "completion": "un"}])
+    assert [turn["content"] for turn in asked] == [
+        "Answer in French.", "Say it.\n\none", "un", "hi", "salut", "Say it.\n\nagain"
+    ]  # fmt: skip
+    row = {"task_id": "T", "prompt": "", "entry_point": "", "canonical_solution": "", "test": "x", "kind": "answer"}
+    for wrong in ([{"role": "user"}], [talk[2]], "hi"):
+        with pytest.raises(InputProblem, match="messages must be"):
+            from_problems("x", [{**row, "messages": wrong}])
+
+
 def test_every_prompt_style_asks_for_the_same_problem():
     code = {"prompt": "def f(x):\n", "kind": "code"}
     assert messages(code, "raw") == "def f(x):\n"

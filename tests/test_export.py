@@ -246,12 +246,17 @@ def test_the_folder_that_ships_answers_its_example(export, tmp_path):
     answer = file.decode(next(file.generate([file.encode(CONVERSATIONS[0])], Decoding(6))).ids)
     file.close()
     facts = {"chat_template": tokenizer().chat_template, "end": "<|im_end|>"}
-    ship = write_ship(tmp_path / "ship", export.file, facts, {"prompt": TEXTS[0], "completion": answer}, 6, "mit")
+    ship = write_ship(
+        tmp_path / "ship", export.file, facts, {"asked": CONVERSATIONS[0], "completion": answer}, 6, "mit"
+    )
     assert sorted(path.name for path in ship.iterdir()) == ["Modelfile", "model-f16.gguf", "smoke.py"]
     assert os.stat(ship / "model-f16.gguf").st_ino == os.stat(export.file).st_ino
     assert try_smoke(ship)[0]
     (ship / "smoke.py").write_text((ship / "smoke.py").read_text().replace("EXPECTED = ", "EXPECTED = 'x' + "))
     assert not try_smoke(ship)[0]
+    write_ship(tmp_path / "raw", export.file, facts, {"asked": "every day at", "completion": "x"}, 6, "mit")
+    done, said = try_smoke(tmp_path / "raw")
+    assert not done and said and "Traceback" not in said, "a text to go on with is no conversation"
 
 
 def test_the_modelfile_writes_chatml_in_ollamas_language():

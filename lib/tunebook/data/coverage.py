@@ -6,6 +6,7 @@ Only where rows or problems name a `slice`. Does not invent slices.
 import collections
 
 from tunebook.data.notes import finding
+from tunebook.data.splits import slice_of
 
 THIN_RATIO = 0.2  # of the benchmark's share: rarer in the rows than this is thin
 MIN_SHARE = 0.05  # of the problems: smaller slices decide little
@@ -17,7 +18,7 @@ def cover(slices: list, problems: list[dict], expected: list[str] = ()) -> tuple
     The table has a row a slice: `slice, rows, row_share, problems, problem_share, in_spec`; shares between 0 and 1.
     """
     rows = collections.Counter(name for name in slices if name not in (None, ""))
-    tests = collections.Counter(problem.get("slice") for problem in problems if problem.get("slice"))
+    tests = collections.Counter(slice_of(problem) for problem in problems if slice_of(problem))
     names = sorted({*rows, *tests, *expected}, key=str)
     n_rows, n_tests = sum(rows.values()), sum(tests.values())
     table = [

@@ -148,13 +148,15 @@ def as_messages(value, role: str, field: str) -> list[dict]:
 
 
 def _unpacked(value):
-    """Messages that a csv cell holds as text, as JSON or as Python wrote them; anything else stays."""
+    """Messages that a csv cell holds as text, as JSON or as Python wrote them; anything else stays, other lists of objects too."""
     if isinstance(value, str) and value.lstrip().startswith("[{"):
         for read in (json.loads, ast.literal_eval):
             try:
-                return read(value.strip())
+                found = read(value.strip())
             except (ValueError, SyntaxError, RecursionError, MemoryError):
                 continue
+            is_talk = all(isinstance(m, dict) and ("role" in m or {"from", "value"} <= m.keys()) for m in found)
+            return found if is_talk else value
     return value
 
 

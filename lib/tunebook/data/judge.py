@@ -20,6 +20,7 @@ from tunebook.data.repetition import find_conflicts, find_constant_answer, find_
 from tunebook.data.reworded import find_reworded
 from tunebook.data.rows import Rows
 from tunebook.data.secrets import find_secrets
+from tunebook.data.splits import slice_of
 from tunebook.data.study import StudyData, examples_of
 from tunebook.data.triggers import find_triggers
 
@@ -61,7 +62,7 @@ def judge(
     represented = tuple(name for name in benchmarks if name != HUMANEVAL)
     judgement = judge_examples(examples, benchmarks, progress, represented)
     problems = [problem for name in represented for problem in benchmarks[name]]
-    slices = [row.get("slice") for row in rows] if any(problem.get("slice") for problem in problems) else []
+    slices = [slice_of(row) for row in rows] if any(problem.get("slice") for problem in problems) else []
     return _with_coverage(judgement, slices, problems, ())
 
 
@@ -80,7 +81,7 @@ def judge_study(
     known -= {"contamination", "contamination_near", "contamination_code", "contamination_reworded"}
     findings = merge(data.findings, [item for item in judgement.findings if item.check not in known])
     judgement = replace(judgement, verdict=gate(findings), findings=findings, n_rows=data.n_records)
-    return _with_coverage(judgement, [row.get("slice") for row in data.train], data.test_problems, data.slices)
+    return _with_coverage(judgement, [slice_of(row) for row in data.train], data.test_problems, data.slices)
 
 
 def _with_coverage(judgement: Judgement, slices: list, problems: list[dict], expected) -> Judgement:

@@ -9,7 +9,8 @@ from tunebook.data.examples import read_examples
 from tunebook.data.notes import reject
 from tunebook.data.repetition import find_conflicts, find_exact_duplicates
 from tunebook.data.sources import read_rows
-from tunebook.data.splits import answer_text, pick, prompt_key, prompt_text, split_rows
+from tunebook.data.splits import answer_text, group_of, pick, prompt_key, prompt_text, slice_of, split_rows
+from tunebook.evaluation.extraction import extract
 
 
 @dataclass
@@ -48,6 +49,7 @@ def read_own(source: str, revision: str, mapping, seed: int) -> OwnRows:
     rows = []
     for number, row in enumerate(examples):
         row["record"] = examples.place(number)[0]
+        row |= {"group": group_of(row)} if row.get("group") not in (None, "") else {}
         if number in repeated:
             reason = f"the same as row {examples.place(repeated[number])[0]}"
             rejects.append(reject("exact_duplicates", *examples.place(number), row, reason))
@@ -57,7 +59,8 @@ def read_own(source: str, revision: str, mapping, seed: int) -> OwnRows:
 
 
 def make_own_problems(rows: list[dict]) -> list[dict]:
-    """Benchmark rows of kind `answer` from canonical rows: right is only the row's own answer, white space apart.
+    """Benchmark rows of kind `answer` from canonical rows: right is only the row's own answer, white space apart, both as the
+    extractor reads them.
 
     Good for labels, numbers and short texts; for free text it is far too strict, so give a benchmark file there.
     `messages` holds the whole prompt where it is more than one user turn.
@@ -65,15 +68,16 @@ def make_own_problems(rows: list[dict]) -> list[dict]:
     problems = []
     for row in rows:
         answer = answer_text(row)
+        expected = " ".join(extract(answer, {"kind": "answer", "canonical_solution": answer}).split())
         problem = {
             "task_id": f"own/{row['record']}",
             "prompt": prompt_text(row),
             "entry_point": "answer",
             "canonical_solution": answer,
-            "test": f"EXPECTED = {' '.join(answer.split())!r}\n\n\ndef check(answer):\n"
+            "test": f"EXPECTED = {expected!r}\n\n\ndef check(answer):\n"
             '    assert " ".join(answer.split()) == EXPECTED, f"expected {EXPECTED!r}"\n',
             "kind": "answer",
-            "slice": str(row.get("slice", "")),
+            "slice": slice_of(row),
         }
         if len(row["prompt"]) > 1:
             problem["messages"] = row["prompt"]

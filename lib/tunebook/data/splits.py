@@ -47,6 +47,11 @@ def group_of(row: dict) -> str:
     return normalise(prompt_text(row) or answer_text(row))
 
 
+def slice_of(row: dict) -> str:
+    """The row's `slice` as text, "" where it has none."""
+    return "" if row.get("slice") is None else str(row["slice"])
+
+
 def prompt_text(row: dict) -> str:
     """What is asked: the contents of the prompt's messages without system turns, one a line."""
     return "\n".join(m["content"] for m in row["prompt"] if m["role"] not in ("system", "developer"))

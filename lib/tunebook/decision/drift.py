@@ -10,7 +10,8 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tunebook.data.splits import prompt_text
+from tunebook.data.splits import pick, prompt_text
+from tunebook.decision.ladder import examples_from
 from tunebook.errors import InputProblem
 from tunebook.evaluation.benchmark import from_problems
 from tunebook.evaluation.complete import complete
@@ -92,7 +93,9 @@ def canary(found: dict[str, Upstream], make_engine, allow_unisolated: bool = Fal
     scored = [name.partition("@")[2] for name in found if name.startswith("04_") and not name.endswith("@base")]
     if not scored:
         raise InputProblem("the run scored no trained model, so there is nothing to watch: run 04@sft or 04@gguf first")
-    target = "gguf" if "gguf" in scored else scored[-1]
+    verdict = found.get("06_verdict")
+    shipped = verdict.metrics["shipped"] if verdict else "gguf"
+    target = shipped if shipped in scored else scored[-1]
     stage = found[f"04_evaluate_pass_at_1@{target}"]
     for name in ("scores.jsonl", "metrics.json"):
         stage.file(f"scores/task/{name}")
@@ -101,10 +104,17 @@ def canary(found: dict[str, Upstream], make_engine, allow_unisolated: bool = Fal
     problems = from_problems("task", read_jsonl(found["01_validate_data"].file("test_problems.jsonl")))
     engine = make_engine(target, found)
     with tempfile.TemporaryDirectory(prefix="tunebook-canary-") as name:
-        done = complete(engine, problems, protocol, Path(name) / "completions.jsonl", on_progress=on_progress)
+        examples = _examples(found, stage.manifest["params"]) if protocol.prompt_style == "few_shot" else ()
+        done = complete(engine, problems, protocol, Path(name) / "completions.jsonl", examples, on_progress)
         score(problems, done["rows"], Path(name) / "score", done["protocol"], allow_unisolated=allow_unisolated)
         result = compare(recorded.passed, read_scores(Path(name) / "score").passed)
     return {"target": target, **result, "worse": result["verdict"] == NO_GO, "better": result["verdict"] == GO}
+
+
+def _examples(found: dict[str, Upstream], params: dict) -> list[dict]:
+    """The worked examples that 04 showed."""
+    rows = [row for row in read_jsonl(found["01_validate_data"].file("train.jsonl")) if row["prompt"]]
+    return examples_from(pick(rows, params["few_shot"], params["seed"], lambda row: str(row["prompt"])))
 
 
 def open_shipped(target: str, found: dict[str, Upstream]):

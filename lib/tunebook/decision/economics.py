@@ -84,6 +84,12 @@ def share_seconds(calls: list[dict], seconds: float) -> None:
         call["seconds"] = seconds * (call["output_tokens"] + call["input_tokens"]) / tokens
 
 
+def whole_seconds(cost: dict, tokens: int) -> float:
+    """Seconds of all `tokens` of a batch: what an earlier, killed try had made is not in the clock of `cost`."""
+    made = cost["tokens"]
+    return cost["seconds"] * tokens / made if cost.get("resumed") and made else cost["seconds"]
+
+
 def per_call(calls: list[dict], prices: Prices) -> dict[str, numpy.ndarray]:
     """Money of each sampled call: `own` by its machine seconds and the utilisation, `hosted` by its tokens.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunebook.decision.economics import share_seconds
+from tunebook.decision.economics import share_seconds, whole_seconds
 from tunebook.decision.gates import PROMPTING
 from tunebook.decision.measures import Evidence, rung_row
 from tunebook.decision.spec import read_frozen
@@ -35,8 +35,10 @@ def gather(context) -> tuple[Evidence, str, str]:
             texts[target] = kept["texts_sha256"]
     if len(set(texts.values())) > 1:
         raise InputProblem(f"{', '.join(texts)} read different general texts (another Python?): run 04 again for all")
-    evidence = Evidence(scores, TASK, spec, _rungs(found, spec), _failed(context, found), _slices(found), bits)
     export, dpo = found.get("05_export_gguf"), found.get("03_train_dpo")
+    on_test = "05_export_gguf" if export and export.metrics.get("selected_on") == "test" else ""
+    parts = _rungs(found, spec), _failed(context, found), _slices(found), bits, on_test
+    evidence = Evidence(scores, TASK, spec, *parts)
     trained = [name for name in ("dpo", "sft") if name in scores]
     weights = export.metrics["adapter"] if export else dpo.metrics["kept"] if dpo else (trained or ["sft"])[0]
     return evidence, "gguf" if "gguf" in scores else weights, weights
@@ -128,6 +130,8 @@ def calls(found: dict, target: str) -> list[dict]:
     stage = scored(found).get(target)
     if stage is None or not has_file(stage, "calls.jsonl") or TASK not in stage.manifest["costs"]:
         return []
-    rows = read_jsonl(stage.file("calls.jsonl"))
-    share_seconds(rows, stage.manifest["costs"][TASK]["seconds"])
+    rows, cost = read_jsonl(stage.file("calls.jsonl")), stage.manifest["costs"][TASK]
+    if cost.get("resumed") and not cost["tokens"]:
+        return []
+    share_seconds(rows, whole_seconds(cost, sum(row["output_tokens"] for row in rows)))
     return rows

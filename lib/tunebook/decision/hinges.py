@@ -8,39 +8,42 @@ from tunebook.decision.measures import kept_of
 from tunebook.statistics.compare import BLIND, GO, INCONCLUSIVE
 from tunebook.statistics.compare import decide as decide_gain
 from tunebook.statistics.intervals import wilson
-from tunebook.statistics.paired import mcnemar, paired_interval
+from tunebook.statistics.paired import holm, mcnemar, paired_interval
 from tunebook.statistics.power import n_paired
 
 
 def hinges(outcome: dict, rungs: list[dict], spec: dict) -> list[dict]:
     """At most three rows `number, meaning, about`: the gain, the nearest gate, and the best prompt."""
     shipped = outcome["shipped"]
-    gains = [row for row in outcome["gains"] if row["model"] == shipped]
-    rows = [_gain(gains[0])] if gains and gains[0]["samples"] == 1 else []
+    judged = [row for row in outcome["gains"] + outcome["rungs"] if row["model"] == shipped and "p_decides" in row]
+    gains = [row for row in judged if row["verdict"] == outcome["verdict"]] or judged
+    rows = [_gain(gains[0], judged)] if gains and gains[0]["samples"] == 1 else []
     rows += _nearest_gate(outcome)
     rows += _best_rung(rungs, spec)
     return rows[:3]
 
 
-def _gain(row: dict) -> dict:
-    """How many problems would have to come out otherwise."""
+def _gain(row: dict, judged: list[dict]) -> dict:
+    """How many problems would have to come out otherwise; `judged` are the tests that Holm's correction is over."""
+    others = [other["p_exact"] for other in judged if other is not row]
+    about = "gain" if row["against"] == "base" else f"rung {row['against']}"
     gained, lost, n, margin = row["gained"], row["lost"], row["n"], row["margin"]
     if row["verdict"] == GO:
-        fewer = next((k for k in range(1, gained + 1) if _word(gained - k, lost, n, margin) != GO), gained)
-        meaning = f"of the {gained} gained problems would have to be wrong again (with {lost} lost) before the gain is not shown"
-        return {"number": str(fewer), "meaning": meaning, "about": "gain"}
-    more = next((k for k in range(1, n - gained - lost + 1) if _word(gained + k, lost, n, margin) == GO), None)
+        fewer = next((k for k in range(1, gained + 1) if _word(gained - k, lost, n, margin, others) != GO), gained)
+        meaning = f"of the {gained} gained problems would have to be wrong again (with {lost} lost) before the gain over {row['against']} is not shown"
+        return {"number": str(fewer), "meaning": meaning, "about": about}
+    more = next((k for k in range(1, n - gained - lost + 1) if _word(gained + k, lost, n, margin, others) == GO), None)
     if row["verdict"] == INCONCLUSIVE and more is not None:
         needed = _problems_needed(row)
-        meaning = f"more gained problems (with {lost} lost) would have shown the gain" + needed
-        return {"number": str(more), "meaning": meaning, "about": "gain"}
+        meaning = f"more gained problems (with {lost} lost) would have shown the gain over {row['against']}" + needed
+        return {"number": str(more), "meaning": meaning, "about": about}
     meaning = f"points is the difference; its interval would have to lie above {margin:g}"
-    return {"number": f"{row['difference']:+.1f}", "meaning": meaning, "about": "gain"}
+    return {"number": f"{row['difference']:+.1f}", "meaning": meaning, "about": about}
 
 
-def _word(gained: int, lost: int, n: int, margin: float) -> str:
+def _word(gained: int, lost: int, n: int, margin: float, others: list[float]) -> str:
     interval = [100 * end for end in paired_interval(gained, lost, n)]
-    return decide_gain(gained - lost, interval, mcnemar(gained, lost)[0], margin)
+    return decide_gain(gained - lost, interval, holm([mcnemar(gained, lost)[0], *others])[0], margin)
 
 
 def _problems_needed(row: dict) -> str:

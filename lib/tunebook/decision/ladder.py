@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 from tunebook.data.splits import pick
-from tunebook.decision.economics import Prices, share_seconds
+from tunebook.decision.economics import Prices, share_seconds, whole_seconds
 from tunebook.decision.measures import rung_row
 from tunebook.errors import InputProblem
 from tunebook.evaluation import completions, prompts
@@ -21,6 +21,7 @@ from tunebook.models.source import resolve
 
 # few_shot shows fixed examples, retrieved the nearest ones; larger and hosted are other systems.
 RUNGS = ("instruction", "few_shot", "retrieved", "larger", "hosted")
+SHARED = ("thinking", "temperature", "top_p", "n_samples", "max_new_tokens")  # a rung is asked as the score in 04 is
 
 
 def examples_from(rows: list[dict]) -> list[dict]:
@@ -68,7 +69,7 @@ def check_rungs(names: list[str], params: dict, has_instruction: bool, n_rows: i
         if params[parameter] and name not in wanted:
             wanted.append(name)
     if "instruction" in wanted and not has_instruction:
-        raise InputProblem("ladder: this task has no instruction; leave the rung out, or use few_shot")
+        raise InputProblem("ladder: this task has no instruction; set instruction, leave the rung out, or use few_shot")
     if ("few_shot" in wanted or "retrieved" in wanted) and not (params["few_shot"] and n_rows):
         raise InputProblem("ladder: few_shot needs examples; raise few_shot above 0, or leave the rung out")
     return wanted
@@ -114,14 +115,16 @@ def score_rung(rung: str, engine, problems, context, instruction: str = "", exam
     """
     params, folder = context.params, context.folder / "ladder" / rung
     fields = {"prompt_style": "few_shot", "instruction": ""} if examples else {"instruction": instruction}
-    fields["max_new_tokens"] = params["max_new_tokens"]
+    fields |= {key: params[key] for key in SHARED}
     done = measure(engine, problems, folder, context, examples, **fields)
     protocol, calls = done["protocol"], []
-    for problem, row in zip(problems.problems, done["rows"], strict=True):
+    by_task = {problem["task_id"]: problem for problem in problems.problems}
+    for row in done["rows"]:
+        problem = by_task[row["task_id"]]
         shown = examples[problem["task_id"]] if isinstance(examples, dict) else examples
         asked = prompts.messages(problem, protocol.prompt_style, protocol.instruction, shown)
         calls.append({"input_tokens": len(engine.encode(asked)), "output_tokens": row["n_tokens"]})
-    share_seconds(calls, done["cost"]["seconds"])
+    share_seconds(calls, whole_seconds(done["cost"], sum(call["output_tokens"] for call in calls)))
     started = time.perf_counter()
     list(engine.generate([engine.encode(asked)], Decoding(protocol.max_new_tokens)))
     calls[0]["latency"] = time.perf_counter() - started

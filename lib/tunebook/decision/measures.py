@@ -25,7 +25,7 @@ PROMPT_RUNGS = ("instruction", "few_shot", "retrieved")
 class Evidence:
     """What a verdict rests on. `scores[target][benchmark]` is a score folder (or its Scores); `rungs` are rows of the prompting
     ladder, with their own `scores` where they were kept; `slices` maps a name to task ids; `bits[target]` maps a document to its
-    bits per byte."""
+    bits per byte; `chosen_on_test` names the stage that chose what ships on the test problems themselves."""
 
     scores: dict[str, dict[str, Path | Scores]]
     task: str
@@ -34,6 +34,7 @@ class Evidence:
     failed: dict[str, str] = field(default_factory=dict)
     slices: dict[str, list[str]] = field(default_factory=dict)
     bits: dict[str, dict[str, float]] = field(default_factory=dict)
+    chosen_on_test: str = ""
 
     def read(self, target: str, benchmark: str) -> Scores | None:
         """The scores of one model on one benchmark, None where there are none."""
@@ -116,8 +117,32 @@ def rung_comparisons(evidence: Evidence) -> list[dict]:
                 continue
             if before.protocol["benchmark_sha256"] != found.protocol["benchmark_sha256"]:
                 raise InputProblem(f"rung {rung['rung']} and {target} answered different problems: run 00 and 04 again")
+            if samples_of(before) != samples_of(found):
+                continue
             rows.append(_compared(target, rung["rung"], before, found, evidence.spec))
     return _corrected(rows)
+
+
+def samples_of(found: Scores) -> set[int]:
+    """How many samples a problem has; several numbers where they differ."""
+    return {len(passed) for passed in found.passed.values()}
+
+
+def left_out(evidence: Evidence, shipped: str) -> list[tuple[str, str]]:
+    """What could not be compared with the model that ships, as (what it is about, sentence)."""
+    found, said = evidence.read(shipped, evidence.task), []
+    for rung in evidence.rungs:
+        before = _read(rung.get("scores"))
+        if before and found and samples_of(before) != samples_of(found):
+            text = f"rung {rung['rung']} is not compared with {shipped}: another number of samples a problem"
+            said.append((f"rung {rung['rung']}", text))
+    for benchmark in evidence.scores.get("base", {}):
+        base, now = evidence.read("base", benchmark), evidence.read(shipped, benchmark)
+        if benchmark != evidence.task and now and (fields := differences(base.protocol, now.protocol)):
+            said.append(
+                (benchmark, f"{benchmark} is not compared: {shipped} was asked otherwise ({', '.join(fields)})")
+            )
+    return said
 
 
 def _compared(target: str, against: str, before: Scores, found: Scores, spec: dict) -> dict:
@@ -131,7 +156,11 @@ def _corrected(rows: list[dict]) -> list[dict]:
 
 
 def slice_comparisons(evidence: Evidence, target: str) -> list[dict]:
-    """`target` against base in every slice, Holm over the slices; `shown` is "worse", "better" or "" at 0.05."""
+    """`target` against base in every slice; `shown` is "worse", "better" or "" at 0.05.
+
+    Holm's correction is over all slices, and over the named ones alone for those that the specification names, so that slices which
+    nobody asked about do not weaken the gate.
+    """
     base, found = evidence.read("base", evidence.task), evidence.read(target, evidence.task)
     if base is None or found is None:
         return []
@@ -140,7 +169,9 @@ def slice_comparisons(evidence: Evidence, target: str) -> list[dict]:
         parts = [{task: scores.passed[task] for task in tasks if task in scores.passed} for scores in (base, found)]
         if parts[0]:
             rows.append({"slice": name, "model": target, **compare(*parts)})
-    for row in _corrected(rows):
+    named = [row for row in rows if row["slice"] in evidence.spec.get("slices", [])]
+    _corrected(rows)
+    for row in [*_corrected(named), *rows]:
         row["shown"] = ("better" if row["k_b"] > row["k_a"] else "worse") if row["p_holm"] < 0.05 else ""
     return rows
 

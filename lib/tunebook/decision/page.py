@@ -98,8 +98,8 @@ def _evidence(report: dict, shown: dict[str, str]) -> str:
         {
             **row,
             "difference": f"{row['difference']:+.1f}",
-            "base": f"{row['k_a']}/{row['n']}",
-            "now": f"{row['k_b']}/{row['n']}",
+            "base": f"{row['k_a']}/{row['n'] * row['samples']}",
+            "now": f"{row['k_b']}/{row['n'] * row['samples']}",
         }
         for row in report["slices"]
     ]

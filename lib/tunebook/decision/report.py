@@ -7,7 +7,7 @@ from tunebook.decision import gates
 from tunebook.decision.answers import side_by_side
 from tunebook.decision.economics import Prices, break_even, per_correct_answer, sweep
 from tunebook.decision.hinges import hinges
-from tunebook.decision.measures import Evidence, score_table
+from tunebook.decision.measures import Evidence, kept_of, score_table
 from tunebook.decision.spec import read_frozen, was_frozen_first
 from tunebook.decision.tables import ONE_SEED, meaning, stage_rows
 from tunebook.evaluation.forgetting import bits_per_byte
@@ -64,9 +64,8 @@ def sources(found: dict, outcome: dict) -> dict[str, str]:
         for name in stage.metrics["scores"]:
             known[f"{target} {name}"] = f"{stage.name}/scores/{name}/metrics.json"
         known[f"{target} bits_per_byte"] = f"{stage.name}/forgetting.json"
-    for row in outcome["retentions"] + outcome["bits"]:
-        if row["model"] in (outcome["shipped"], outcome["weights"]):
-            known.setdefault(row["benchmark"], known.get(f"{row['model']} {row['benchmark']}", ""))
+    for row in kept_of(outcome, (outcome["shipped"], outcome["weights"])):
+        known[row["benchmark"]] = known.get(f"{row['model']} {row['benchmark']}", "")
     for rung in found[rooms.SPEC_STAGE].metrics["rungs"]:
         known[f"rung {rung['rung']}"] = f"{rooms.SPEC_STAGE}/ladder/{rung['rung']}/score/metrics.json"
     return known | {name: f"{name}/manifest.json" for name in found}

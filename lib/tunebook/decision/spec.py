@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tunebook.decision.measures import BITS
 from tunebook.errors import InputProblem, IntegrityProblem
 from tunebook.pipeline.files import hash_json, read_json, write_json
 
@@ -46,15 +47,38 @@ VAGUE = (
 THRESHOLDS = (
     "smallest_gain expected_gain largest_loss largest_bits_rise gated target_score calls_per_day stable_months retrain_months budget"
 ).split()
+# How it is measured decides too: another ladder, another benchmark or another protocol gives another verdict.
+MEASURED_BY = (
+    "benchmark benchmark_limit n_test seed retained ladder few_shot larger_model prompt_style instruction thinking max_new_tokens"
+    " temperature top_p n_samples"
+).split()
 FROZEN = "frozen_spec.json"
 FEWEST_WORDS = 4
 
 
 def spec_from(params: dict, shipped: dict) -> dict:
-    """The specification of a study: the shipped task's fields under the study's `spec_*` parameters, and the thresholds."""
+    """The specification of a study: the shipped task's fields under the study's `spec_*` parameters, the thresholds, and under
+    `measured_by` how it is measured."""
     given = {name.removeprefix("spec_"): value for name, value in params.items() if name.startswith("spec_")}
     given = {name: value for name, value in given.items() if value not in ("", [])}
-    return build_spec(shipped, given, {name: params[name] for name in THRESHOLDS if name in params})
+    spec = build_spec(shipped, given, {name: params[name] for name in THRESHOLDS if name in params})
+    return spec | {"measured_by": {name: params[name] for name in MEASURED_BY if name in params}}
+
+
+def check_names(spec: dict, named: list[str], problems: list[dict], retained: list[str]) -> None:
+    """InputProblem for a slice among `named` (the study's own) that no test problem has, and for a gate on something that is not
+    measured: found before anything is trained."""
+    from tunebook.evaluation.benchmark import load
+
+    slices = {problem.get("slice") for problem in problems} - {None, ""}
+    for name in named:
+        if name not in slices:
+            there = f"there are {', '.join(sorted(slices))}" if slices else "they have no slices"
+            raise InputProblem(f"spec_slices: no test problem is in slice {name!r}; {there}")
+    measured = [BITS, *(load(name).name for name in retained)]
+    for name in spec.get("gated", []):
+        if name not in measured:
+            raise InputProblem(f"gated: {name!r} is not measured; there are {', '.join(measured)}")
 
 
 def build_spec(shipped: dict, given: dict, thresholds: dict) -> dict:

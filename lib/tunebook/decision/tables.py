@@ -26,7 +26,7 @@ def headline(outcome: dict) -> str:
     """The verdict and its reasons as Markdown; text from models never gets in here."""
     lines = [f"# {outcome['verdict']}", "", meaning(outcome), ""]
     lines += [f"- {_escaped(reason)}" for reason in outcome["reasons"]]
-    return "\n".join([*lines, "", ONE_SEED])
+    return "\n".join([*lines, "", *([ONE_SEED] if outcome["gains"] else [])])
 
 
 def _escaped(text: str) -> str:

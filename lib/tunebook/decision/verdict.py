@@ -14,6 +14,7 @@ from tunebook.decision.measures import (
     comparisons,
     file_comparison,
     kept_of,
+    left_out,
     retentions,
     rung_comparisons,
     score_table,
@@ -66,11 +67,18 @@ def decide(evidence: Evidence, shipped: str, weights: str = "") -> dict:
     for name, how in evidence.failed.items():
         votes.add(f"the study is incomplete: {name} {how}", name, INCONCLUSIVE)
     _judge_gain(votes, evidence, tables, shipped)
-    _judge_slices(votes, evidence, tables["slices"])
+    _judge_slices(votes, evidence, tables["slices"], shipped)
     _judge_retained(votes, evidence, tables, (shipped, weights))
     if tables["file"] and tables["file"]["verdict"] in (VIOLATION, NON_INFERIOR):
         word = NO_GO if tables["file"]["verdict"] == VIOLATION else ""
         votes.add(file_sentence(tables["file"]), "file", word)
+    for about, text in left_out(evidence, shipped):
+        votes.add(text, about)
+    if evidence.chosen_on_test:
+        votes.add(
+            "selected on test: without a dev part the file's type was chosen on the problems that judge it",
+            evidence.chosen_on_test,
+        )
     for rung in (rung for rung in evidence.rungs if rung["meets_spec"]):
         reason = f"prompting is enough: {rung['rung']} solves {rung['k']}/{rung['n']}, rule: {rung['rule']}"
         votes.add(reason, f"rung {rung['rung']}", NO_GO)
@@ -99,8 +107,11 @@ def _judge_gain(votes: Votes, evidence: Evidence, tables: dict, shipped: str) ->
         votes.add(gain_sentence(row, evidence.task), about, row["verdict"])
 
 
-def _judge_slices(votes: Votes, evidence: Evidence, rows: list[dict]) -> None:
+def _judge_slices(votes: Votes, evidence: Evidence, rows: list[dict], shipped: str) -> None:
     named = evidence.spec.get("slices", [])
+    for name in named if evidence.read(shipped, evidence.task) else ():
+        if name not in evidence.slices:
+            votes.add(f"slice {name} is named in the specification, and no test problem has it", "slices", INCONCLUSIVE)
     for row in rows:
         if row["shown"] == "worse":
             word = NO_GO if row["slice"] in named else ""

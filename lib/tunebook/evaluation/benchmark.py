@@ -122,6 +122,10 @@ def _rows(path: Path, data: bytes) -> list[dict]:
     return rows
 
 
+def _is_turn(turn) -> bool:
+    return isinstance(turn, dict) and all(isinstance(turn.get(key), str) for key in ("role", "content"))
+
+
 def _check_problem(row: dict, where: str) -> None:
     missing = [key for key in REQUIRED if key not in row]
     if missing:
@@ -136,5 +140,10 @@ def _check_problem(row: dict, where: str) -> None:
     kind = row.get("kind") or "code"
     if kind not in KINDS:
         raise InputProblem(f"{where}: unknown kind {kind!r}: use {' or '.join(map(repr, KINDS))}")
+    turns = row.get("messages")
+    if turns and not (
+        isinstance(turns, list) and all(_is_turn(turn) for turn in turns) and turns[-1]["role"] == "user"
+    ):
+        raise InputProblem(f"{where}: messages must be a list of role and content, the user's turn last")
     if kind == "code" and not row["entry_point"].strip():
         raise InputProblem(f"{where}: entry_point is empty: name the function that the test calls")

@@ -8,7 +8,7 @@ import re
 
 from tunebook.evaluation import readings, syntax
 
-VERSION = "tunebook-extract/1"
+VERSION = "tunebook-extract/2"
 LARGEST = 200_000
 FENCES = 24
 
@@ -114,9 +114,25 @@ def extract_answer(text: str) -> str:
     return line
 
 
+def extract_text(text: str) -> str:
+    """An answer of several lines: thinking and control tokens removed, the content of the first fence where there is one.
+
+    >>> extract_text("Here it is:\\n```sql\\nSELECT a\\nFROM t\\n```\\nDone.")
+    'SELECT a\\nFROM t'
+    """
+    text = _before_control(clean(text)).translate(_SPACES)
+    return next((block for block in outer_blocks(text) if block.strip()), text).strip()
+
+
 def extract(text: str, problem: dict) -> str:
-    """Program or answer, by the problem's kind; "" when there is nothing to judge."""
-    return extract_answer(text) if problem.get("kind") == "answer" else extract_code(text, problem)
+    """Program or answer, by the problem's kind; "" when there is nothing to judge.
+
+    An answer is one line, unless the problem's own canonical solution has several.
+    """
+    if problem.get("kind") != "answer":
+        return extract_code(text, problem)
+    is_long = "\n" in (problem.get("canonical_solution") or "").strip()
+    return extract_text(text) if is_long else extract_answer(text)
 
 
 def clean(text: str) -> str:

@@ -6,6 +6,7 @@ The text is the language reference that every CPython carries (`pydoc_data.topic
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from tunebook.errors import MachineProblem
@@ -120,9 +121,13 @@ def _logits(engine, ids: list[int]):
         )
 
 
-def call_sizes(engine, benchmark: Benchmark, rows: list[dict], style: str, instruction: str) -> list[dict]:
+def call_sizes(
+    engine, benchmark: Benchmark, rows: list[dict], style: str, instruction: str, examples: Sequence[dict] = ()
+) -> list[dict]:
     """Tokens in and out of every call, for the cost of one: `task_id, input_tokens, output_tokens`."""
-    inputs = {p["task_id"]: len(engine.encode(prompts.messages(p, style, instruction))) for p in benchmark.problems}
+    shown = examples if style == "few_shot" else ()
+    asked = {p["task_id"]: prompts.messages(p, style, instruction, shown) for p in benchmark.problems}
+    inputs = {task: len(engine.encode(messages)) for task, messages in asked.items()}
     return [
         {"task_id": row["task_id"], "input_tokens": inputs[row["task_id"]], "output_tokens": row["n_tokens"]}
         for row in rows

@@ -63,6 +63,13 @@ def settings(name: str, params: dict) -> dict:
     }
 
 
+def choice_settings(params: dict) -> dict:
+    """The protocol fields of a choice on dev: those of the study's score, greedy, one sample a problem, without examples."""
+    style = params["prompt_style"]
+    kept = {key: params[key] for key in ("instruction", "thinking", "max_new_tokens")}
+    return {"prompt_style": "chat" if style == "few_shot" else style, **kept}
+
+
 def protocol_table(
     engine, benchmarks: dict[str, Benchmark], context, variants: Sequence[str], examples: Sequence[dict], limit: int
 ) -> list[dict]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tunebook.errors import InputProblem
 
-VERSION = "tunebook-prompt/1"
+VERSION = "tunebook-prompt/2"
 STYLES = ("chat", "raw", "few_shot")
 CODE_INSTRUCTION = "Complete the following Python function. Answer with the whole function in one ```python code block and nothing else."
 # Source: Chen et al. 2021, section 2.1: the strings after which a function body is over.
@@ -20,7 +20,8 @@ def messages(
     """Conversation for "chat" and "few_shot", one string for "raw" (the model continues the problem's own text).
 
     `instruction` comes before the problem, in place of the default one for code. `examples` are rows with `prompt` and
-    `completion`, shown as earlier turns, only in the style "few_shot". InputProblem for an unknown style.
+    `completion`, shown as earlier turns, only in the style "few_shot". A problem's own `messages` (a system turn, earlier turns) stand
+    around its last user turn. InputProblem for an unknown style.
 
     >>> messages({"prompt": "every day at noon", "kind": "answer"})
     [{'role': 'user', 'content': 'every day at noon'}]
@@ -33,12 +34,13 @@ def messages(
         return f"{instruction}\n\n{problem['prompt']}" if instruction else problem["prompt"]
     if (style == "few_shot") != bool(examples):
         raise InputProblem('the prompt style "few_shot" and examples go together: give both or neither')
-    turns = []
+    *before, last = problem.get("messages") or [{"role": "user", "content": problem["prompt"]}]
+    turns = [turn for turn in before if turn["role"] == "system"]
     for example in examples:
         turns.append({"role": "user", "content": request(example["prompt"], problem, instruction)})
         turns.append({"role": "assistant", "content": example["completion"]})
-    turns.append({"role": "user", "content": request(problem["prompt"], problem, instruction)})
-    return turns
+    turns += [turn for turn in before if turn["role"] != "system"]
+    return [*turns, {"role": "user", "content": request(last["content"], problem, instruction)}]
 
 
 def request(text: str, problem: dict, instruction: str = "") -> str:

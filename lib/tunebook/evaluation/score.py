@@ -117,9 +117,9 @@ def check_runner(benchmark: Benchmark, judging: Judging = Judging()) -> dict:
 
 
 def canonical_source(problem: dict) -> str:
-    """What the canonical solution is as an answer (kind answer) or as a program (kind code)."""
+    """The canonical solution as a program (kind code), or as it is extracted when a model answers with it (kind answer)."""
     solution = problem["canonical_solution"]
-    return solution if problem["kind"] == "answer" else problem["prompt"] + solution
+    return extract(solution, problem) if problem["kind"] == "answer" else problem["prompt"] + solution
 
 
 def count(benchmark: Benchmark, judged: list[dict], finish_reasons: Sequence[str | None]) -> dict:

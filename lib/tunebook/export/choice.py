@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tunebook.evaluation.measure import measure
+from tunebook.evaluation.measure import choice_settings, measure
 from tunebook.evaluation.scores import read_scores
 from tunebook.export.parity import Rows, agreement, divergence, gguf_log_probabilities
 from tunebook.models.gguf_engine import GgufModel
@@ -26,7 +26,7 @@ MEANING = {
 def score_on(engine, problems, context, name: str) -> dict:
     """Greedy answers and their score in `dev/NAME`: `type, k, n, pass_at_1, low, high` (points), with `rows` and `folder`."""
     folder = context.folder / "dev" / name
-    done = measure(engine, problems, folder, context, max_new_tokens=context.params["max_new_tokens"])
+    done = measure(engine, problems, folder, context, **choice_settings(context.params))
     found = done["metrics"]
     low, high = (100 * end for end in found["interval"])
     row = {

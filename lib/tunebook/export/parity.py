@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy
 
+from tunebook.evaluation import prompts
 from tunebook.export.corpus import strings
 from tunebook.models.templates import encode_row
 
@@ -30,8 +31,9 @@ def held_out(tokenizer, problems, count: int) -> Rows:
     """The first `count` problems with their canonical solutions, as training would write them."""
     ids, starts = [], []
     for problem in problems.problems[:count]:
-        prompt = [{"role": "user", "content": problem["prompt"]}]
-        row, mask = encode_row(tokenizer, prompt, [{"role": "assistant", "content": problem["canonical_solution"]}])
+        row, mask = encode_row(
+            tokenizer, prompts.messages(problem), [{"role": "assistant", "content": problem["canonical_solution"]}]
+        )
         ids.append(row)
         starts.append(len(row) - sum(mask) - 1)
     return Rows(ids, starts)

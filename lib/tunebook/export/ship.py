@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tunebook.evaluation.prompts import messages
 from tunebook.export.card import model_card
 from tunebook.models.templates import CHATML
 from tunebook.pipeline.files import read_jsonl, write_text
@@ -28,13 +29,15 @@ from pathlib import Path
 from llama_cpp import Llama
 
 FILE = {file}
-PROMPT = {prompt}
+ASKED = {asked}
 EXPECTED = {expected}
 
 model = Llama(str(Path(__file__).with_name(FILE)), n_ctx={context}, verbose=False)
-messages = [{{"role": "user", "content": PROMPT}}]
-answer = model.create_chat_completion(messages, temperature=0.0, max_tokens={max_new_tokens})
-text = answer["choices"][0]["message"]["content"]
+settings = {{"temperature": 0.0, "max_tokens": {max_new_tokens}}}
+if isinstance(ASKED, str):
+    text = model.create_completion(ASKED, **settings)["choices"][0]["text"]
+else:
+    text = model.create_chat_completion(ASKED, **settings)["choices"][0]["message"]["content"]
 print(text)
 sys.exit(0 if text.strip() == EXPECTED.strip() else 1)
 '''
@@ -43,15 +46,16 @@ sys.exit(0 if text.strip() == EXPECTED.strip() else 1)
 def write_ship(folder: Path, file: Path, engine_facts: dict, example: dict, max_new_tokens: int, licence: str) -> Path:
     """Fills `folder` with a link to the file, `Modelfile` and `smoke.py`.
 
-    `engine_facts` has `chat_template` and `end` (the text of the token that ends a turn); `example` has `prompt` and `completion`.
+    `engine_facts` has `chat_template` and `end` (the text of the token that ends a turn); `example` has `asked` (messages, or the
+    text to go on) and `completion`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     link(file, folder / file.name)
     write_text(folder / "Modelfile", modelfile(file.name, engine_facts, max_new_tokens, licence))
-    values = {"file": file.name, "prompt": example["prompt"], "expected": example["completion"]}
+    values = {"file": file.name, "asked": example["asked"], "expected": example["completion"]}
     script = SMOKE.format(
         **{name: json.dumps(value, ensure_ascii=False) for name, value in values.items()},
-        context=max(512, 8 * max_new_tokens + 2 * len(example["prompt"])),
+        context=max(512, 8 * max_new_tokens + 2 * len(json.dumps(example["asked"]))),
         max_new_tokens=max_new_tokens,
     )
     write_text(folder / "smoke.py", script)
@@ -73,13 +77,14 @@ def modelfile(name: str, facts: dict, max_new_tokens: int, licence: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def example_of(folder: Path, problems) -> dict:
-    """The first dev problem that the file solved, with its answer; the first of all where it solved none."""
+def example_of(folder: Path, problems, style: str = "chat", instruction: str = "") -> dict:
+    """The first dev problem that the file solved, as it was asked, with its answer; the first of all where it solved none."""
     passed = {row["task_id"] for row in read_jsonl(folder / "score" / "scores.jsonl") if row["passed"]}
-    prompts = {problem["task_id"]: problem["prompt"] for problem in problems.problems}
+    by_task = {problem["task_id"]: problem for problem in problems.problems}
     rows = read_jsonl(folder / "completions.jsonl")
     row = next((row for row in rows if row["task_id"] in passed), rows[0])
-    return {"prompt": prompts[row["task_id"]], "completion": row["completion"]}
+    asked = messages(by_task[row["task_id"]], "raw" if style == "raw" else "chat", instruction)
+    return {"asked": asked, "completion": row["completion"]}
 
 
 def try_smoke(folder: Path) -> tuple[bool, str]:

@@ -5,12 +5,14 @@ Source: Shenfeld, Pari and Agrawal 2025, RL's Razor: the distance from base on t
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from transformers import TrainerCallback
 
+from tunebook.evaluation.benchmark import from_problems
 from tunebook.evaluation.forgetting import bits_per_byte, measure_kept
-from tunebook.evaluation.measure import measure
+from tunebook.evaluation.measure import choice_settings, measure
 from tunebook.models.device import Placement
 from tunebook.models.engine import TransformersEngine
 from tunebook.models.loading import free_memory, load_model
@@ -32,11 +34,24 @@ class KeepAdapters(TrainerCallback):
             self.folders[state.global_step] = place
 
 
+def keep_best(
+    source: ModelSource, placement: Placement, folders: dict[int, Path], tokenizer, dev: list[dict], context
+) -> tuple[list[dict], int]:
+    """Compares the checkpoints on the problems `dev` and copies the best one over `adapter/` of the stage; their rows, and the step
+    of the one that is kept."""
+    problems = from_problems("dev", dev, source="dev_problems.jsonl")
+    rows = compare_checkpoints(source, placement, folders, tokenizer, problems, context)
+    kept, reason = choose_checkpoint(rows, context.params["largest_bits_rise"])
+    shutil.copytree(folders[kept["step"]], context.folder / "adapter", dirs_exist_ok=True)
+    context.check("checkpoint", f"step {kept['step']}", reason, True, severity="info")
+    return rows, kept["step"]
+
+
 def compare_checkpoints(
     source: ModelSource, placement: Placement, folders: dict[int, Path], tokenizer, problems, context
 ) -> list[dict]:
     """A row a checkpoint: `step`, `k`, `n` on `problems`, `bits_per_byte` of general text, its `rise` over base in percent, and the
-    distance `kl` from base on the task's prompts in nats a token. Takes `slots`, `max_new_tokens`, `general_documents` (0: no text is
+    distance `kl` from base on the task's prompts in nats a token. Takes the protocol, `slots`, `general_documents` (0: no text is
     read) and `seed` from the stage's parameters.
     """
     params = context.params
@@ -47,7 +62,7 @@ def compare_checkpoints(
     for step, adapter in folders.items():
         engine = TransformersEngine(load_model(source, placement, adapter), tokenizer, params["slots"])
         folder = context.folder / "checkpoints" / f"step-{step}"
-        found = measure(engine, problems, folder, context, max_new_tokens=params["max_new_tokens"])["metrics"]
+        found = measure(engine, problems, folder, context, **choice_settings(params))["metrics"]
         kept = measure_kept(engine, base, *told, folder / "forgetting.json")
         bits = bits_per_byte(kept)
         del engine

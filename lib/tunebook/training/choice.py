@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tunebook.evaluation.measure import measure
+from tunebook.evaluation.measure import choice_settings, measure
 from tunebook.models.device import Placement
 from tunebook.models.engine import TransformersEngine
 from tunebook.models.loading import free_memory, load_model
@@ -25,8 +25,7 @@ def keep_better(
     for name, adapter in adapters.items() if problems else ():
         engine = TransformersEngine(load_model(source, placement, adapter), tokenizer, slots)
         folder = context.folder / "dev" / name
-        tokens = context.params["max_new_tokens"]
-        found = measure(engine, problems, folder, context, max_new_tokens=tokens)["metrics"]
+        found = measure(engine, problems, folder, context, **choice_settings(context.params))["metrics"]
         del engine
         free_memory()
         rows.append({"adapter": name, "k": found["k"], "n": found["n"]})

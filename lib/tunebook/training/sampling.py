@@ -37,13 +37,19 @@ def sample_answers(
 def checker_of(task: str):
     """A function of a row and an answer that says whether the answer is right.
 
-    A shipped task brings its own checker; for other rows ("") an answer is right when it equals the row's completion but for
-    white space at its ends.
+    A shipped task brings its own checker; for other rows ("") an answer is right when it equals the row's completion, white space
+    apart, both as the extractor reads them.
     """
-    from tunebook.evaluation.extraction import extract_answer
+    from tunebook.evaluation.extraction import extract, extract_answer
 
     if not task:
-        return lambda row, text: text.strip() == row["completion"][-1]["content"].strip()
+
+        def is_same(row: dict, text: str) -> bool:
+            problem = {"kind": "answer", "canonical_solution": row["completion"][-1]["content"]}
+            read, wanted = (extract(one, problem).split() for one in (text, problem["canonical_solution"]))
+            return read == wanted
+
+        return is_same
     from tunebook import tasks
 
     check = tasks.load(task).check_answer
