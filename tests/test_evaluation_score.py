@@ -117,6 +117,34 @@ def test_a_folder_of_something_else_is_not_overwritten(tmp_path):
     assert (tmp_path / "metrics.json").read_text() == '{"loss": 1}'
 
 
+@pytest.mark.parametrize("name", ["scores.jsonl", "protocol.json"])
+def test_a_file_of_the_users_is_never_replaced_by_a_score(tmp_path, name):
+    """`--completions X/scores.jsonl --out X` would otherwise lose the completions."""
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputProblem, match="no finished score"):
+        run_score(RIGHT, tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_good_score_survives_a_benchmark_that_is_broken(tmp_path):
+    run_score(RIGHT, tmp_path)
+    broken = from_problems("small", [{**ADD, "canonical_solution": "    return 0\n"}, SIGN, NOON])
+    with pytest.raises(InputProblem, match="canonical"):
+        score(broken, RIGHT, tmp_path, allow_unisolated=True)
+    assert json.loads((tmp_path / "metrics.json").read_text())["k"] == 3
+
+
+def test_code_without_canonical_solutions_is_run_and_said_to_be_unchecked(tmp_path):
+    bare = from_problems("bare", [{**ADD, "canonical_solution": ""}])
+    found = score(bare, RIGHT[:1], tmp_path, allow_unisolated=True)
+    assert found["k"] == 1 and found["runner"]["tier"] in ("T0", "T1", "T2")
+    checks = {row["name"]: row["measured"] for row in found["runner"]["checks"]}
+    assert "none" in checks["canonical solutions"] and checks["early exits"] == "0/1 pass"
+    torn = from_problems("torn", [{**ADD, "canonical_solution": "", "test": "def check(:"}])
+    with pytest.raises(InputProblem, match="add: the test of the problem does not load"):
+        score(torn, RIGHT[:1], tmp_path / "torn", allow_unisolated=True)
+
+
 def test_a_fault_of_the_runner_gives_no_number(tmp_path, monkeypatch):
     from tunebook.execution import runner
 

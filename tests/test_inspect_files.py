@@ -222,6 +222,17 @@ def test_what_is_no_model_file_is_one_sentence(tmp_path, capsys):
         assert problem.startswith("error: ") and name in problem
 
 
+def test_what_is_no_regular_file_is_never_opened(tmp_path, capsys):
+    """A pipe would hang the reader, a link to a device would fill its memory."""
+    (tmp_path / "config.json").write_text("{}")
+    for name in ("z.safetensors", "a.json"):
+        os.mkfifo(tmp_path / name)
+        assert main(["inspect", str(tmp_path)]) == 1 and "no regular file" in capsys.readouterr().out
+        (tmp_path / name).unlink()
+    (tmp_path / "b.json").symlink_to(tmp_path / "nowhere")
+    assert main(["inspect", str(tmp_path)]) == 1 and "b.json is no regular file" in capsys.readouterr().out
+
+
 def test_a_link_to_a_good_file_is_followed(tmp_path, capsys):
     """The Hub's cache is made of links."""
     write(tmp_path / "blob", gguf())

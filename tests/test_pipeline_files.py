@@ -62,6 +62,23 @@ def test_a_broken_jsonl_names_its_line(tmp_path, content, said):
     assert said in str(problem.value)
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"a": NaN}', "NaN is no JSON"),
+        ('{"a": "\\ud800"}', "half a character"),
+        ('{"a": ' + "1" * 5000 + "}", "4300 digits"),
+        ('{"a": ' + "[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_json_that_json_cannot_write_again_is_bad_input(tmp_path, line, said):
+    """Each of these passes json.loads or breaks it with another error than it promises."""
+    (tmp_path / "rows.jsonl").write_text('{"a": 1}\n' + line + "\n")
+    with pytest.raises(InputProblem, match=said) as problem:
+        files.read_jsonl(tmp_path / "rows.jsonl")
+    assert "line 2" in str(problem.value)
+
+
 def test_rows_come_back_as_they_were_written(tmp_path):
     rows = [{"text": "line\u2028separator, \x85 and \r\n", "n": 1}, {"z": None, "a": 0.1}]
     files.write_jsonl(tmp_path / "rows.jsonl", rows)

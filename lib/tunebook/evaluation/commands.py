@@ -6,6 +6,8 @@ import math
 import sys
 from pathlib import Path
 
+from tunebook.errors import InputProblem
+
 
 def add(subparsers) -> None:
     """Add the three commands to the command line's parser."""
@@ -68,13 +70,15 @@ def compare(args) -> int:
     from tunebook.statistics.compare import GO
     from tunebook.statistics.compare import compare as compare_passed
 
+    if not 0 <= args.margin <= 100:
+        raise InputProblem(f"--margin is {args.margin:g}: it is in points, 0 to 100")
     a, b = read_scores(args.scores_a), read_scores(args.scores_b)
     protocol.require_comparable(a.protocol, b.protocol, a.path, b.path)
     unknown = protocol.unknown_fields(a.protocol, b.protocol)
     if unknown:
         print(f"warning: {unknown}", file=sys.stderr)
     result = compare_passed(a.passed, b.passed, args.margin)
-    result["protocol"] = protocol.UNKNOWN if unknown else a.protocol["sha256"]
+    result["protocol"] = protocol.UNKNOWN if unknown else a.protocol.get("sha256", protocol.UNKNOWN)
     print(json.dumps(result, sort_keys=True) if args.json else tables.compare_text(result, a.path, b.path))
     return 0 if result["verdict"] == GO else 1
 

@@ -3,7 +3,7 @@
 Two scores with different protocols are never compared. Does not hold the model, the device or the time.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 
 from tunebook.errors import InputProblem
 from tunebook.evaluation.extraction import VERSION as EXTRACTOR
@@ -52,7 +52,18 @@ def from_dict(values: dict) -> Protocol:
         raise InputProblem(f"protocol: unknown field {unknown[0]!r}: the fields are {', '.join(sorted(known))}")
     if "benchmark_sha256" not in values:
         raise InputProblem("protocol: missing benchmark_sha256: a score without its benchmark cannot be compared")
-    return Protocol(**{**values, "stops": tuple(values.get("stops", ()))})
+    stops = values.get("stops", ())
+    if not isinstance(stops, list | tuple) or not all(isinstance(stop, str) for stop in stops):
+        raise InputProblem(f"protocol: stops is {stops!r}: write a list of texts")
+    for field in fields(Protocol):
+        value, usual = values.get(field.name, UNKNOWN), field.default
+        if value == UNKNOWN or field.name == "stops":
+            continue
+        wanted = str if usual is MISSING else type(usual)
+        kinds = (int, float) if wanted is float else (wanted,)
+        if isinstance(value, bool) != (wanted is bool) or not isinstance(value, kinds):
+            raise InputProblem(f"protocol: {field.name} is {value!r}: expected {wanted.__name__}")
+    return Protocol(**{**values, "stops": tuple(stops)})
 
 
 def differences(a: Protocol | dict, b: Protocol | dict) -> list[str]:

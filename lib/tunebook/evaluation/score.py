@@ -1,7 +1,7 @@
 """From completions to pass@1: extract, judge, count, and write scores.jsonl, protocol.json and metrics.json.
 
 The one path of notebook 04 and of `tunebook score`. Does not generate. A folder never shows half a score: the old result is
-removed before the judge starts, the new one is written at the end, metrics.json last.
+removed when the runner has shown that it works, the new one is written at the end, metrics.json last.
 """
 
 from collections import Counter
@@ -16,11 +16,12 @@ from tunebook.evaluation.endings import ending, taxonomy
 from tunebook.evaluation.extraction import VERSION as EXTRACTOR
 from tunebook.evaluation.extraction import extract
 from tunebook.evaluation.protocol import UNKNOWN, Protocol, from_dict
-from tunebook.evaluation.scores import METRICS, PROTOCOL, SCORES, content_sha256
-from tunebook.pipeline.files import hash_json, read_json, write_json, write_jsonl
+from tunebook.evaluation.scores import METRICS, PROTOCOL, SCORES, content_sha256, require_replaceable
+from tunebook.pipeline.files import hash_json, write_json, write_jsonl
 from tunebook.statistics.intervals import mean_interval, pass_at_k, wilson
 
 USUAL_KS = (1, 5, 10, 100)
+BROKEN_TEST = "the test of the problem does not load"
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,11 @@ def score(
     rows = completions_room.validate(completions, benchmark)
     record = protocol_record(protocol, benchmark, len(rows) // len(benchmark))
     out_dir, texts = Path(out_dir), hash_json([[row["task_id"], row["sample"], row["completion"]] for row in rows])
-    _clear(out_dir, texts)
+    require_replaceable(out_dir, texts)
     judging = Judging(workers, allow_unisolated)
     runner = check_runner(benchmark, judging)
+    for name in (METRICS, SCORES, PROTOCOL):
+        (out_dir / name).unlink(missing_ok=True)
     judged = judge(benchmark, rows, judging)
     metrics = count(benchmark, judged, [row.get("finish_reason") for row in rows])
     metrics |= {
@@ -87,6 +90,10 @@ def judge(benchmark: Benchmark, rows: list[dict], judging: Judging = Judging()) 
                 f"{outcome.task_id} sample {outcome.sample} could not be judged ({outcome.detail}): this is a fault of the machine or "
                 "the runner, no score is given; run it again"
             )
+        if outcome.detail.startswith(BROKEN_TEST):
+            raise InputProblem(
+                f"{benchmark.source}: {outcome.task_id}: {outcome.detail}: correct the benchmark before scoring with it"
+            )
         found[outcome.task_id, outcome.sample] = _score_row(**asdict(outcome))
     return [found[row["task_id"], row["sample"]] for row in rows]
 
@@ -99,9 +106,12 @@ def check_runner(benchmark: Benchmark, judging: Judging = Judging()) -> dict:
     """
     from tunebook.execution.selfcheck import self_check
 
-    solved = [problem for problem in benchmark.problems if problem["canonical_solution"].strip()]
+    solved, others = [], []
+    for problem in benchmark.problems:
+        (solved if problem["canonical_solution"].strip() else others).append(problem)
     programs = [make_program(problem, 0, canonical_source(problem)) for problem in solved]
-    result = self_check(programs, workers=judging.workers, allow_unisolated=judging.allow_unisolated)
+    unsolved = [make_program(problem, 0, "") for problem in others]
+    result = self_check(programs, unsolved, workers=judging.workers, allow_unisolated=judging.allow_unisolated)
     for check in result["checks"]:
         if check["ok"] or check["name"] == "constant answers":
             continue
@@ -217,20 +227,3 @@ def _score_row(task_id, sample, passed, verdict, detail, cpu_seconds) -> dict:
 
 def _is_count(value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _clear(out_dir: Path, completions_sha256: str) -> None:
-    """Remove an old score of the same completions before the new one is made; refuse a folder of anything else."""
-    if out_dir.exists() and not out_dir.is_dir():
-        raise InputProblem(f"{out_dir} is a file: give a folder for the score")
-    metrics = out_dir / METRICS
-    old = read_json(metrics) if metrics.exists() else {}
-    if old and "content_sha256" not in old:
-        raise InputProblem(f"{metrics} belongs to something else than a score: choose another folder")
-    if old and old.get("completions_sha256") != completions_sha256:
-        raise InputProblem(
-            f"{out_dir} holds the score of other completions ({old.get('k')}/{old.get('n')} on {old.get('benchmark')}): "
-            "remove it, or choose another folder"
-        )
-    for name in (METRICS, SCORES, PROTOCOL):
-        (out_dir / name).unlink(missing_ok=True)

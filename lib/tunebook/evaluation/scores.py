@@ -40,7 +40,14 @@ def read_scores(path: str | Path) -> Scores:
     is_folder = path.is_dir()
     file = path / SCORES if is_folder else path
     if not file.is_file():
-        inside = sorted(item.parent.name for item in path.glob(f"*/{SCORES}")) if is_folder else []
+        inside = (
+            sorted(
+                item.parent.relative_to(path).as_posix()
+                for item in [*path.glob(f"*/{SCORES}"), *path.glob(f"scores/*/{SCORES}")]
+            )
+            if is_folder
+            else []
+        )
         if inside:
             raise InputProblem(
                 f"{path} holds several scores ({', '.join(inside)}): name one, such as {path / inside[0]}"
@@ -79,3 +86,25 @@ def _passed(rows: list[dict], where: str) -> dict[str, list[bool]]:
             raise InputProblem(f"{where}, row {number}: {row['task_id']!r} sample {sample} occurs twice: score it once")
         samples[sample] = row["passed"]
     return {task_id: [samples[s] for s in sorted(samples)] for task_id, samples in found.items()}
+
+
+def require_replaceable(out_dir: Path, completions_sha256: str) -> None:
+    """Refuse a folder that holds anything but an old score of the same completions, which is then replaced."""
+    for folder in (out_dir, *out_dir.parents):
+        if folder.exists() and not folder.is_dir():
+            raise InputProblem(f"{folder} is a file: give a folder for the score")
+    there = [name for name in (METRICS, SCORES, PROTOCOL) if (out_dir / name).exists()]
+    foreign = [name for name in there if not (out_dir / name).is_file()]
+    if foreign or (there and METRICS not in there):
+        raise InputProblem(
+            f"{out_dir / (foreign or there)[0]} is no finished score and would be replaced: choose another folder"
+        )
+    metrics = out_dir / METRICS
+    old = read_json(metrics) if metrics.exists() else {}
+    if old and "content_sha256" not in old:
+        raise InputProblem(f"{metrics} belongs to something else than a score: choose another folder")
+    if old and old.get("completions_sha256") != completions_sha256:
+        raise InputProblem(
+            f"{out_dir} holds the score of other completions ({old.get('k')}/{old.get('n')} on {old.get('benchmark')}): "
+            "remove it, or choose another folder"
+        )

@@ -156,7 +156,7 @@ def _timed(run):
 def _check_of(program):
     """The test's `check`, in a namespace with the reference's helpers and with seeded random numbers.
 
-    Raises TestFault for a problem that does not load: that is a failure of its canonical solution too, so no score gets there.
+    Raises TestFault for a problem that does not load: the caller gives no score then.
     """
     names = {"__name__": "judge"}
     if program.kind == "code":

@@ -35,6 +35,7 @@ _EXITS = ("import sys; sys.exit(0)", "import os; os._exit(0)", "raise SystemExit
 
 def self_check(
     canonical: Sequence[Program],
+    unsolved: Sequence[Program] = (),
     *,
     most: int | None = 24,
     workers: int | None = None,
@@ -44,12 +45,13 @@ def self_check(
     """`{"ok", "tier", "tier_name", "checks": [{"name", "measured", "rule", "ok"}]}`, to be stored with the score. A check that
     the machine could not do has `fault`.
 
-    `canonical`: one program a problem whose `source` is its canonical solution (or answer). All of them run; the cheats run on at
+    `canonical`: one program a problem whose `source` is its canonical solution (or answer); `unsolved`: one for each problem that has
+    none, for the cheats alone. All canonical ones run; the cheats run on at
     most `most` problems, evenly spread (None: on all). Raises MachineProblem as `run_programs` does.
     """
-    has_code = any(program.kind == "code" for program in canonical)
+    has_code = any(program.kind == "code" for program in (*canonical, *unsolved))
     tier = isolation.choose_tier(allow_unisolated) if has_code else "T0"
-    groups = _groups(canonical, max(1, len(canonical) // most) if most else 1)
+    groups = _groups(canonical, [*canonical, *unsolved], most)
     runs = [program for programs in groups.values() for program in programs]
     outcomes = iter(run_in_tier([replace(p, sample=i) for i, p in enumerate(runs)], tier, limits, workers))
     checks = []
@@ -68,9 +70,10 @@ def self_check(
     }
 
 
-def _groups(canonical, step):
-    code = [program for program in canonical[::step] if program.kind == "code"]
-    answers = [program for program in canonical[::step] if program.kind == "answer"]
+def _groups(canonical, whole, most):
+    step = max(1, len(whole) // most) if most else 1
+    code = [program for program in whole[::step] if program.kind == "code"]
+    answers = [program for program in whole[::step] if program.kind == "answer"]
     return {
         "canonical solutions": list(canonical),
         "constant answers": [*map(_constant, range(len(code)), code), *(replace(p, source="0") for p in answers)],
@@ -82,6 +85,8 @@ def _groups(canonical, step):
 def _check(name, outcomes, wants_all):
     passed, n = sum(o.passed is True for o in outcomes), len(outcomes)
     lost = [o for o in outcomes if o.passed is None or o.passed != wants_all]
+    if wants_all and not n:
+        return _row(name, "not checked: the benchmark has none", "all pass", True)
     measured = f"{passed}/{n} pass" + (f"; first {lost[0].task_id}: {lost[0].verdict} {lost[0].detail}" if lost else "")
     row = _row(name, measured, f"{n if wants_all else 0}/{n} pass", not lost)
     return {**row, "fault": True} if any(o.passed is None for o in lost) else row

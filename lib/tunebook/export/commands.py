@@ -15,6 +15,7 @@ def add(subparsers) -> None:
     parser.add_argument("model", metavar="MODEL_OR_FILE", help="a file, a folder, a packaged model, or owner/name")
     parser.add_argument("--revision", default="", help="commit or tag of a Hub model")
     parser.add_argument("--base", default="", metavar="MODEL", help="compare the chat template with this model's")
+    parser.add_argument("--base-revision", default="", help="commit or tag of a Hub base model")
     parser.add_argument("--no-scan", action="store_true", help="do not look through the weights for NaN (faster)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.set_defaults(handler=inspect)
@@ -24,7 +25,7 @@ def inspect(args: argparse.Namespace) -> int:
     """Print what it is and every objection; 1 when one of them is an error."""
     from tunebook.export.inspect import inspect as look
 
-    found = look(args.model, args.revision, args.base, scan=not args.no_scan)
+    found = look(args.model, args.revision, args.base, scan=not args.no_scan, base_revision=args.base_revision)
     print(json.dumps(found, allow_nan=False) if args.json else describe(found))
     return 1 if any(item["severity"] == "error" for item in found["findings"]) else 0
 

@@ -26,7 +26,7 @@ BYTES_A_SECOND = 50_000_000  # at least so much is looked through in a second, o
 READERS = {FOLDER: "folder_checks:inspect", GGUF: "gguf_checks:inspect", "safetensors": "folder_checks:inspect_file"}
 
 
-def inspect(target: str, revision: str = "", base: str = "", scan: bool = True) -> dict:
+def inspect(target: str, revision: str = "", base: str = "", scan: bool = True, base_revision: str = "") -> dict:
     """Everything known of `target` (a file, a folder, the name of a packaged model, or owner/name with `revision`).
 
     Keys: `target, kind, bytes, sha256, findings`, and where the file tells: `architecture, name, licence, parameters, tensors,
@@ -39,6 +39,13 @@ def inspect(target: str, revision: str = "", base: str = "", scan: bool = True) 
         source = resolve(target, revision)
         path, licence = source.adapter or source.folder, source.licence
     kind = kind_of(path)
+    odd = [
+        file.name for file in (path.glob("*") if kind == FOLDER else [path]) if not (file.is_file() or file.is_dir())
+    ]
+    if odd:
+        message = f"{odd[0]} is no regular file (a pipe, a device, or a link to nothing); nothing was read"
+        empty = {"target": target, "kind": kind, "bytes": 0, "sha256": "", "tensors": {"count": 0, "types": {}}}
+        return {**empty, "findings": [finding("not_regular", "error", message, "fetch the files themselves")]}
     files = sorted(file for file in path.rglob("*") if file.is_file()) if kind == FOLDER else [path]
     size = sum(file.stat().st_size for file in files)
     found = {"target": target, "kind": kind, "bytes": size, "sha256": _sha256(path, kind)}
@@ -50,8 +57,8 @@ def inspect(target: str, revision: str = "", base: str = "", scan: bool = True) 
     if kind == FOLDER and not found.get("metadata") and not found["tensors"]["count"]:
         raise InputProblem(f"{target} is a folder without a model; give one that holds config.json and *.safetensors")
     found["licence"] = found.get("licence") or licence
-    found["findings"] += _template(found, _template_of(base) if base else None)
-    found["findings"] += _fit(path, base) if found["kind"] == "adapter" else []
+    found["findings"] += _template(found, _template_of(base, base_revision) if base else None)
+    found["findings"] += _fit(path, base, base_revision) if found["kind"] == "adapter" else []
     return _plain(found)
 
 
@@ -83,7 +90,7 @@ def _template(found: dict, base: str | None) -> list[dict]:
     if not text:
         found["template_sha256"] = ""
         return []
-    found["template_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    found["template_sha256"] = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     if len(text) > LONGEST_TEMPLATE:
         found["template"] = ""
         fix = "look at it by hand; templates have a few thousand characters"
@@ -102,15 +109,15 @@ def _template(found: dict, base: str | None) -> list[dict]:
     return findings
 
 
-def _template_of(base: str) -> str:
-    return inspect(base, scan=False).get("template", "")
+def _template_of(base: str, revision: str) -> str:
+    return inspect(base, revision, scan=False).get("template", "")
 
 
-def _fit(adapter: Path, base: str) -> list[dict]:
+def _fit(adapter: Path, base: str, revision: str) -> list[dict]:
     """Whether an adapter's shapes fit its base model, where that is at hand."""
     try:
         config = read_json(adapter / "adapter_config.json")
-        source = resolve(base) if base else resolve_base(adapter, download=False)
+        source = resolve(base, revision) if base else resolve_base(adapter, download=False)
         if source is None:
             message = f"its base model {config.get('base_model_name_or_path')} is not here, so the fit was not checked"
             return [finding("adapter_fit", "info", message, "name the base model with --base")]
@@ -118,8 +125,8 @@ def _fit(adapter: Path, base: str) -> list[dict]:
             call("tunebook.models.folder_checks:shapes", {"folder": str(one)}, [one, *one.iterdir()])
             for one in (adapter, source.folder)
         ]
-    except InputProblem as problem:
-        return [finding("adapter_fit", "error", str(problem), "name the base model with --base")]
+    except (InputProblem, OSError) as problem:
+        return [finding("adapter_fit", "error", str(problem), "name the base model's folder with --base")]
     reason = why_unfit(config, *sides)
     return [finding("adapter_fit", "error", reason, "give the base model that it was trained on")] if reason else []
 

@@ -57,6 +57,8 @@ def why_unfit(config: dict, adapter: dict[str, list[int]], base: dict[str, list[
             return f"the adapter changes {module}, which the base model does not have"
         if "A" not in pair or "B" not in pair:
             return f"{module} has only one of lora_A and lora_B"
+        if len(pair["A"]) != 2 or len(pair["B"]) != 2:
+            return f"lora_A and lora_B of {module} are no matrices"
         wanted = [pair["B"][0], pair["A"][1]]
         if wanted != (shape[::-1] if config.get("fan_in_fan_out") else shape):
             return f"the adapter's {module} is for {wanted}, the base model's is {shape}"

@@ -40,6 +40,10 @@ def inspect(folder: str, scan: bool = True) -> dict:
             jsons[path.name] = read_json(path)
         except Malformed as problem:
             found.append(finding(problem.check, "error", str(problem), "fetch the folder again"))
+        except OSError as problem:
+            found.append(
+                finding("json", "error", f"{path.name} cannot be read ({problem.strerror})", "fetch the folder again")
+            )
     is_adapter = (place / "adapter_config.json").exists()
     tensors = _weights(place, jsons, found, scan)
     found += _code(place, jsons) + _pickles(place, bool(tensors))

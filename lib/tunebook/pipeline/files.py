@@ -67,7 +67,7 @@ def write_jsonl(path: str | Path, rows: Iterable[dict]) -> None:
 def read_json(path: str | Path) -> dict:
     """One JSON object. InputProblem where the file is missing, is not JSON or is not an object."""
     path = Path(path)
-    value = _parse(_read_text(path), f"{path}")
+    value = parse_json(_read_text(path), f"{path}")
     if not isinstance(value, dict):
         raise InputProblem(f"{path}: expected one JSON object, found {type(value).__name__}")
     return value
@@ -80,7 +80,7 @@ def read_jsonl(path: str | Path) -> list[dict]:
     for number, line in enumerate(_read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
-        row = _parse(line, f"{path}, line {number}")
+        row = parse_json(line, f"{path}, line {number}")
         if not isinstance(row, dict):
             raise InputProblem(f"{path}, line {number}: expected one JSON object a line, found {type(row).__name__}")
         rows.append(row)
@@ -96,14 +96,29 @@ def _read_text(path: Path) -> str:
         raise InputProblem(f"{path} cannot be read: {problem.strerror}") from None
 
 
-def _parse(text: str, where: str):
+def parse_json(text: str, where: str):
+    """The value of a JSON text that JSON can write again: InputProblem, which names `where`, for anything that is no JSON, NaN and
+    Infinity, a number of more digits than Python reads, nesting without end, and half a character (a lone surrogate)."""
     try:
-        return json.loads(text)
+        value = json.loads(text, parse_constant=_refuse_constant)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        return value
     except json.JSONDecodeError as problem:
         line = f"line {problem.lineno}, " if "line" not in where else ""
         raise InputProblem(f"{where}, {line}column {problem.colno}: not JSON ({problem.msg})") from None
+    except UnicodeEncodeError:
+        raise InputProblem(
+            f"{where}: holds half a character (a lone surrogate): write the text as UTF-8 again"
+        ) from None
+    except ValueError as problem:
+        raise InputProblem(f"{where}: not JSON ({str(problem).partition(';')[0]})") from None
     except RecursionError:
         raise InputProblem(f"{where}: JSON nested too deeply") from None
+
+
+def _refuse_constant(name: str):
+    raise ValueError(f"{name} is no JSON: write a number, or null")
 
 
 def sha256_file(path: str | Path) -> str:

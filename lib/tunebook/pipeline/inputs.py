@@ -11,6 +11,7 @@ from tunebook.pipeline.files import hash_json, sha256_file
 
 # Parameters that may name a file or a folder; a notebook's working folder is notebooks/, so paths are kept relative to it.
 KEYS = ("rows", "benchmark", "retained", "model", "larger_model", "hosted_completions", "inputs")
+FILES = ("hosted_completions", "inputs")  # these are always files
 FILE_ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gz", ".gguf", ".txt")
 
 
@@ -27,9 +28,9 @@ def resolve(values: dict, root: Path, beside: Path, where: str) -> dict:
             return text
         for place in places:
             found = place / Path(text).expanduser()
-            if found.exists() and (_is_path(text) or found.is_dir()):
+            if found.exists() and (_is_path(text) or key in FILES or found.is_dir()):
                 return _kept(found, root)
-        if _is_path(text):
+        if _is_path(text) or key in FILES:
             raise InputProblem(f"{where}: {key}: {text}: no such file or folder in {_shown(places)}: correct the path")
         return text
 

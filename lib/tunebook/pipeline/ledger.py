@@ -60,11 +60,23 @@ def read(outputs: Path) -> tuple[list[dict], int]:
             entry = json.loads(line)
         except (ValueError, RecursionError):
             entry = None
-        if isinstance(entry, dict) and entry.get("schema") == SCHEMA:
+        if isinstance(entry, dict) and entry.get("schema") == SCHEMA and _is_whole(entry):
             entries.append(entry)
         else:
             torn += 1
     return entries, torn
+
+
+def _is_whole(entry: dict) -> bool:
+    """Whether every field that is read has its type."""
+    texts = [entry.get("at"), *(entry.get(key, "") for key in ("run", "study", "ended", "verdict", "commit"))]
+    opened = entry.get("opened", [])
+    return (
+        all(isinstance(text, str) for text in texts)
+        and isinstance(entry.get("ran", []), list)
+        and isinstance(opened, list)
+        and all(isinstance(one, dict) and isinstance(one.get("sha256"), str) and "benchmark" in one for one in opened)
+    )
 
 
 def opened_by(manifest: dict) -> list[dict]:

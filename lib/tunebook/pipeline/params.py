@@ -4,14 +4,16 @@ Does not know what a parameter means. A key that base.yaml lacks, a value of ano
 are errors, because a setting that is silently ignored makes a result that nobody can explain.
 """
 
+import datetime
 import difflib
+import json
 import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from tunebook.errors import InputProblem
-from tunebook.pipeline import inputs
+from tunebook.pipeline import inputs, ranges
 from tunebook.pipeline import stages as stage_names
 from tunebook.pipeline.runs import find_root
 from tunebook.pipeline.strict_yaml import read_mapping
@@ -70,7 +72,10 @@ def load_study(path: str | Path, sets: tuple[str, ...] | list[str] = (), root: P
     for text in sets:
         key, value = _parse_setting(text, base)
         values |= inputs.resolve({key: value}, root, Path.cwd(), f"--set {text}")
-    run_stages = _resolve_stages(values.pop("stages", []), known, path)
+    is_narrowed = any(text.partition("=")[0] == "stages" for text in sets)
+    run_stages = _resolve_stages(values.pop("stages", []), known, "--set stages" if is_narrowed else path)
+    if is_narrowed:  # a section of a stage that is left out has nothing to say
+        overrides = {instance: section for instance, section in overrides.items() if instance in run_stages}
     for instance in overrides:
         if instance not in run_stages:
             raise InputProblem(
@@ -79,7 +84,7 @@ def load_study(path: str | Path, sets: tuple[str, ...] | list[str] = (), root: P
     return Study(path.stem, path, values, run_stages, overrides)
 
 
-def _resolve_stages(names: list[str], known: dict[str, str], path: Path) -> list[str]:
+def _resolve_stages(names: list[str], known: dict[str, str], path: Path | str) -> list[str]:
     if not names:
         raise InputProblem(f'{path}: no stages: write for example stages: ["01", "04@base", "06"]')
     run_stages = [_resolve(name, known, path) for name in names]
@@ -90,7 +95,7 @@ def _resolve_stages(names: list[str], known: dict[str, str], path: Path) -> list
     return run_stages
 
 
-def _resolve(name: str, known: dict[str, str], path: Path) -> str:
+def _resolve(name: str, known: dict[str, str], path: Path | str) -> str:
     try:
         return stage_names.resolve(name, known)
     except InputProblem as problem:
@@ -109,7 +114,9 @@ def checked(key, value, base: dict, where: str, runner_keys: bool = False):
         raise InputProblem(
             f"{where}: unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else ": see params/base.yaml")
         )
-    return _typed(key, value, base[key], where)
+    value = _typed(key, value, base[key], where)
+    ranges.check(key, value, where)
+    return value
 
 
 def _typed(key: str, value, declared, where: str):
@@ -131,7 +138,7 @@ def _typed(key: str, value, declared, where: str):
         remedy = f"YAML reads that as text: write {better} (a dot and a signed exponent)"
     elif value is None:
         remedy += ': write "" for absent' if wanted is str else ": write a value"
-    elif wanted is str and isinstance(value, str | bool | int | float):
+    elif wanted is str and isinstance(value, str | bool | int | float | datetime.date):
         remedy += ": put it into quotes"
     raise InputProblem(f"{where}: {key} is {value!r}: {remedy}")
 
@@ -151,11 +158,22 @@ def _parse_setting(text: str, base: dict) -> tuple:
     declared = base.get(key)
     value = raw
     if isinstance(declared, list):
-        items = [item.strip().strip("\"'") for item in raw.strip().strip("[]").split(",") if item.strip()]
-        value = [_read_scalar(item, declared[0]) if declared else item for item in items]
+        value = _read_list(raw, declared)
     elif declared is not None:
         value = _read_scalar(raw, declared)
     return key, checked(key, value, base, where, runner_keys=True)
+
+
+def _read_list(raw: str, declared: list) -> list:
+    """JSON as it stands, else items between commas, with or without brackets and quotes."""
+    try:
+        found = json.loads(raw)
+        if isinstance(found, list):
+            return found
+    except (ValueError, RecursionError):
+        pass
+    items = [item.strip().strip("\"'") for item in raw.strip().strip("[]").split(",") if item.strip()]
+    return [_read_scalar(item, declared[0]) if declared else item for item in items]
 
 
 def _read_scalar(raw: str, declared):

@@ -24,6 +24,20 @@ def load(folder: Path) -> dict:
         raise InputProblem(
             f"{folder / NAME}: schema {record.get('schema')!r}, expected {SCHEMA!r}: made by another version of Tunebook"
         )
+    study, states, reports = record["study"], record.get("states"), record.get("reports", {})
+    hashes = ("content_hash", "manifest_sha256", "executed_sha256")
+    is_whole = (
+        isinstance(study, dict)
+        and {"name", "params", "stages", "overrides"} <= study.keys()
+        and all(isinstance(part, dict) for part in (study["params"], study["overrides"], states, reports))
+        and isinstance(study["stages"], list)
+        and all(isinstance(one, dict) and isinstance(one.get("state"), str) for one in states.values())
+        and all(name in one for one in states.values() if one["state"] in FINISHED for name in hashes)
+    )
+    if not is_whole:
+        raise InputProblem(
+            f"{folder / NAME} is damaged: take it from a copy, or run the study again under another --run"
+        )
     return record
 
 

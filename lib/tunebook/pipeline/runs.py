@@ -13,6 +13,7 @@ from typing import Self
 
 from tunebook.errors import InputProblem, MachineProblem
 
+LONGEST_PATH = 4000
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 LOCK = ".lock"
 # Present from the first second of a run, so a folder that holds none of these is somebody else's.
@@ -43,7 +44,7 @@ def run_folder_to_write(text: str, outputs: Path) -> Path:
     """Folder of the run `text`: a plain name, or an existing folder that is empty or a run. InputProblem otherwise."""
     if RUN_NAME.fullmatch(text):
         folder = outputs / text
-    elif text and Path(text).is_dir() and ("/" in text or os.sep in text):
+    elif ("/" in text or os.sep in text) and len(text) < LONGEST_PATH and Path(text).is_dir():
         folder = Path(text).resolve()
     else:
         raise InputProblem(

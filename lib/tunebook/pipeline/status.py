@@ -21,18 +21,23 @@ def describe_run(root: Path, folder: Path) -> str:
     try:
         plan, hindrance = run.make_plan(root, folder, study, Display(io.StringIO())), ""
     except InputProblem as problem:  # the notebooks have moved on since
-        plan, hindrance = None, f"cannot run: {problem}"
+        plan, hindrance = None, f"it cannot run again as it is: {problem}"
     is_writing = any(state["state"] == "running" for state in loaded["states"].values()) and _is_locked(folder)
     rows = [HEADER]
     for instance, state in loaded["states"].items():
         rows.append(
-            (instance, *_describe_state(folder / instance, state, is_writing), hindrance or _now(plan, instance, state))
+            (
+                instance,
+                *_describe_state(folder / instance, state, is_writing),
+                "cannot run" if hindrance else _now(plan, instance, state),
+            )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER) - 1)]
     lines = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
         for row in rows
     ]
+    lines += [hindrance] if hindrance else []
     lines += [f"  {name}: {state['message']}" for name, state in loaded["states"].items() if state.get("message")]
     return "\n".join([*lines, f"verdict: {loaded.get('verdict') or 'none yet'}"])
 
@@ -44,7 +49,7 @@ def _describe_state(folder: Path, state: dict, is_writing: bool) -> tuple[str, s
         place = f" {progress['done']}/{progress['total']}" if progress.get("total") else ""
         name = f"running{place}" if is_writing else "broken off"
     seconds = state.get("seconds", "")
-    with contextlib.suppress(InputProblem):
+    with contextlib.suppress(InputProblem, KeyError):
         if state.get("reused"):
             seconds = manifests.read_json(folder / manifests.NAME)["timing"]["seconds"]
     return name, f"{seconds:.1f}" if seconds != "" else "", state.get("content_hash", "")[:8]

@@ -1,5 +1,6 @@
 """Read a YAML file of `key: value` lines as it was meant. Does not know which keys exist."""
 
+import datetime
 from pathlib import Path
 
 import yaml
@@ -15,6 +16,10 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict:
     found = {}
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str | int | float | bool | datetime.date | None):
+            raise InputProblem(
+                f"{key_node.start_mark.name}, line {key_node.start_mark.line + 1}: a key must be a word, found {key!r}"
+            )
         if key in found:
             raise InputProblem(
                 f"{key_node.start_mark.name}, line {key_node.start_mark.line + 1}: {key!r} is set twice: keep one"
@@ -37,6 +42,10 @@ def read_mapping(path: Path) -> dict:
         mark = getattr(problem, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise InputProblem(f"{path}{line}: not YAML ({getattr(problem, 'problem', None) or 'syntax'})") from None
+    except (ValueError, TypeError) as problem:  # a date or a number that does not exist
+        raise InputProblem(f"{path}: not YAML ({str(problem).partition(';')[0]}): put text into quotes") from None
+    except RecursionError:
+        raise InputProblem(f"{path}: nested too deeply") from None
     if content is None:
         raise InputProblem(f"{path} is empty: write `extends: base` and the keys that change")
     if not isinstance(content, dict):

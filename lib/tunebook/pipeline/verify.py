@@ -24,10 +24,14 @@ def verify_run(folder: Path) -> Verification:
     run = record.load(folder)
     found = Verification()
     manifest_of = {}
+    for name in sorted(set(run["study"]["stages"]) ^ set(run["states"])):
+        found.problems.append(f"{record.NAME}: stage {name} is not both in its study and in its states")
     for instance, state in run["states"].items():
         has_manifest = (folder / instance / manifests.NAME).is_file()
         if state["state"] in record.FINISHED and not has_manifest:
             found.problems.append(f"{instance}/{manifests.NAME}: missing, though the stage finished")
+        elif state["state"] not in (*record.FINISHED, "skipped") and has_manifest:
+            found.problems.append(f"{record.NAME}: says {state['state']} of {instance}, which has finished")
         elif state["state"] not in record.FINISHED:
             found.notes.append(f"{instance}: {state['state']}, nothing to verify")
         else:
@@ -36,6 +40,17 @@ def verify_run(folder: Path) -> Verification:
         if manifest:
             _check_files(folder / instance, manifest, found)
             _check_chain(folder, manifest, manifest_of, found)
+    if not manifest_of and not found.problems:
+        raise InputProblem(f"{folder}: no stage has finished, so there is nothing to verify: run the study first")
+    for instance, manifest in manifest_of.items():
+        if manifest and stages.is_verdict(instance):
+            kept = {"state": manifest["status"], "verdict": manifest["metrics"].get("verdict", "")}
+            said = {"state": run["states"][instance]["state"], "verdict": run.get("verdict", "")}
+            found.problems += [
+                f"{record.NAME}: its {k} is {said[k]!r}, {instance} left {kept[k]!r}"
+                for k in kept
+                if said[k] != kept[k]
+            ]
     for name, digest in run.get("reports", {}).items():
         _compare(folder / name, name, digest, found)
     return found

@@ -17,6 +17,7 @@ TARGET = 0.8
 # The usual correlation of two checkpoints of one model on the same problems.
 CORRELATION = 0.47
 LARGEST = 1_000_000
+SMALLEST = 1e-6
 # Above this many discordant problems the binomial sums are replaced by normal tails; the power differs by less than 0.005.
 EXACT_UP_TO = 3000
 
@@ -138,6 +139,8 @@ def detectable_effect(
 def plan(base: float, gain: float, correlation: float = CORRELATION, problems: int = 164) -> dict:
     """Everything that `tunebook power` prints. `power` is the mid-p test's on `problems`, `power_exact` the exact one's."""
     up, down = discordant(base, gain, correlation)
+    if problems > LARGEST:
+        raise InputProblem(f"{problems:,} problems: more than {LARGEST:,} are not computed")
     return {
         "base": base,
         "gain": gain,
@@ -155,6 +158,8 @@ def plan(base: float, gain: float, correlation: float = CORRELATION, problems: i
 def _require_gain(gain: float) -> None:
     if gain <= 0:
         raise InputProblem(f"the gain must be above 0, found {gain}: write 0.036 for 3.6 points")
+    if gain < SMALLEST:
+        raise InputProblem(f"the gain is {gain:g}: below {SMALLEST:g} no benchmark is large enough")
 
 
 @lru_cache(maxsize=8)
