@@ -296,6 +296,13 @@ def test_mapping_is_never_guessed_silently(tmp_path):
     assert examples.notes.findings() == [] and examples.row(2)["completion"][0]["content"] == "a2"
 
 
+def test_a_mapping_may_be_one_text_or_several():
+    both = {"prompt": "question", "completion": "answer, short"}
+    assert read_mapping("prompt=question, completion=answer, short") == both
+    assert read_mapping(["prompt=question,completion=answer, short"]) == both
+    assert read_mapping(["prompt=question", "completion=answer, short"]) == both
+
+
 def test_mapping_with_an_unknown_field():
     with pytest.raises(InputProblem, match="answer=a"):
         read_mapping("answer=a")

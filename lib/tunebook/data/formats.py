@@ -7,6 +7,7 @@ Does not read files.
 
 import ast
 import json
+import re
 
 from tunebook.errors import InputProblem
 
@@ -55,8 +56,9 @@ def read_mapping(mapping) -> dict[str, str]:
     if isinstance(mapping, dict):
         pairs = list(mapping.items())
     else:
-        parts = mapping.split(",") if isinstance(mapping, str) else list(mapping)
-        pairs = [tuple(str(part).split("=", 1)) for part in parts]
+        given = [mapping] if isinstance(mapping, str) else list(mapping)
+        parts = [part for text in given for part in re.split(rf",\s*(?=(?:{'|'.join(LIKELY_NAMES)})=)", str(text))]
+        pairs = [tuple(part.split("=", 1)) for part in parts]
     for pair in pairs:
         if len(pair) != 2 or pair[0] not in LIKELY_NAMES:
             raise InputProblem(

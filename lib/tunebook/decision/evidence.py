@@ -21,9 +21,8 @@ def gather(context) -> tuple[Evidence, str, str]:
     """
     found = context.needs()
     if SPEC_STAGE not in found:
-        raise InputProblem(
-            "06_verdict needs the specification that 00_should_we_fine_tune freezes; put 00 into `stages`"
-        )
+        remedy = "run 00 first" if SPEC_STAGE in context.stages else "put 00 into `stages`"
+        raise InputProblem(f"06_verdict needs the specification that 00_should_we_fine_tune freezes; {remedy}")
     spec, _ = read_frozen(found[SPEC_STAGE].file("spec.json"))
     scores, bits, texts = {}, {}, {}
     for target, stage in scored(found).items():

