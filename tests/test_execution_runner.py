@@ -242,7 +242,8 @@ def test_limits_only_still_judges(tmp_path):
 
 
 ENDLESS = textwrap.dedent("""
-    import sys, tempfile
+    import signal, sys, tempfile
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts in the background
     from tunebook.execution.runner import Limits, Program, run_in_tier
     tempfile.tempdir = sys.argv[1]
     source = "import os, time\\nfor _ in range(3):\\n    os.fork()\\ntime.sleep(1000)\\n"
