@@ -182,7 +182,7 @@ def test_the_ladder_is_climbed_on_one_path_and_priced(tmp_path):
     )
     params = {"few_shot": 2, "seed": 0, "max_new_tokens": 8, "allow_unisolated": True, "target_score": 70.0}
     params |= {"hosted_completions": str(tmp_path / "hosted.jsonl"), "larger_model": "", "thinking": "none"}
-    params |= {"temperature": 0.0, "top_p": 1.0, "n_samples": 1}
+    params |= {"temperature": 0.0, "top_p": 1.0, "n_samples": 1, "prompt_style": "chat", "instruction": ""}
     context = SimpleNamespace(params=params, folder=tmp_path, progress=None, resume_folder=None)
     rows = [
         {

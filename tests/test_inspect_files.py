@@ -233,7 +233,9 @@ def test_what_is_no_regular_file_is_never_opened(tmp_path, capsys):
     assert main(["inspect", str(tmp_path)]) == 1 and "b.json is no regular file" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("content", ['{"added_tokens": 5}', '{"model": {"vocab": 3}}', '{"model": 1, "added_tokens": [[]]}'])
+@pytest.mark.parametrize(
+    "content", ['{"added_tokens": 5}', '{"model": {"vocab": 3}}', '{"model": 1, "added_tokens": [[]]}']
+)
 def test_a_tokenizer_with_values_of_another_type_is_named(tmp_path, content, capsys):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "tokenizer.json").write_text(content)

@@ -10,8 +10,8 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tunebook.data.splits import pick, prompt_text
-from tunebook.decision.ladder import examples_from
+from tunebook.data.splits import prompt_text
+from tunebook.decision.ladder import fixed_examples
 from tunebook.errors import InputProblem
 from tunebook.evaluation.benchmark import from_problems
 from tunebook.evaluation.complete import complete
@@ -113,8 +113,8 @@ def canary(found: dict[str, Upstream], make_engine, allow_unisolated: bool = Fal
 
 def _examples(found: dict[str, Upstream], params: dict) -> list[dict]:
     """The worked examples that 04 showed."""
-    rows = [row for row in read_jsonl(found["01_validate_data"].file("train.jsonl")) if row["prompt"]]
-    return examples_from(pick(rows, params["few_shot"], params["seed"], lambda row: str(row["prompt"])))
+    rows = read_jsonl(found["01_validate_data"].file("train.jsonl"))
+    return fixed_examples([row for row in rows if row["prompt"]], params)
 
 
 def open_shipped(target: str, found: dict[str, Upstream]):

@@ -12,7 +12,7 @@ from tunebook.decision.economics import Prices, share_seconds, whole_seconds
 from tunebook.decision.measures import rung_row
 from tunebook.errors import InputProblem
 from tunebook.evaluation import completions, prompts
-from tunebook.evaluation.measure import measure
+from tunebook.evaluation.measure import measure, settings
 from tunebook.evaluation.score import score
 from tunebook.models.device import choose_placement, this_machine
 from tunebook.models.engine import Decoding
@@ -21,7 +21,6 @@ from tunebook.models.source import resolve
 
 # few_shot shows fixed examples, retrieved the nearest ones; larger and hosted are other systems.
 RUNGS = ("instruction", "few_shot", "retrieved", "larger", "hosted")
-SHARED = ("thinking", "temperature", "top_p", "n_samples", "max_new_tokens")  # a rung is asked as the score in 04 is
 
 
 def examples_from(rows: list[dict]) -> list[dict]:
@@ -30,6 +29,12 @@ def examples_from(rows: list[dict]) -> list[dict]:
         {"prompt": _unwrapped(row["prompt"][-1]["content"]), "completion": row["completion"][-1]["content"]}
         for row in rows
     ]
+
+
+def fixed_examples(rows: list[dict], params: dict) -> list[dict]:
+    """The worked examples that are the same for every problem: `few_shot` of the rows, chosen by `seed`; none where it is 0."""
+    n = params["few_shot"]
+    return examples_from(pick(rows, n, params["seed"], lambda row: str(row["prompt"]))) if n else []
 
 
 def _unwrapped(text: str) -> str:
@@ -81,11 +86,7 @@ def climb(wanted: list[str], engine, problems, rows: list[dict], instruction: st
     `rows` are the training rows that examples come from. The larger model is loaded after the others and shown fixed examples.
     """
     params, found, calls = context.params, [], {}
-    fixed = (
-        examples_from(pick(rows, params["few_shot"], params["seed"], lambda row: str(row["prompt"])))
-        if params["few_shot"]
-        else []
-    )
+    fixed = fixed_examples(rows, params)
     for rung in wanted:
         if rung == "hosted":
             row, calls[rung] = score_hosted(params["hosted_completions"], problems, context, engine.tokenizer)
@@ -114,8 +115,8 @@ def score_rung(rung: str, engine, problems, context, instruction: str = "", exam
     `examples` are rows of `examples_from`, or of `nearest_examples`. The instruction and examples are never shown together.
     """
     params, folder = context.params, context.folder / "ladder" / rung
-    fields = {"prompt_style": "few_shot", "instruction": ""} if examples else {"instruction": instruction}
-    fields |= {key: params[key] for key in SHARED}
+    fixed = {"prompt_style": "few_shot", "instruction": ""} if examples else {"instruction": instruction}
+    fields = settings("task", params) | {"prompt_style": "chat"} | fixed  # else a rung is asked as the score in 04 is
     done = measure(engine, problems, folder, context, examples, **fields)
     protocol, calls = done["protocol"], []
     by_task = {problem["task_id"]: problem for problem in problems.problems}

@@ -100,9 +100,7 @@ def extract_answer(text: str) -> str:
     >>> extract_answer("<think>weekdays</think>```\\n30 9 * * 1-5\\n```<|im_end|>")
     '30 9 * * 1-5'
     """
-    text = _before_control(clean(text)).translate(_SPACES)
-    blocks = [block for block in outer_blocks(text) if block.strip()]
-    lines = [line.strip() for line in (blocks[0] if blocks else text).split("\n")]
+    lines = [line.strip() for line in extract_text(text).split("\n")]
     line = next((line for line in lines if line.strip("`~ \t")), "")
     line = re.sub(r"^answer\s*:\s*", "", line, flags=re.IGNORECASE)
     spans = re.findall(r"`+([^`]+)`+", line)

@@ -13,6 +13,7 @@ from tunebook.errors import MachineProblem
 from tunebook.evaluation import prompts
 from tunebook.evaluation.benchmark import Benchmark
 from tunebook.models.engine import Decoding
+from tunebook.models.templates import start_id
 from tunebook.pipeline.files import hash_json, write_json
 
 TOPICS = (
@@ -73,8 +74,7 @@ def text_bits(engine, text: str) -> float:
     import torch
 
     ids = list(engine.tokenizer(text, add_special_tokens=False)["input_ids"])
-    start = engine.tokenizer.bos_token_id
-    whole = [engine.tokenizer.eos_token_id if start in (None, -1) else start, *ids]
+    whole = [start_id(engine.tokenizer), *ids]
     is_gguf = hasattr(engine, "read_logits")
     logits = torch.from_numpy(engine.read_logits(whole[:-1], 0)) if is_gguf else _logits(engine, whole)[:-1]
     nats = torch.nn.functional.cross_entropy(logits, torch.tensor(ids, device=logits.device), reduction="sum")

@@ -21,7 +21,6 @@ from tunebook.pipeline.files import hash_json, write_json, write_jsonl
 from tunebook.statistics.intervals import mean_interval, pass_at_k, wilson
 
 USUAL_KS = (1, 5, 10, 100)
-BROKEN_TEST = "the test of the problem does not load"
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,7 @@ def score(
 
 def judge(benchmark: Benchmark, rows: list[dict], judging: Judging = Judging()) -> list[dict]:
     """Rows of scores.jsonl in the order of `rows`; an empty extraction is `no_code` without a run."""
+    from tunebook.execution.programs import BROKEN_TEST
     from tunebook.execution.runner import run_programs
 
     problems = {problem["task_id"]: problem for problem in benchmark.problems}

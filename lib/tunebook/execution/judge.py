@@ -14,7 +14,7 @@ import sys
 import time
 
 from tunebook.execution.inbox import Stop
-from tunebook.execution.programs import Program, clean_detail
+from tunebook.execution.programs import BROKEN_TEST, Program, clean_detail
 from tunebook.execution.session import Fault, JudgeAlone
 from tunebook.execution.standin import TestFault, shown, stand_in, verdict_of, why_wrong
 from tunebook.execution.workshop import Workshop, remove_tree
@@ -165,7 +165,7 @@ def _check_of(program):
         exec(_compiled(program.test), names)
         check = names["check"]
     except Exception as error:
-        raise TestFault(f"the test of the problem does not load: {shown(error)}") from None
+        raise TestFault(f"{BROKEN_TEST}: {shown(error)}") from None
     random.seed(program.task_id)
     return check
 

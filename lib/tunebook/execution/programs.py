@@ -25,6 +25,9 @@ TIMEOUTS = ("cpu_limit", "wall_limit")
 DETAIL_CHARS = 300
 MIB = 1024 * 1024
 
+# How the detail of an outcome begins where not the program but the problem's own test is at fault.
+BROKEN_TEST = "the test of the problem does not load"
+
 
 @dataclass(frozen=True)
 class Program:

@@ -60,7 +60,11 @@ def inspect(folder: str, scan: bool = True) -> dict:
             tokens, template, token_findings = tokenizer_checks.inspect(place, jsons, text_config)
         except (TypeError, AttributeError, ValueError, KeyError) as problem:
             message = f"its tokenizer files hold a value of a wrong type ({type(problem).__name__}: {problem})"
-            tokens, template, token_findings = {}, "", [finding("tokenizer", "error", message, "fetch the folder again")]
+            tokens, template, token_findings = (
+                {},
+                "",
+                [finding("tokenizer", "error", message, "fetch the folder again")],
+            )
         found += token_findings
     architectures = config.get("architectures")
     return {

@@ -106,6 +106,12 @@ def measure_row(tokenizer):
     return measure
 
 
+def start_id(tokenizer) -> int:
+    """The token before a text of its own: BOS, or the end token where there is none (a GGUF file then says -1)."""
+    start = tokenizer.bos_token_id
+    return tokenizer.eos_token_id if start in (None, -1) else start
+
+
 def stop_ids(tokenizer, model_config=None) -> set[int]:
     """The token ids that end a turn: the tokenizer's, and those which the model's config names."""
     ids = {tokenizer.eos_token_id}

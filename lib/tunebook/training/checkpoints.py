@@ -93,15 +93,11 @@ def choose_checkpoint(rows: list[dict], largest_rise: float) -> tuple[dict, str]
     for row in rows:
         row["on_front"] = not any(_is_worse(row, other) for other in rows)
     meets = [row for row in rows if row["on_front"] and (row["rise"] or 0.0) <= largest_rise]
+    limit = f"{largest_rise:g}% more bits for general text"
     if not meets:
-        return rows[
-            -1
-        ], f"no checkpoint stays within {largest_rise:g}% more bits for general text, so the last one is kept"
+        return rows[-1], f"no checkpoint stays within {limit}, so the last one is kept"
     kept = max(meets, key=lambda row: (row["k"], -(row["kl"] or 0.0), -row["step"]))
-    return (
-        kept,
-        f"solves most on dev among those on the front that need at most {largest_rise:g}% more bits for general text",
-    )
+    return kept, f"solves most on dev among those on the front that need at most {limit}"
 
 
 def _is_worse(row: dict, other: dict) -> bool:

@@ -12,6 +12,7 @@ from tunebook.models.device import Placement
 from tunebook.models.engine import Decoding, TransformersEngine
 from tunebook.models.loading import free_memory, load_model
 from tunebook.models.source import ModelSource
+from tunebook.models.templates import start_id
 from tunebook.training.rows import IGNORED
 
 
@@ -25,7 +26,7 @@ def own_texts(
     if not n:
         return []
     engine = TransformersEngine(load_model(source, placement), tokenizer, context.params["slots"])
-    start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    start = start_id(tokenizer)
     found: list[list[int]] = [[]] * n
     decoding = Decoding(tokens, temperature=1.0, seed=context.params["seed"])
     for at, done in enumerate(engine.generate([[start]] * n, decoding)):
