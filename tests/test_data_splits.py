@@ -183,3 +183,16 @@ def test_group_that_hides_a_leak(tmp_path):
     data = study_data("", str(path), "", 0, 0, 0, 0)
     assert [r["row"] for r in data.rejects if r["check"] == "split_leakage"] == [100]
     assert "leaked prompt" not in [r["prompt"][0]["content"] for r in data.train]
+
+
+def test_beside_a_benchmark_file_every_row_without_a_split_trains(tmp_path):
+    """A share for dev would be lost: problems to choose by are made from the benchmark alone."""
+    rows = [row(f"schedule number {n}", f"{n} * * * *") for n in range(60)]
+    rows[7]["split_hint"] = "test"
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    problem = {"task_id": "a", "prompt": "Say yes to the question of the day.", "canonical_solution": "yes"}
+    problem |= {"entry_point": "answer", "kind": "answer", "test": "def check(answer):\n    assert answer == 'yes'\n"}
+    write_jsonl(tmp_path / "bench.jsonl", [problem])
+    data = study_data("", str(tmp_path / "rows.jsonl"), str(tmp_path / "bench.jsonl"), 0, 0, 0, 0)
+    assert len(data.train) == 59 and not data.dev
+    assert [(reject["row"], reject["check"]) for reject in data.rejects] == [(7, "not_used")]

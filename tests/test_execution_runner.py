@@ -201,6 +201,17 @@ def test_fault_of_the_machine_is_neither_pass_nor_fail(monkeypatch):
     assert "judge process ended" in outcome.detail
 
 
+def test_judge_that_left_before_it_read_is_put_away(monkeypatch):
+    """What was written to it is still in the pipe's buffer, and closing the pipe writes again."""
+    monkeypatch.setattr(runner.sys, "executable", "/bin/false")
+    judge = runner._Judge("T0", Limits())
+    judge.process.wait()
+    judge.ask([program(RIGHT)])
+    assert "judge process ended" in judge.answer()["fault"]
+    judge.end()
+    assert not Path(judge.folder).exists()
+
+
 def test_isolation_that_cannot_be_had_is_invalid(monkeypatch):
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.setattr(runner.shutil, "which", lambda name: None)

@@ -41,7 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {problem}", file=sys.stderr)
         return problem.exit_code
     except KeyboardInterrupt:
-        print("\nstopped: finished stages are kept, the same command goes on from there", file=sys.stderr)
+        what = ": finished stages are kept, the same command goes on from there" if hasattr(args, "params") else ""
+        print(f"\nstopped{what}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

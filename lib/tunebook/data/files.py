@@ -55,7 +55,7 @@ def read_file(path: Path, file_format: str = "", progress=None) -> Rows:
     else:
         _read(stream, head, actual, builder, notes, rejects)
     if not builder.n_records and not any(map(notes.count, ("file_format", "torn_file", "bad_csv"))):
-        notes.add("no_rows", detail="the file is empty")
+        notes.add("no_rows", detail="the file holds no row")
     notes.n_rows = builder.n_records
     return builder.build(str(path), actual, notes.findings(), rejects)
 

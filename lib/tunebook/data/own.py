@@ -31,10 +31,13 @@ class OwnRows:
         """At most `n_wanted` of the rows (0 = all); the others go to the rejects, since they take no part in the study."""
         chosen = pick(rows, n_wanted, self.seed, prompt_key)
         kept = {id(row) for row in chosen}
-        reason = f"there are more {split} rows than the {n_wanted} wanted"
         left = [row for row in rows if id(row) not in kept]
-        self.rejects += [reject("not_used", row["record"], None, row, reason) for row in left]
+        self.leave_out(left, f"there are more {split} rows than the {n_wanted} wanted")
         return chosen
+
+    def leave_out(self, rows: list[dict], reason: str) -> None:
+        """These rows take no part in the study."""
+        self.rejects += [reject("not_used", row["record"], None, row, reason) for row in rows]
 
 
 def read_own(source: str, revision: str, mapping, seed: int) -> OwnRows:

@@ -136,7 +136,9 @@ def _own_data(source: str, counts: tuple, seed: int, has_benchmark: bool, option
     if not has_benchmark and any("text" in row for row in own.rows):
         raise InputProblem(f"{source}: plain text rows have no question to test; give a benchmark file")
     if has_benchmark:
-        parts, counts = own.split((0.95, 0.05, 0.0)), (counts[0], 0, 0)
+        parts, counts = own.split((1.0, 0.0, 0.0)), (counts[0], 0, 0)
+        own.leave_out(parts["test"], "its split_hint is test, and the benchmark file is the test")
+        parts["test"] = []
     else:
         parts = own.split(SHARES)
     train, dev, test = (own.keep(parts[name], n, name) for name, n in zip(parts, counts, strict=True))

@@ -4,6 +4,7 @@ Does not extract code from model text and computes no score (`tunebook.evaluatio
 `isolation` for what each tier stops and what it does not.
 """
 
+import contextlib
 import json
 import os
 import queue
@@ -226,7 +227,8 @@ class _Judge:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-            self.process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # what a judge that died early never read is still in the buffer
+                self.process.stdin.close()
             remove_tree(self.folder)
 
     def _write(self, message):
