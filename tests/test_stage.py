@@ -15,6 +15,7 @@ from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
 from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline import notebooks, runs
 from tunebook.pipeline.files import read_json, write_json, write_jsonl
+from tunebook.pipeline.usage import EnergyCounters
 
 SCORE_STAGE = "04_evaluate_pass_at_1@base"
 LIB = Path(manifests.__file__).resolve().parents[2]
@@ -193,3 +194,33 @@ def test_a_stage_can_be_repeated_with_bare_papermill(root, tmp_path):
     assert done.returncode == 0, done.stderr
     assert manifests.read(root / "outputs" / "by-hand" / "01_validate_data")["params"] == {"rows": 4}
     assert len(DATA) + 2 == len(json.loads((tmp_path / "out.ipynb").read_text())["cells"])
+
+
+def zone(folder, name, label, used, largest=1_000_000):
+    (folder / name).mkdir(parents=True)
+    for file, value in (("name", label), ("energy_uj", used), ("max_energy_range_uj", largest)):
+        (folder / name / file).write_text(f"{value}\n")
+    return folder / name / "energy_uj"
+
+
+def test_energy_is_that_of_the_packages_also_when_a_counter_begins_again(tmp_path):
+    first = zone(tmp_path, "intel-rapl:0", "package-0", 900_000)
+    second = zone(tmp_path, "intel-rapl:1", "package-1", 0)
+    zone(tmp_path, "intel-rapl:0:0", "core", 0).write_text("5000000\n")
+    psys = zone(tmp_path, "intel-rapl:2", "psys", 0)
+    counters = EnergyCounters(tmp_path)
+    for file, used in ((first, 100_000), (second, 250_000), (psys, 900_000)):
+        file.write_text(f"{used}\n")
+    counters.sample()
+    assert counters.joules == pytest.approx(0.2 + 0.25)
+    first.unlink()
+    counters.sample()
+    assert counters.joules is None, "part of the energy is no figure"
+
+
+def test_energy_that_nobody_may_read_is_none(tmp_path):
+    assert EnergyCounters(tmp_path).joules is None
+    zone(tmp_path, "intel-rapl:0", "package-0", "not readable")
+    counters = EnergyCounters(tmp_path)
+    counters.sample()
+    assert counters.joules is None

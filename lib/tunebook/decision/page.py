@@ -231,7 +231,7 @@ def _record(report: dict) -> str:
             table(
                 "Stages",
                 stages,
-                ("stage", "status", "seconds", "peak memory (MiB)", "device", "warnings"),
+                tuple(report["stages"][0]) if report["stages"] else ("stage",),
                 lambda row: f"{row['stage']}/manifest.json",
             ),
             f"<p>{esc(machine)}. The same content as data: {link('report.json', '06_verdict/report.json')}; the run: {link('run.json', 'run.json')}.</p></section>",

@@ -91,16 +91,17 @@ def _pair(row: dict, question: str, against: str) -> dict:
 
 
 def stage_rows(context) -> list[dict]:
-    """What each stage said, how long it took and how much memory it needed."""
+    """What each stage said, how long it took, how much memory it needed, and the processor's energy where it was measured."""
     rows = []
     for name, stage in context.needs().items():
-        peak = stage.manifest["peak_memory_bytes"]
+        peak, joules = stage.manifest["peak_memory_bytes"], stage.manifest.get("energy_joules")
         rows.append(
             {
                 "stage": name,
                 "status": stage.status,
                 "seconds": round(stage.manifest["timing"]["seconds"], 1),
                 "peak memory (MiB)": round(peak / 2**20) if peak else None,
+                "energy (kJ)": None if joules is None else round(joules / 1000, 1),
                 "device": f"{stage.manifest['environment'].get('device')}, {stage.manifest['environment'].get('dtype')}",
                 "warnings": "; ".join(
                     f"{check['name']}: {check['measured']}"
@@ -109,4 +110,7 @@ def stage_rows(context) -> list[dict]:
                 ),
             }
         )
+    if all(row["energy (kJ)"] is None for row in rows):
+        for row in rows:
+            del row["energy (kJ)"]
     return rows

@@ -18,7 +18,7 @@ from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline import stages as stage_names
 from tunebook.pipeline.files import read_json, sha256_file, write_bytes, write_json, write_text
 from tunebook.pipeline.gate import broken, gate, status_line
-from tunebook.pipeline.memory import PeakMemory
+from tunebook.pipeline.usage import Usage
 
 SEVERITIES = ("error", "warn", "info")
 PROGRESS_SECONDS = 0.5
@@ -85,7 +85,7 @@ class Context:
         self._inputs = inputs.hashes(values, root)  # as they are now, not as they are left while the stage runs
         self._notebook_hash = notebooks.source_hash(root / "notebooks" / f"{self.notebook}.ipynb")
         self._started, self._started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-        self._memory = PeakMemory()
+        self._usage = Usage()
         self._upstream = self._find_upstream()
 
     def _find_upstream(self) -> dict[str, Upstream]:
@@ -181,7 +181,7 @@ class Context:
         recorded beside them, outside the hash. `unstored` and `unhashed` are patterns on paths in the folder, such as `adapter/*`:
         files too large to record, and files that differ on every run.
         """
-        self._memory.stop()
+        self._usage.stop()
         self.status = gate(self.checks)
         (self.folder / "progress.json").unlink(missing_ok=True)
         write_json(self.folder / "metrics.json", manifests.plain(metrics))
@@ -203,7 +203,8 @@ class Context:
             "code": manifests.code_record(self.root, manifests.code_files()),
             "environment": self._describe_environment(),
             "timing": {"started_at": self._started_at, "seconds": round(time.monotonic() - self._started, 3)},
-            "peak_memory_bytes": self._memory.peak_bytes,
+            "peak_memory_bytes": self._usage.peak_bytes,
+            "energy_joules": self._usage.joules,
         }
         manifests.write(self.folder, manifest)
         shutil.rmtree(self.resume_folder, ignore_errors=True)
