@@ -36,7 +36,10 @@ def _escaped(text: str) -> str:
 
 
 def comparison_rows(outcome: dict) -> list[dict]:
-    """Every comparison of the verdict, one row each; differences in points, those of bits per byte in percent."""
+    """Every comparison of the verdict, one row each; differences in points, those of bits per byte in percent.
+
+    `p_holm` is the p that decided where the model ships (over base and the best prompt), else Holm's over the models.
+    """
     rows = []
     for question, found in (("gain", outcome["gains"]), ("gain over a prompt", outcome["rungs"])):
         for row in found:
@@ -47,7 +50,7 @@ def comparison_rows(outcome: dict) -> list[dict]:
                     "gained": row["gained"],
                     "lost": row["lost"],
                     "p_exact": f"{row['p_exact']:.2g}",
-                    "p_holm": f"{row['p_holm']:.2g}",
+                    "p_holm": f"{row.get('p_decides', row['p_holm']):.2g}",
                     "verdict": row["verdict"],
                 }
             )
