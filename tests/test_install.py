@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 
 from tunebook import install
 from tunebook.cli import build_parser
@@ -99,6 +100,14 @@ def test_the_list_is_complete():
             if not condition and needed not in pinned:
                 missing.add(f"{needed} (for {name})")
     assert missing == set()
+
+
+def test_the_list_installs_on_the_oldest_python():
+    """Debian 12's python3 is 3.11.2: a package that asks for 3.11.5 stops the set-up there, and nothing here would notice."""
+    oldest = ".".join(map(str, (*install.OLDEST_PYTHON, 0)))
+    pinned = packages.read_requirements(ROOT / "requirements.txt")
+    asked = {name: importlib.metadata.metadata(name)["Requires-Python"] or "" for name in pinned}
+    assert {name: text for name, text in asked.items() if oldest not in SpecifierSet(text)} == {}
 
 
 def test_every_imported_package_is_in_the_list():
