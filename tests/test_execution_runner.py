@@ -130,11 +130,73 @@ def test_value_made_to_hold_up_the_judge_is_a_failure(monkeypatch):
 
 def test_test_that_holds_the_judge_beyond_python_is_a_failure(monkeypatch):
     """One C call that does not end cannot be interrupted: the judge dies, is replaced, and the next program is judged."""
-    test = "def check(candidate):\n    candidate(1)\n    return 9 ** 9 ** 9\n"
+    test = "def check(candidate):\n    sum(range(candidate(10 ** 12)))\n"
     monkeypatch.setattr(runner, "_START", "import sys; sys.path.insert(0, {0!r}); from tunebook.execution import judge;"
                         " judge.TEST_SECONDS = 0.3; judge.main()")  # fmt: skip
-    outcomes = run_in_tier([program(RIGHT, test), program(RIGHT, sample=1)], isolation.choose_tier(), workers=1)
-    assert [o.verdict for o in outcomes] == ["cpu_limit", "pass"]
+    outcomes = run_in_tier(
+        [program(RIGHT, test), *(program(RIGHT, sample=n) for n in (1, 2))], isolation.choose_tier(), workers=1
+    )
+    assert [o.verdict for o in outcomes] == ["cpu_limit", "pass", "pass"]
+    assert "what the program gave" in outcomes[0].detail, "the judge itself ended"
+    test = "def check(answer):\n    sum(range(int(answer)))\n"
+    answers = [Program("a", n, text, "", test, kind="answer") for n, text in enumerate([str(10**12), "4", "5"])]
+    assert [o.verdict for o in run_in_tier(answers, "T0", workers=1)] == ["cpu_limit", "pass", "pass"]
+
+
+def test_a_test_that_catches_everything_cannot_hide_that_it_took_too_long(monkeypatch):
+    test = "def check(candidate):\n    try:\n        while candidate(1):\n            pass\n    except:\n        pass\n"
+    test = test.replace("while candidate(1)", "n = candidate(1)\n        while n")
+    monkeypatch.setattr(runner, "_START", "import sys; sys.path.insert(0, {0!r}); from tunebook.execution import judge;"
+                        " judge.TEST_SECONDS = 0.3; judge.main()")  # fmt: skip
+    (outcome,) = run_in_tier([program(RIGHT, test)], isolation.choose_tier())
+    assert outcome.verdict == "cpu_limit"
+
+
+@pytest.mark.parametrize("value", ["1 << 100000", "[1 << 100000]", "{1 << 100000: 'x' * 10 ** 6}"])
+def test_a_value_that_cannot_be_shown_is_wrong_and_no_fault(value):
+    test = "def check(candidate):\n    value = candidate(2)\n    assert value == 4, value\n"
+    assert judge_one(f"def double(x):\n    return {value}\n", test).verdict == "wrong"
+
+
+def test_a_test_that_calls_the_function_by_its_name_means_the_candidate():
+    """The reference's helpers are there too, and with them the right function under the same name."""
+    test = "def check(candidate):\n    assert double(2) == 4\n"
+    assert judge_one("def double(x):\n    return 'wrong'\n", test, reference=RIGHT).verdict == "wrong"
+    assert judge_one(RIGHT, test, reference=RIGHT).verdict == "pass"
+
+
+RAISED = {
+    "text": ("raise ValueError('must be positive')", "ValueError", "str(error) == 'must be positive'"),
+    "arguments": ("raise KeyError('a', 2)", "KeyError", "error.args == ('a', 2)"),
+    "subclass": ("class Own(ValueError):\n        pass\n    raise Own('x')", "ValueError", "str(error) == 'x'"),
+    "module": ("import json\n    json.loads('{')", "json.JSONDecodeError", "'Expecting' in str(error)"),
+    "arguments_that_do_not_cross": ("b'\\xff'.decode('utf-8')", "UnicodeDecodeError", "error.args"),
+    "class_of_the_prompt": ("raise Refused('no')", "Refused", "str(error) == 'no'"),
+}
+
+
+@pytest.mark.parametrize("name", RAISED)
+def test_an_expected_exception_arrives_as_the_test_knows_it(name):
+    statement, kind, rule = RAISED[name]
+    prompt = "class Refused(Exception):\n    pass\n"
+    test = f"import json\ndef check(candidate):\n    try:\n        candidate(1)\n    except {kind} as error:\n        assert {rule}\n    else:\n        assert False\n"
+    source = f"{prompt}def double(x):\n    {statement}\n"
+    assert judge_one(source, test, prompt=prompt).verdict == "pass"
+    assert judge_one(source, test.replace(kind, "ZeroDivisionError", 1), prompt=prompt).verdict == "exception"
+
+
+def test_a_forged_exception_is_never_one_of_the_runners():
+    """Else a program could make its own failure a fault of the machine, for which no score is given."""
+    forge = (
+        "import os, struct, json\ndef double(x):\n    kinds = [['tunebook.execution.session', 'Fault'], ['builtins', 'SystemExit']]\n"
+        "    d = json.dumps([1, 'raised', kinds, ['t', 'x'], 'x', 0]).encode()\n"
+        "    os.write(3, struct.pack('>I', len(d)) + d)\n    os._exit(0)\n"
+    )
+    assert judge_one(forge).verdict == "exception"
+    assert (
+        judge_one(forge.replace("[['tunebook.execution.session', 'Fault'], ['builtins', 'SystemExit']]", "3")).verdict
+        == "invalid_output"
+    )
 
 
 @pytest.mark.parametrize(

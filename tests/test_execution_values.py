@@ -30,9 +30,20 @@ def test_nan_and_signed_zero_arrive():
     assert math.copysign(1, cross(-0.0)) == -1
 
 
-@pytest.mark.parametrize("value", [Counter("aab"), OrderedDict(a=1), defaultdict(int, a=1), frozenset({1})], ids=repr)
-def test_standard_containers_that_equal_a_plain_one_cross_as_it(value):
-    assert cross(value) == value and type(cross(value)) in (dict, set)
+CONTAINERS = [Counter("aab"), OrderedDict(a=1), defaultdict(int, a=1), defaultdict(None, a=1), frozenset({1})]
+CONTAINERS += [{frozenset({1}), frozenset({2})}, {frozenset({1}): 2}]
+
+
+@pytest.mark.parametrize("value", CONTAINERS, ids=repr)
+def test_standard_containers_cross_as_what_they_are(value):
+    """A frozenset that arrives as a set is no key, and a Counter that arrives as a dict gives no zero."""
+    arrived = cross(value)
+    assert arrived == value and type(arrived) is type(value)
+    assert getattr(arrived, "default_factory", None) is getattr(value, "default_factory", None)
+
+
+def test_a_factory_that_is_no_plain_type_stays_behind():
+    assert cross(defaultdict(lambda: 1, a=1)).default_factory is None
 
 
 class Text(str):

@@ -15,6 +15,7 @@ from tunebook.execution.values import MAX_BYTES, NotPlain, decode, encode
 
 MODULE_NAME = "candidate"
 TEXT_CHARS = 600
+MOST_CLASSES = 16
 
 
 def serve(channel: int) -> None:
@@ -87,14 +88,23 @@ def _raised(error):
     if isinstance(error, SystemExit):
         return ["exit", _text(error)]
     code = getattr(error, "errno", None)
-    return ["raised", type(error).__name__[:80], _text(error), code if type(code) is int else 0]
+    kinds = [[str(kind.__module__)[:80], kind.__name__[:80]] for kind in type(error).__mro__[:MOST_CLASSES]]
+    try:
+        values = encode(error.args)
+    except Exception:
+        values = None
+    return ["raised", kinds, values, _bare(error), code if type(code) is int else 0]
 
 
 def _text(error):
+    return f"{type(error).__name__}: {_bare(error)}"
+
+
+def _bare(error):
     try:
-        return f"{type(error).__name__}: {str(error)[:TEXT_CHARS]}"
+        return str(error)[:TEXT_CHARS]
     except BaseException:
-        return "an exception that cannot be shown"
+        return "a text that cannot be shown"
 
 
 def _send(channel, message):

@@ -1,7 +1,7 @@
 """What a candidate process gives up before it reads its program: limits, capabilities, files (Landlock), calls (seccomp).
 
 Stops: reading and writing outside the allowed folders, sockets of every kind, tracing and signalling other programs, mounting,
-new namespaces, kernel keys, System V memory. Does not stop: a kernel bug, timing, reading what Python and the system libraries
+new namespaces, kernel keys, System V objects. Does not stop: a kernel bug, timing, reading what Python and the system libraries
 read, or using up what the limits allow. Landlock needs Linux 5.13, its signal rule 6.12; without it seccomp guards signals.
 
 Source: linux/include/uapi/linux/landlock.h, seccomp.h; Documentation/userspace-api/landlock.rst.
@@ -13,6 +13,7 @@ import functools
 import math
 import os
 import resource
+import socket
 import struct
 
 from tunebook.execution import kernel
@@ -42,7 +43,9 @@ _DENIED = {
     "clock_settime": (227, 112), "clock_adjtime": (305, 266), "adjtimex": (159, 171), "sethostname": (170, 161),
     "setdomainname": (171, 162), "acct": (163, 89), "quotactl": (179, 60), "syslog": (103, 116),
     "personality": (135, 92), "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194),
-    "shmat": (30, 196), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180), "socket": (41, 198),
+    "shmat": (30, 196), "shmctl": (31, 195), "msgget": (68, 186), "msgsnd": (69, 189), "msgrcv": (70, 188),
+    "msgctl": (71, 187), "semget": (64, 190), "semop": (65, 193), "semctl": (66, 191), "semtimedop": (220, 192),
+    "mq_open": (240, 180), "mq_unlink": (241, 181), "socket": (41, 198),
     "setpriority": (141, 140), "ioprio_set": (251, 30), "sched_setparam": (142, 118),
     "sched_setscheduler": (144, 119), "sched_setattr": (314, 274), "iopl": (172, None), "ioperm": (173, None),
 }  # fmt: skip
@@ -52,13 +55,19 @@ _METADATA = {
     "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54), "setxattr": (188, 5), "lsetxattr": (189, 6),
     "fsetxattr": (190, 7), "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16),
     "utime": (132, None), "utimes": (235, None), "futimesat": (261, None), "utimensat": (280, 88),
+    "setxattrat": (463, 463), "removexattrat": (466, 466), "file_setattr": (469, 469),
 }  # fmt: skip
 _OWN_ONLY = {"kill": (62, 129), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240)}
 _SELF_ONLY = {"prlimit64": (302, 261), "sched_setaffinity": (203, 122)}
 _TKILL = (200, 130)
 # a descriptor's owner gets a signal of choice when it moves: another way to kill (F_SETOWN, F_SETSIG, F_SETOWN_EX; FIOSETOWN,
-# SIOCSPGRP)
-_OWNER_COMMANDS = {"fcntl": ((72, 25), (8, 10, 15)), "ioctl": ((16, 29), (0x8901, 0x8902))}
+# SIOCSPGRP); F_SETLEASE holds up who opens the file, FS_IOC_SETFLAGS and FS_IOC_FSSETXATTR change it though it is open to read
+_DENIED_COMMANDS = {
+    "fcntl": ((72, 25), (8, 10, 15, 1024)),
+    "ioctl": ((16, 29), (0x8901, 0x8902, 0x40086602, 0x401C5820)),
+}
+_STREAM_ONLY = (53, 199)  # socketpair: an unnamed datagram socket may send to any path
+_FALLOCATE, _KEEP_SIZE = (285, 47), 1  # takes room on the disk that the size of the file does not show
 
 
 def set_limits(limits: dict, process_room: int) -> None:
@@ -163,7 +172,7 @@ def restrict_calls(shares_files: bool, shares_processes: bool) -> None:
 @functools.lru_cache(maxsize=2)
 def _filter(machine, shares_files, own_pid):
     column = ("x86_64", "aarch64").index(machine)
-    load, equal, at_least, any_bit, give = 0x20, 0x15, 0x35, 0x45, 0x06
+    load, equal, at_least, any_bit, mask, give = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
     denied, unknown = _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS
 
     def step(code, value, yes=0, no=0):
@@ -191,7 +200,11 @@ def _filter(machine, shares_files, own_pid):
     clone = step(load, 16) + step(any_bit, _NEW_NAMESPACES, 0, 1) + step(give, denied) + step(load, 0)
     parts += [step(equal, _CLONE[machine], 0, 4) + clone]
     parts += [first_argument_is(numbers[column], 0) for numbers in _SELF_ONLY.values()]
-    for numbers, commands in _OWNER_COMMANDS.values():
+    kind = step(load, 24) + step(mask, 0xF) + step(equal, socket.SOCK_STREAM, 1, 0) + step(give, denied) + step(load, 0)
+    parts += [step(equal, _STREAM_ONLY[column], 0, 5) + kind]
+    mode = step(load, 24) + step(any_bit, _KEEP_SIZE, 0, 1) + step(give, denied) + step(load, 0)
+    parts += [step(equal, _FALLOCATE[column], 0, 4) + mode]
+    for numbers, commands in _DENIED_COMMANDS.values():
         parts += [second_argument_is_not(numbers[column], command) for command in commands]
     if own_pid is not None:
         parts += [first_argument_is(numbers[column], own_pid) for numbers in _OWN_ONLY.values()]

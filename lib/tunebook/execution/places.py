@@ -3,6 +3,7 @@
 Does not list the user's folders: not HOME, not the checkout, not /proc, not /etc beyond what the dynamic loader needs.
 """
 
+import errno
 import os
 import sys
 import sysconfig
@@ -75,7 +76,10 @@ def is_open_to(uid: int, path: str) -> bool:
 
 
 def use_of(folder: str, most: int) -> tuple[int, int]:
-    """Files and bytes below a folder, links not followed; stops counting after `most` files."""
+    """Files below a folder and their bytes, as long as they say or as they take on disk, whichever is more; links not followed.
+
+    Stops counting after `most` files. A folder that cannot be looked into (its mode, or a path too long) counts as too many.
+    """
     files = size = 0
     waiting = [folder]
     while waiting and files <= most:
@@ -83,12 +87,15 @@ def use_of(folder: str, most: int) -> tuple[int, int]:
             with os.scandir(waiting.pop()) as entries:
                 for entry in entries:
                     files += 1
-                    size += entry.stat(follow_symlinks=False).st_size
+                    found = entry.stat(follow_symlinks=False)
+                    size += max(found.st_size, found.st_blocks * 512)
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
                     if files > most:
                         break
-        except OSError:
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.ENAMETOOLONG):
+                return most + 1, size
             continue  # closed, or gone meanwhile
     return files, size
 

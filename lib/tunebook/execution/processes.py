@@ -4,8 +4,10 @@ Linux reads /proc; macOS asks `ps`, which is slower and does not see a daemon th
 process ids that descend from the one given.
 """
 
+import contextlib
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -18,10 +20,15 @@ _PAGE = os.sysconf("SC_PAGE_SIZE") if IS_LINUX else 4096
 
 @dataclass(frozen=True)
 class Task:
-    """One process: CPU seconds with those of its reaped children, resident bytes, threads, and whether it wants the CPU."""
+    """One process: its CPU seconds, those of its reaped children, resident bytes, threads, and whether it wants the CPU.
+
+    `start` tells it from a later process with the same number.
+    """
 
     pid: int
+    start: int
     cpu_seconds: float
+    children_seconds: float
     memory_bytes: int
     threads: int
     is_busy: bool
@@ -80,6 +87,19 @@ def end_children(seconds: float = 5.0) -> int:
         time.sleep(0.001)
 
 
+def unlinked_bytes(pids: list[int]) -> int:
+    """Bytes on disk of files without a name that these processes hold open; 0 where /proc cannot tell."""
+    held = {}
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for name in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    found = os.stat(f"/proc/{pid}/fd/{name}")
+                    if stat.S_ISREG(found.st_mode) and not found.st_nlink:
+                        held[found.st_dev, found.st_ino] = found.st_blocks * 512
+    return sum(held.values())
+
+
 def out_of_memory_kills() -> int:
     """How often this machine's kernel has killed for want of memory since it started (0 where it does not say)."""
     try:
@@ -127,7 +147,7 @@ def _children_by_scan(parent):
 
 
 def _stat(path):
-    """Fields of a stat file from the state on (field 3 of proc(5)); None when it is gone or belongs to a zombie."""
+    """Fields of a stat file from the state on (field 3 of proc(5)); None when it is gone."""
     try:
         with open(path, "rb") as handle:
             return handle.read().rpartition(b")")[2].split()
@@ -136,22 +156,24 @@ def _stat(path):
 
 
 def usage(pid: int) -> Task | None:
-    """What one process uses now; None when it is gone or a zombie."""
+    """What one process uses now; None when it is gone or a zombie. One whose first thread alone has ended lives on in the others."""
     fields = _stat(f"/proc/{pid}/stat")
-    if not fields or fields[0] in (b"Z", b"X"):
+    if not fields or fields[0] == b"X" or (fields[0] == b"Z" and int(fields[17]) <= 1):
         return None
-    ticks = sum(int(field) for field in fields[11:15])
-    busy = fields[0] in (b"R", b"D") or (int(fields[17]) > 1 and _has_busy_thread(pid))
-    return Task(pid, ticks / _TICK, int(fields[21]) * _PAGE, int(fields[17]), busy)
+    own, waited = (sum(map(int, fields[at : at + 2])) / _TICK for at in (11, 13))
+    threads = _threads(pid) if int(fields[17]) > 1 else [fields]
+    busy = any(thread[0] in (b"R", b"D") for thread in threads)
+    memory = max((int(thread[21]) for thread in threads), default=0) * _PAGE
+    return Task(pid, int(fields[19]), own, waited, memory, int(fields[17]), busy)
 
 
-def _has_busy_thread(pid):
+def _threads(pid):
+    """Fields of the stat file of each thread."""
     try:
-        threads = os.listdir(f"/proc/{pid}/task")
+        names = os.listdir(f"/proc/{pid}/task")
     except OSError:
-        return False
-    states = (_stat(f"/proc/{pid}/task/{thread}/stat") for thread in threads)
-    return any(fields and fields[0] in (b"R", b"D") for fields in states)
+        return []
+    return [fields for name in names if (fields := _stat(f"/proc/{pid}/task/{name}/stat"))]
 
 
 def _below_by_ps(root):
@@ -164,7 +186,7 @@ def _below_by_ps(root):
             break
         family = grown
     return [
-        Task(int(r[0]), _clock(r[3]), int(r[2]) * 1024, 1, r[4][0] in "RU")
+        Task(int(r[0]), 0, _clock(r[3]), 0.0, int(r[2]) * 1024, 1, r[4][0] in "RU")
         for r in rows
         if int(r[0]) in family - {root}
     ]

@@ -163,6 +163,8 @@ def _judge_all(line, judge, indices):
                 break
             line.results.put((indices[0], _outcome(line.programs[indices[0]], answer)))
             indices, attempts = indices[1:], 0
+            if judge.has_left:
+                break
         else:
             return judge
         judge.end()
@@ -188,7 +190,7 @@ class _Judge:
                 f"no temporary folder for the judge can be made ({error}); make room or set TMPDIR"
             ) from None
         self.limits = limits
-        self.is_ended = False
+        self.is_ended = self.has_left = False
         self.lock = threading.Lock()
         try:
             self.process = subprocess.Popen(
@@ -206,10 +208,11 @@ class _Judge:
         self._write([asdict(program) for program in programs])
 
     def answer(self) -> dict:
-        """The next outcome; a `fault` when the judge died."""
+        """The next outcome; a `fault` when the judge died, which `has_left` says too."""
         line = self.process.stdout.readline()
         if line.endswith(b"\n"):
             return json.loads(line)
+        self.has_left = True
         code = self.process.wait()
         if code == -signal.SIGVTALRM:  # see judge._timed
             return {"verdict": "cpu_limit", "detail": "the test did not end on what the program gave"}

@@ -14,7 +14,7 @@ import time
 
 from tunebook.execution import places, processes
 from tunebook.execution.inbox import NO_MESSAGE, Inbox, Stop
-from tunebook.execution.values import NotPlain, decode
+from tunebook.execution.values import MAX_BYTES, NotPlain, decode
 
 POLL_SECONDS = 0.02
 FOLDER_SECONDS = 0.1  # between two counts of its files
@@ -46,7 +46,7 @@ class Session:
         self.inbox, self.news = Inbox(), b""
         self.is_armed = self.is_parsed = self.is_closed = False
         self.printed = self.number = 0
-        self.cpu_seconds = 0.0
+        self.cpu_seconds, self.seen = 0.0, {}
         self.memory_kills = processes.out_of_memory_kills()
         self.started = self.watched = self.advanced = self.counted = time.monotonic()
         self.poll = select.poll()
@@ -155,6 +155,8 @@ class Session:
         except OSError:
             data = b""
         self.inbox.data += data
+        if len(self.inbox.data) > 2 * MAX_BYTES:  # it writes while it does not read
+            raise Stop("invalid_output", NO_MESSAGE)
         if not data:
             self._close_channel()
 
@@ -210,9 +212,12 @@ class Session:
         raise Stop("early_exit", f"the process ended before it answered ({how})")
 
     def _measure(self):
+        """The tasks now. Children that nobody waits for are in no reaped sum, so all that were ever seen are summed too."""
         tasks = processes.below(self.keeper) if self.keeper else []
         own = processes.usage(self.keeper) if self.keeper else None
-        used = sum(task.cpu_seconds for task in tasks) + (own.cpu_seconds if own else 0.0)
+        family = [*tasks, own] if own else tasks
+        self.seen |= {(task.pid, task.start): task.cpu_seconds for task in family}
+        used = max(sum(task.cpu_seconds + task.children_seconds for task in family), sum(self.seen.values()))
         if used > self.cpu_seconds or any(task.is_busy for task in tasks):
             self.advanced = time.monotonic()
         self.cpu_seconds = max(self.cpu_seconds, used)
@@ -233,12 +238,13 @@ class Session:
         if now - self.started > limits["wall_seconds"]:
             raise Stop("wall_limit", f"more than {limits['wall_seconds']} s")
         if self.folder and now - self.counted > FOLDER_SECONDS:
-            self._watch_folder()
+            self._watch_folder(tasks)
         if self.is_closed and self.ended is None and now - self.closed > 1.0:
             raise Stop("early_exit", "the program closed its channel")
 
-    def _watch_folder(self):
+    def _watch_folder(self, tasks):
         files, size = places.use_of(self.folder, self.limits["folder_files"])
+        size += processes.unlinked_bytes([task.pid for task in tasks])
         self.counted = time.monotonic()
         if files > self.limits["folder_files"] or size > self.limits["folder_bytes"]:
             raise Stop("output_limit", f"{files} files of {size} bytes written")

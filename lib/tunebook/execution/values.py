@@ -1,9 +1,8 @@
 """Plain values as tagged JSON: the only thing that crosses between judge and candidate.
 
-None, bool, int, float (nan and inf too), str, list, tuple, dict and set, by exact type: a subclass can carry its own `__eq__`,
-so it does not cross. The four standard containers that compare equal to a plain one (`Counter`, `OrderedDict`, `defaultdict`,
-`frozenset`, again by exact type) cross as the plain one. No pickle, no eval; size, depth and length of numbers are capped.
-Does not keep identity: a list that occurs twice arrives as two lists.
+None, bool, int, float (nan and inf too), str, list, tuple, dict, set, frozenset, Counter, OrderedDict and defaultdict, by exact
+type: a subclass can carry its own `__eq__`, so it does not cross. No pickle, no eval; size, depth and length of numbers are capped.
+Does not keep identity (a list that occurs twice arrives as two lists), nor a defaultdict's factory that is no plain type.
 """
 
 from collections import Counter, OrderedDict, defaultdict
@@ -12,9 +11,11 @@ MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 64
 MAX_INT_BITS = 1 << 18
 _EXACT_INT = 1 << 53
-_DICTS = (dict, Counter, OrderedDict, defaultdict)
-_SETS = (set, frozenset)
-_SIZED = (str, list, tuple, *_DICTS, *_SETS)
+_ROWS = {"l": list, "t": tuple, "s": set, "z": frozenset}
+_DICTS = {"d": dict, "c": Counter, "o": OrderedDict}
+_TAGS = {kind: tag for tag, kind in (_ROWS | _DICTS).items()}
+_SIZED = (str, defaultdict, *_TAGS)
+_FACTORIES = {kind.__name__: kind for kind in (int, float, str, bool, list, tuple, dict, set)}
 
 
 class NotPlain(Exception):
@@ -55,14 +56,16 @@ def _tag(value, depth, budget):
         return ["f", float.__repr__(value)]
     if depth >= MAX_DEPTH:
         raise NotPlain(f"the value is nested deeper than {MAX_DEPTH}")
-    if kind is list or kind is tuple:
-        return ["l" if kind is list else "t", *[_tag(item, depth + 1, budget) for item in value]]
-    if kind in _DICTS:
-        pairs = dict.items(value)
-        return ["d", *[[_tag(k, depth + 1, budget), _tag(v, depth + 1, budget)] for k, v in pairs]]
-    if kind in _SETS:
-        return ["s", *[_tag(item, depth + 1, budget) for item in value]]
+    if kind in _ROWS.values():
+        return [_TAGS[kind], *[_tag(item, depth + 1, budget) for item in value]]
+    if kind in _DICTS.values() or kind is defaultdict:
+        pairs = [[_tag(k, depth + 1, budget), _tag(v, depth + 1, budget)] for k, v in dict.items(value)]
+        return [_TAGS[kind], *pairs] if kind in _TAGS else ["u", _factory_name(value), *pairs]
     raise NotPlain(f"a value of type {kind.__name__} is not a plain value")
+
+
+def _factory_name(value):
+    return next((name for name, kind in _FACTORIES.items() if value.default_factory is kind), None)
 
 
 def _tag_int(value):
@@ -84,12 +87,14 @@ def _untag(tagged, depth):
         return float(_short(items, 40))
     if tag == "i":
         return int(_short(items, MAX_INT_BITS // 4 + 4), 16)
-    if tag == "d":
-        return {_untag(k, depth + 1): _untag(v, depth + 1) for k, v in items}
-    if tag not in ("l", "t", "s"):
+    if tag in _ROWS:
+        return _ROWS[tag]([_untag(item, depth + 1) for item in items])
+    if tag == "u":
+        factory, items = _FACTORIES.get(items[0]), items[1:]
+    elif tag not in _DICTS:
         raise NotPlain("unknown tag")
-    values = [_untag(item, depth + 1) for item in items]
-    return values if tag == "l" else tuple(values) if tag == "t" else set(values)
+    pairs = {_untag(k, depth + 1): _untag(v, depth + 1) for k, v in items}
+    return defaultdict(factory, pairs) if tag == "u" else _DICTS[tag](pairs)
 
 
 def _short(items, most):
