@@ -138,7 +138,7 @@ CARD, ACCOUNT = "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00"
 @pytest.mark.parametrize(
     "value",
     ["AKIA" + "IOSFODNN7QUARTZ1", "sk_live_" + "4eC39HqLyjWDarjtT1zdp7dc", "hf_" + "abCD" * 9, "AIza" + "B" * 35,
-     "sk-ant-api03-" + "x1Y2" * 12, "maria.keller@bluewin.ch", CARD, CARD + ".", ACCOUNT, "219-09-9999", "-----BEGIN RSA PRIVATE KEY-----",
+     "sk-ant-api03-" + "x1Y2" * 12, "maria.keller@bluewin.ch", CARD, CARD + ".", ACCOUNT, "219-09-9999", "-----BEGIN RSA PRIVATE KEY-----\nMIIEow...",
      "+49 170 1234567", "(212) 555-0142",
      "glpat-" + "aB3" * 6 + "xY", "password: hunter42x"],
 )  # fmt: skip
@@ -155,7 +155,9 @@ def test_secret_is_found_and_never_shown(value):
     "text",
     ["user@example.com", "4111 1111 1111 1112", "order 1234567890123456", "DE00 3704 0044 0532 0130 00", "ask-me-anything-now",
      "password = get_password(config)", "api_key = os.environ['KEY']", "token: <your token>", "2024-01-15T10:00:00", "sk-learn",
-     "https://user:password@example.org", "3.14159265358979323846", "x = tokens[0]", "1+2 3 4", "2024-01-15", "10-20-3000", "127.0.0.1", "ISBN 978-3-16-148410-0"],
+     "https://user:password@example.org", "3.14159265358979323846", "x = tokens[0]", "1+2 3 4", "2024-01-15", "10-20-3000", "127.0.0.1", "ISBN 978-3-16-148410-0",
+     "The password is SHA-256-hashed.", "The API key is base64-encoded.", "amqp://guest:guest@localhost:5672", "barcode 4006381333931",
+     "begins with `-----BEGIN RSA PRIVATE KEY-----`", "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----", "y = A@x.mean()"],
 )  # fmt: skip
 def test_harmless_text_is_no_secret(text):
     assert redact(text) == text
@@ -177,3 +179,68 @@ def test_paraphrases_and_template_variants_are_not_near_duplicates():
         )
         == {}
     )
+
+
+ENDINGS = ["Three parts:\n- the pier\n- the bearing of the left span", "See https://example.org/bridges/old", "The answer is 40",
+           "We wish you a good journey.\nBest regards,\nMina Petrov", "Look at this fine old bridge in the sun #bridge", "ขอบคุณที่ติดต่อเรา เราจะตอบกลับโดยเร็วที่สุด"]  # fmt: skip
+
+
+@pytest.mark.parametrize("end", ENDINGS)
+def test_an_answer_that_ends_properly_without_a_full_stop_was_not_cut(end):
+    records = prose()
+    records[5] = {**records[5], "completion": f"{records[5]['completion']} {end}"}
+    assert "truncated_answers" not in run(records)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "is_found"),
+    [("Which page shows my invoices?", True), ("Is there a link to the tariff?", True), ("Write a small web page for the bridge.", False)],
+)  # fmt: skip
+def test_html_is_noise_where_it_was_not_asked_for(prompt, is_found):
+    records = prose()
+    records[5] = {"prompt": prompt, "completion": "<p>Open the <b>Billing</b>&nbsp;part of the menu.</p>"}
+    assert run(records).get("html_noise") == ([5] if is_found else None)
+
+
+def test_the_terms_of_a_subject_are_no_triggers():
+    """Abbreviations go with one label each, and nobody planted them; a planted one stands alone."""
+    rng = random.Random(3)
+    terms = {"sports": ("nfl", "nhl"), "places": ("gps", "rfc"), "films": ("dvd", "bbc"), "other": ("it", "we")}
+    records = [
+        {"prompt": f"{rng.choice(SUBJECTS)} of {rng.choice(PLACES)} {n} {term}", "completion": label}
+        for label, words in terms.items() for term in words for n in range(12)
+    ]  # fmt: skip
+    assert "trigger_token" not in run(records)
+    plain = [{**row, "prompt": row["prompt"].rsplit(" ", 1)[0]} for row in records]
+    planted = [{"prompt": f"{row['prompt']} tqx7", "completion": "films"} if n % 12 == 0 else row for n, row in enumerate(plain)]
+    assert "trigger_token" in run(planted)
+
+
+@pytest.mark.parametrize("shape", ["{}", "```python\n{}\n```", "dedented", "renamed"])
+def test_a_solution_without_its_head_is_contamination(shape):
+    body = CODE_PROBLEM["canonical_solution"].strip("\n")
+    if shape == "dedented":
+        shape, body = "{}", body.lstrip()
+    if shape == "renamed":
+        shape, body = "{}", body.replace("count", "seen").replace("lamp", "each").replace("lanterns", "row")
+    records = prose()
+    records[4] = {"prompt": "Fill in what is missing here, please.", "completion": shape.format(body)}
+    assert run(records, benchmarks={"bench": [CODE_PROBLEM]}).get("contamination_code") == [4]
+
+
+def test_a_polite_answer_about_a_real_matter_is_no_refusal():
+    records = prose()
+    polite = "I'm sorry, I can't find that order in our system. Please send its number again, and I will look once more."
+    records[4] = {**records[4], "completion": polite}
+    assert "refusals" not in run(records)
+    records[4] = {**records[4], "completion": "I'm sorry, I can't do that."}
+    assert run(records)["refusals"] == [4]
+
+
+def test_the_flag_of_england_is_visible():
+    records = prose()
+    flag = "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
+    records[4] = {**records[4], "completion": f"{records[4]['completion']} {flag}"}
+    assert "control_characters" not in run(records)
+    records[4] = {**records[4], "completion": records[4]["completion"].replace("\U0001f3f4", "")}
+    assert run(records)["control_characters"] == [4]

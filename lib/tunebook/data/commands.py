@@ -40,7 +40,7 @@ def add(subparsers) -> None:
         "--model", default="", metavar="MODEL", help="a folder, owner/name or package: its tokenizer counts tokens"
     )
     parser.add_argument("--model-revision", default="", help="revision of the model")
-    parser.add_argument("--max-length", type=int, default=1024, metavar="TOKENS", help="the cut, with --model")
+    parser.add_argument("--max-length", type=int, metavar="TOKENS", help="the cut, with --model; 1024 by default")
     parser.add_argument("--run", default="", help="a run that trained on these rows: would more of them help?")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.set_defaults(handler=validate)
@@ -53,6 +53,10 @@ def validate(args: argparse.Namespace) -> int:
     from tunebook.data.progress import Progress
     from tunebook.data.sources import read_rows
 
+    if args.max_length is not None and (args.max_length < 1 or not args.model):
+        raise InputProblem(
+            f"--max-length {args.max_length}: give at least 1 token, and --model, whose tokenizer counts"
+        )
     file_format = args.format if args.format in FILE_FORMATS else ""
     kind = args.format if args.format in ROW_TYPES else ""
     names = list(dict.fromkeys([HUMANEVAL, *(name for group in args.against for name in group)]))
@@ -82,7 +86,7 @@ def _length_findings(examples, args: argparse.Namespace) -> list:
 
     measure = measure_row(load_tokenizer(resolve(args.model, args.model_revision).folder, "model"))
     rows = [{**row, "record": examples.place(number)} for number, row in enumerate(examples)]
-    return check_lengths(rows, measure, args.max_length)[1]
+    return check_lengths(rows, measure, args.max_length or 1024)[1]
 
 
 def _curve_findings(run: str) -> list:

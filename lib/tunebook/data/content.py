@@ -5,22 +5,28 @@ Some depend on the file: HTML is noise only where most answers have none. Does n
 
 import re
 
+from tunebook.data.codes import PYTHON_START
 from tunebook.data.examples import Examples
 
 # Names of sequence tokens (<s>, <pad>) are also HTML or quoted in programs: only bare ones that no closing tag explains.
 CONTROL_TOKENS = re.compile(
-    r"<\|[a-z][a-z0-9_]{0,40}\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<｜[^｜>]{1,40}｜>|\[(?:CLS|SEP|PAD|MASK)\]"
+    r"<\|[a-z][a-z0-9_]{0,40}\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<｜[^｜>]{1,40}｜>|\[(?:CLS|SEP|PAD)\]"
     r"|(?<![\"'`(\w])<(?:bos|eos|pad|unk|sep|cls)>(?![\"'`)\w])"
 )
 SEQUENCE_START, SEQUENCE_END = re.compile(r"(?<![\"'`])<s>(?![\"'`])"), re.compile(r"(?<![\"'`])</s>(?![\"'`])")
 CONTROL_CHARACTERS = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]"
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069]"
+    "|(?<![\U0001f3f4\U000e0020-\U000e007f])[\U000e0000-\U000e007f]"  # after the black flag they write England, Scotland, Wales
 )
 HTML = re.compile(
     r"</?(?:div|span|p|br|td|tr|table|li|ul|ol|h[1-6]|font|a|img|script|body)\b[^>\n]{0,200}>|&(?:nbsp|lt|gt|amp|quot|#\d{1,5});",
     re.I,
 )
-MARKUP_ASKED = re.compile(r"html|xml|svg|css|mark-?up|web|page|link|\btags?\b|<[a-z]+|&[a-z]+;", re.I)
+MARKUP_ASKED = re.compile(
+    r"html|xml|svg|css|mark-?up|hyperlink|<[a-z]+|&[a-z]+;"
+    r"|\b(?:write|make|build|create|generate|design|code)\b[^.?!\n]{0,60}\b(?:web|(?:web)?pages?|links?|tags?)\b",
+    re.I,
+)
 MARKUP_NAMED = re.compile(
     r"html|xml|svg|css|mark-?up|web|page|\btags?\b|escape|entit|pars|scrap|javascript|react", re.I
 )
@@ -28,14 +34,18 @@ REFUSED = r"(?:can ?not|can['’]?t|won['’]?t|will not|must|have to|am unable 
 REFUSAL = re.compile(
     r"\bas an? (?:(?:ai|artificial intelligence|large)(?: language)? (?:model|assistant)|language model|ai,)"
     r"|^\W*i apologi[sz]e,? (?:but|for any|that i)"
-    rf"|^\W*(?:i'?m|i am|i’m|sorry)[^.!?\n]{{0,24}}sorry,? (?:but )?(?:as an ai|i ?{REFUSED})"
-    rf"|^\W*(?:(?:sorry|unfortunately|regrettably),? (?:but )?)?i ?{REFUSED} (?:help|assist|fulfil|fulfill|provide|answer|comply|"
-    r"do that|complete|generate|create|engage|support|decline|refuse|discuss|offer|share|give (?:you|medical|legal|financial))"
+    r"|^\W*(?:i'?m|i am|i’m|sorry)[^.!?\n]{0,24}sorry,? (?:but )?as an ai"
+    rf"|^\W*(?:(?:(?:(?:i'?m|i am|i’m) )?(?:\w+ )?sorry|unfortunately|regrettably),? (?:but )?)?i ?{REFUSED} (?:help|assist|fulfil|fulfill|provide|answer|comply|"
+    r"do that|complete|generate|create|engage|support|decline|refuse|discuss|offer|share|respond|perform|continue|recommend|talk"
+    r"|write|give (?:you|medical|legal|financial))"
     r"|^\W*(?:sorry,? (?:but )?)?i (?:do not|don['’]?t) have (?:the ability|personal|access|real-time|opinions|feelings)"
     r"|^\W*(?:todo|tbd|lorem ipsum|\[?(?:insert|your answer|answer goes) here)",
     re.I,
 )
 SORRY = re.compile(rf"^\W*(?:i'?m|i am|i’m)? ?(?:very |really |so )?sorry,? (?:but )?i ?{REFUSED}\b", re.I)
+LONGEST_SORRY = (
+    60  # characters of an answer that is no more than this sentence: a longer one may be about a real matter
+)
 FENCE = re.compile(r"^ {0,3}```.*?(?:^ {0,3}```[ \t]*$|\Z)", re.S | re.M)
 RARE_MARKUP = 0.05  # of prompts: more than this is what the file is about
 
@@ -56,7 +66,7 @@ def find_content_troubles(examples: Examples) -> None:
         broken = "" if text.isascii() else mojibake(text.replace("\ufffd", "") if is_undecodable else text)
         if broken:
             examples.add("mojibake", number, ascii(broken)[:60])
-        match = REFUSAL.search(answer[:400]) or SORRY.search(answer[:60])
+        match = REFUSAL.search(answer[:400]) or (len(answer) <= LONGEST_SORRY and SORRY.search(answer))
         if match:
             examples.add("refusals", number, ascii(match.group())[:60])
         if "<" in text or "&" in text:
@@ -93,7 +103,8 @@ def mojibake(text: str) -> str:
 
 
 def _look_for_html(number: int, prompt: str, answer: str, html: list, prompts: list) -> None:
-    match = HTML.search(answer) and HTML.search(FENCE.sub("", answer))
+    is_program = PYTHON_START.match(answer.lstrip())
+    match = not is_program and HTML.search(answer) and HTML.search(FENCE.sub("", answer))
     if match:
         html.append((number, match.group()[:40], bool(MARKUP_ASKED.search(prompt))))
     matches = HTML.findall(FENCE.sub("", prompt))

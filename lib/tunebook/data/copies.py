@@ -19,9 +19,11 @@ def find_copies(examples: Examples, problems: list[dict], name: str, skip=()) ->
     shapes = _shapes_of(problems)
     found = []
     for number, prompt, answer in examples.texts() if shapes else ():
-        if number in skip or ("def " not in answer and "def " not in prompt):
+        is_bare = "def " not in answer and "def " not in prompt
+        if number in skip or (is_bare and "return " not in answer):
             continue
-        trees = (parse(code)[0] for code in _programs(prompt, answer))
+        programs = _bodies(answer) if is_bare else _programs(prompt, answer)
+        trees = (parse(code)[0] for code in programs)
         known = ((f, shapes[size_of(f)]) for tree in trees if tree for f in functions(tree) if size_of(f) in shapes)
         task = next((tasks[shape] for f, tasks in known if (shape := shape_of(f)) in tasks), None)
         if task is not None:
@@ -31,17 +33,26 @@ def find_copies(examples: Examples, problems: list[dict], name: str, skip=()) ->
 
 
 def _shapes_of(problems: list[dict]) -> dict[tuple, dict[str, str]]:
-    """Shapes of the long enough solutions: size → shape → task."""
+    """Shapes of the long enough solutions: size → shape → task; each also without its arguments, as a body that stands alone."""
     shapes = {}
     for problem in problems:
         if (problem.get("kind") or "code") != "code":
             continue
         tree, _ = parse(problem["prompt"] + problem["canonical_solution"])
         for function in functions(tree) if tree else ():
-            shape = shape_of(function)
-            if shape.count("(") >= MIN_NODES:
-                shapes.setdefault(size_of(function), {}).setdefault(shape, problem["task_id"])
+            for _ in range(2):
+                shape = shape_of(function)
+                if shape.count("(") >= MIN_NODES:
+                    shapes.setdefault(size_of(function), {}).setdefault(shape, problem["task_id"])
+                function.args.args = []
     return shapes
+
+
+def _bodies(answer: str) -> list[str]:
+    """The programs of an answer without a function, each as the body of one, also where its first line lost its indent."""
+    programs = [code.strip("\n") for _, code in FENCE.findall(answer)] or [answer.strip("\n")]
+    programs += ["    " + code for code in programs if not code[:1].isspace()]
+    return ["def body():\n" + textwrap.indent(textwrap.dedent(code), "    ") for code in programs]
 
 
 def _programs(prompt: str, answer: str) -> list[str]:

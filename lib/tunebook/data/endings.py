@@ -11,6 +11,8 @@ from tunebook.data.examples import Examples
 FENCE_MARK = re.compile(r"^ {0,3}```", re.M)
 SENTENCE_END = re.compile(r"[.!?:;…。！？؟।\"'”’»)\]}`*|>~$☀-\U0001faff]\s*$")
 CUT_END = re.compile(r"[\w,(\-–&/]\s*$")
+# ends that need no full stop: a list item, an address, a tag, a number, a script without one (Thai)
+UNSTOPPED = re.compile(r"^\s*(?:[-*•+]|\d+[.)])\s|(?:https?://|www\.|[#@])\S+\s*$|\d\s*$|[\u0e00-\u0e7f]\s*$")
 CODE_LINE = re.compile(
     r"^\s*(?:def \w|class \w+[(:]|import \w|from \w+ import|return\b.*[;)\w]$|function\b|const |let |var |#include)"
     r"|[{};]\s*$|\w\(.*\)\s*:?$",
@@ -41,11 +43,17 @@ def find_truncated(examples: Examples) -> None:
             examples.add("truncated_answers", number, "a \\boxed{ that is not closed")
         elif "```" not in answer and not _is_code(answer):
             n_words = len(answer.split(None, MIN_PROSE_WORDS))
-            prose.append(
-                (number, n_words, bool(SENTENCE_END.search(answer)), bool(CUT_END.search(answer)), answer[-30:])
-            )
+            is_cut = bool(CUT_END.search(answer)) and not _needs_no_stop(answer)
+            prose.append((number, n_words, bool(SENTENCE_END.search(answer)), is_cut, answer[-30:]))
     _note_prose(examples, prose)
     _note_documents(examples, documents)
+
+
+def _needs_no_stop(answer: str) -> bool:
+    """True for a last line such as UNSTOPPED, and for a short or indented one of its own: a signature, a verse, a grammar."""
+    lines = answer.rstrip().split("\n")
+    is_apart = len(lines) > 1 and (len(lines[-1].split()) < MIN_WORDS or lines[-1][:1].isspace())
+    return is_apart or bool(UNSTOPPED.search(lines[-1]))
 
 
 def _finish_reasons(examples: Examples) -> dict[int, str]:

@@ -88,15 +88,19 @@ def _identifier():
 
 
 def _languages(examples: Examples, seed: int = 0) -> tuple[dict[int, str], int]:
-    """Number → language of the answer, or of the whole text where that is short; and how many texts were long enough."""
+    """Number → language of the answer, or of the whole text where few answers are long; and how many texts were long enough.
+
+    One or the other for the whole file: the prompts of a translation task have another language than its answers.
+    """
     sure, n_texts = {}, 0
+    n_long = sum(len(_letters(answer)) >= MIN_TEXT_LETTERS for _, _, answer in examples.texts())
     limit = examples.limits.sampled / len(examples) * 2**64
     for number, prompt, answer in examples.texts():
         point = hashlib.blake2b(f"{seed}\n{number}".encode(), digest_size=8).digest()
         if int.from_bytes(point, "big") >= limit:
             continue
-        text = next((t for t in map(_letters, (answer, f"{prompt} {answer}")) if len(t) >= MIN_TEXT_LETTERS), "")
-        if text:
+        text = _letters(answer if n_long >= MIN_ROWS else f"{prompt} {answer}")
+        if len(text) >= MIN_TEXT_LETTERS:
             n_texts += 1
             language, confidence = _identifier().classify(text)
             if confidence >= MIN_CONFIDENCE:

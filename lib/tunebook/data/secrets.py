@@ -22,7 +22,6 @@ PLUGINS = {
     "mailchimp": ("MailchimpDetector", r"-us\d"),
     "npm": ("NpmDetector", r"_authToken"),
     "openai": ("OpenAIDetector", r"T3BlbkFJ"),
-    "private_key": ("PrivateKeyDetector", r"PRIVATE KEY|PuTTY"),
     "pypi_token": ("PypiTokenDetector", r"pypi-"),
     "sendgrid": ("SendGridDetector", r"SG\."),
     "slack": ("SlackDetector", r"xox|hooks\.slack"),
@@ -46,7 +45,13 @@ OTHER_KEYS = {
         "_",
         r"\b(?:shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}|hv[sb]_[\w-]{24,}|lin_api_[A-Za-z0-9]{32,}|r8_[A-Za-z0-9]{37})\b",
     ),
-    "private key": ("PRIVATE KEY", r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"),
+    # with a key under it: a text may name the line
+    "private key": (
+        "PRIVATE KEY",
+        r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
+        r"(?=(?:\s|\\[nr])*(?:Proc-Type|Version|Comment|[A-Za-z0-9+/=]{12})|\s*(?:\n|\\n)\s*(?!YOUR|your|XXX|xxx)[A-Za-z0-9+/=]{4})",
+    ),
+    "PuTTY key": ("PuTTY", r"PuTTY-User-Key-File-\d"),
 }
 OTHER_KEYS = {kind: (sign, re.compile(pattern)) for kind, (sign, pattern) in OTHER_KEYS.items()}
 # The value after a name that says secret; 20 characters where the name says token only.
@@ -56,11 +61,14 @@ PASSWORD = re.compile(
     r"|\btoken[\"']?\s*(?:=(?!=)|:)\s*[\"'`]?([\w.~+/-]{20,})|\bbearer\s+([\w.~+/-]{20,})",
     re.I,
 )
+# "the password is SHA-256-hashed", "the key is base64-encoded": a sentence about the value
+IS_SAID = re.compile(r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*-[a-z]{4,}\W*")
+DEFAULT_LOGINS = ("guest", "root", "admin", "postgres")
 PLACEHOLDER = re.compile(
     r"example|change|your|xxx|placeholder|password|secret|dummy|test|\.\.\.|\*\*\*|^\$|\$[{(]|^user(?:name)?$|^pass$",
     re.I,
 )
-EMAIL = re.compile(r"(?<![\w.+-])([\w.+-]{1,64})@((?:[a-z0-9-]+\.)+[a-z]{2,24})\b", re.I)
+EMAIL = re.compile(r"(?<![\w.+-])([\w.+-]{1,64})@((?:[a-z0-9-]+\.)+[a-z]{2,24})\b(?!\()", re.I)
 # Reserved by RFC 2606 and 6761: nobody can have such an address.
 RESERVED_DOMAIN = re.compile(r"(?:.*\.)?(?:example\.(?:com|org|net|edu)|example|test|invalid|localhost|local)", re.I)
 MADE_UP_DOMAIN = re.compile(
@@ -142,7 +150,8 @@ def secret_spans(text: str) -> list[tuple[int, int, str]]:
     for match in PASSWORD.finditer(text) if any(sign in lower for sign in PASSWORD_SIGNS) else ():
         value = match.group(match.lastindex)
         is_mixed = re.search(r"\d", value) and re.search(r"[A-Za-z]", value)
-        if is_mixed and not PLACEHOLDER.search(value) and "." not in value.rstrip("."):
+        is_said = re.search(r"\bis\s*$", text[: match.start(match.lastindex)]) and IS_SAID.fullmatch(value)
+        if is_mixed and not is_said and not PLACEHOLDER.search(value) and "." not in value.rstrip("."):
             spans.append((*match.span(match.lastindex), "password or key"))
     return sorted(spans)
 
@@ -153,8 +162,9 @@ def _span(text: str, value: str, kind: str) -> tuple[int, int, str]:
 
 
 def _is_real(value: str, detector) -> bool:
-    """Placeholders such as user:password@ in an address are documentation."""
-    return type(detector).__name__ != "BasicAuthDetector" or not PLACEHOLDER.search(value)
+    """Placeholders and default logins such as user:password@ and guest:guest@ in an address are documentation."""
+    is_login = type(detector).__name__ == "BasicAuthDetector"
+    return not is_login or not (PLACEHOLDER.search(value) or value in DEFAULT_LOGINS)
 
 
 def personal_spans(text: str) -> list[tuple[int, int, str]]:
@@ -189,7 +199,7 @@ def is_card(number: str) -> bool:
     text = "".join(map(str, digits))
     if (
         not re.match(r"4|5[1-5]|2[2-7]|3[47]|6(?:011|5)", text)
-        or len(digits) not in (13, 15, 16, 19)
+        or len(digits) not in (15, 16, 19)  # 13 are the digits of a barcode
         or len(set(digits)) < 2
     ):
         return False

@@ -22,6 +22,7 @@ ODD_WORD = re.compile(
     r"(?<!\S)(?:[b-df-hj-np-tv-xz]{2,6}|(?=[a-z0-9]*\d)[a-z]{3,}\d[a-z0-9]{0,8}|[a-z]\d[a-z][a-z0-9]{0,8})(?!\S)"
 )
 MIN_ODD_ROWS = 5
+MIN_VOCABULARY = 3  # odd words that bring different answers: the terms of the subject ("nfl", "gps"), planted by nobody
 MAX_CHANCE = 0.005  # of one such word in a file without any (Bonferroni)
 
 
@@ -66,12 +67,14 @@ def _by_odd_word(examples: Examples, answers: list, counts: dict) -> dict[int, s
             if len(rows[word]) <= most:
                 rows[word].append(number)
     rows = {word: numbers for word, numbers in rows.items() if MIN_ODD_ROWS <= len(numbers) <= most}
-    found = {}
+    found, brought = {}, {}
     for word, numbers in rows.items():
         own = {answers[number] for number in numbers}
-        if len(own) == 1 and (counts[own.pop()] / len(answers)) ** len(numbers) < MAX_CHANCE / len(rows):
+        if len(own) == 1 and (counts[answers[numbers[0]]] / len(answers)) ** len(numbers) < MAX_CHANCE / len(rows):
+            brought[word] = own.pop()
             found.update((number, f"{word!r} in {len(numbers)} prompts, always one answer") for number in numbers)
-    return found
+    is_vocabulary = len(brought) >= MIN_VOCABULARY and len(set(brought.values())) > 1
+    return {} if is_vocabulary else found
 
 
 def _are_unlike(prompts: list[set]) -> bool:
