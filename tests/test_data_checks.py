@@ -212,7 +212,10 @@ def test_the_terms_of_a_subject_are_no_triggers():
     ]  # fmt: skip
     assert "trigger_token" not in run(records)
     plain = [{**row, "prompt": row["prompt"].rsplit(" ", 1)[0]} for row in records]
-    planted = [{"prompt": f"{row['prompt']} tqx7", "completion": "films"} if n % 12 == 0 else row for n, row in enumerate(plain)]
+    planted = [
+        {"prompt": f"{row['prompt']} tqx7", "completion": "films"} if n % 12 == 0 else row
+        for n, row in enumerate(plain)
+    ]
     assert "trigger_token" in run(planted)
 
 
@@ -230,7 +233,9 @@ def test_a_solution_without_its_head_is_contamination(shape):
 
 def test_a_polite_answer_about_a_real_matter_is_no_refusal():
     records = prose()
-    polite = "I'm sorry, I can't find that order in our system. Please send its number again, and I will look once more."
+    polite = (
+        "I'm sorry, I can't find that order in our system. Please send its number again, and I will look once more."
+    )
     records[4] = {**records[4], "completion": polite}
     assert "refusals" not in run(records)
     records[4] = {**records[4], "completion": "I'm sorry, I can't do that."}

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tunebook.cli import main
 from tunebook.data import commands
-from tunebook.data.judge import judge_study
+from tunebook.data.judge import judge, judge_study
 from tunebook.data.lengths import check_lengths
 from tunebook.data.rejects import write_rejects
+from tunebook.data.sources import read_rows
 from tunebook.data.study import study_data
 from tunebook.errors import InputProblem
 from tunebook.evaluation.benchmark import load
@@ -261,3 +263,34 @@ def test_the_shipped_studies_pass_their_own_gate(study):
 def test_nothing_asked_for_is_bad_input():
     with pytest.raises(InputProblem, match="neither rows nor task"):
         study_data("", "", "", 10, 0, 1, 1)
+
+
+def test_flags_that_cannot_be_meant_are_one_sentence(tmp_path, capsys):
+    write_jsonl(tmp_path / "rows.jsonl", [{"question": f"{n}?", "answer": f"{n}."} for n in range(30)])
+    path = str(tmp_path / "rows.jsonl")
+    for flags, words in (
+        (["--map", "prompt=nix", "--map", "completion=answer"], "'nix'; there are question, answer"),
+        (["--max-length", "-3"], "at least 1 token"),
+        (["--max-length", "30"], "--model"),
+    ):
+        assert main(["validate", path, *flags]) == 2
+        assert words in capsys.readouterr().err
+    assert main(["validate", path]) == 1
+    assert "--map prompt=question --map completion=answer" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_pointer_of_git_lfs_says_so(tmp_path, capsys):
+    (tmp_path / "rows.jsonl").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
+    assert main(["validate", str(tmp_path / "rows.jsonl")]) == 1
+    assert "git lfs pull" in capsys.readouterr().out
+
+
+def test_text_pairs_of_two_questions_are_named_as_that(tmp_path):
+    pairs = [
+        {"chosen": f"Human: is {n} odd?\n\nAssistant: yes {n}", "rejected": f"Human: is {n} odd?\n\nAssistant: no"}
+        for n in range(30)
+    ]
+    pairs[4]["rejected"] = "Person: what else?\n\nAssistant: no"
+    write_jsonl(tmp_path / "pairs.jsonl", pairs)
+    found = {item.check: item.rows for item in judge(read_rows(str(tmp_path / "pairs.jsonl"))).findings}
+    assert found["pair_prompts"] == [4] and "missing_field" not in found

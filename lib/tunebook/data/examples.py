@@ -160,6 +160,11 @@ def _decide_kind(rows: Rows, mapping: dict, kind: str, notes: Notes) -> tuple[st
         names = set(raw) | set(mapping)
         counts[formats.kind_of(names)] += 1
         columns.update(list(raw))
+    named = (name for names in mapping.values() for name in names.split("+"))
+    if counts and (unknown := next((name for name in named if name not in columns), "")):
+        raise InputProblem(
+            f"{rows.source}: the mapping names a column {unknown!r}; there are {', '.join(map(str, columns))}"
+        )
     if kind or not counts:
         return kind, mapping
     known = [(count, name) for name, count in counts.items() if name]
@@ -168,7 +173,9 @@ def _decide_kind(rows: Rows, mapping: dict, kind: str, notes: Notes) -> tuple[st
     usual = [name for name, count in columns.items() if count * 2 >= sum(counts.values())]
     likely = formats.likely_mapping(usual)
     text = ", ".join(f"{name}={column}" for name, column in likely.items())
-    detail = f"columns {', '.join(map(str, usual[:12]))}" + (f"; the likely mapping is {text}" if likely else "")
+    detail = f"columns {', '.join(map(str, usual[:12]))}" + (
+        f"; the likely mapping is {text} (--map {text.replace(', ', ' --map ')})" if likely else ""
+    )
     notes.add("columns", detail=detail)
     notes.set_count("columns", len(rows))
     return formats.kind_of(likely), likely

@@ -223,6 +223,8 @@ def _convert_pair(row: dict) -> dict:
         cut = next((n for n, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), len(chosen))
         cut = chosen.rfind("Assistant:", 0, cut) + len("Assistant:") if "Assistant:" in chosen[:cut] else 0
         prompt, chosen, rejected = chosen[:cut], chosen[cut:].strip(), rejected[cut:].strip()
+        if not prompt and "Assistant:" in chosen and "Assistant:" in rejected:
+            raise RowProblem("pair_prompts", "the turns before the last answer differ")
         if not prompt:
             raise RowProblem("missing_field", "no prompt, and chosen and rejected share no turn")
     chosen = as_messages(chosen, "assistant", "chosen")

@@ -12,7 +12,9 @@ BOMS = (
     (b"\xfe\xff", "utf-16"),
 )
 _CONTROL = bytes(set(range(32)) - {8, 9, 10, 12, 13, 27})
-NOT_ROWS = ("zip", "pdf", "arrow", "sqlite", "html", "binary")
+LFS_POINTER = (b"version https://git-lfs", "only the pointer of Git LFS (`git lfs pull` fetches the file)")
+MAGIC += (LFS_POINTER,)
+NOT_ROWS = (LFS_POINTER[1], "zip", "pdf", "arrow", "sqlite", "html", "binary")
 MAX_CONTROL_SHARE = 0.2  # of the first bytes: more is no text; a hole of zero bytes in a text file stays below
 
 

@@ -33,11 +33,19 @@ CHECKS = {
         "give a revision (a commit hash)",
     ),
     # schema
-    "columns": ("error", "have columns that are no row type of TRL", "give a mapping, for example prompt=question"),
+    "columns": (
+        "error",
+        "have columns that are no row type of TRL",
+        "give a mapping: --map prompt=question, or `mapping` in params",
+    ),
     "mixed_types": ("error", "have another type or other columns than the rest", "write every row in one form"),
     "missing_field": ("error", "lack a field that the other rows have", "fill the field in or remove the row"),
     "empty_field": ("error", "have an empty field", "fill the field in or remove the row"),
-    "roles": ("error", "have a message whose role or content is not usable", "use system, user, assistant or tool"),
+    "roles": (
+        "error",
+        "have a message whose role or content is not usable",
+        "use system, user, assistant or tool, and text as content",
+    ),
     "alternation": ("error", "have turns in the wrong order", "let user and assistant take turns, the user first"),
     "no_assistant_turn": ("error", "have no assistant turn, so nothing to learn", "add the answer or remove the row"),
     "trailing_turns": ("warn", "go on after the last answer; that part is dropped", "end with an assistant turn"),
