@@ -92,20 +92,21 @@ def _languages(examples: Examples, seed: int = 0) -> tuple[dict[int, str], int]:
 
     One or the other for the whole file: the prompts of a translation task have another language than its answers.
     """
-    sure, n_texts = {}, 0
-    n_long = sum(len(_letters(answer)) >= MIN_TEXT_LETTERS for _, _, answer in examples.texts())
     limit = examples.limits.sampled / len(examples) * 2**64
-    for number, prompt, answer in examples.texts():
-        point = hashlib.blake2b(f"{seed}\n{number}".encode(), digest_size=8).digest()
-        if int.from_bytes(point, "big") >= limit:
-            continue
-        text = _letters(answer if n_long >= MIN_ROWS else f"{prompt} {answer}")
-        if len(text) >= MIN_TEXT_LETTERS:
-            n_texts += 1
-            language, confidence = _identifier().classify(text)
-            if confidence >= MIN_CONFIDENCE:
-                sure[number] = language
-    return sure, n_texts
+    points = (hashlib.blake2b(f"{seed}\n{number}".encode(), digest_size=8).digest() for number in range(len(examples)))
+    sampled = [row for row, point in zip(examples.texts(), points, strict=True) if int.from_bytes(point, "big") < limit]
+    answers = [_letters(answer) for _, _, answer in sampled]
+    by_answer = sum(len(text) >= MIN_TEXT_LETTERS for text in answers) >= MIN_ROWS
+    texts = answers if by_answer else [_letters(f"{prompt} {answer}") for _, prompt, answer in sampled]
+    long = [
+        (number, text) for (number, _, _), text in zip(sampled, texts, strict=True) if len(text) >= MIN_TEXT_LETTERS
+    ]
+    sure = {}
+    for number, text in long:
+        language, confidence = _identifier().classify(text)
+        if confidence >= MIN_CONFIDENCE:
+            sure[number] = language
+    return sure, len(long)
 
 
 def _rare_languages(sure: dict[int, str], n_texts: int, share: float) -> set[str]:
