@@ -42,6 +42,8 @@ def test_machine_time_and_data_are_fixed_costs():
         ({"price_date": ""}, "price_date"),
         ({"price_date": "last week"}, "price_date"),
         ({"price_date": "2026-13-01"}, "price_date"),
+        ({"price_date": "20261125"}, "price_date"),
+        ({"price_date": "2999-01-01"}, "price_date"),
         ({"price_machine_hour": -1.0}, "price_machine_hour"),
         ({"staff_hours": float("nan")}, "staff_hours"),
         ({"utilisation": 0.0}, "utilisation"),

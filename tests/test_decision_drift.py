@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from tunebook.cli import main
 from tunebook.decision import drift
 from tunebook.errors import InputProblem, IntegrityProblem
 from tunebook.evaluation.benchmark import from_problems
@@ -134,3 +135,11 @@ def test_a_line_without_an_input_is_named(tmp_path, line):
         drift.read_inputs(path)
     with pytest.raises(InputProblem, match="cannot be read|has no inputs"):
         drift.read_inputs(tmp_path / "missing.jsonl")
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**32)])
+def test_a_seed_that_no_generator_takes_is_bad_input(tmp_path, capsys, seed):
+    path = tmp_path / "new.jsonl"
+    path.write_text('"hello"\n')
+    assert main(["drift", "--run", "any", "--inputs", str(path), "--no-canary", f"--seed={seed}"]) == 2
+    assert f"--seed {seed} is no seed: give a whole number from 0" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from tunebook.decision.spec import (
     is_vague,
     missing_fields,
     override_reason,
+    require_overrides,
     spec_from,
     was_frozen_first,
 )
@@ -52,7 +53,7 @@ def test_missing_fields_are_asked_for_by_the_name_of_their_parameter():
 
 
 def test_the_studys_words_win_over_the_shipped_ones():
-    spec = spec_from(PARAMS, {"input": "shipped", "users": "others", "slices": ["one"]})
+    spec = spec_from(PARAMS, SimpleNamespace(spec={"input": "shipped", "users": "others", "slices": ["one"]}))
     assert (spec["input"], spec["users"], spec["slices"]) == ("shipped", "the desk", ["one"])
     assert missing_fields(spec) == ["output", "metric", "wrong_answer_cost", "stability"]
 
@@ -180,6 +181,8 @@ def test_money_is_compared_with_the_budget_and_the_calls_with_break_even():
     never = {"break_even": {"own": {"calls_a_day": None, "interval": [None, None]}}, "source": "x"}
     assert gates.volume_gate({"calls_per_day": 9.0}, never)["verdict"] == "NO-GO"
     assert gates.volume_gate({"calls_per_day": 9.0}, {})["verdict"] == "INCONCLUSIVE"
+    partly = gates.volume_gate({"calls_per_day": 9.0}, {"break_even": None, "missing": ["price_machine_hour"]})
+    assert partly["verdict"] == "INCONCLUSIVE" and "asked for: price_machine_hour" in partly["evidence"]
 
 
 def test_a_slice_or_a_gate_that_nothing_measures_is_refused_before_training():
@@ -192,5 +195,55 @@ def test_a_slice_or_a_gate_that_nothing_measures_is_refused_before_training():
 
 
 def test_another_ladder_is_another_specification():
-    first, second = (spec_from(PARAMS | {"ladder": ladder, "few_shot": 4}, {}) for ladder in (["few_shot"], []))
+    first, second = (spec_from(PARAMS | {"ladder": ladder, "few_shot": 4}) for ladder in (["few_shot"], []))
     assert first != second and first["measured_by"] == {"ladder": ["few_shot"], "few_shot": 4}
+
+
+def benchmark(*answers):
+    row = {"prompt": "?", "entry_point": "answer", "kind": "answer", "test": "def check(answer):\n    assert answer\n"}
+    return from_problems(
+        "task", [{**row, "task_id": str(n), "canonical_solution": text} for n, text in enumerate(answers)]
+    )
+
+
+def test_what_it_is_measured_with_is_frozen_by_its_content(tmp_path):
+    """A file that loses its failing problems after the score keeps its name."""
+    hosted = tmp_path / "hosted.jsonl"
+    hosted.write_text("one")
+    params = PARAMS | {"retained": [], "hosted_completions": str(hosted)}
+    first = spec_from(params, None, benchmark("a", "b"))
+    assert spec_from(params, None, benchmark("a", "b")) == first != spec_from(params, None, benchmark("a"))
+    hosted.write_text("two")
+    assert spec_from(params, None, benchmark("a", "b")) != first
+
+
+def test_stages_that_measure_otherwise_than_was_frozen_are_refused(tmp_path):
+    overrides = {"04@sft": {"temperature": 0.7, "slots": 8}, "02": {"epochs": 2.0}}
+    spec = spec_from(PARAMS | {"retained": []}, None, benchmark("a"), overrides)
+    assert spec["measured_by"]["overrides"] == {"04@sft": {"temperature": 0.7}}
+    run = SimpleNamespace(run_folder=tmp_path, overrides=lambda: {"04@sft": {"temperature": 0.7, "slots": 16}})
+    require_overrides(spec, run)
+    run.overrides = lambda: {"04@sft": {"temperature": 0.0}}
+    with pytest.raises(InputProblem, match="04@sft: a changed specification means a new run"):
+        require_overrides(spec, run)
+
+
+def test_a_run_that_has_trained_does_not_freeze_again_without_its_record(tmp_path):
+    run = SimpleNamespace(run_folder=tmp_path, folder=tmp_path / "00")
+    digest = freeze_for_run({"a": 1}, run)
+    (tmp_path / "02_train_sft").mkdir()
+    (tmp_path / "02_train_sft" / "manifest.json").write_text("{}")
+    assert freeze_for_run({"a": 1}, run) == digest
+    kept = read_json(tmp_path / "frozen_spec.json")
+    write_json(tmp_path / "frozen_spec.json", kept | {"spec": {"a": 2}})
+    assert was_frozen_first(tmp_path, digest, []) is False
+    with pytest.raises(InputProblem, match="a new run"):
+        freeze_for_run({"a": 1}, run)
+    (tmp_path / "frozen_spec.json").unlink()
+    with pytest.raises(InputProblem, match="a new run"):
+        freeze_for_run({"a": 1}, run)
+
+
+@pytest.mark.parametrize("text", ["???", "x", "idk", "Not sure.", "no idea", "none yet", "0"])
+def test_words_that_say_nothing_are_asked_for(text):
+    assert missing_fields({"owner": text}, ("owner",)) == ["owner"]

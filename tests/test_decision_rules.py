@@ -15,6 +15,7 @@ from tunebook.evaluation.benchmark import from_problems
 from tunebook.evaluation.scores import Scores
 from tunebook.models.engine import Generated
 from tunebook.pipeline.files import write_jsonl
+from tunebook.statistics.compare import noninferiority
 
 N = 80
 SPEC = {"smallest_gain": 0.0, "largest_loss": 5.0, "largest_bits_rise": 10.0, "gated": [], "target_score": 90.0}
@@ -71,8 +72,28 @@ def test_what_was_chosen_on_test_and_what_could_not_be_compared_is_said():
     found = evidence(rungs=[rung("few_shot", set())], scores={name: {"task": one} for name, one in samples.items()})
     found.chosen_on_test = "05_export_gguf"
     outcome = decide(found, "sft")
-    assert "few_shot is not compared" in " ".join(outcome["reasons"]) and "selected on test" in outcome["reasons"][-1]
-    assert outcome["verdict"] == "GO" and outcome["rungs"] == []
+    assert (
+        "not compared with the best prompt, few_shot" in " ".join(outcome["reasons"])
+        and "selected on test" in outcome["reasons"][-1]
+    )
+    assert outcome["verdict"] == "INCONCLUSIVE" and outcome["rungs"] == [], (
+        "no GO without the gain over the best prompt"
+    )
+
+
+def test_who_asks_for_more_than_a_gain_needs_the_gain_itself():
+    """4 gained and none lost of 80: the interval lies above 0.1 points, and a coin gives it once in eight."""
+    found = evidence(after=range(4), base=set())
+    found.spec["smallest_gain"] = 0.1
+    outcome = decide(found, "sft")
+    assert outcome["gains"][0]["interval"][0] > 0.1 and outcome["verdict"] == "INCONCLUSIVE"
+
+
+def test_a_model_that_is_shown_to_be_better_has_lost_nothing():
+    """Base solves 2 of 80, so no loss of 5 points could be seen; but this is a gain."""
+    before, after = ({str(at): [at < k] for at in range(80)} for k in (2, 60))
+    assert noninferiority(before, after, 5.0)["verdict"] == "non-inferior"
+    assert noninferiority(before, before, 5.0)["verdict"] == "cannot see a loss"
 
 
 def test_the_number_that_the_verdict_hangs_on_is_that_of_the_comparison_that_decides():

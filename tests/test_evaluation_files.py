@@ -11,6 +11,7 @@ from tunebook.evaluation.benchmark import from_problems, load
 from tunebook.evaluation.completions import CompletionLog
 from tunebook.evaluation.prompts import messages
 from tunebook.evaluation.scores import content_sha256, read_scores
+from tunebook.pipeline.files import hash_json
 
 
 def problem(number: int, **changes) -> dict:
@@ -98,6 +99,48 @@ ROWS = [{"task_id": "T/0", "completion": "a"}, {"task_id": "T/1", "completion": 
 def test_completions_that_do_not_fit_are_refused(rows, words):
     with pytest.raises(InputProblem, match=words):
         completions.validate(rows, two())
+
+
+@pytest.mark.parametrize("name", ["c.jsonl.gz", "c.jsonl"])
+def test_packed_completions_are_read_by_their_content(tmp_path, name):
+    plain = completions.read(write(tmp_path / "plain.jsonl", ROWS), two())
+    (tmp_path / name).write_bytes(gzip.compress((tmp_path / "plain.jsonl").read_bytes()))
+    assert completions.read(tmp_path / name, two()) == plain
+
+
+LINE = '{"task_id": "T/0", "completion": "a"}\n'
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (gzip.compress(LINE.encode(), mtime=0)[:-9], "not whole gzip"),
+        (b"\x1f\x8bbroken", "not whole gzip"),
+        (gzip.compress(b"\xff\xfe", mtime=0), "not UTF-8 text .byte 0"),
+        (b"\xff\xfe", "not UTF-8 text .byte 0"),
+        (LINE.encode() + b"\n{", "line 3, column 2: not JSON"),
+        (LINE.encode() + b"[1]", "line 2: expected one JSON object a line, found list"),
+    ],
+    ids=["torn gzip", "no gzip", "packed noise", "noise", "torn row", "a list"],
+)
+def test_a_completions_file_that_cannot_be_read_is_bad_input(tmp_path, data, words):
+    (tmp_path / "c.jsonl").write_bytes(data)
+    with pytest.raises(InputProblem, match=f"c.jsonl.*{words}"):
+        completions.read(tmp_path / "c.jsonl", two())
+
+
+@pytest.mark.parametrize(
+    ("row", "key"),
+    [
+        ('{"task_id": "T/1", "completion": "right", "completion": "wrong"}', "completion"),
+        ('{"task_id": "T/0", "completion": "b", "task_id": "T/1"}', "task_id"),
+    ],
+)
+def test_a_key_that_occurs_twice_is_refused_not_chosen(tmp_path, row, key):
+    """JSON readers silently take the last of the two."""
+    (tmp_path / "c.jsonl").write_text(LINE + "\n" + row + "\n")
+    with pytest.raises(InputProblem, match=f"c.jsonl, line 3: the key '{key}' occurs twice"):
+        completions.read(tmp_path / "c.jsonl", two())
 
 
 def test_samples_are_numbered_by_order_of_appearance():
@@ -211,7 +254,11 @@ def test_files_that_are_no_scores_are_refused(tmp_path, rows, words):
 
 def test_an_edited_score_is_not_what_was_counted(tmp_path):
     write(tmp_path / "scores.jsonl", [{**SCORE, "passed": False}])
-    (tmp_path / "metrics.json").write_text(json.dumps({"content_sha256": content_sha256([SCORE])}))
+    counts = {"k": 1, "n": 1, "pass_at_1": 1.0, "problems": 1, "n_samples": 1, "benchmark_sha256": "b"}
+    asked = {"benchmark_sha256": "b", "temperature": 0.0}
+    hashes = {"content_sha256": content_sha256([SCORE]), "protocol_sha256": hash_json(asked)}
+    (tmp_path / "protocol.json").write_text(json.dumps({**asked, "sha256": hash_json(asked)}))
+    (tmp_path / "metrics.json").write_text(json.dumps(counts | hashes))
     for path in (tmp_path, tmp_path / "scores.jsonl"):
         with pytest.raises(IntegrityProblem, match="score the completions again"):
             read_scores(path)

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tunebook.errors import InputProblem, MachineProblem
+from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
 from tunebook.evaluation import commands
 from tunebook.evaluation.audit import audit
 from tunebook.evaluation.benchmark import from_problems, load
 from tunebook.evaluation.mutants import of_answer, of_program
 from tunebook.evaluation.protocol import Protocol
 from tunebook.evaluation.score import Judging, score
+from tunebook.evaluation.scores import read_scores
+from tunebook.pipeline.files import hash_json
 
 CONSENT = Judging(workers=2, allow_unisolated=True)
 ADD = {
@@ -192,6 +194,101 @@ def test_a_problem_that_a_constant_solves_is_shown_with_the_score(tmp_path):
     assert not metrics["runner"]["ok"] and "WARNING" in score_text(metrics)
 
 
+BLIND = {**ADD, "task_id": "t/1", "test": "def check(candidate):\n    pass\n"}
+
+
+@pytest.mark.parametrize("problem", [BLIND, {**NOON, "task_id": "t/1", "test": "def check(answer):\n    pass\n"}])
+def test_a_test_that_checks_nothing_is_bad_input_and_no_fault_of_the_runner(tmp_path, problem):
+    blind = from_problems("blind", [SIGN, problem], "blind.jsonl")
+    rows = [RIGHT[1], {"task_id": "t/1", "completion": "x"}]
+    with pytest.raises(InputProblem, match="blind.jsonl: the test of t/1 passes everything: correct it"):
+        score(blind, rows, tmp_path / "s", workers=1, allow_unisolated=True)
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_benchmark_of_such_tests_says_how_many(tmp_path):
+    blind = from_problems("blind", [BLIND, {**BLIND, "task_id": "t/2"}, SIGN])
+    rows = [RIGHT[1], *({"task_id": name, "completion": "x"} for name in ("t/1", "t/2"))]
+    with pytest.raises(InputProblem, match=r"the test of t/1 \(and those of 1 others\) passes everything"):
+        score(blind, rows, tmp_path, workers=1, allow_unisolated=True)
+
+
+def change(file: Path, **changes) -> None:
+    """Write other values into a JSON file; None takes the key away."""
+    found = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({key: value for key, value in found.items() if value is not None}))
+
+
+@pytest.mark.parametrize("protocol", [None, {"benchmark_sha256": small().sha256, "temperature": 0.5}])
+def test_a_score_is_read_back_as_it_was_written(tmp_path, protocol):
+    metrics = run_score(RIGHT + RIGHT, tmp_path, protocol=protocol)
+    assert read_scores(tmp_path).metrics == metrics
+
+
+@pytest.mark.parametrize("protocol", [None, {"benchmark_sha256": small().sha256, "temperature": 0.5}])
+@pytest.mark.parametrize(
+    ("file", "changes", "words"),
+    [
+        ("protocol.json", {"temperature": 0.0}, "protocol.json was changed"),
+        ("protocol.json", {"sha256": "0" * 64}, "protocol.json was changed"),
+        ("protocol.json", {"sha256": None}, "protocol.json was changed"),
+        ("metrics.json", {"protocol_sha256": "0" * 64}, "protocol_sha256 is '0000"),
+        ("metrics.json", {"protocol_sha256": None}, "protocol_sha256 is None"),
+        ("metrics.json", {"benchmark_sha256": "0" * 64}, "benchmark_sha256 is '0000"),
+        ("metrics.json", {"k": 2}, "k is 2, scores.jsonl beside it gives 3"),
+        ("metrics.json", {"n": 4}, "n is 4, scores.jsonl beside it gives 3"),
+        ("metrics.json", {"pass_at_1": 0.5}, "pass_at_1 is 0.5"),
+        ("metrics.json", {"n_samples": 2}, "n_samples is 2"),
+        ("metrics.json", {"problems": 2}, "problems is 2"),
+        ("metrics.json", {"content_sha256": None}, "has no content_sha256"),
+    ],
+)
+def test_compare_believes_no_edited_score(tmp_path, protocol, file, changes, words):
+    """Each of these once gave a verdict: the hashes were written and never looked at."""
+    run_score(RIGHT, tmp_path / "s", protocol=protocol)
+    change(tmp_path / "s" / file, **changes)
+    for name in ("s", "s/scores.jsonl"):
+        args = command("compare", tmp_path / "s", tmp_path / name)
+        with pytest.raises(IntegrityProblem, match=words):
+            args.handler(args)
+
+
+def test_an_edited_protocol_with_a_new_hash_is_not_the_one_of_the_score(tmp_path):
+    run_score(RIGHT, tmp_path, protocol=Protocol(small().sha256))
+    other = Protocol(small().sha256, benchmark="small", temperature=0.8)
+    (tmp_path / "protocol.json").write_text(json.dumps({**other.to_dict(), "sha256": other.hash}))
+    with pytest.raises(IntegrityProblem, match="metrics.json: protocol_sha256 is"):
+        read_scores(tmp_path)
+    (tmp_path / "protocol.json").write_text("{}")
+    with pytest.raises(IntegrityProblem, match="protocol.json was changed"):
+        read_scores(tmp_path)
+    (tmp_path / "protocol.json").unlink()
+    with pytest.raises(IntegrityProblem, match="protocol.json is missing beside metrics.json"):
+        read_scores(tmp_path)
+
+
+def test_a_place_that_cannot_be_a_folder_is_bad_input(tmp_path, monkeypatch):
+    """Each of these once wrote elsewhere, or blamed the free space of the disk."""
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for out, words in (
+        (tmp_path / "link", "link that leads nowhere"),
+        (tmp_path / "link" / "s", "link that leads nowhere"),
+        (tmp_path / "loop", "link that leads nowhere"),
+        (tmp_path / ("x" * 300), "too long"),
+        (tmp_path / "new" / ("é" * 150) / "s", "too long"),
+        (tmp_path.joinpath(*["part" * 20] * 60), "too long"),
+    ):
+        with pytest.raises(InputProblem, match=words):
+            run_score(RIGHT, out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "loop"]
+    monkeypatch.chdir(tmp_path)
+    for out in ("", " "):
+        args = command("score", "--benchmark", "b", "--completions", "c", "--out", out)
+        with pytest.raises(InputProblem, match="--out is empty"):
+            args.handler(args)
+
+
 def test_the_protocol_is_recorded_and_must_fit_the_completions(tmp_path):
     benchmark = small()
     metrics = run_score(RIGHT, tmp_path / "s", protocol=Protocol(benchmark.sha256, temperature=0.5))
@@ -236,7 +333,7 @@ def write_scores(folder, passed: list[bool], **protocol):
     ]
     (folder / "scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     if protocol:
-        (folder / "protocol.json").write_text(json.dumps({"sha256": "x", **protocol}))
+        (folder / "protocol.json").write_text(json.dumps({**protocol, "sha256": hash_json(protocol)}))
     return folder
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from mini_study import DATA, make_root, run
 from tunebook.cli import main
-from tunebook.errors import MachineProblem
+from tunebook.errors import InputProblem, MachineProblem
 from tunebook.pipeline import ledger
 
 
@@ -33,6 +33,19 @@ def test_a_torn_line_costs_only_itself(tmp_path, tail):
     ledger.append(tmp_path, {"run": "after"})
     entries, torn = ledger.read(tmp_path)
     assert [entry["run"] for entry in entries] == ["before", "after"] and torn == 1
+
+
+def test_a_folder_in_the_place_of_the_ledger_is_no_empty_ledger(tmp_path, monkeypatch, capsys):
+    root = make_root(tmp_path / "checkout")
+    monkeypatch.setenv("TUNEBOOK_ROOT", str(root))
+    assert main(["ledger"]) == 0 and "no run is in the ledger yet" in capsys.readouterr().out
+    (root / "outputs" / ledger.NAME).mkdir(parents=True)
+    for arguments in (["ledger"], ["ledger", "--json"]):
+        assert main(arguments) == 2
+        shown = capsys.readouterr()
+        assert shown.out == "" and "ledger.jsonl is a folder" in shown.err
+    with pytest.raises(InputProblem, match="is a folder"):
+        ledger.append(root / "outputs", {"run": "r"})
 
 
 def test_a_split_counts_once_a_run(tmp_path):

@@ -21,7 +21,7 @@ def add(subparsers) -> None:
     parser.add_argument(
         "--limit", type=float, default=0.65, metavar="AUC", help="inputs have moved above this (default 0.65)"
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the comparison of inputs (default 0)")
     parser.add_argument("--allow-unisolated", action="store_true", help="run model code even without isolation")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(handler=drift)
@@ -39,6 +39,8 @@ def drift(args: argparse.Namespace) -> int:
         raise InputProblem("nothing to look at: give --inputs, or leave --no-canary out")
     if not 0.5 <= args.limit < 1:
         raise InputProblem(f"--limit {args.limit} is no AUC from 0.5 (not to be told apart) to 1")
+    if not 0 <= args.seed < 2**32:
+        raise InputProblem(f"--seed {args.seed} is no seed: give a whole number from 0 to {2**32 - 1}")
     texts = room.read_inputs(Path(args.inputs)) if args.inputs else None
     found = room.read_run(run_folder_to_read(args.run, outputs_root(find_root())))
     moved = room.input_drift(found, texts, args.limit, args.seed) if texts else None

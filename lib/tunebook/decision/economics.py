@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from datetime import date
+from datetime import date, timedelta
 
 import numpy
 
@@ -43,8 +43,9 @@ class Prices:
         ]
 
     def missing(self) -> list[str]:
-        """What the user must name for a break-even in money."""
-        names = ("price_machine_hour", "price_hosted_input", "price_hosted_output", "price_staff_hour", "staff_hours")
+        """What the user must name for a break-even in money: `data_cost` may stand for the staff."""
+        names = ["price_machine_hour", "price_hosted_input", "price_hosted_output"]
+        names += [] if self.data_cost else ["price_staff_hour", "staff_hours"]
         return [name for name in names if not getattr(self, name)]
 
 
@@ -60,13 +61,19 @@ def read_prices(values: dict) -> Prices:
     if prices.given():
         if not prices.price_source.strip():
             raise InputProblem(f"{prices.given()[0]} has no price_source: say where the price stands, prices change")
-        try:
-            date.fromisoformat(prices.price_date)
-        except ValueError:
+        if not _is_past_day(prices.price_date):
             raise InputProblem(
                 f"price_date is {prices.price_date!r}: write the day on which {prices.given()[0]} was read, as 2026-11-25"
-            ) from None
+            )
     return prices
+
+
+def _is_past_day(text: str) -> bool:
+    """Whether this is a day as 2026-11-25, and not after tomorrow (somewhere it is that day already)."""
+    try:
+        return len(text) == 10 and date.fromisoformat(text) <= date.today() + timedelta(days=1)
+    except ValueError:
+        return False
 
 
 def fixed_a_month(prices: Prices, machine_seconds: float) -> float:

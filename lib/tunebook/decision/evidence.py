@@ -5,7 +5,7 @@ from __future__ import annotations
 from tunebook.decision.economics import share_seconds, whole_seconds
 from tunebook.decision.gates import PROMPTING
 from tunebook.decision.measures import Evidence, rung_row
-from tunebook.decision.spec import read_frozen
+from tunebook.decision.spec import read_frozen, require_overrides
 from tunebook.errors import InputProblem
 from tunebook.pipeline.files import read_json, read_jsonl
 from tunebook.pipeline.gate import broken
@@ -24,6 +24,7 @@ def gather(context) -> tuple[Evidence, str, str]:
         remedy = "run 00 first" if SPEC_STAGE in context.stages else "put 00 into `stages`"
         raise InputProblem(f"06_verdict needs the specification that 00_should_we_fine_tune freezes; {remedy}")
     spec, _ = read_frozen(found[SPEC_STAGE].file("spec.json"))
+    require_overrides(spec, context)
     scores, bits, texts = {}, {}, {}
     for target, stage in scored(found).items():
         names = sorted(stage.metrics["scores"], key=lambda bench: bench != TASK)  # the task first

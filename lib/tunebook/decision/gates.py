@@ -74,7 +74,8 @@ def volume_gate(spec: dict, economics: dict) -> dict:
     rule, name = "the expected calls a day lie above the break-even's 95% interval", "it pays against a hosted model"
     found, calls = (economics or {}).get("break_even"), spec.get("calls_per_day", 0.0)
     if not found or not calls:
-        text = "asked for: calls_per_day and prices with a source and a date; the figure sweeps them"
+        asked = [*([] if calls else ["calls_per_day"]), *((economics or {}).get("missing") or ["prices"])]
+        text = f"asked for: {', '.join(asked)}, prices with a source and a date; the figure sweeps them"
         return gate(PHASES[5], name, INCONCLUSIVE, text, rule)
     needed, (low, high) = found["own"]["calls_a_day"], found["own"]["interval"]
     if needed is None:

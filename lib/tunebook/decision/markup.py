@@ -12,15 +12,9 @@ LONG = 40  # characters from which a cell holds a sentence
 
 def esc(value) -> str:
     """Any value as text that HTML shows as it is; control characters become visible."""
-    text = (
-        value
-        if isinstance(value, str)
-        else ""
-        if value is None
-        else f"{value:.4g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    if isinstance(value, float):
+        value = f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    text = "" if value is None else str(value)
     return html.escape("".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text))
 
 

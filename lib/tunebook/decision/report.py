@@ -142,14 +142,13 @@ def economics(found: dict, outcome: dict, seed: int) -> dict:
     rate = rooms.scored(found)[target].metrics["scores"][rooms.TASK]["pass_at_1"]
     seconds = sum(one.manifest["timing"]["seconds"] for one in found.values())
     swept = sweep(rows, prices, seconds, rate, seed) if rate else []
-    is_priced = bool(prices.price_hosted_input or prices.price_hosted_output)
     return {
         "model": target,
         "prices": vars(prices),
         "missing": prices.missing(),
         "machine_seconds": round(seconds, 1),
         "per_correct_answer": per_correct_answer(rows, prices, rate),
-        "break_even": break_even(rows, prices, seconds, rate, seed) if is_priced else None,
+        "break_even": None if prices.missing() else break_even(rows, prices, seconds, rate, seed),
         "sweep": swept,
         "source": f"{rooms.SCORE_STAGE}@{target}/calls.jsonl",
     }

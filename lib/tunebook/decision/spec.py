@@ -10,7 +10,9 @@ from pathlib import Path
 
 from tunebook.decision.measures import BITS
 from tunebook.errors import InputProblem, IntegrityProblem
-from tunebook.pipeline.files import hash_json, read_json, write_json
+from tunebook.evaluation.benchmark import load
+from tunebook.pipeline.files import hash_json, read_json, sha256_file, write_json
+from tunebook.pipeline.record import FROZEN
 
 NEEDED = ("input", "output", "users", "metric", "wrong_answer_cost", "stability")
 # What it takes to run the model for long: asked for by name, never a reason not to train.
@@ -31,45 +33,85 @@ QUESTIONS = {
     "retrain_months": "after how many months is it trained again?",
 }
 VAGUE = (
-    "todo",
-    "tbd",
-    "?",
-    "n/a",
-    "na",
-    "none",
-    "unknown",
-    "to be decided",
-    "to be defined",
-    "later",
-    "various",
-    "depends",
+    *(
+        "todo",
+        "tbd",
+        "n/a",
+        "na",
+        "none",
+        "none yet",
+        "nothing",
+        "unknown",
+        "to be decided",
+        "to be defined",
+        "later",
+        "various",
+        "depends",
+    ),
+    *(
+        "it depends",
+        "0",
+        "x",
+        "xxx",
+        "idk",
+        "i don't know",
+        "don't know",
+        "not known",
+        "not sure",
+        "unsure",
+        "no idea",
+        "-",
+    ),
 )
 THRESHOLDS = (
     "smallest_gain expected_gain largest_loss largest_bits_rise gated target_score calls_per_day stable_months retrain_months budget"
 ).split()
 # How it is measured decides too: another ladder, another benchmark or another protocol gives another verdict.
 MEASURED_BY = (
-    "benchmark benchmark_limit n_test seed retained ladder few_shot larger_model prompt_style instruction thinking max_new_tokens"
-    " temperature top_p n_samples"
+    "benchmark benchmark_limit n_test seed retained retained_limit retained_max_new_tokens general_documents ladder few_shot larger_model"
+    " larger_model_revision hosted_completions prompt_style instruction thinking max_new_tokens temperature top_p n_samples audit_problems"
 ).split()
-FROZEN = "frozen_spec.json"
 FEWEST_WORDS = 4
 
 
-def spec_from(params: dict, shipped: dict) -> dict:
-    """The specification of a study: the shipped task's fields under the study's `spec_*` parameters, the thresholds, and under
-    `measured_by` how it is measured."""
+def spec_from(params: dict, task=None, problems=None, overrides: dict | None = None) -> dict:
+    """The specification of a study: the fields of the shipped `task` (its module, None for the user's rows) under the study's `spec_*` parameters, the thresholds, and under
+    `measured_by` how it is measured: parameters, `overrides` of stages of 04, and hashes of the test problems (a Benchmark), of the
+    retained benchmarks and of the hosted answers, since a file may change under its name."""
     given = {name.removeprefix("spec_"): value for name, value in params.items() if name.startswith("spec_")}
     given = {name: value for name, value in given.items() if value not in ("", [])}
+    shipped = task.spec if task else {"metric": "pass@1"}
     spec = build_spec(shipped, given, {name: params[name] for name in THRESHOLDS if name in params})
-    return spec | {"measured_by": {name: params[name] for name in MEASURED_BY if name in params}}
+    measured_by = {name: params[name] for name in MEASURED_BY if name in params}
+    if found := measuring(overrides or {}):
+        measured_by["overrides"] = found
+    if problems is not None:
+        measured_by["sha256"] = {"task": problems.sha256} | {name: load(name).sha256 for name in params["retained"]}
+    if params.get("hosted_completions"):
+        measured_by["sha256"]["hosted_completions"] = sha256_file(Path(params["hosted_completions"]))
+    return spec | {"measured_by": measured_by}
+
+
+def measuring(overrides: dict) -> dict:
+    """Of a study's overrides those that change how stages of 04 measure."""
+    found = {stage: {k: v for k, v in given.items() if k in MEASURED_BY} for stage, given in overrides.items()}
+    return {stage: given for stage, given in found.items() if given and stage.startswith("04")}
+
+
+def require_overrides(spec: dict, context) -> None:
+    """InputProblem where the run's overrides of 04 are others than those that were frozen."""
+    frozen, now = spec["measured_by"].get("overrides", {}), measuring(context.overrides())
+    if frozen != now:
+        names = sorted(stage for stage in {*frozen, *now} if frozen.get(stage) != now.get(stage))
+        raise InputProblem(
+            f"the specification of run {context.run_folder.name} was frozen with other parameters of {', '.join(names)}: "
+            "a changed specification means a new run, choose another --run"
+        )
 
 
 def check_names(spec: dict, named: list[str], problems: list[dict], retained: list[str]) -> None:
     """InputProblem for a slice among `named` (the study's own) that no test problem has, and for a gate on something that is not
     measured: found before anything is trained."""
-    from tunebook.evaluation.benchmark import load
-
     slices = {problem.get("slice") for problem in problems} - {None, ""}
     for name in named:
         if name not in slices:
@@ -87,6 +129,9 @@ def build_spec(shipped: dict, given: dict, thresholds: dict) -> dict:
     `thresholds` are the numbers that the verdict is judged by. Raises InputProblem for one that means nothing: a negative gain, a
     largest loss or rise that is not above 0, or a score outside 0 to 100.
     """
+    for name in ("smallest_gain", "expected_gain", "largest_loss"):
+        if thresholds.get(name, 0) > 100:
+            raise InputProblem(f"{name} is {thresholds[name]}; it is in points, at most 100")
     for name in ("smallest_gain", "expected_gain", "calls_per_day", "stable_months", "retrain_months", "budget"):
         if thresholds.get(name, 0) < 0:
             raise InputProblem(f"{name} is {thresholds[name]}; write 0 (not given) or more")
@@ -107,7 +152,7 @@ def is_vague(value) -> bool:
     """Whether a field says nothing: empty, 0, or one of the words that people write for "nobody has thought about it"."""
     if not isinstance(value, str):
         return not value
-    text = " ".join(value.lower().split()).strip(" .!…-")
+    text = " ".join(value.lower().split()).strip(" .!?…-")
     return text in ("", *VAGUE) or text.startswith(("todo", "tbd", "to be decided", "to be defined"))
 
 
@@ -133,17 +178,15 @@ def freeze_for_run(spec: dict, context) -> str:
     refused, for it could have been chosen to fit the result. Raises InputProblem, whose remedy is a new run."""
     digest = hash_json(spec)
     path = context.run_folder / FROZEN
-    if path.is_file():
-        kept = read_json(path)
-        if kept.get("sha256") == digest:
-            return freeze(spec, context.folder / "spec.json")
-        seen = sorted(folder.parent.name for folder in context.run_folder.glob("0[2-5]_*/manifest.json"))
-        if seen:
-            changed = sorted(k for k in {*spec, *kept["spec"]} if spec.get(k) != kept["spec"].get(k))
-            raise InputProblem(
-                f"the specification of run {context.run_folder.name} was frozen before {seen[0]} and differs now in "
-                f"{', '.join(changed)}: a changed specification means a new run, choose another --run"
-            )
+    kept = read_json(path) if path.is_file() else {"spec": {}}
+    if hash_json(kept["spec"]) == kept.get("sha256") == digest:
+        return freeze(spec, context.folder / "spec.json")
+    if seen := sorted(folder.parent.name for folder in context.run_folder.glob("0[2-5]_*/manifest.json")):
+        changed = sorted(k for k in {*spec, *kept["spec"]} if spec.get(k) != kept["spec"].get(k))
+        raise InputProblem(
+            f"the specification of run {context.run_folder.name} was frozen before {seen[0]} and differs now in "
+            f"{', '.join(changed) or 'its record'}: a changed specification means a new run, choose another --run"
+        )
     write_json(path, {"spec": spec, "sha256": digest, "frozen_at": datetime.now(UTC).isoformat(timespec="seconds")})
     return freeze(spec, context.folder / "spec.json")
 
@@ -155,7 +198,7 @@ def was_frozen_first(run_folder: Path, digest: str, started_at: list[str]) -> bo
     if not path.is_file():
         return None
     kept = read_json(path)
-    return kept.get("sha256") == digest and all(kept["frozen_at"] <= moment for moment in started_at)
+    return hash_json(kept["spec"]) == digest and all(kept["frozen_at"] <= moment for moment in started_at)
 
 
 def read_frozen(path: Path) -> tuple[dict, str]:

@@ -69,7 +69,7 @@ def decide(evidence: Evidence, shipped: str, weights: str = "") -> dict:
     _judge_gain(votes, evidence, tables, shipped)
     _judge_slices(votes, evidence, tables["slices"], shipped)
     _judge_retained(votes, evidence, tables, (shipped, weights))
-    if tables["file"] and tables["file"]["verdict"] in (VIOLATION, NON_INFERIOR):
+    if tables["file"]:
         word = NO_GO if tables["file"]["verdict"] == VIOLATION else ""
         votes.add(file_sentence(tables["file"]), "file", word)
     for about, text in left_out(evidence, shipped):
@@ -100,6 +100,13 @@ def _judge_gain(votes: Votes, evidence: Evidence, tables: dict, shipped: str) ->
     is_answered = any(rung["meets_spec"] for rung in evidence.rungs)
     if not is_answered and (not found or found[0]["against"] != "base"):
         votes.add(f"{shipped} has no score on {evidence.task} to compare with base", "gain", INCONCLUSIVE)
+    asked = [rung for rung in evidence.rungs if rung["rung"] in PROMPT_RUNGS]
+    best = max(asked, key=lambda rung: rung["k"] / rung["n"], default=None)
+    if best and found and best["rung"] not in [row["against"] for row in found]:
+        text = f"{shipped} is not compared with the best prompt, {best['rung']} ({best['k']}/{best['n']})"
+        votes.add(
+            f"{text}: score both on the same problems, with as many samples", f"rung {best['rung']}", INCONCLUSIVE
+        )
     for row, p in zip(found, holm([row["p_exact"] for row in found]), strict=True):
         row["p_decides"] = p
         row["verdict"] = decide_gain(row["difference"], row["interval"], p, row["margin"])
@@ -139,7 +146,7 @@ def _judge_retained(votes: Votes, evidence: Evidence, tables: dict, names: tuple
 def gain_sentence(row: dict, task: str) -> str:
     """What a comparison shows, with its figures and its rule."""
     low, high = row["interval"]
-    p = f"exact McNemar p = {row['p_exact']:.2g}"
+    p = f"{'exact McNemar' if row['samples'] == 1 else 'sign-flip'} p = {row['p_exact']:.2g}"
     if row.get("p_decides", row["p_exact"]) != row["p_exact"]:
         p += f" (Holm: {row['p_decides']:.2g})"
     return (

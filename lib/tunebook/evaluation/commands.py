@@ -13,7 +13,9 @@ def add(subparsers) -> None:
     """Add the three commands to the command line's parser."""
     parser = subparsers.add_parser("score", help="judge completions of a benchmark and print pass@1 with its interval")
     parser.add_argument("--benchmark", required=True, help='benchmark file (.jsonl or .jsonl.gz), or "humaneval"')
-    parser.add_argument("--completions", required=True, help="JSON lines with task_id and completion")
+    parser.add_argument(
+        "--completions", required=True, help="JSON lines with task_id and completion (.jsonl or .jsonl.gz)"
+    )
     parser.add_argument("--out", required=True, help="folder for scores.jsonl, protocol.json and metrics.json")
     parser.add_argument(
         "--protocol", help="protocol.json of the completions; without it their protocol is recorded as unknown"
@@ -53,6 +55,8 @@ def score(args) -> int:
     from tunebook.evaluation.score import score as score_completions
     from tunebook.pipeline.files import read_json
 
+    if not args.out.strip():
+        raise InputProblem("--out is empty: name a folder for the score")
     problems = benchmark.load(args.benchmark)
     rows = completions.read(args.completions, problems)
     protocol = read_json(args.protocol) if args.protocol else None

@@ -101,7 +101,7 @@ def judge(benchmark: Benchmark, rows: list[dict], judging: Judging = Judging()) 
 def check_runner(benchmark: Benchmark, judging: Judging = Judging()) -> dict:
     """The runner's self-check on this benchmark, before its score: `{"ok", "tier", "tier_name", "checks"}`.
 
-    InputProblem when a canonical solution fails; MachineProblem when the runner lets a cheat through or cannot judge. A constant
+    InputProblem when a canonical solution fails or a test passes everything; MachineProblem when the runner lets a cheat through or cannot judge. A constant
     answer that passes is the benchmark's weakness: it is recorded (`ok` False) and shown, and the score goes on.
     """
     from tunebook.execution.selfcheck import self_check
@@ -113,7 +113,10 @@ def check_runner(benchmark: Benchmark, judging: Judging = Judging()) -> dict:
     unsolved = [make_program(problem, 0, "") for problem in others]
     result = self_check(programs, unsolved, workers=judging.workers, allow_unisolated=judging.allow_unisolated)
     for check in result["checks"]:
-        if check["ok"] or check["name"] == "constant answers":
+        if check["ok"]:
+            continue
+        if check["name"] == "constant answers":  # comes before the cheats, which pass such a test too
+            _require_tests(benchmark, judging)
             continue
         if check["name"] == "canonical solutions" and not check.get("fault"):
             raise InputProblem(
@@ -124,6 +127,24 @@ def check_runner(benchmark: Benchmark, judging: Judging = Judging()) -> dict:
             f"the runner's self-check failed ({check['name']}: {check['measured']}, expected {check['rule']}): no score is given"
         )
     return {**result, "without_canonical": len(benchmark) - len(solved)}
+
+
+def _require_tests(benchmark: Benchmark, judging: Judging) -> None:
+    """InputProblem for a test that passes a wrong text as well as an empty answer: it checks nothing."""
+    from tunebook.execution.runner import run_programs
+
+    left = list(benchmark.problems)
+    for value in (None, "no answer to any problem"):
+        programs = []
+        for problem in left:
+            code = f"def {problem['entry_point']}(*args, **kwargs):\n    return {value!r}\n"
+            programs.append(make_program(problem, 0, code if problem["kind"] == "code" else value or ""))
+        outcomes = run_programs(programs, workers=judging.workers, allow_unisolated=judging.allow_unisolated)
+        left = [problem for problem, outcome in zip(left, outcomes, strict=True) if outcome.passed]
+        if not left:
+            return
+    others = f" (and those of {len(left) - 1} others)" if len(left) > 1 else ""
+    raise InputProblem(f"{benchmark.source}: the test of {left[0]['task_id']}{others} passes everything: correct it")
 
 
 def canonical_source(problem: dict) -> str:

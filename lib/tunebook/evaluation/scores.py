@@ -1,5 +1,6 @@
 """Read a score back: a folder that `score` wrote, or a bare scores.jsonl from anywhere. Does not judge anything."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from tunebook.evaluation.protocol import UNKNOWN
 from tunebook.pipeline.files import hash_json, read_json, read_jsonl
 
 SCORES, PROTOCOL, METRICS = "scores.jsonl", "protocol.json", "metrics.json"
+# What Linux takes in a name, and in a path with room for the names of temporary files.
+NAME_BYTES, PATH_BYTES = 255, 4000
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ def content_sha256(rows: list[dict]) -> str:
 def read_scores(path: str | Path) -> Scores:
     """Scores from a folder with scores.jsonl, or from the file itself.
 
-    InputProblem for missing files and rows that are no scores; IntegrityProblem when scores.jsonl is not what metrics.json counted.
+    InputProblem for missing files and rows that are no scores; IntegrityProblem when scores.jsonl,
+    protocol.json and metrics.json do not belong together: each is checked against the hashes and counts of the others.
     """
     path = Path(path)
     is_folder = path.is_dir()
@@ -57,18 +61,48 @@ def read_scores(path: str | Path) -> Scores:
         )
     rows = read_jsonl(file)
     passed = _passed(rows, str(file))
-    beside = file.parent if is_folder or file.name == SCORES else None
-    protocol = read_json(beside / PROTOCOL) if beside and (beside / PROTOCOL).is_file() else {}
-    metrics = read_json(beside / METRICS) if beside and (beside / METRICS).is_file() else {}
-    if "content_sha256" in metrics:
-        if (
-            any("verdict" not in row or "sample" not in row for row in rows)
-            or content_sha256(rows) != metrics["content_sha256"]
-        ):
-            raise IntegrityProblem(
-                f"{file} is not the file that {METRICS} beside it was counted from: score the completions again"
-            )
-    return Scores(str(path), passed, protocol, metrics)
+    found = {}
+    for name in (PROTOCOL, METRICS) if is_folder or file.name == SCORES else ():
+        if (file.parent / name).is_file():
+            found[name] = read_json(file.parent / name)
+    if PROTOCOL in found:
+        _require_own_hash(found[PROTOCOL], file.parent / PROTOCOL)
+    if METRICS in found:
+        _require_counted(found[METRICS], rows, found.get(PROTOCOL), file)
+    return Scores(str(path), passed, found.get(PROTOCOL, {}), found.get(METRICS, {}))
+
+
+def _require_own_hash(protocol: dict, file: Path) -> None:
+    """The hash of a protocol leaves out the benchmark's name; that of completions from elsewhere has it."""
+    whole = {key: value for key, value in protocol.items() if key != "sha256"}
+    unnamed = {key: value for key, value in whole.items() if key != "benchmark"}
+    if protocol.get("sha256") not in (hash_json(unnamed), hash_json(whole)):
+        raise IntegrityProblem(f"{file} was changed: its sha256 is not that of its fields; score the completions again")
+
+
+def _require_counted(metrics: dict, rows: list[dict], protocol: dict | None, file: Path) -> None:
+    """IntegrityProblem unless `metrics` counts these rows and names this protocol."""
+    if "content_sha256" not in metrics:
+        raise IntegrityProblem(
+            f"{file.parent / METRICS} has no content_sha256, so it is not what `score` wrote: score the completions again"
+        )
+    complete = all("verdict" in row and "sample" in row for row in rows)
+    if not complete or content_sha256(rows) != metrics["content_sha256"]:
+        raise IntegrityProblem(
+            f"{file} is not the file that {METRICS} beside it was counted from: score the completions again"
+        )
+    if protocol is None:
+        raise IntegrityProblem(f"{file.parent / PROTOCOL} is missing beside {METRICS}: score the completions again")
+    k, n, problems = sum(row["passed"] for row in rows), len(rows), len({row["task_id"] for row in rows})
+    counted = {"k": k, "n": n, "pass_at_1": k / n, "problems": problems, "n_samples": n // problems}
+    named = {"protocol_sha256": protocol["sha256"], "benchmark_sha256": protocol.get("benchmark_sha256")}
+    for source, expected in ((SCORES, counted), (PROTOCOL, named)):
+        for key, value in expected.items():
+            if metrics.get(key) != value:
+                raise IntegrityProblem(
+                    f"{file.parent / METRICS}: {key} is {metrics.get(key)!r}, {source} beside it gives {value!r}: "
+                    "score the completions again"
+                )
 
 
 def _passed(rows: list[dict], where: str) -> dict[str, list[bool]]:
@@ -90,7 +124,11 @@ def _passed(rows: list[dict], where: str) -> dict[str, list[bool]]:
 
 def require_replaceable(out_dir: Path, completions_sha256: str) -> None:
     """Refuse a folder that holds anything but an old score of the same completions, which is then replaced."""
+    if len(os.fsencode(out_dir)) > PATH_BYTES or any(len(os.fsencode(part)) > NAME_BYTES for part in out_dir.parts):
+        raise InputProblem(f"{str(out_dir)[:60]}... is too long for the name of a folder: choose a shorter one")
     for folder in (out_dir, *out_dir.parents):
+        if folder.is_symlink() and not folder.exists():
+            raise InputProblem(f"{folder} is a link that leads nowhere: give a folder for the score")
         if folder.exists() and not folder.is_dir():
             raise InputProblem(f"{folder} is a file: give a folder for the score")
     there = [name for name in (METRICS, SCORES, PROTOCOL) if (out_dir / name).exists()]

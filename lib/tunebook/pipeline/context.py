@@ -102,6 +102,11 @@ class Context:
         path = self.run_folder / "run.json"
         return read_json(path).get("states", {}) if path.is_file() else {}
 
+    def overrides(self) -> dict[str, dict]:
+        """The parameters of the run's study that single stages have for themselves; {} for stages by hand."""
+        path = self.run_folder / "run.json"
+        return read_json(path).get("study", {}).get("overrides", {}) if path.is_file() else {}
+
     def needs(self) -> dict[str, Upstream]:
         """Every upstream stage that finished, failed gates included; `run_state` says what became of the others."""
         return dict(self._upstream)

@@ -10,6 +10,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tunebook.errors import InputProblem
+
 NAME = "ledger.jsonl"
 SCHEMA = "tunebook-ledger/1"
 # Stages that show test problems to a model.
@@ -21,10 +23,11 @@ def append(outputs: Path, entry: dict) -> dict:
 
     A torn line that a killed process left is closed first, so that it costs itself alone.
     """
+    path = _path(outputs)
     entry = {"schema": SCHEMA, "at": datetime.now(UTC).isoformat(timespec="seconds"), **entry}
     line = json.dumps(entry, sort_keys=True, allow_nan=False).encode("ascii") + b"\n"
     outputs.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(outputs / NAME, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         size = os.fstat(descriptor).st_size
@@ -51,7 +54,7 @@ def note_by_hand(outputs: Path, manifest: dict) -> None:
 
 def read(outputs: Path) -> tuple[list[dict], int]:
     """All lines that are ledger entries, oldest first, and the number of lines that are not (torn, or of another version)."""
-    path = outputs / NAME
+    path = _path(outputs)
     entries, torn = [], 0
     for line in path.read_bytes().split(b"\n") if path.is_file() else []:
         if not line.strip():
@@ -65,6 +68,15 @@ def read(outputs: Path) -> tuple[list[dict], int]:
         else:
             torn += 1
     return entries, torn
+
+
+def _path(outputs: Path) -> Path:
+    """Where the ledger is or will be; InputProblem where something else has its name."""
+    path = outputs / NAME
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "no file"
+        raise InputProblem(f"{path} is {kind}, the ledger is a file of JSON lines: move it away")
+    return path
 
 
 def _is_whole(entry: dict) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tunebook.errors import InputProblem
 from tunebook.pipeline import manifest as manifests
-from tunebook.pipeline import provenance
+from tunebook.pipeline import provenance, stages
 from tunebook.pipeline.files import read_json, sha256_file, write_json
 from tunebook.pipeline.params import Study
 
@@ -15,6 +15,7 @@ SCHEMA = "tunebook-run/1"
 NAME = "run.json"
 FINISHED = ("pass", "warn", "fail")
 REPORTS = ("report.html", "report.json")
+FROZEN = "frozen_spec.json"  # the specification and the moment it was frozen, at the root of the run
 
 
 def load(folder: Path) -> dict:
@@ -67,6 +68,8 @@ def set_state(folder: Path, instance: str, state: str, **details) -> dict:
         entry["manifest_sha256"] = sha256_file(stage_folder / manifests.NAME)
         executed = stage_folder / "executed.ipynb"
         entry["executed_sha256"] = sha256_file(executed) if executed.is_file() else ""
+        if stages.kind(instance) == "should_we_fine_tune" and (folder / FROZEN).is_file():
+            record["frozen_sha256"] = sha256_file(folder / FROZEN)
     record["states"][instance] = entry
     write_json(folder / NAME, record)
     return entry

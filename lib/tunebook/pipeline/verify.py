@@ -51,6 +51,8 @@ def verify_run(folder: Path) -> Verification:
                 for k in kept
                 if said[k] != kept[k]
             ]
+    if "frozen_sha256" in run:
+        _compare(folder / record.FROZEN, record.FROZEN, run["frozen_sha256"], found)
     for name, digest in run.get("reports", {}).items():
         _compare(folder / name, name, digest, found)
     return found

@@ -18,8 +18,8 @@ Passed = dict[str, list[bool]]
 def compare(passed_a: Passed, passed_b: Passed, margin: float = 0.0) -> dict:
     """Is B better than A by more than `margin` points? Both map task_id to that problem's samples, True where it passed.
 
-    GO if L > margin, NO-GO if U < margin, else INCONCLUSIVE, with [L, U] the paired 95% interval of B - A; at margin 0 the
-    exact McNemar test at 0.05 decides instead of the interval. `k_a` and `k_b` count passed samples, `gained` and `lost`
+    GO if L > margin, NO-GO if U < margin, else INCONCLUSIVE, with [L, U] the paired 95% interval of B - A; GO over a margin above 0
+    also needs p < 0.05, and at margin 0 p decides alone (exact McNemar, with several samples a problem the sign-flip test). `k_a` and `k_b` count passed samples, `gained` and `lost`
     problems whose rate rose or fell. InputProblem when problems or sample counts differ.
 
     >>> a = {str(i): [i < 50] for i in range(164)}
@@ -39,7 +39,7 @@ def compare(passed_a: Passed, passed_b: Passed, margin: float = 0.0) -> dict:
     interval = list(_bounds(list(differences.values()), samples, CONFIDENCE))
     return {
         "verdict": decide(total, interval, p_exact, margin),
-        "rule": rule(margin),
+        "rule": rule(margin, samples),
         "n": n,
         "samples": samples,
         **counts,
@@ -68,28 +68,34 @@ def _counts(passed_a: Passed, passed_b: Passed, differences: dict[str, int]) -> 
 
 
 def decide(total: float, interval: list[float], p_exact: float, margin: float = 0.0) -> str:
-    """The rule alone: `total` is any number with the sign of B - A, `interval` and `margin` are in points."""
+    """The rule alone: `total` is any number with the sign of B - A, `interval` and `margin` are in points. Whoever asks for more than
+    a gain gets no GO where a gain itself is not shown."""
     if margin == 0:
         if p_exact >= ALPHA or total == 0:
             return INCONCLUSIVE
         return GO if total > 0 else NO_GO
-    if interval[0] > margin:
+    if interval[0] > margin and (margin < 0 or p_exact < ALPHA):
         return GO
     return NO_GO if interval[1] < margin else INCONCLUSIVE
 
 
-def rule(margin: float = 0.0) -> str:
+def rule(margin: float = 0.0, samples: int = 1) -> str:
     """The decision rule in words, to be shown next to every verdict and written down before training."""
+    test = "exact McNemar p" if samples == 1 else "sign-flip p"
     if margin == 0:
-        return "GO if B passes more and exact McNemar p < 0.05, NO-GO if A passes more and p < 0.05, else INCONCLUSIVE"
-    return f"GO if the paired 95% interval of B - A lies above {margin:g} points, NO-GO if below, else INCONCLUSIVE"
+        return f"GO if B passes more and {test} < 0.05, NO-GO if A passes more and p < 0.05, else INCONCLUSIVE"
+    also = f" and {test} < 0.05" if margin > 0 else ""
+    return (
+        f"GO if the paired 95% interval of B - A lies above {margin:g} points{also}, NO-GO if below, else INCONCLUSIVE"
+    )
 
 
 def noninferiority(passed_a: Passed, passed_b: Passed, margin: float, confidence: float = CONFIDENCE) -> dict:
     """Did B lose less than `margin` points (above 0) against A? One-sided at `confidence`, margin fixed beforehand.
 
     `verdict`: "non-inferior" when the lower bound of B - A is above -margin, "violation" when the upper bound is below it,
-    "cannot see a loss" when even a B that fails everything would not show a violation, else "inconclusive".
+    "cannot see a loss" when B is not shown to be better and even a B that fails everything would not show a violation, else
+    "inconclusive".
     Source: EMEA 2005, Guideline on the choice of the non-inferiority margin (the interval approach).
     """
     if margin <= 0:
@@ -99,7 +105,7 @@ def noninferiority(passed_a: Passed, passed_b: Passed, margin: float, confidence
     low, high = _bounds([sum(passed_b[task]) - sum(passed_a[task]) for task in passed_a], samples, two_sided)
     worst = _bounds([-sum(row) for row in passed_a.values()], samples, two_sided)[1]
     verdict = "inconclusive"
-    if worst >= -margin:
+    if worst >= -margin and low <= 0:
         verdict = BLIND
     elif high < -margin:
         verdict = VIOLATION
