@@ -18,7 +18,7 @@ from tunebook.evaluation.extraction import extract
 from tunebook.evaluation.protocol import UNKNOWN, Protocol, from_dict
 from tunebook.evaluation.scores import METRICS, PROTOCOL, SCORES, content_sha256, require_replaceable
 from tunebook.pipeline.files import hash_json, write_json, write_jsonl
-from tunebook.statistics.intervals import mean_interval, pass_at_k, wilson
+from tunebook.statistics.intervals import mean_interval, pass_at_k
 
 USUAL_KS = (1, 5, 10, 100)
 
@@ -188,7 +188,7 @@ def _slice(tasks: list[str], passed: dict, ended: dict) -> dict:
 def rates(passed: dict[str, list[bool]]) -> dict:
     """k, n, pass_at_1 and its 95% interval for problems with equally many samples."""
     k, n = sum(map(sum, passed.values())), sum(map(len, passed.values()))
-    interval = wilson(k, n) if n == len(passed) else mean_interval([sum(row) / len(row) for row in passed.values()])
+    interval = mean_interval([sum(row) / len(row) for row in passed.values()], samples=n // len(passed))
     return {"k": k, "n": n, "pass_at_1": k / n, "interval": list(interval)}
 
 

@@ -63,7 +63,8 @@ def compare_text(result: dict, name_a: str, name_b: str) -> str:
 def power_text(result: dict) -> str:
     """What `tunebook power` prints."""
     problems = f"{result['power']:.0%} (mid-p), {result['power_exact']:.0%} (exact)"
-    effect = result["detectable_effect"]
+    effect, asked = result["detectable_effect"], result["correlation_asked"]
+    cut = "" if result["correlation"] == asked else f" ({asked:g} was asked for, which these rates do not allow)"
     return aligned(
         [
             (
@@ -71,7 +72,7 @@ def power_text(result: dict) -> str:
                 f"{result['base']:.1%} -> {result['base'] + result['gain']:.1%} with 80% power, two-sided p < 0.05",
             ),
             ("unpaired", f"{result['n_unpaired_per_side']:,} problems a side"),
-            ("paired, exact", f"{_problems(result['n_paired_exact'])} at correlation {result['correlation']:g}"),
+            ("paired, exact", f"{_problems(result['n_paired_exact'])} at correlation {result['correlation']:.2g}{cut}"),
             ("paired, mid-p", _problems(result["n_paired_mid"])),
             (f"power at {result['problems']:,}", problems),
             (

@@ -1,11 +1,19 @@
 """Intervals of one rate k/n and the unbiased pass@k. Does not compare two models: that is `paired`."""
 
 import math
+from collections.abc import Iterable
 from statistics import NormalDist
 
 from tunebook.errors import InputProblem
 
 CONFIDENCE = 0.95
+
+
+def require_finite(values: Iterable[float], what: str) -> None:
+    """InputProblem at the first NaN or infinity, which would otherwise pass through every sum without a word."""
+    for value in values:
+        if not math.isfinite(value):
+            raise InputProblem(f"{what} must be finite numbers, found {value}: look where it was computed")
 
 
 def z_value(confidence: float = CONFIDENCE) -> float:
@@ -15,8 +23,8 @@ def z_value(confidence: float = CONFIDENCE) -> float:
     return NormalDist().inv_cdf(0.5 + confidence / 2)
 
 
-def wilson(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Wilson's score interval of the rate k/n, as fractions in [0, 1].
+def wilson(k: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Wilson's score interval of the rate k/n, as fractions in [0, 1]. `mean_interval` passes sizes that are not whole.
 
     >>> tuple(round(end, 3) for end in wilson(50, 164))
     (0.24, 0.379)
@@ -33,26 +41,41 @@ def wilson(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float
     return max(0.0, low), min(1.0, high)
 
 
-def mean_interval(means: list[float], confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Interval of the mean of per-problem rates (several samples a problem), clustered by problem, in [0, 1].
+def mean_interval(
+    means: list[float], confidence: float = CONFIDENCE, samples: int | None = None
+) -> tuple[float, float]:
+    """Interval of the mean of per-problem rates (`samples` samples a problem), clustered by problem, in [0, 1].
 
-    The variance between problems already contains the variance of the samples. With variance v the mean is as exact as a
-    rate of m(1-m)/v independent problems, so Wilson's interval at that size is used; it never has zero width.
-    Source: Miller 2024, Adding error bars to evals (clustered standard errors); Korn and Graubard 1998 (effective size).
+    Wilson's interval at an effective size between the number of problems and that of samples. The variance between problems
+    (which contains that of the samples) gives the size, Student's quantile lowers it. Half a problem that always passes and
+    half that never does are added, so that a few problems which happen to agree do not look certain. One sample a problem
+    gives Wilson itself. In simulations it covers 93% or more with 3 to 164 problems, except where Wilson's does not either.
+
+    >>> tuple(round(end, 2) for end in mean_interval([0.5, 0.75, 0.5, 0.25, 0.75, 0.5], samples=4))
+    (0.3, 0.76)
+
+    Source: Korn and Graubard 1998 (effective size, never above the samples); Miller 2024, Adding error bars to evals
+    (clustered errors); Agresti and Min 2005 (the half problems, as in `clustered_interval`).
     """
     n = len(means)
     if n < 1:
         raise InputProblem("no problem was scored, so there is no rate: score at least one problem")
-    mean = sum(means) / n
+    require_finite(means, "the rates of the problems")
+    if min(means) < 0 or max(means) > 1 or (samples is not None and samples < 1):
+        raise InputProblem(f"rates lie between 0 and 1, found {min(means):g} to {max(means):g} of {samples} samples")
+    total = math.fsum(means)
+    pooled = (total + 0.5) / (n + 1)
+    added = 0.5 * pooled**2 + 0.5 * (1 - pooled) ** 2
+    variance = (math.fsum((rate - pooled) ** 2 for rate in means) + added) / (n + 1)
     size = float(n)
-    if n > 1 and 0 < mean < 1:
-        variance = sum((value - mean) ** 2 for value in means) / (n - 1) / n
-        if variance > 0:
-            size = max(float(n), mean * (1 - mean) / variance)
-    z = z_value(confidence)
-    centre = (mean + z * z / (2 * size)) / (1 + z * z / size)
-    half = z / (1 + z * z / size) * math.sqrt(mean * (1 - mean) / size + z * z / (4 * size * size))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    if n > 1:
+        from scipy.special import stdtrit
+
+        student = float(stdtrit(n - 1, 0.5 + confidence / 2))
+        size *= max(1.0, pooled * (1 - pooled) / variance * (z_value(confidence) / student) ** 2)
+    if samples is not None:
+        size = min(size, n * samples)
+    return wilson(total if size == n else size * (total / n), size, confidence)
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:

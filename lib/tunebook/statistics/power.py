@@ -11,6 +11,7 @@ from statistics import NormalDist
 import numpy
 
 from tunebook.errors import InputProblem
+from tunebook.statistics.intervals import require_finite
 
 ALPHA = 0.05
 TARGET = 0.8
@@ -38,6 +39,23 @@ def discordant(base: float, gain: float, correlation: float = CORRELATION) -> tu
     both = base * after + correlation * math.sqrt(base * (1 - base) * after * (1 - after))
     both = min(max(both, base + after - 1, 0.0), base, after)
     return after - both, base - both
+
+
+def correlation_used(base: float, gain: float, correlation: float = CORRELATION) -> float:
+    """The correlation that `discordant` works with: the given one, cut to what the two rates allow.
+
+    Where a rate is 0 or 1 every correlation gives the same shares, those of independent models, so it is 0.
+
+    >>> round(correlation_used(0.3, 0.5, 0.9), 3)
+    0.327
+    """
+    gained, lost = discordant(base, gain, correlation)
+    after, both = base + gained - lost, base - lost
+    spread = math.sqrt(max(0.0, base * (1 - base) * after * (1 - after)))
+    if spread < 1e-9:
+        return 0.0
+    used = (both - base * after) / spread
+    return correlation if abs(used - correlation) < 1e-6 else used
 
 
 def n_unpaired(base: float, gain: float, target: float = TARGET, alpha: float = ALPHA) -> int:
@@ -68,8 +86,9 @@ def n_questions(
     Source: Miller 2024, Adding error bars to evals, equation 9, with K_A = K_B = samples.
     """
     _require_gain(delta)
-    if samples < 1:
-        raise InputProblem(f"samples a problem must be at least 1, found {samples}")
+    require_finite((omega_squared, within_a, within_b), "variances")
+    if not samples >= 1 or min(omega_squared, within_a, within_b) < 0:
+        raise InputProblem(f"variances must not be negative and samples a problem at least 1, found {samples} samples")
     z = NormalDist().inv_cdf(1 - ALPHA / 2) + NormalDist().inv_cdf(TARGET)
     variance = omega_squared + (within_a + within_b) / samples
     return math.ceil(z * z * variance / delta**2 - 1e-9)
@@ -83,13 +102,19 @@ def smallest_difference(n: int, variance: float) -> float:
     >>> round(smallest_difference(969, 1 / 9), 3)
     0.03
     """
+    if not (n >= 1 and 0 <= variance < math.inf):
+        raise InputProblem(f"a smallest difference needs n >= 1 and a variance from 0 on, found n={n}, {variance}")
     z = NormalDist().inv_cdf(1 - ALPHA / 2) + NormalDist().inv_cdf(TARGET)
     return z * math.sqrt(variance / n)
 
 
 def power_paired(n: int, gained: float, lost: float, mid: bool = False, alpha: float = ALPHA) -> float:
     """Chance that McNemar's test (exact, or mid-p) shows the gain on n problems, for the given discordant shares."""
-    share = gained + lost
+    if not (0 <= n < math.inf and gained >= 0 and lost >= 0 and gained + lost <= 1 + 1e-9):
+        raise InputProblem(
+            f"power needs n >= 0 and shares of all problems, found n={n}, gained={gained}, lost={lost}: see discordant()"
+        )
+    share = min(1.0, gained + lost)
     if share <= 0:
         return 0.0
     spread = 9 * math.sqrt(n * share * (1 - share)) + 9
@@ -102,9 +127,11 @@ def power_paired(n: int, gained: float, lost: float, mid: bool = False, alpha: f
 def n_paired(
     base: float, gain: float, correlation: float = CORRELATION, mid: bool = False, target: float = TARGET
 ) -> int | None:
-    """Fewest problems, answered by both models, on which the chance of showing the gain reaches `target`.
+    """Problems, answered by both models, from which number on the chance of showing the gain reaches `target`.
 
-    None above LARGEST: no benchmark can show such a gain.
+    With counts the power falls a little at some n, so a smaller n can reach it by luck (49 for 0.3 + 0.4 at correlation -1,
+    where 50 and 53 do not); from the returned n on (54) every number of problems does. None above LARGEST: no benchmark can
+    show such a gain.
 
     Source: Connor 1987 and Miettinen 1968 for the model; summed exactly here instead of their normal approximations.
     """
@@ -118,7 +145,17 @@ def n_paired(
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if power_paired(middle, up, down, mid) >= target else (middle, high)
-    return high
+    return _above_the_teeth(high, up, down, mid, target)
+
+
+def _above_the_teeth(n: int, up: float, down: float, mid: bool, target: float) -> int:
+    """The number after the last one that misses `target`. Each tooth of the power is shorter than the stretch looked at."""
+    at = n
+    while at - n <= 16 + 2 * math.sqrt(n * (up + down)) and n * (up + down) <= EXACT_UP_TO:
+        at += 1
+        if power_paired(at, up, down, mid) < target:
+            n = at + 1
+    return n
 
 
 @lru_cache(maxsize=256)
@@ -137,14 +174,18 @@ def detectable_effect(
 
 
 def plan(base: float, gain: float, correlation: float = CORRELATION, problems: int = 164) -> dict:
-    """Everything that `tunebook power` prints. `power` is the mid-p test's on `problems`, `power_exact` the exact one's."""
+    """Everything that `tunebook power` prints. `power` is the mid-p test's on `problems`, `power_exact` the exact one's.
+
+    `correlation` is the one that was used; it differs from `correlation_asked` where the rates do not allow that.
+    """
     up, down = discordant(base, gain, correlation)
     if problems > LARGEST:
         raise InputProblem(f"{problems:,} problems: more than {LARGEST:,} are not computed")
     return {
         "base": base,
         "gain": gain,
-        "correlation": correlation,
+        "correlation": correlation_used(base, gain, correlation),
+        "correlation_asked": correlation,
         "problems": problems,
         "n_unpaired_per_side": n_unpaired(base, gain),
         "n_paired_exact": n_paired(base, gain, correlation),
@@ -156,7 +197,7 @@ def plan(base: float, gain: float, correlation: float = CORRELATION, problems: i
 
 
 def _require_gain(gain: float) -> None:
-    if gain <= 0:
+    if not 0 < gain < math.inf:
         raise InputProblem(f"the gain must be above 0, found {gain}: write 0.036 for 3.6 points")
     if gain < SMALLEST:
         raise InputProblem(f"the gain is {gain:g}: below {SMALLEST:g} no benchmark is large enough")
