@@ -10,18 +10,24 @@ from pathlib import Path
 
 import pytest
 
-from tiny_files import TEMPLATE, WIDTH, WORDS, gguf, metadata, safetensors, text, value
+from tiny_files import TEMPLATE, WIDTH, WORDS, gguf, loadable, metadata, safetensors, text, value, whole
 from tunebook.cli import main
+from tunebook.errors import InputProblem
 from tunebook.execution.confine import landlock_version
-from tunebook.models import folder_checks, gguf_checks, limited
+from tunebook.models import folder_checks, gguf_checks, gguf_header, limited, weights_scan
 
 HUGE = 2**63
+ENTRY = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
 EMBEDDING = ("token_embd.weight", (WIDTH, len(WORDS)), 0, 0)
 NAN = struct.pack("<f", float("nan")) * (WIDTH * len(WORDS))
 
 
 def two(dims=(WIDTH,), kind=0, offset=128, name="output_norm.weight"):
     return [EMBEDDING, (name, dims, kind, offset)]
+
+
+def eight_bits(kind: str, data: bytes) -> bytes:
+    return safetensors({"a": {"dtype": kind, "shape": [4], "data_offsets": [0, len(data)]}}, data)
 
 
 def swapped() -> bytes:
@@ -57,6 +63,8 @@ MALFORMED = {
     "alignment 0": (gguf({"general.alignment": ("u32", 0)}), "alignment"),
     "alignment 24": (gguf({"general.alignment": ("u32", 24)}), "alignment"),
     "alignment as text": (gguf({"general.alignment": ("str", "32")}), "alignment"),
+    "alignment 8, on which llama.cpp aborts": (gguf({"general.alignment": ("u32", 8)}), "alignment"),
+    "alignment of 64 bits": (gguf({"general.alignment": ("u64", 32)}), "alignment"),
     "alignment as bool": (gguf({"general.alignment": ("bool", 1)}), "alignment"),
     "tensor twice": (gguf(tensors=[EMBEDDING, (*EMBEDDING[:3], 128)], data=bytes(256)), "duplicate_tensor"),
     "tensor without name": (gguf(tensors=[("", (WIDTH,), 0, 0)]), "tensor_name"),
@@ -81,6 +89,30 @@ DOUBTFUL = {
     "architecture as number": (metadata(general__architecture=("u32", 1)), {}, "architecture"),
     "no tokenizer": (metadata(tokenizer__ggml__tokens=None), {}, "tokenizer"),
     "tokens as text": (metadata(tokenizer__ggml__tokens=("str", "a")), {}, "tokenizer"),
+    "a token twice": (
+        metadata(tokenizer__ggml__tokens=("arr", ("str", ["<s>", "</s>", "a", "a"]))),
+        {},
+        "doubled_tokens",
+    ),
+    "a zero byte in a token": (
+        metadata(tokenizer__ggml__tokens=("arr", ("str", ["<s>", "</s>", "a", "a\0"]))),
+        {},
+        "tokenizer",
+    ),
+    "tokenizer none": (metadata(tokenizer__ggml__model=("str", "none")), {}, "tokenizer"),
+    "tokenizer as number": (metadata(tokenizer__ggml__model=("u32", 1)), {}, "key_type"),
+    "types as texts": (metadata(tokenizer__ggml__token_type=("arr", ("str", ["1"] * 4))), {}, "tokenizer"),
+    "add_bos_token as text": (metadata(tokenizer__ggml__add_bos_token=("str", "true")), {}, "key_type"),
+    "no blocks": (metadata(llama__block_count=("u32", 0)), {}, "hyperparameter"),
+    "513 blocks": (metadata(llama__block_count=("u32", 513)), {}, "hyperparameter"),
+    "two blocks, one there": (metadata(llama__block_count=("u32", 2)), {}, "tensors"),
+    "a tensor of the block missing": (metadata(), {"tensors": whole()[:-1], "data": bytes(4096)}, "tensors"),
+    "epsilon NaN": (metadata(llama__attention__layer_norm_rms_epsilon=("f32", float("nan"))), {}, "hyperparameter"),
+    "epsilon below 0": (metadata(llama__attention__layer_norm_rms_epsilon=("f32", -1.0)), {}, "hyperparameter"),
+    "no epsilon": (metadata(llama__attention__layer_norm_rms_epsilon=None), {}, "hyperparameter"),
+    "part 9 of 3": (metadata(split__no=("u16", 9), split__count=("u16", 3)), {}, "split"),
+    "parts without a number": (metadata(split__count=("u16", 3)), {}, "split"),
+    "parts as text": (metadata(split__no=("str", "0"), split__count=("u16", 3)), {}, "key_type"),
     "scores too short": (metadata(tokenizer__ggml__scores=("arr", ("f32", [0.0]))), {}, "tokenizer"),
     "types too long": (metadata(tokenizer__ggml__token_type=("arr", ("i32", [1] * 9))), {}, "tokenizer"),
     "scores NaN": (metadata(tokenizer__ggml__scores=("arr", ("f32", [float("nan")] * 4))), {}, "tokenizer"),
@@ -135,6 +167,13 @@ SAFETENSORS = {
         "offset",
     ),
     "NaN": (safetensors(data=NAN[:16]), "not_finite"),
+    "NaN of 8 bits": (eight_bits("F8_E4M3", b"\x01\x7e\xff\x02"), "not_finite"),
+    "infinity of 8 bits": (eight_bits("F8_E5M2", b"\x01\x7c\x02\x03"), "not_finite"),
+    "complex NaN": (eight_bits("C64", bytes(24) + NAN[:8]), "not_finite"),
+    "100 dimensions": (
+        safetensors({"a": {"dtype": "F32", "shape": [1] * 100, "data_offsets": [0, 4]}}, bytes(4)),
+        "dims",
+    ),
 }
 
 
@@ -153,7 +192,13 @@ def test_the_valid_files_have_no_objection(tmp_path):
     """Without it every test below would pass for a reader that refuses everything."""
     found = gguf_checks.inspect(write(tmp_path / "a.gguf", gguf()))
     assert found["findings"] == [] and found["tokens"]["vocabulary"] == len(WORDS) and found["template"] == TEMPLATE
-    assert folder_checks.inspect_file(write(tmp_path / "a.safetensors", safetensors()))["findings"] == []
+    assert gguf_checks.inspect(write(tmp_path / "a.gguf", loadable()))["findings"] == []
+    for content in (
+        safetensors(),
+        eight_bits("F8_E4M3", b"\x01\x7e\xfe\x02"),
+        eight_bits("F8_E5M2", b"\x01\x7b\x02\x03"),
+    ):
+        assert folder_checks.inspect_file(write(tmp_path / "a.safetensors", content))["findings"] == []
     assert len(MALFORMED) + len(DOUBTFUL) + len(SAFETENSORS) > 85
 
 
@@ -174,6 +219,12 @@ def test_what_a_readable_gguf_lacks_is_an_error(name, tmp_path):
 def test_a_malformed_safetensors_is_refused(name, tmp_path):
     content, check = SAFETENSORS[name]
     assert errors(folder_checks.inspect_file(write(tmp_path / "a.safetensors", content))) == {check}
+
+
+def test_a_list_longer_than_any_vocabulary_is_not_read(tmp_path, monkeypatch):
+    """2^34 empty texts in a hole took all of the time that a child has."""
+    monkeypatch.setattr(gguf_header, "LONGEST_ARRAY", 3)
+    assert errors(gguf_checks.inspect(write(tmp_path / "a.gguf", gguf()))) == {"length"}
 
 
 def test_every_truncation_is_refused(tmp_path):
@@ -220,6 +271,76 @@ def test_what_is_no_model_file_is_one_sentence(tmp_path, capsys):
         code, found, problem = command(capsys, str(tmp_path / name))
         assert (code, found, problem.count("\n")) == (2, {}, 1), name
         assert problem.startswith("error: ") and name in problem
+
+
+def hollow(path, start: bytes, size: int = 2**40) -> str:
+    with open(path, "wb") as stream:
+        stream.write(start)
+        stream.truncate(size)
+    return str(path)
+
+
+@pytest.mark.parametrize("start", [b"", gguf(), b"GGUF" + struct.pack("<IQQ", 3, 2**32, 0)])
+def test_a_hole_of_a_terabyte_is_refused_at_once(start, tmp_path, capsys):
+    """It was hashed first, which takes hours."""
+    for name in ("a.gguf", "a.safetensors"):
+        code, found, problem = command(capsys, hollow(tmp_path / name, start))
+        assert (code, found, problem.count("\n")) == (2, {}, 1) and "was never written" in problem
+    good = write(tmp_path / "good.gguf", gguf())
+    assert command(capsys, good, "--base", str(tmp_path / "a.gguf"))[0] == 2
+    (tmp_path / "config.json").write_text("{}")
+    assert main(["inspect", str(tmp_path)]) == 2 and "was never written" in capsys.readouterr().err
+
+
+def test_a_large_file_is_hashed_and_scanned_only_after_its_header_was_taken(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(limited, "LARGE_BYTES", 0)
+    asked = []
+    real = limited.call
+    monkeypatch.setattr(
+        limited, "call", lambda name, given, *rest: asked.append(given["scan"]) or real(name, given, *rest)
+    )
+    code, found, _ = command(capsys, write(tmp_path / "b.gguf", gguf(version=9)))
+    assert (code, found["sha256"], asked) == (1, "", [False])
+    code, found, _ = command(capsys, write(tmp_path / "a.gguf", gguf()))
+    assert (code, len(found["sha256"]), asked) == (0, 64, [False, False, True])
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    """Closed, removed or cut while it is read: the child's exit code told nothing."""
+    path = tmp_path / "gone.gguf"
+    with pytest.raises(InputProblem, match=r"gone.gguf cannot be read \(No such file"):
+        limited.call("tunebook.models.gguf_checks:inspect", {"path": str(path)}, [path])
+    write(path, bytes(8))
+    with pytest.raises(InputProblem, match="became shorter"):
+        weights_scan.scan_safetensors(str(path), [("a", "F32", 0, 16)])
+
+
+def test_long_values_are_cut(tmp_path, capsys):
+    long = {"general__name": ("str", "n" * 10**6), "general__license": ("str", "x\n" * 10**5)}
+    for changes in (long, {"general__architecture": ("str", "a" * 10**6)}, {"adapter__type": ("str", "b" * 10**6)}):
+        path = write(tmp_path / "a.gguf", gguf(metadata(**changes)))
+        for form in ([], ["--json"]):
+            main(["inspect", path, *form])
+            assert len(capsys.readouterr().out) < 8000
+    path = write(tmp_path / "a.safetensors", safetensors({"__metadata__": {"a": "b" * 10**5}, "c": ENTRY}))
+    assert main(["inspect", path, "--json"]) == 0 and len(capsys.readouterr().out) < 2000
+
+
+def test_parts_that_are_not_there_are_named(tmp_path, capsys):
+    pairs = metadata(split__no=("u16", 0), split__count=("u16", 2))
+    first = write(tmp_path / "m-00001-of-00002.gguf", gguf(pairs))
+    code, found, _ = command(capsys, first)
+    assert code == 1 and "1 of its 2 parts are missing" in next(
+        row["message"] for row in found["findings"] if row["severity"] == "error"
+    )
+    write(tmp_path / "m-00002-of-00002.gguf", gguf(pairs))
+    assert command(capsys, first)[0] == 0
+
+
+def test_a_pointer_of_git_lfs_is_named(tmp_path, capsys):
+    path = write(tmp_path / "a.gguf", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
+    assert main(["inspect", path]) == 2 and "git lfs pull" in capsys.readouterr().err
+    assert main(["inspect", "x" * 5000]) == 2 and len(capsys.readouterr().err) < 400
 
 
 def test_what_is_no_regular_file_is_never_opened(tmp_path, capsys):
@@ -290,6 +411,8 @@ def test_the_child_reads_no_other_file(victims, tmp_path):
         ("{{ raise_exception('never') }}", "never"),
         ("{% if %}", "TemplateSyntaxError"),
         ("{% for m in messages %}{{ 'ab' * 9000000 }}{% endfor %}", "longer than"),
+        ("{# nothing #}", "makes no text"),
+        ("{{ '\\ud800' }}", "surrogate"),
     ],
 )
 def test_a_hostile_template_is_an_objection(template, words, tmp_path, monkeypatch, capsys):
@@ -306,6 +429,9 @@ def test_another_template_than_the_base_models_is_shown_as_a_diff(tmp_path, caps
     assert code == 0 and "+{{ messages[0].content }}!" in found["template_diff"]
     assert [row["check"] for row in found["findings"]] == ["template_differs"]
     assert command(capsys, base, "--base", base)[1]["findings"] == []
+    for content in (gguf()[:300], pickle.dumps(1)):
+        code, found, problem = command(capsys, path, "--base", write(tmp_path / "base.gguf", content))
+        assert (code, found, problem.count("\n")) == (2, {}, 1) and "base.gguf" in problem
 
 
 def test_text_from_a_file_does_not_reach_the_terminal_raw(tmp_path, capsys):

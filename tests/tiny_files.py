@@ -6,6 +6,10 @@ import struct
 CODES = {"u8": 0, "i8": 1, "u16": 2, "i16": 3, "u32": 4, "i32": 5, "f32": 6, "bool": 7, "str": 8, "arr": 9, "u64": 10}
 FORMATS = {"u8": "B", "i8": "b", "u16": "H", "i16": "h", "u32": "I", "i32": "i", "f32": "f", "bool": "B", "u64": "Q"}
 WIDTH, WORDS = 8, ("<s>", "</s>", "a", "b")
+BLOCK = {
+    name: (WIDTH, WIDTH) for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+}
+BLOCK = {"attn_norm": (WIDTH,), "ffn_norm": (WIDTH,), **BLOCK}
 TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
 
 
@@ -36,6 +40,7 @@ def metadata(**changes) -> dict:
         "llama.context_length": ("u32", 64),
         "llama.embedding_length": ("u32", WIDTH),
         "llama.attention.head_count": ("u32", 2),
+        "llama.attention.layer_norm_rms_epsilon": ("f32", 1e-5),
         "tokenizer.ggml.model": ("str", "llama"),
         "tokenizer.ggml.tokens": ("arr", ("str", list(WORDS))),
         "tokenizer.ggml.scores": ("arr", ("f32", [0.0] * len(WORDS))),
@@ -48,18 +53,47 @@ def metadata(**changes) -> dict:
     return {name: pair for name, pair in pairs.items() if pair is not None}
 
 
+def whole(words: int = len(WORDS)) -> list[tuple]:
+    """The tensors of a model of one block: name, dims, type, offset."""
+    shapes = {"token_embd": (WIDTH, words), "output_norm": (WIDTH,)}
+    shapes |= {f"blk.0.{name}": dims for name, dims in BLOCK.items()}
+    tensors, offset = [], 0
+    for name, dims in shapes.items():
+        tensors.append((f"{name}.weight", dims, 0, offset))
+        offset += 4 * dims[0] * (dims[1] if len(dims) > 1 else 1)
+    return tensors
+
+
 def gguf(pairs=None, tensors=None, version=3, counts=None, data=None, magic=b"GGUF", alignment=32, extra=b"") -> bytes:
-    """A GGUF file. `tensors` are (name, dims, type, offset); `extra` goes between metadata and tensors."""
+    """A GGUF file: a model of one block, or one of the given `tensors` (name, dims, type, offset), the embedding alone where only `data`
+    is given. `extra` goes between metadata and tensors.
+    """
     pairs = metadata() if pairs is None else pairs
-    tensors = [("token_embd.weight", (WIDTH, len(WORDS)), 0, 0)] if tensors is None else tensors
+    numbers = WIDTH * (len(WORDS) + 3 + 7 * WIDTH) if tensors is None else WIDTH * len(WORDS)
+    if tensors is None:
+        tensors = whole() if data is None else whole()[:1]
     n_tensors, n_pairs = counts or (len(tensors), len(pairs))
     items = pairs.items() if isinstance(pairs, dict) else pairs
     head = magic + struct.pack("<IQQ", version, n_tensors, n_pairs)
     head += b"".join(text(key) + (raw if isinstance(raw, bytes) else value(*raw)) for key, raw in items) + extra
     for name, dims, kind, offset in tensors:
         head += text(name) + struct.pack(f"<I{len(dims)}Q", len(dims), *dims) + struct.pack("<IQ", kind, offset)
-    body = struct.pack(f"<{WIDTH * len(WORDS)}f", *range(1, WIDTH * len(WORDS) + 1)) if data is None else data
+    body = struct.pack(f"<{numbers}f", *range(1, numbers + 1)) if data is None else data
     return head + bytes(-len(head) % alignment) + body
+
+
+def loadable(words=WORDS, **changes) -> bytes:
+    """A GGUF file that llama.cpp opens and generates with: its vocabulary has every byte after the four `words`."""
+    words = [*words, *(f"<0x{byte:02X}>" for byte in range(256))]
+    pairs = {
+        "llama__feed_forward_length": ("u32", WIDTH),
+        "tokenizer__ggml__tokens": ("arr", ("str", words)),
+        "tokenizer__ggml__scores": ("arr", ("f32", [0.0] * len(words))),
+        "tokenizer__ggml__token_type": ("arr", ("i32", [3, 3, 1, 1, *[6] * 256])),
+    }
+    numbers = WIDTH * (len(words) + 3 + 7 * WIDTH)
+    data = struct.pack(f"<{numbers}f", *(0.01 * (number % 7 + 1) for number in range(numbers)))
+    return gguf(metadata(**(pairs | changes)), whole(len(words)), data=data)
 
 
 def safetensors(header=None, data=bytes(range(1, 17)), length=None, raw=None) -> bytes:

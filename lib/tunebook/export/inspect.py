@@ -10,19 +10,20 @@ import difflib
 import hashlib
 import math
 import os
+import re
 from pathlib import Path
 
 from tunebook.errors import InputProblem
 from tunebook.models.adapter_checks import why_unfit
-from tunebook.models.file_kind import FOLDER, GGUF, PICKLE, kind_of
-from tunebook.models.gguf_checks import finding
-from tunebook.models.limited import Limits, Refused, call
+from tunebook.models.file_kind import FOLDER, GGUF, PICKLE, kind_of, refuse_holes
+from tunebook.models.gguf_checks import LONGEST_SHOWN, finding
+from tunebook.models.limited import Refused, call, look
 from tunebook.models.source import resolve, resolve_base, weights_sha256
 from tunebook.models.template_sandbox import render_probes
 from tunebook.pipeline.files import read_json, sha256_file
 
 LONGEST_TEMPLATE = 100_000
-BYTES_A_SECOND = 50_000_000  # at least so much is looked through in a second, on a slow disk
+SHOWN = ("architecture", "name", "licence", "metadata")  # cut when they are long
 READERS = {FOLDER: "folder_checks:inspect", GGUF: "gguf_checks:inspect", "safetensors": "folder_checks:inspect_file"}
 
 
@@ -33,11 +34,7 @@ def inspect(target: str, revision: str = "", base: str = "", scan: bool = True, 
     tokens, template_sha256, template, template_diff, rendered, metadata`. `base` is the model that the template is compared with
     and that an adapter must fit. Raises InputProblem for what is no model at all.
     """
-    path = Path(target).expanduser()
-    licence = ""
-    if not os.path.lexists(path) and (revision or path.suffix.lower() not in (".gguf", ".safetensors")):
-        source = resolve(target, revision)
-        path, licence = source.adapter or source.folder, source.licence
+    path, licence = _place(target, revision)
     kind = kind_of(path)
     odd = [
         file.name for file in (path.glob("*") if kind == FOLDER else [path]) if not (file.is_file() or file.is_dir())
@@ -46,40 +43,97 @@ def inspect(target: str, revision: str = "", base: str = "", scan: bool = True, 
         message = f"{odd[0]} is no regular file (a pipe, a device, or a link to nothing); nothing was read"
         empty = {"target": target, "kind": kind, "bytes": 0, "sha256": "", "tensors": {"count": 0, "types": {}}}
         return {**empty, "findings": [finding("not_regular", "error", message, "fetch the files themselves")]}
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if kind == FOLDER else [path]
-    size = sum(file.stat().st_size for file in files)
-    found = {"target": target, "kind": kind, "bytes": size, "sha256": _sha256(path, kind)}
+    files, size = _files(path, kind)
+    found = {"target": target, "kind": kind, "bytes": size, "sha256": ""}
     if kind == PICKLE:
         message = f"{path.name} is a pickle file (or PyTorch's archive of one), which can run code when it is opened: it was not read"
         fix = "ask for safetensors or GGUF; do not convert it on a machine that matters"
-        return {**found, "findings": [finding("pickle", "error", message, fix)]}
-    found |= _read(path, kind, files, size, scan)
+        return {**found, "sha256": _sha256(path, kind), "findings": [finding("pickle", "error", message, fix)]}
+    read = _read(path, kind, files, size, scan)
+    was_taken = "tensors" in read
+    found |= {"tensors": {"count": 0, "types": {}}, **read}
+    if was_taken:
+        found["sha256"] = _sha256(path, kind)
+        found["findings"] += _parts(path, found)
     if kind == FOLDER and not found.get("metadata") and not found["tensors"]["count"]:
         raise InputProblem(f"{target} is a folder without a model; give one that holds config.json and *.safetensors")
     found["licence"] = found.get("licence") or licence
+    found |= {key: _cut(found[key]) for key in SHOWN if key in found}
     found["findings"] += _template(found, _template_of(base, base_revision) if base else None)
     found["findings"] += _fit(path, base, base_revision) if found["kind"] == "adapter" else []
     return _plain(found)
 
 
+def _place(target: str, revision: str) -> tuple[Path, str]:
+    """Where it is, and the licence that is known of it."""
+    try:
+        path = Path(target).expanduser()
+        os.lstat(path)
+    except (OSError, ValueError, RuntimeError) as problem:
+        if not isinstance(problem, FileNotFoundError | NotADirectoryError):
+            reason = getattr(problem, "strerror", None) or str(problem)
+            shown = target if len(target) <= LONGEST_SHOWN else f"{target[:LONGEST_SHOWN]}..."
+            raise InputProblem(
+                f"{shown} cannot be read ({reason}); give a file, a folder or the id of a model"
+            ) from None
+        if revision or path.suffix.lower() not in (".gguf", ".safetensors"):
+            source = resolve(target, revision)
+            return source.adapter or source.folder, source.licence
+    return path, ""
+
+
+def _files(path: Path, kind: str) -> tuple[list[Path], int]:
+    """The files to read and their bytes. Raises InputProblem for one that is mostly a hole, or gone meanwhile."""
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if kind == FOLDER else [path]
+    try:
+        for file in files:
+            refuse_holes(file)
+        return files, sum(file.stat().st_size for file in files)
+    except OSError as problem:
+        raise InputProblem(
+            f"{problem.filename} cannot be read ({problem.strerror}); is it still being written?"
+        ) from None
+
+
 def _read(path: Path, kind: str, files: list[Path], size: int, scan: bool) -> dict:
-    seconds = 30 + size // BYTES_A_SECOND
-    limits = Limits(cpu_seconds=seconds, wall_seconds=3 * seconds)
+    """What the reader of its kind says; without `tensors` where the header was not taken."""
     name = "folder" if kind == FOLDER else "path"
     allowed = [path, *files] if kind == FOLDER else files
     try:
-        argument = {name: os.path.realpath(path), "scan": scan}
-        return call(f"tunebook.models.{READERS[kind]}", argument, allowed, limits)
+        return look(f"tunebook.models.{READERS[kind]}", {name: os.path.realpath(path)}, allowed, size, scan)
     except Refused as problem:
-        empty = {"tensors": {"count": 0, "types": {}}, "metadata": {"kind": kind}}
-        return {**empty, "findings": [finding("limits", "error", str(problem), "do not open it with another program")]}
+        row = finding("limits", "error", str(problem), "do not open it with another program")
+        return {"kind": kind, "metadata": {"kind": kind}, "findings": [row]}
+
+
+def _parts(path: Path, found: dict) -> list[dict]:
+    """The other parts of a GGUF file in parts must lie beside it, where its name tells theirs."""
+    count, name = (
+        (found.get("metadata") or {}).get("split.count"),
+        re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.gguf", path.name),
+    )
+    if found["kind"] != GGUF or not name or count != int(name[2]):
+        return []
+    parts = [f"{name[1]}-{number:05d}-of-{name[2]}.gguf" for number in range(1, count + 1)]
+    missing = [part for part in parts if not (path.parent / part).exists()]
+    if not missing:
+        return []
+    message = f"{len(missing)} of its {count} parts are missing beside it, the first is {missing[0]}"
+    return [finding("split", "error", message, "fetch all parts into one folder", len(missing))]
+
+
+def _cut(value):
+    """Texts of at most `LONGEST_SHOWN` characters."""
+    if isinstance(value, dict):
+        return {_cut(key): _cut(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_cut(one) for one in value]
+    return value[:LONGEST_SHOWN] + "..." if isinstance(value, str) and len(value) > LONGEST_SHOWN else value
 
 
 def _sha256(path: Path, kind: str) -> str:
-    if kind != FOLDER:
-        return sha256_file(path)
     try:
-        return weights_sha256(path)
+        return weights_sha256(path) if kind == FOLDER else sha256_file(path)
     except (InputProblem, OSError):
         return ""
 
@@ -98,7 +152,10 @@ def _template(found: dict, base: str | None) -> list[dict]:
     tokens, findings = found["tokens"].get("pieces") or found["tokens"].get("special", {}), []
     pieces = [tokens.get(name, "") if isinstance(tokens.get(name, ""), str) else "" for name in ("bos", "eos")]
     try:
-        found["rendered"] = render_probes(text, *pieces)
+        found["rendered"] = {name: text[:LONGEST_TEMPLATE] for name, text in render_probes(text, *pieces).items()}
+        if not found["rendered"]["user"].strip():
+            message = "its chat template makes no text of a user's turn"
+            findings.append(finding("chat_template", "error", message, "use another template, for example chatml"))
     except InputProblem as problem:
         findings.append(finding("chat_template", "error", str(problem), "use another template, for example chatml"))
     if base is not None and base != text:
@@ -110,7 +167,18 @@ def _template(found: dict, base: str | None) -> list[dict]:
 
 
 def _template_of(base: str, revision: str) -> str:
-    return inspect(base, revision, scan=False).get("template", "")
+    """The base model's template. Raises InputProblem for a base that cannot be read."""
+    path, _ = _place(base, revision)
+    kind = kind_of(path)
+    if kind not in READERS:
+        raise InputProblem(f"--base {base} is a pickle file, which is not read; give a folder or a GGUF file")
+    found = _read(path, kind, *_files(path, kind), scan=False)
+    errors = [row["message"] for row in found["findings"] if row["severity"] == "error"]
+    if errors and not found.get("template"):
+        raise InputProblem(
+            f"--base {base}: {errors[0]}; give another base model (`tunebook inspect` lists every objection)"
+        )
+    return found.get("template", "")
 
 
 def _fit(adapter: Path, base: str, revision: str) -> list[dict]:

@@ -14,6 +14,8 @@ from tunebook.errors import InputProblem
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill", ".npy", ".npz")
 GGUF, SAFETENSORS, PICKLE, FOLDER = "gguf", "safetensors", "pickle", "folder"
 PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"7z\xbc\xaf": "7z"}
+HOLES_FROM = 2**30  # bytes
+LFS_POINTER = b"version https://"
 OLD_GGML = (b"lmgg", b"ggml", b"fmgg", b"tjgg", b"algg")
 
 
@@ -28,6 +30,7 @@ def kind_of(path: str | Path) -> str:
             raise InputProblem(
                 f"{path} is no regular file (a pipe, socket or device); give a .gguf or .safetensors file"
             )
+        refuse_holes(path)
         head = head_of(path)
     except (OSError, ValueError) as problem:
         if isinstance(problem, InputProblem):
@@ -45,6 +48,25 @@ def head_of(path: Path) -> bytes:
         return stream.read(16)
 
 
+def refuse_holes(path: Path) -> None:
+    """Raises InputProblem for a large file of which the disk holds next to nothing: a download that only reserved its place.
+
+    A file system that packs or does not count its blocks is asked for a hole too.
+    """
+    found = os.stat(path)
+    if found.st_size <= HOLES_FROM or found.st_blocks * 512 * 100 >= found.st_size:
+        return
+    with open(path, "rb", buffering=0) as stream:
+        try:
+            has_hole = os.lseek(stream.fileno(), 0, os.SEEK_HOLE) < found.st_size
+        except (OSError, AttributeError):  # not every system can tell
+            return
+    if has_hole:
+        raise InputProblem(
+            f"{path} claims {found.st_size} bytes, of which the disk holds {found.st_blocks * 512}: the rest was never written; fetch it again"
+        )
+
+
 def packed_as(head: bytes) -> str:
     """The name of the compression that a file begins with, or ""."""
     return next((name for magic, name in PACKED.items() if head.startswith(magic)), "")
@@ -57,6 +79,8 @@ def is_pickle(head: bytes) -> bool:
 
 def _by_content(path: Path, head: bytes) -> str:
     suffix = path.suffix.lower()
+    if head.startswith(LFS_POINTER):
+        raise InputProblem(f"{path} is a Git LFS pointer, not the file itself; run git lfs pull")
     if head.startswith(b"GGUF"):
         return GGUF
     looks_like_safetensors = len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**40

@@ -10,22 +10,26 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from tunebook.errors import InputProblem
 from tunebook.models import safetensors_header, tokenizer_checks
 from tunebook.models.adapter_checks import adapter_findings
-from tunebook.models.file_kind import PICKLES, head_of, is_pickle
+from tunebook.models.config_checks import code_findings, config_findings
+from tunebook.models.file_kind import LFS_POINTER, PICKLE, PICKLES, head_of, kind_of
 from tunebook.models.gguf_checks import finding
 from tunebook.models.gguf_header import Malformed
 from tunebook.models.weights_scan import scan_safetensors
 
 LONGEST_JSON = 64 * 2**20
 MOST_FILES = 10_000
+OUTSIDE_FIX = "do not use it, and ask where the folder comes from"
+BOM = b"\xef\xbb\xbf"
 
 
 def read_json(path: Path) -> dict:
     """One JSON object of at most 64 MiB. Raises Malformed."""
     if path.stat().st_size > LONGEST_JSON:
         raise Malformed("length", f"{path.name} has {path.stat().st_size} bytes; at most {LONGEST_JSON} are read")
-    value = safetensors_header.parse_strict(path.read_bytes().removeprefix(b"\xef\xbb\xbf"), path.name)
+    value = safetensors_header.parse_strict(path.read_bytes().removeprefix(BOM), path.name)
     if not isinstance(value, dict):
         raise Malformed("json", f"{path.name} is no JSON object")
     return value
@@ -38,6 +42,9 @@ def inspect(folder: str, scan: bool = True) -> dict:
     for path in sorted(place.glob("*.json")):
         try:
             jsons[path.name] = read_json(path)
+            if head_of(path).startswith(BOM):
+                message = f"{path.name} begins with a byte order mark, at which transformers stops"
+                found.append(finding("json", "error", message, "save it as UTF-8 without one"))
         except Malformed as problem:
             found.append(finding(problem.check, "error", str(problem), "fetch the folder again"))
         except OSError as problem:
@@ -46,7 +53,11 @@ def inspect(folder: str, scan: bool = True) -> dict:
             )
     is_adapter = (place / "adapter_config.json").exists()
     tensors = _weights(place, jsons, found, scan)
-    found += _code(place, jsons) + _pickles(place, bool(tensors))
+    stem = "adapter_model" if is_adapter else "model"
+    if tensors and not any((place / f"{stem}.safetensors{end}").exists() for end in ("", ".index.json")):
+        message = f"it has no {stem}.safetensors (or an index of its parts), and weights of another name are not read"
+        found.append(finding("weights", "error", message, "name the file so"))
+    found += code_findings(place, jsons) + _pickles(place, bool(tensors))
     config = jsons.get("config.json", {})
     text_config = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
     if is_adapter:
@@ -54,8 +65,12 @@ def inspect(folder: str, scan: bool = True) -> dict:
             jsons.get("adapter_config.json", {}), {name: entry[1] for name, entry in tensors.items()}
         )
         tokens, template = {}, ""
+        own = [name for name in (*tokenizer_checks.FILES, "chat_template.jinja") if (place / name).exists()]
+        if own:
+            message = f"its own {' and '.join(own)} are not read: the base model's tokenizer and chat template are"
+            found.append(finding("tokenizer", "info", message, "compare them with the base model's"))
     else:
-        found += _config(place, config, text_config, tensors)
+        found += config_findings(place, config, text_config, tensors)
         try:
             tokens, template, token_findings = tokenizer_checks.inspect(place, jsons, text_config)
         except (TypeError, AttributeError, ValueError, KeyError) as problem:
@@ -113,25 +128,30 @@ def inspect_file(path: str, scan: bool = True) -> dict:
 
 
 def shapes(folder: str) -> dict[str, list[int]]:
-    """Shape of every tensor of a folder. Raises InputProblem with the first thing that is wrong in a header."""
-    from tunebook.errors import InputProblem
-
+    """Shape of every tensor of a folder. Raises InputProblem with the first thing that is wrong in a header or an index."""
     found = {}
     for path in sorted(Path(folder).glob("*.safetensors")):
         try:
-            header = safetensors_header.read(str(path))
+            header = _read_header(path)
         except Malformed as problem:
             raise InputProblem(f"{path.name}: {problem}; fetch the file again") from None
         found |= {name: entry[1] for name, entry in header["tensors"].items()}
+    for path in sorted(Path(folder).glob("*.safetensors.index.json")):
+        try:
+            outside = _outside(path.name, read_json(path).get("weight_map"))
+        except Malformed as problem:
+            raise InputProblem(f"{problem}; fetch the file again") from None
+        if outside:
+            raise InputProblem(f"{outside}; {OUTSIDE_FIX}")
     return found
 
 
 def _weights(place: Path, jsons: dict, found: list, scan: bool) -> dict[str, tuple]:
     """name -> (dtype, shape, first byte, bytes) over all safetensors files; objections go to `found`."""
-    again, tensors = "fetch the folder again", {}
+    again, tensors, homes = "fetch the folder again", {}, {}
     for path in sorted(place.glob("*.safetensors")):
         try:
-            entries = safetensors_header.read(str(path))["tensors"]
+            entries = _read_header(path)["tensors"]
         except (Malformed, OSError) as problem:
             found.append(finding(getattr(problem, "check", "unreadable"), "error", f"{path.name}: {problem}", again))
             continue
@@ -140,6 +160,7 @@ def _weights(place: Path, jsons: dict, found: list, scan: bool) -> dict[str, tup
             message = f"{path.name}: tensor {doubled[0]!r} is in another file too"
             found.append(finding("duplicate_tensor", "error", message, again, len(doubled)))
         tensors |= entries
+        homes |= dict.fromkeys(entries, path.name)
         if scan:
             rows = scan_safetensors(
                 str(path), [(name, kind, start, size) for name, (kind, _, start, size) in entries.items()]
@@ -147,51 +168,50 @@ def _weights(place: Path, jsons: dict, found: list, scan: bool) -> dict[str, tup
             found += [{**row, "message": f"{path.name}: {row['message']}"} for row in rows]
     for name, index in jsons.items():
         if name.endswith(".safetensors.index.json"):
-            found += _index(place, name, index, tensors)
+            found += _index(place, name, index, homes)
     if not tensors and not any(row["severity"] == "error" for row in found):
         found.append(finding("weights", "error", "it holds no readable *.safetensors", "save it with save_pretrained"))
     return tensors
 
 
-def _index(place: Path, name: str, index: dict, tensors: dict) -> list[dict]:
+def _read_header(path: Path) -> dict:
+    if head_of(path).startswith(LFS_POINTER):
+        raise Malformed("pointer", "it is only the pointer of Git LFS, not the weights; run git lfs pull")
+    return safetensors_header.read(str(path))
+
+
+def _outside(name: str, places) -> str:
+    files = [file for file in places.values() if isinstance(file, str)] if isinstance(places, dict) else []
+    outside = sorted(file for file in set(files) if Path(file).name != file)
+    return f"{name} points out of the folder ({outside[0]!r})" if outside else ""
+
+
+def _index(place: Path, name: str, index: dict, homes: dict[str, str]) -> list[dict]:
+    """Objections to an index; `homes` names the file in which each tensor really is."""
     places = index.get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
         return [finding("index", "error", f"{name} has no weight_map", "fetch the folder again")]
-    outside = sorted(file for file in set(places.values()) if Path(file).name != file)
-    if outside:
-        message = f"{name} points out of the folder ({outside[0]!r})"
-        return [finding("index", "error", message, "do not use it, and ask where the folder comes from")]
+    if outside := _outside(name, places):
+        return [finding("index", "error", outside, OUTSIDE_FIX)]
     missing = sorted(file for file in set(places.values()) if not (place / file).exists())
     if missing:
         return [finding("index", "error", f"{name} names {missing[0]!r}, which is not there", "fetch it", len(missing))]
-    lost = sorted(places.keys() - tensors.keys())
+    lost = sorted(places.keys() - homes.keys())
     if lost:
         return [
             finding("index", "error", f"{name} names the tensor {lost[0]!r}, which no file has", "fetch it", len(lost))
         ]
+    moved = sorted(tensor for tensor, file in places.items() if homes[tensor] != file)
+    if moved:
+        message = f"{name} looks for the tensor {moved[0]!r} in {places[moved[0]]!r}, it is in {homes[moved[0]]!r}"
+        return [finding("index", "error", message, "fetch the folder again", len(moved))]
     return []
-
-
-def _code(place: Path, jsons: dict) -> list[dict]:
-    scripts = sorted(str(path.relative_to(place)) for path in place.rglob("*.py"))
-    named = [name for name, value in jsons.items() if value.get("auto_map") or value.get("trust_remote_code")]
-    if not scripts and not named:
-        return []
-    what = ", ".join(scripts[:3] + [f"auto_map in {name}" for name in named])
-    fix = "use a model whose architecture transformers knows by itself"
-    return [
-        finding(
-            "remote_code", "error", f"it brings code of its own ({what}), which is never run", fix, len(scripts) or 1
-        )
-    ]
 
 
 def _pickles(place: Path, has_weights: bool) -> list[dict]:
     names = []
     for path in sorted(place.rglob("*"))[:MOST_FILES]:
-        if path.is_file() and (
-            path.suffix.lower() in PICKLES or path.suffix == ".safetensors" and is_pickle(head_of(path))
-        ):
+        if path.is_file() and (path.suffix.lower() in PICKLES or path.suffix == ".safetensors" and _is_pickle(path)):
             names.append(str(path.relative_to(place)))
     if not names:
         return []
@@ -200,28 +220,11 @@ def _pickles(place: Path, has_weights: bool) -> list[dict]:
     return [finding("pickle", "warn" if has_weights else "error", message, fix, len(names))]
 
 
-def _config(place: Path, config: dict, text_config: dict, tensors: dict) -> list[dict]:
-    again = "fetch the folder again"
-    if not (place / "config.json").exists():
-        return [finding("config", "error", "config.json is missing", "give a folder saved with save_pretrained")]
-    found = []
-    if not isinstance(config.get("model_type"), str) or not isinstance(config.get("architectures"), list):
-        found.append(finding("architecture", "error", "config.json names no model_type or no architectures", again))
-    shapes_of = {name: entry[1] for name, entry in tensors.items()}
-    table = next(
-        (shape for name, shape in shapes_of.items() if name.endswith(("embed_tokens.weight", "wte.weight"))), None
-    )
-    for key, at in (("vocab_size", 0), ("hidden_size", 1)):
-        stated = text_config.get(key)
-        if table and len(table) == 2 and isinstance(stated, int) and stated != table[at]:
-            message = f"config.json says {key} {stated}, the embedding is {table}"
-            found.append(finding("size", "error", message, again))
-    layers = {int(hit.group(1)) for name in shapes_of if (hit := re.search(r"(?:layers|h|blocks)\.(\d{1,6})\.", name))}
-    stated = text_config.get("num_hidden_layers")
-    if layers and isinstance(stated, int) and len(layers) != stated:
-        message = f"config.json says {stated} layers, the weights have {len(layers)}"
-        found.append(finding("size", "error", message, again))
-    return found
+def _is_pickle(path: Path) -> bool:
+    try:
+        return kind_of(path) == PICKLE
+    except InputProblem:
+        return False
 
 
 def _licence(place: Path) -> str:

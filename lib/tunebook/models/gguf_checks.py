@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections import Counter
 
 from tunebook.models.gguf_header import STRING, Header, Malformed, read
-from tunebook.models.gguf_types import TYPES
+from tunebook.models.gguf_types import LONGEST_ARCHITECTURE, TYPES, missing_tensors, odd_numbers, odd_types, short
 from tunebook.models.weights_scan import scan_gguf
 
 TOKENS = "tokenizer.ggml.tokens"
 SPECIAL = ("bos", "eos", "eot", "eom", "unknown", "padding", "seperator")
-NEEDED = ("block_count", "context_length", "embedding_length", "attention.head_count")
 ADAPTER_SUFFIXES = (".lora_a", ".lora_b")
+LONGEST_SHOWN, MOST_SHOWN = 200, 1000  # characters of a value, and keys
 
 
 def finding(check: str, severity: str, message: str, fix: str, count: int = 1) -> dict:
@@ -33,7 +33,11 @@ def inspect(path: str, scan: bool = True) -> dict:
         return {"kind": "gguf", "findings": [finding(problem.check, "error", f"{problem}", fix)]}
     is_adapter = header.metadata.get("general.type") == "adapter"
     found = _architecture(header)
-    found += _adapter(header) if is_adapter else [*_tokenizer(header), *_special_tokens(header), *_sizes(header)]
+    found += (
+        _adapter(header)
+        if is_adapter
+        else [*_demands(header), *_tokenizer(header), *_special_tokens(header), *_sizes(header)]
+    )
     found += _trailing(header)
     if scan:
         found += scan_gguf(path, header)
@@ -49,20 +53,25 @@ def _describe(header: Header) -> dict:
         for key, value in data.items()
         if key not in header.arrays
         and key != "tokenizer.chat_template"
-        and (not isinstance(value, str) or len(value) < 200)
+        and (not isinstance(value, str) or len(value) < LONGEST_SHOWN)
     }
+    shown = {key[:LONGEST_SHOWN]: shown[key] for key in list(shown)[:MOST_SHOWN]}
     tokens = data.get(TOKENS, [])
-    names = {name: tokens[at] for name, at in special.items() if isinstance(tokens, list) and 0 <= at < len(tokens)}
+    names = {
+        name: str(tokens[at])[:LONGEST_SHOWN]
+        for name, at in special.items()
+        if isinstance(tokens, list) and 0 <= at < len(tokens)
+    }
     return {
         "version": header.version,
-        "architecture": _text(header, "general.architecture"),
-        "name": _text(header, "general.name"),
-        "licence": _text(header, "general.license"),
+        "architecture": _text(header, "general.architecture")[:LONGEST_SHOWN],
+        "name": _text(header, "general.name")[:LONGEST_SHOWN],
+        "licence": _text(header, "general.license")[:LONGEST_SHOWN],
         "parameters": sum(_elements(tensor.dims) for tensor in header.tensors),
         "tensors": {"count": len(header.tensors), "types": dict(types.most_common())},
         "tokens": {
             "vocabulary": len(tokens) if isinstance(tokens, list) else 0,
-            "tokenizer": _text(header, "tokenizer.ggml.model"),
+            "tokenizer": _text(header, "tokenizer.ggml.model")[:LONGEST_SHOWN],
             "special": special,
             "pieces": names,
             "add_bos": data.get("tokenizer.ggml.add_bos_token"),
@@ -90,10 +99,28 @@ def _special_id(header: Header, name: str):
 
 
 def _architecture(header: Header) -> list[dict]:
-    if not _text(header, "general.architecture"):
-        fix = "export it again with llama.cpp's converter"
+    arch, fix = _text(header, "general.architecture"), "export it again with llama.cpp's converter"
+    if not arch:
         return [finding("architecture", "error", "general.architecture is missing or no text", fix)]
+    if len(arch) > LONGEST_ARCHITECTURE:
+        message = f"general.architecture is {short(arch)} with {len(arch)} characters, which is no architecture's name"
+        return [finding("architecture", "error", message, fix)]
     return []
+
+
+def _demands(header: Header) -> list[dict]:
+    """What `gguf_types` tells of llama.cpp's demands."""
+    arch, fix = _text(header, "general.architecture"), "export it again with llama.cpp's converter"
+    found = [finding("key_type", "error", message, fix) for message in odd_types(header)]
+    if not 0 < len(arch) <= LONGEST_ARCHITECTURE:
+        return found
+    found += [finding("hyperparameter", "error", message, fix) for message in odd_numbers(header, arch)]
+    is_part = header.metadata.get("split.count", 1) != 1
+    missing = [] if is_part or not header.tensors else missing_tensors(header, arch)
+    if missing:
+        message = f"{len(missing)} tensors are missing, the first is {missing[0]}"
+        found.append(finding("tensors", "error", message, fix, len(missing)))
+    return found
 
 
 def _tokenizer(header: Header) -> list[dict]:
@@ -109,20 +136,40 @@ def _tokenizer(header: Header) -> list[dict]:
         if key not in header.arrays or len(values) != len(tokens):
             length = len(values) if key in header.arrays else "no array"
             found.append(finding("tokenizer", "error", f"{key} has {length} entries for {len(tokens)} tokens", again))
+        elif any(isinstance(value, str) for value in values):
+            found.append(finding("tokenizer", "error", f"{key} holds texts, expected numbers", again))
         elif any(value != value for value in values):
             found.append(finding("tokenizer", "error", f"{key} holds NaN", again))
-    doubled = len(tokens) - len(set(tokens))
-    if doubled:
-        found.append(finding("doubled_tokens", "warn", f"{doubled} tokens are in the vocabulary twice", again, doubled))
-    if not _text(header, "tokenizer.ggml.model"):
-        found.append(
-            finding("tokenizer", "error", "tokenizer.ggml.model is missing: llama.cpp cannot split text", again)
-        )
+    found += _doubled(tokens, again)
+    if _text(header, "tokenizer.ggml.model") in ("", "none", "no_vocab"):
+        name = "missing" if data.get("tokenizer.ggml.model") is None else short(data["tokenizer.ggml.model"])
+        message = f"tokenizer.ggml.model is {name}: llama.cpp cannot split text"
+        found.append(finding("tokenizer", "error", message, again))
     if _text(header, "tokenizer.ggml.model") == "gpt2" and header.arrays.get("tokenizer.ggml.merges") != STRING:
         found.append(finding("tokenizer", "error", "a gpt2 tokenizer without tokenizer.ggml.merges", again))
     if not _text(header, "tokenizer.chat_template"):
         fix = "export it from a model with a chat template, else prompts are guessed"
         found.append(finding("chat_template", "warn", "it has no chat template", fix))
+    return found
+
+
+def _doubled(tokens: list[str], fix: str) -> list[dict]:
+    """llama.cpp aborts on a token that is there twice; it ends a token at a zero byte, and gives empty ones a name."""
+    found = []
+    cut = [token for token in tokens if "\0" in token]
+    if cut:
+        message = f"{len(cut)} tokens hold a zero byte, at which llama.cpp ends them, the first is {short(cut[0])}"
+        found.append(finding("tokenizer", "error", message, fix, len(cut)))
+    counts = Counter(tokens)
+    doubled = [token for token, count in counts.items() if count > 1 and token]
+    if doubled:
+        message = (
+            f"{len(doubled)} tokens are in the vocabulary twice, the first is {short(doubled[0])}: llama.cpp aborts"
+        )
+        found.append(finding("doubled_tokens", "error", message, fix, len(doubled)))
+    if counts[""] > 1:
+        message = f"{counts['']} tokens of the vocabulary are empty"
+        found.append(finding("doubled_tokens", "warn", message, fix, counts[""]))
     return found
 
 
@@ -135,7 +182,7 @@ def _special_tokens(header: Header) -> list[dict]:
         value = header.metadata.get(key)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < count):
             found.append(
-                finding("special_token", "error", f"{key} is {value!r}, the vocabulary has {count} tokens", fix)
+                finding("special_token", "error", f"{key} is {short(value)}, the vocabulary has {count} tokens", fix)
             )
     if count and _special_id(header, "eos") is None and _special_id(header, "eot") is None:
         found.append(finding("special_token", "warn", "no end token is named (eos, eot): generation may not stop", fix))
@@ -145,19 +192,16 @@ def _special_tokens(header: Header) -> list[dict]:
 def _sizes(header: Header) -> list[dict]:
     data, arch = header.metadata, _text(header, "general.architecture")
     fix, found = "export it again with llama.cpp's converter", []
-    for key in NEEDED if arch else ():
-        value = data.get(f"{arch}.{key}")
-        values = value if isinstance(value, list) else [value]
-        if not values or any(not isinstance(one, int) or isinstance(one, bool) or one < 0 for one in values):
-            found.append(
-                finding("hyperparameter", "error", f"{arch}.{key} is {str(value)[:40]}, expected a whole number", fix)
-            )
     if not header.tensors:
         return [*found, finding("tensors", "error", "it holds no tensor", fix)]
     is_part = isinstance(data.get("split.count"), int) and data["split.count"] > 1
     if is_part:
-        message = f"part {data.get('split.no', 0) + 1} of {data['split.count']}: only this part was looked at"
+        number = data["split.no"] if isinstance(data.get("split.no"), int) else 0
+        message = f"part {number + 1} of {data['split.count']}: only this part was looked at"
         found.append(finding("split", "info", message, "look at the other parts too"))
+        if "split.no" not in data or number >= data["split.count"]:
+            message = f"split.no is {short(data.get('split.no'))} of {data['split.count']} parts, which count from 0"
+            found.append(finding("split", "error", message, "fetch the parts again"))
     table = next((tensor for tensor in header.tensors if tensor.name == "token_embd.weight"), None)
     if table is None:
         if not is_part:
@@ -177,7 +221,7 @@ def _adapter(header: Header) -> list[dict]:
     fix, found = "convert the adapter again", []
     if _text(header, "adapter.type") != "lora":
         found.append(
-            finding("adapter", "error", f"adapter.type is {header.metadata.get('adapter.type')!r}, not lora", fix)
+            finding("adapter", "error", f"adapter.type is {short(header.metadata.get('adapter.type'))}, not lora", fix)
         )
     if not isinstance(header.metadata.get("adapter.lora.alpha"), float):
         found.append(finding("adapter", "error", "adapter.lora.alpha is missing", fix))

@@ -6,6 +6,7 @@ Nothing of transformers is used, so what is scored is what ships. Does not conve
 from __future__ import annotations
 
 import ctypes
+import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -82,7 +83,7 @@ class GgufModel:
         self.batch = llama.llama_batch_init(BATCH_TOKENS, 0, 1)
 
     def _load_adapter(self, file: Path):
-        found = api().llama_adapter_lora_init(self.model, str(file).encode())
+        found = api().llama_adapter_lora_init(self.model, os.fsencode(file))
         if not found:
             raise InputProblem(f"gguf: {file} does not fit the model ({last_words()})")
         return found
@@ -152,6 +153,11 @@ class GgufModel:
         places = range(len(prompts)) if only is None else only
         if not places:
             return
+        empty = next((at for at in places if not prompts[at]), None)
+        if empty is not None:
+            raise InputProblem(
+                f"gguf: prompt {empty} has no token; look at the row, or at the chat template (`tunebook inspect`)"
+            )
         longest = max(map(len, prompts)) + decoding.max_new_tokens
         if longest > min(self.limit, MOST_CONTEXT):
             raise InputProblem(

@@ -10,18 +10,19 @@ import os
 import struct
 from dataclasses import dataclass, field
 
-from tunebook.models.gguf_types import TYPES
+from tunebook.models.gguf_types import TYPES, short
 
 MAGIC = b"GGUF"
 # type number -> struct format; 7 is bool, 8 string, 9 array
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "B", 10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY, BOOL, UINT32 = 8, 9, 7, 4
+LONGEST_ARRAY = 2**24  # elements; a large vocabulary has 300,000
 LONGEST_STRING = 16 * 2**20
 LONGEST_KEY = 65535
 LONGEST_NAME = 63
 MOST_DIMS = 4
 LARGEST = 2**63 - 1
-DEFAULT_ALIGNMENT = 32
+DEFAULT_ALIGNMENT = 32  # bytes; llama.cpp aborts on less
 
 
 class Malformed(Exception):
@@ -45,13 +46,14 @@ class Tensor:
 
 @dataclass
 class Header:
-    """`metadata` maps keys to values (arrays to lists), `arrays` array keys to their element type."""
+    """`metadata` maps keys to values (arrays to lists), `kinds` keys to their type, `arrays` array keys to their element type."""
 
     version: int
     metadata: dict
     alignment: int = DEFAULT_ALIGNMENT
     tensors: list[Tensor] = field(default_factory=list)
     arrays: dict[str, int] = field(default_factory=dict)
+    kinds: dict[str, int] = field(default_factory=dict)
     data_start: int = 0
     file_bytes: int = 0
 
@@ -125,8 +127,9 @@ def _read_pair(reader: _Reader, header: Header) -> None:
     if not key:
         raise Malformed("key", f"the metadata key at byte {start} is empty")
     if key in header.metadata:
-        raise Malformed("duplicate_key", f"the metadata key {_short(key)} is there twice")
-    kind, what = reader.number("I", "a value type"), f"the value of {_short(key)}"
+        raise Malformed("duplicate_key", f"the metadata key {short(key)} is there twice")
+    kind, what = reader.number("I", "a value type"), f"the value of {short(key)}"
+    header.kinds[key] = kind
     if kind != ARRAY:
         header.metadata[key] = _value(reader, kind, what)
         return
@@ -138,9 +141,11 @@ def _read_pair(reader: _Reader, header: Header) -> None:
         raise Malformed("value_type", f"{what} has elements of the unknown type {element}")
     if count > (reader.size - reader.at) // least:
         raise Malformed("length", f"{what} claims {count} elements, more than the file has bytes for")
+    if count > LONGEST_ARRAY:
+        raise Malformed("length", f"{what} claims {count} elements, at most {LONGEST_ARRAY} are read")
     header.arrays[key] = element
     if element == STRING:
-        header.metadata[key] = [reader.string(f"an element of {_short(key)}") for _ in range(count)]
+        header.metadata[key] = [reader.string(f"an element of {short(key)}") for _ in range(count)]
     else:
         data = reader.take(count * least, what)
         header.metadata[key] = list(struct.unpack(f"<{count}{SCALARS[element]}", data))
@@ -161,14 +166,17 @@ def _value(reader: _Reader, kind: int, what: str):
 
 def _alignment(header: Header) -> int:
     value = header.metadata.get("general.alignment", DEFAULT_ALIGNMENT)
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0 or value & (value - 1):
-        raise Malformed("alignment", f"general.alignment is {_short(value)}, it must be a power of two")
+    is_number = header.kinds.get("general.alignment", UINT32) == UINT32
+    if not is_number or value < DEFAULT_ALIGNMENT or value & (value - 1):
+        raise Malformed(
+            "alignment", f"general.alignment is {short(value)}, it must be a uint32 and a power of two from 32 on"
+        )
     return value
 
 
 def _read_entry(reader: _Reader, number: int) -> tuple[str, tuple[int, ...], int, int]:
     name = reader.string(f"the name of tensor {number}")
-    what = f"tensor {_short(name)}"
+    what = f"tensor {short(name)}"
     if not name or len(name.encode()) > LONGEST_NAME:
         raise Malformed("tensor_name", f"the name of tensor {number} has {len(name.encode())} bytes, 1 to 63 are read")
     n_dims = reader.number("I", what)
@@ -182,7 +190,7 @@ def _place_tensors(header: Header, entries: list) -> None:
     """Each tensor must begin where the one before it ended, as llama.cpp demands, and lie in the file."""
     seen, expected = set(), 0
     for name, dims, kind, offset in entries:
-        what = f"tensor {_short(name)}"
+        what = f"tensor {short(name)}"
         if name in seen:
             raise Malformed("duplicate_tensor", f"{what} is there twice")
         seen.add(name)
@@ -220,8 +228,3 @@ def _bytes_of(what: str, dims: tuple[int, ...], kind: int) -> int:
 
 def _padded(position: int, alignment: int) -> int:
     return -(-position // alignment) * alignment
-
-
-def _short(value) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:56] + "..." + text[0]

@@ -7,41 +7,69 @@ that this kit uses.
 from __future__ import annotations
 
 import ctypes
+import functools
+import os
 from pathlib import Path
 
 from tunebook.errors import InputProblem
 from tunebook.models.file_kind import GGUF, kind_of
-from tunebook.models.limited import Limits, call
+from tunebook.models.limited import LARGE_BYTES, Limits, Refused, call, look
 from tunebook.models.llama import api, last_words
 from tunebook.models.template_sandbox import Renderer
 from tunebook.models.templates import use_template
 
-BYTES_A_SECOND = 50_000_000
+TRIAL = Limits(cpu_seconds=60, wall_seconds=300, memory_bytes=2**44)
 
 
 def checked(path: Path, scan: bool = True) -> dict:
     """What `gguf_checks.inspect` says of a file that may be opened. Raises InputProblem with the first error."""
     if kind_of(path) != GGUF:
         raise InputProblem(f"gguf: {path} is no GGUF file")
-    seconds = 30 + path.stat().st_size // BYTES_A_SECOND
-    limits = Limits(seconds, 3 * seconds)
-    found = call("tunebook.models.gguf_checks:inspect", {"path": str(path.resolve()), "scan": scan}, [path], limits)
+    place, state = str(path.resolve()), path.stat()
+    try:
+        found = look("tunebook.models.gguf_checks:inspect", {"path": place}, [path], state.st_size, scan)
+    except InputProblem as problem:
+        raise InputProblem(f"gguf: {path}: {problem}; `tunebook inspect` lists every objection") from None
     errors = [row for row in found["findings"] if row["severity"] == "error"]
     if errors:
         raise InputProblem(f"gguf: {path}: {errors[0]['message']}; `tunebook inspect` lists every objection")
+    if found["kind"] == "gguf":
+        _try(os.path.abspath(path), state.st_size, state.st_mtime_ns, state.st_ino)
     return found
+
+
+@functools.cache  # a file is tried once, as long as it is the same
+def _try(path: str, size: int, changed: int, inode: int) -> None:
+    """Lets a child open the file first: llama.cpp aborts on some files, and a process that aborts says nothing."""
+    files = sorted(Path(path).parent.glob("*-of-*.gguf")) if "-of-" in path else []
+    try:
+        argument = {"path": path, "is_whole": size <= LARGE_BYTES}
+        call("tunebook.models.llama:try_load", argument, [Path(path), *files], TRIAL)
+    except Refused as problem:
+        if problem.by_signal:
+            message = f"llama.cpp cannot be let near it ({problem}), so it is not opened here; fetch the file again or convert it again"
+            raise InputProblem(f"gguf: {path}: {message}") from None
 
 
 def load(path: Path, **settings):
     """A llama.cpp model pointer. Raises InputProblem when llama.cpp does not take the file."""
     llama = api()
+    last_words()
     params = llama.llama_model_default_params()
     for name, value in settings.items():
         setattr(params, name, value)
-    model = llama.llama_model_load_from_file(str(path).encode(), params)
+    model = llama.llama_model_load_from_file(os.fsencode(path), params)
     if not model:
         raise InputProblem(f"gguf: llama.cpp does not open {path} ({last_words()})")
     return model
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as problem:
+        message = f"half a surrogate pair at character {problem.start}, which is no UTF-8; correct the row or the chat template"
+        raise InputProblem(f"gguf: a text holds {message}") from None
 
 
 class GgufTokenizer:
@@ -75,7 +103,7 @@ class GgufTokenizer:
 
     def tokenize(self, text: str, add_special: bool = False) -> list[int]:
         """Token ids, control tokens read as such; `add_special` adds BOS where the file asks for it."""
-        llama, data = api(), text.encode()
+        llama, data = api(), _utf8(text)
         ids = (ctypes.c_int32 * (len(data) + 8))()
         count = llama.llama_tokenize(self._vocab, data, len(data), ids, len(ids), add_special, True)
         if count < 0:

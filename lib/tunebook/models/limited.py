@@ -22,7 +22,8 @@ from tunebook.errors import InputProblem
 LIBRARY = Path(__file__).parent.parent.parent
 START = "import sys; sys.path.insert(0, sys.argv[1]); from tunebook.models import limited; limited.serve(sys.argv[2])"
 ANSWER_BYTES = 64 * 2**20
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"}
+DEADLY = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP)
+ENVIRONMENT = {"GGML_NO_BACKTRACE": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,25 @@ class Limits:
 
 class Refused(InputProblem):
     """The child did not come to an answer: it broke a limit or died. The message says which, without the file's name."""
+
+    by_signal = False  # ended by what the work itself brought: an assertion, a bad address, too much CPU time
+
+
+LARGE_BYTES = 2**30
+BYTES_A_SECOND = 50_000_000  # at least so much is looked through in a second, on a slow disk
+
+
+def look(function: str, argument: dict, files: list[Path], size: int, scan: bool) -> dict:
+    """`call` for a reader of `size` bytes: what is large is scanned, for as long as that takes, only after its header was taken.
+
+    A reader that refuses a header answers without `tensors`.
+    """
+    if size > LARGE_BYTES:
+        found = call(function, {**argument, "scan": False}, files)
+        if not scan or "tensors" not in found:
+            return found
+    seconds = 30 + size // BYTES_A_SECOND
+    return call(function, {**argument, "scan": scan}, files, Limits(seconds, 3 * seconds))
 
 
 def call(function: str, argument: dict, files: list[Path] = (), limits: Limits = Limits()) -> dict:
@@ -66,7 +86,9 @@ def call(function: str, argument: dict, files: list[Path] = (), limits: Limits =
 
 def _answer_of(answer: bytes, code: int, limits: Limits) -> dict:
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
-        raise Refused(f"reading it took more than {limits.cpu_seconds} seconds of CPU time")
+        refused = Refused(f"reading it took more than {limits.cpu_seconds} seconds of CPU time")
+        refused.by_signal = code == -signal.SIGXCPU
+        raise refused
     if code == 0 and len(answer) <= ANSWER_BYTES:
         try:
             found = json.loads(answer)
@@ -79,7 +101,9 @@ def _answer_of(answer: bytes, code: int, limits: Limits) -> dict:
         if "answer" in found:
             return found["answer"]
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    raise Refused(f"reading it ended the child process that tried ({how})")
+    refused = Refused(f"reading it ended the child process that tried ({how})")
+    refused.by_signal = -code in DEADLY
+    raise refused
 
 
 def serve(function: str) -> None:
@@ -93,6 +117,11 @@ def serve(function: str) -> None:
         answer = {"problem": str(problem)}
     except MemoryError:
         answer = {"memory": True}
+    except OSError as problem:
+        what = problem.filename or ", ".join(request["files"][:1]) or "a file"
+        answer = {
+            "problem": f"{what} cannot be read ({problem.strerror}); look at its permissions, or whether it was replaced meanwhile"
+        }
     sys.stdout.write(json.dumps(answer))
     sys.stdout.flush()
 
@@ -114,7 +143,9 @@ def give_up(limits: dict, files: list[str]) -> None:
     with contextlib.suppress(OSError):
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
         own = f"/proc/{os.getpid()}/status"
-        rules = confine.landlock_rules([*places.readable_paths(), str(LIBRARY), own, *files], [], ["/dev/null"])
+        rules = confine.landlock_rules(
+            [*places.readable_paths(), str(LIBRARY), own, *filter(os.path.exists, files)], [], ["/dev/null"]
+        )
         if rules is not None:
             confine.restrict_files(rules)
         if confine.can_filter():

@@ -5,14 +5,21 @@ Does not download (see `source`) and does not choose the device (see `device`).
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 
-from tunebook.errors import InputProblem
+from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
+from tunebook.models.adapter_config import refuse_config
+from tunebook.models.config_checks import refuse_code
 from tunebook.models.device import Placement
 from tunebook.models.gguf_tokenizer import GgufTokenizer
-from tunebook.models.source import ModelSource
+from tunebook.models.source import ADAPTER, ModelSource
 from tunebook.models.template_sandbox import render_probes
 from tunebook.models.templates import use_template
+from tunebook.pipeline.files import read_json
+
+LIST = "`tunebook inspect` lists every objection"
+REPAIR = "give the base that it was trained on, or save it again with PEFT's save_pretrained"
 
 
 def load_tokenizer(folder: Path, chat_template: str):
@@ -22,14 +29,18 @@ def load_tokenizer(folder: Path, chat_template: str):
     """
     if folder.is_file():
         return GgufTokenizer(folder, chat_template)
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError) as problem:
-        raise InputProblem(
-            f"model: {folder} has no readable tokenizer; save it there with tokenizer.save_pretrained"
-        ) from problem
+    with one_sentence(f"model: {folder} has no readable tokenizer", "save it there with tokenizer.save_pretrained"):
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        except Exception:
+            if (folder / "config.json").exists():  # it is read for the tokenizer too
+                with one_sentence(f"model: {folder} has no usable config.json", LIST):
+                    AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            raise
+        if not isinstance(tokenizer.model_max_length, (int, float)):
+            raise ValueError("model_max_length is no number")
     use_template(tokenizer, chat_template)
     if chat_template == "model":
         render_probes(tokenizer.chat_template, tokenizer.bos_token or "", tokenizer.eos_token or "")
@@ -46,22 +57,9 @@ def load_model(source: ModelSource, placement: Placement, adapter: Path | None =
     not fit it, or a weight is not a finite number.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     adapters = [one for one in (source.adapter, adapter) if one]
-    dtype = torch.float32 if adapters else placement.torch_dtype()
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            source.folder,
-            dtype=dtype,
-            attn_implementation=attention,
-            use_safetensors=True,
-            trust_remote_code=False,
-        )
-    except (OSError, ValueError, KeyError) as problem:
-        raise InputProblem(
-            f"model: {source.name} is no causal language model that can be read ({problem})"
-        ) from problem
+    model = _read_weights(source, torch.float32 if adapters else placement.torch_dtype(), attention)
     for one in adapters:
         model = merge_adapter(model, one)
     model = model.to(placement.torch_dtype())
@@ -85,17 +83,75 @@ def open_engine(source: ModelSource, placement: Placement, chat_template: str, s
     return TransformersEngine(load_model(source, placement, adapter), tokenizer, slots)
 
 
+def _read_weights(source: ModelSource, dtype, attention: str):
+    """The base model on the CPU. Raises InputProblem where a weight is missing or of another shape: it would be random."""
+    from transformers import AutoModelForCausalLM
+
+    refuse_code(source.folder)
+    where = {"pretrained_model_name_or_path": source.folder, "dtype": dtype, "output_loading_info": True}
+    # mismatched weights are let pass here and refused below, by name
+    where |= {"use_safetensors": True, "trust_remote_code": False, "ignore_mismatched_sizes": True}
+    begin = f"model: {source.name} is no causal language model that can be read"
+    with one_sentence(begin, LIST):
+        try:
+            model, told = AutoModelForCausalLM.from_pretrained(attn_implementation=attention, **where)
+        except ValueError as problem:
+            if "scaled_dot_product_attention" not in str(problem):
+                raise
+            model, told = AutoModelForCausalLM.from_pretrained(attn_implementation="eager", **where)
+        for name, found, expected in sorted(told["mismatched_keys"], key=str):
+            raise ValueError(f"{name} is {list(found)}, config.json asks for {list(expected)}")
+        if missing := sorted(told["missing_keys"]):
+            count = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise ValueError(f"config.json asks for {missing[0]}{count}, which its files do not have")
+    return model
+
+
 def merge_adapter(model, adapter: Path):
-    """`model` with the LoRA of folder `adapter` added into its weights."""
+    """`model` with the LoRA of folder `adapter` added into its weights. Raises InputProblem unless each weight finds its place."""
     from peft import PeftModel
 
-    try:
-        return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
-    except (RuntimeError, ValueError, OSError) as problem:
-        what = str(problem).splitlines()[0]
-        if "NaNs detected" in what:
+    refuse_config(adapter, read_json(adapter / ADAPTER))
+    with one_sentence(f"adapter: {adapter} does not fit the base model", REPAIR):
+        adapted = PeftModel.from_pretrained(model, str(adapter))
+        # the same weights again, for PEFT's list of what found no place
+        told = adapted.load_adapter(str(adapter), "default")
+        if told.missing_keys:
+            name = told.missing_keys[0].replace(".default", "")
+            raise ValueError(f"its config asks for {name}, which its file does not have")
+        if told.unexpected_keys:
+            raise ValueError(f"its file has {told.unexpected_keys[0]}, which its config does not ask for")
+        try:
+            return adapted.merge_and_unload(safe_merge=True)
+        except ValueError as problem:
+            if "NaNs detected" not in str(problem):
+                raise
             raise InputProblem(f"adapter: {adapter} has weights that are NaN or infinite") from problem
-        raise InputProblem(f"adapter: {adapter} does not fit the base model ({what})") from problem
+
+
+@contextmanager
+def one_sentence(begin: str, remedy: str):
+    """Whatever a library raises on a bad file, as InputProblem with the first line of its reason; MachineProblem for lack of memory."""
+    try:
+        yield
+    except (InputProblem, MachineProblem, IntegrityProblem, MemoryError):
+        raise
+    except Exception as problem:
+        if type(problem).__name__ == "OutOfMemoryError" or "allocate memory" in str(problem):
+            raise MachineProblem(
+                f"{' '.join(begin.split(' ')[:2])} needs more memory than there is ({_first_line(problem)}); use a smaller model"
+            ) from problem
+        raise InputProblem(f"{begin} ({_first_line(problem)}); {remedy}") from problem
+
+
+def _first_line(problem: Exception) -> str:
+    """The first line of its message that says something, printable, at most 200 characters."""
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+    said = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])
+    if not said or isinstance(problem, (KeyError, IndexError)):
+        said = f"{type(problem).__name__} {said}".strip()
+    said = "".join(sign if sign.isprintable() else "?" for sign in said)
+    return said if len(said) <= 200 else f"{said[:197]}..."
 
 
 def free_memory() -> None:

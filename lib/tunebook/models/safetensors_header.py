@@ -12,6 +12,7 @@ import os
 from tunebook.models.gguf_header import Malformed
 
 LONGEST_HEADER = 100_000_000
+MOST_DIMS = 32
 LARGEST = 2**63 - 1
 # dtype -> bits of an element
 BITS = {"BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8}
@@ -97,6 +98,8 @@ def _entry(name: str, entry) -> tuple[str, list[int], int, int]:
     kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(kind, str) or kind not in BITS:
         raise Malformed("tensor_type", f"{what} has the unknown type {str(kind)[:40]!r}")
+    if isinstance(shape, list) and len(shape) > MOST_DIMS:
+        raise Malformed("dims", f"{what} has {len(shape)} dimensions, at most {MOST_DIMS} are read")
     if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise Malformed(
             "entry", f"{what}: shape and data_offsets must be whole numbers from 0, the end not before the begin"
@@ -115,6 +118,6 @@ def _entry(name: str, entry) -> tuple[str, list[int], int, int]:
 
 
 def _are_counts(values) -> bool:
-    if not isinstance(values, list) or len(values) > 32:
+    if not isinstance(values, list) or len(values) > MOST_DIMS:
         return False
     return all(isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST for value in values)

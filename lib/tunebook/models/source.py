@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
 from tunebook.models.adapter_checks import why_unfit
+from tunebook.models.adapter_config import refuse_config
 from tunebook.models.file_kind import GGUF, PICKLES, kind_of
 from tunebook.models.limited import call
 from tunebook.pipeline.cache import cache_dir
@@ -100,14 +101,18 @@ def weights_sha256(folder: Path) -> str:
 
 def _from_folder(model: str, folder: Path) -> ModelSource:
     if (folder / ADAPTER).is_file():
+        config = read_json(folder / ADAPTER)
         base = resolve_base(folder)
-        reason = why_unfit(read_json(folder / ADAPTER), shapes_of(folder), shapes_of(base.folder))
+        refuse_config(folder, config)
+        reason = why_unfit(config, shapes_of(folder), shapes_of(base.folder))
         if reason:
             raise InputProblem(f"adapter: {folder} does not fit its base model {base.name} ({reason})")
         digest = hashlib.sha256(f"{base.sha256}{weights_sha256(folder)}".encode()).hexdigest()
         return ModelSource(model, "", base.folder, digest, base.licence, adapter=folder.resolve())
     if not (folder / "config.json").exists():
-        raise InputProblem(f"model: {folder} has no config.json; give a folder saved with save_pretrained")
+        gguf = next((path.name for path in sorted(folder.glob("*.gguf"))), "")
+        fix = f"give the .gguf file in it ({folder / gguf})" if gguf else "give a folder saved with save_pretrained"
+        raise InputProblem(f"model: {folder} has no config.json; {fix}")
     digest = weights_sha256(folder)
     shapes_of(folder)
     return ModelSource(model, "", folder.resolve(), digest)
@@ -135,7 +140,7 @@ def resolve_base(adapter: Path, download: bool = True) -> ModelSource | None:
     name, _, revision = (named, "", "") if Path(named).expanduser().is_dir() else named.partition(" ")
     is_packaged = name in {package for package, _ in WHEELS}
     place = next((str(one) for one in (adapter / name, Path(name).expanduser()) if name and one.is_dir()), name)
-    if not download and not is_packaged and not Path(place).is_dir():
+    if not download and not is_packaged and not os.path.exists(place):
         return None
     if (Path(place) / ADAPTER).is_file():
         raise InputProblem(f"adapter: the base model of {adapter} must be a folder of weights, {named!r} is an adapter")

@@ -58,6 +58,8 @@ class Renderer:
             ) from None
         if "problem" in answer:
             raise InputProblem(f"chat template: {answer['problem']}")
+        if any("\ud800" <= mark <= "\udfff" for mark in answer["text"]):
+            raise InputProblem("chat template: the text that it makes holds half a surrogate pair, which is no UTF-8")
         return answer["text"]
 
     def _line(self) -> bytes:

@@ -16,6 +16,7 @@ CHATML = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 TRAINED, READ = "background:#dcfce7;color:#14532d", "color:#6b7280"
+LONGEST_TEMPLATE = 100_000  # characters; as `tunebook inspect` reads
 TEMPLATES = {"model": "", "chatml": CHATML}
 
 
@@ -33,8 +34,25 @@ def use_template(tokenizer, name: str) -> None:
                 "chat_template: this model has no <|im_start|> and <|im_end|> tokens; use chat_template: model"
             )
         tokenizer.chat_template = CHATML
+    if isinstance(tokenizer.chat_template, dict):  # named templates, of which one is for a plain conversation
+        named = tokenizer.chat_template
+        if not isinstance(named.get("default"), str):
+            raise InputProblem(
+                f"chat_template: this model has the templates {', '.join(sorted(map(str, named)))}, but none called default; "
+                "use chat_template: chatml, or another model"
+            )
+        tokenizer.chat_template = named["default"]
     if not tokenizer.chat_template:
         raise InputProblem("model: it has no chat template; choose an instruct model, or chat_template: chatml")
+    if not isinstance(tokenizer.chat_template, str):
+        raise InputProblem(
+            "chat_template: the model's is no text; fetch its tokenizer again, or use chat_template: chatml"
+        )
+    if len(tokenizer.chat_template) > LONGEST_TEMPLATE:
+        raise InputProblem(
+            f"chat_template: the model's has {len(tokenizer.chat_template)} characters, at most {LONGEST_TEMPLATE} are read; "
+            "use chat_template: chatml, or another model"
+        )
 
 
 def render_prompt(tokenizer, messages: list[dict], thinking: str = "none") -> list[int]:

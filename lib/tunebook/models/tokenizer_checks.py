@@ -10,6 +10,7 @@ from pathlib import Path
 from tunebook.models.gguf_checks import finding
 
 FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+LONGEST_FILE = 2**20  # bytes of a template
 NAMES = ("bos", "eos", "unk", "pad")
 
 
@@ -31,10 +32,19 @@ def inspect(place: Path, jsons: dict, config: dict) -> tuple[dict, str, list[dic
         message = f"the tokenizer ends with token {named} ({special['eos']!r}), the config says {stated}"
         fix = "make both name the token that ends a turn, else generation does not stop"
         found.append(finding("end_token", "warn", message, fix))
-    template = _template(place, settings, jsons.get("chat_template.json", {}))
-    if not template:
+    template, objection = _template(place, settings, jsons.get("chat_template.json", {}))
+    if objection:
+        found.append(
+            finding("chat_template", "error", objection, "fetch the tokenizer again, or use chat_template: chatml")
+        )
+    elif not template:
         fix = "use an instruct model, or chat_template: chatml"
         found.append(finding("chat_template", "warn", "it has no chat template", fix))
+    if not isinstance(settings.get("model_max_length", 0), (int, float)):
+        message = (
+            f"tokenizer_config.json: model_max_length is {ascii(settings['model_max_length'])[:40]}, expected a number"
+        )
+        found.append(finding("tokenizer", "error", message, "fetch the tokenizer again"))
     tokens = {
         "vocabulary": len(ids),
         "tokenizer": str(settings.get("tokenizer_class") or ""),
@@ -89,12 +99,21 @@ def _text(value) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _template(place: Path, settings: dict, other: dict) -> str:
+def _template(place: Path, settings: dict, other: dict) -> tuple[str, str]:
+    """The chat template for a plain conversation, as transformers chooses it, and what is wrong with it."""
     path = place / "chat_template.jinja"
-    if path.is_file() and path.stat().st_size < 2**20:
-        return path.read_text(encoding="utf-8", errors="replace")
+    if path.is_file():
+        if path.stat().st_size > LONGEST_FILE:
+            return "", f"{path.name} has {path.stat().st_size} bytes; templates have a few thousand"
+        try:
+            return path.read_text(encoding="utf-8"), ""
+        except UnicodeDecodeError as problem:
+            return "", f"{path.name} is not UTF-8 text (byte {problem.start})"
     value = settings.get("chat_template") or other.get("chat_template") or ""
     if isinstance(value, list):
-        named = {entry.get("name"): entry.get("template") for entry in value if isinstance(entry, dict)}
-        value = named.get("default") or next(iter(named.values()), "")
-    return value if isinstance(value, str) else ""
+        value = {entry.get("name"): entry.get("template") for entry in value if isinstance(entry, dict)}
+    if isinstance(value, dict):
+        if not isinstance(value.get("default"), str):
+            return "", "none of its chat templates is called default"
+        value = value["default"]
+    return (value, "") if isinstance(value, str) else ("", f"its chat template is no text ({ascii(value)[:40]})")

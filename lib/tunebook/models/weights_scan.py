@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import math
 
+from tunebook.errors import InputProblem
+
 PIECE = 16 * 2**20
-FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
+FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "C64": "<f4"}
+# 8-bit floats: the bits to look at, and the least value of these that is no finite number
+BYTES = {"F8_E4M3": (0x7F, 0x7F), "F8_E5M2": (0x7F, 0x7C), "F8_E8M0": (0xFF, 0xFF)}
+BYTES |= {"F8_E4M3FNUZ": (0xFF, 0x80), "F8_E5M2FNUZ": (0xFF, 0x80)}
 FIX = "do not use the file; the training that made it diverged, or the file is damaged"
 
 
@@ -30,9 +35,9 @@ def scan_safetensors(path: str, entries: list[tuple[str, str, int, int]]) -> lis
 
 def _scan(path: str, places: list) -> list[dict]:
     bad, zero = [], []
-    with open(path, "rb", buffering=0) as stream:
+    with open(path, "rb") as stream:
         for name, start, size, kind, block, scales in places:
-            if kind not in FLOATS and kind != "BF16" and not scales:
+            if kind not in FLOATS and kind not in BYTES and kind != "BF16" and not scales:
                 continue
             stream.seek(start)
             is_finite, is_zero = _look(stream, size, kind, block, scales)
@@ -46,7 +51,7 @@ def _scan(path: str, places: list) -> list[dict]:
         ("all_zero", "warn", zero, "are all zero"),
     ):
         if names:
-            message = f"the weights of {len(names)} tensors {what}, the first is {names[0]!r}"
+            message = f"the weights of {len(names)} tensors {what}, the first is {names[0][:60]!r}"
             row = {
                 "check": check,
                 "severity": severity,
@@ -68,12 +73,16 @@ def _look(stream, size: int, kind: str, block: int, scales: tuple[int, ...]) -> 
     left = size
     while left > 0:
         data = stream.read(min(step, left))
-        if not data:
-            return False, False
+        if len(data) < min(step, left):
+            raise InputProblem("the file became shorter while it was read; look at it again when it is complete")
         left -= len(data)
         if kind == "BF16":
             bits = numpy.frombuffer(data, "<u2")
             is_finite = not numpy.any((bits & 0x7F80) == 0x7F80)
+        elif kind in BYTES:
+            bits, least = BYTES[kind]
+            values = numpy.frombuffer(data, numpy.uint8) & bits
+            is_finite = not numpy.any(values == least if bits == 0xFF else values >= least)
         elif kind in FLOATS:
             is_finite = bool(numpy.isfinite(numpy.frombuffer(data, FLOATS[kind])).all())
         else:
