@@ -58,7 +58,7 @@ def test_a_benchmark_has_one_hash_however_it_is_packed(tmp_path):
         ([problem(0, prompt=5)], "prompt must be text"),
         ([problem(0, kind="code", entry_point="")], "entry_point is empty"),
         ([], "no problems"),
-        ([["a list"]], "line 1: expected a JSON object"),
+        ([["a list"]], "line 1: expected one JSON object"),
     ],
 )
 def test_a_broken_benchmark_names_the_line(tmp_path, rows, words):
@@ -139,7 +139,7 @@ def test_a_completions_file_that_cannot_be_read_is_bad_input(tmp_path, data, wor
 def test_a_key_that_occurs_twice_is_refused_not_chosen(tmp_path, row, key):
     """JSON readers silently take the last of the two."""
     (tmp_path / "c.jsonl").write_text(LINE + "\n" + row + "\n")
-    with pytest.raises(InputProblem, match=f"c.jsonl, line 3: the key '{key}' occurs twice"):
+    with pytest.raises(InputProblem, match=f"c.jsonl, line 3: not JSON .the key '{key}' occurs twice"):
         completions.read(tmp_path / "c.jsonl", two())
 
 

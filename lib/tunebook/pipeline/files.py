@@ -4,17 +4,20 @@ Does not know what a run or a stage is. Every writer makes a temporary file in t
 over the target and flushes the folder: after a crash the target is the old file or the new one, nothing else.
 """
 
+import gzip
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
 from tunebook.errors import InputProblem, MachineProblem
 
 GIB = 1024**3
+GZIP = b"\x1f\x8b"  # how such a file begins
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -74,7 +77,13 @@ def read_json(path: str | Path) -> dict:
 
 
 def read_jsonl(path: str | Path) -> list[dict]:
-    """Rows of a JSON lines file; empty lines are passed over. InputProblem names the file, the line (1-based) and the column."""
+    """Rows of a JSON lines file, see `numbered_rows`."""
+    return [row for _, row in numbered_rows(path)]
+
+
+def numbered_rows(path: str | Path) -> list[tuple[int, dict]]:
+    """(1-based line, row) of a JSON lines file, gzip or not by its content; empty lines are passed over. InputProblem names the file,
+    the line and the column."""
     path = Path(path)
     rows = []
     for number, line in enumerate(_read_text(path).split("\n"), start=1):
@@ -83,24 +92,28 @@ def read_jsonl(path: str | Path) -> list[dict]:
         row = parse_json(line, f"{path}, line {number}")
         if not isinstance(row, dict):
             raise InputProblem(f"{path}, line {number}: expected one JSON object a line, found {type(row).__name__}")
-        rows.append(row)
+        rows.append((number, row))
     return rows
 
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        data = path.read_bytes()
+        return (gzip.decompress(data) if data[:2] == GZIP else data).decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         raise InputProblem(f"{path} is not UTF-8 text (byte {problem.start}): save it as UTF-8") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as problem:
+        raise InputProblem(f"{path} is not whole gzip ({problem}): pack it again") from None
     except OSError as problem:
         raise InputProblem(f"{path} cannot be read: {problem.strerror}") from None
 
 
 def parse_json(text: str, where: str):
     """The value of a JSON text that JSON can write again: InputProblem, which names `where`, for anything that is no JSON, NaN and
-    Infinity, a number of more digits than Python reads, nesting without end, and half a character (a lone surrogate)."""
+    Infinity, a key twice in one object, a number of more digits than Python reads, nesting without end, and half a character (a lone
+    surrogate)."""
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_single_keys)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         return value
@@ -115,6 +128,15 @@ def parse_json(text: str, where: str):
         raise InputProblem(f"{where}: not JSON ({str(problem).partition(';')[0]})") from None
     except RecursionError:
         raise InputProblem(f"{where}: JSON nested too deeply") from None
+
+
+def _single_keys(pairs: list) -> dict:
+    """Readers take the last of two equal keys: which one was meant is not known."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in seen if seen.count(key) > 1)!r} occurs twice")
+    return found
 
 
 def _refuse_constant(name: str):
