@@ -274,6 +274,17 @@ def test_the_first_divergence_is_named_and_other_hardware_is_judged_by_intervals
     assert first_divergence(recorded, other, is_same_hardware=False) == "params: rate: recorded 0.0002, now 1.0"
 
 
+def test_a_recorded_comparison_is_judged_by_its_difference():
+    """It has an interval and n, and neither k nor pass_at_1: the differences are compared, in points."""
+    common = {"stage": "06_verdict", "kind": "verdict", "params": {}, "notebook": {"sha256": "x"}, "status": "pass"}
+    gain = {"difference": 89.75, "interval": [86.4, 92.4], "n": 400, "k_a": 0, "k_b": 359}
+    recorded = common | {"metrics": {"gains": [gain]}}
+    for difference, words in ((90.5, ""), (80.0, "metrics.gains.0: 80.0000 now")):
+        repeated = common | {"metrics": {"gains": [{**gain, "difference": difference}]}}
+        assert first_divergence(recorded, repeated, is_same_hardware=False).startswith(words)
+        assert bool(words) == bool(first_divergence(recorded, repeated, is_same_hardware=False))
+
+
 TROUBLES = {
     "exits_early": {"data": [DATA[0], "raise SystemExit(0)", *DATA[1:]]},
     "killed_kernel": {"data": [DATA[0], "import os\nos.kill(os.getpid(), 9)", *DATA[1:]]},

@@ -5,7 +5,7 @@ import math
 WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".npz")
 # Stages without a model: their outputs do not depend on the hardware.
 DATA_KINDS = ("validate_data",)
-ESTIMATES = ("pass_at_1", "estimate", "value", "mean")
+ESTIMATES = ("pass_at_1", "estimate", "value", "mean", "difference")
 
 
 def first_divergence(recorded: dict, repeated: dict, is_same_hardware: bool) -> str:
@@ -67,6 +67,6 @@ def _estimate(metrics: dict) -> float | None:
         value = metrics.get(key)
         if isinstance(value, int | float) and math.isfinite(value):
             return float(value)
-    if metrics.get("n"):
-        return metrics.get("k", 0) / metrics["n"]
+    if metrics.get("n") and "k" in metrics:
+        return metrics["k"] / metrics["n"]
     return None
