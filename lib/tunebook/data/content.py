@@ -43,9 +43,8 @@ REFUSAL = re.compile(
     re.I,
 )
 SORRY = re.compile(rf"^\W*(?:i'?m|i am|i’m)? ?(?:very |really |so )?sorry,? (?:but )?i ?{REFUSED}\b", re.I)
-LONGEST_SORRY = (
-    60  # characters of an answer that is no more than this sentence: a longer one may be about a real matter
-)
+# characters of an answer that is no more than this sentence: a longer one may be about a real matter
+LONGEST_SORRY = 60
 FENCE = re.compile(r"^ {0,3}```.*?(?:^ {0,3}```[ \t]*$|\Z)", re.S | re.M)
 RARE_MARKUP = 0.05  # of prompts: more than this is what the file is about
 

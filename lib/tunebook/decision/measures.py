@@ -100,16 +100,20 @@ def comparisons(evidence: Evidence) -> list[dict]:
     return _corrected(rows)
 
 
+def best_prompt(rungs: list[dict]) -> dict | None:
+    """The rung that asks the same base model and solves most; None without one."""
+    own = [rung for rung in rungs if rung["rung"] in PROMPT_RUNGS]
+    return max(own, key=lambda rung: rung["k"] / rung["n"], default=None)
+
+
 def rung_comparisons(evidence: Evidence) -> list[dict]:
     """Every trained model against the best rung of the ladder whose scores were kept, and against each other system.
 
     The prompts differ on purpose; the benchmark and the number of samples must be the same. Holm's correction over all rows.
     """
     kept = [rung for rung in evidence.rungs if rung.get("scores") is not None]
-    own = [rung for rung in kept if rung["rung"] in PROMPT_RUNGS]
-    best = [max(own, key=lambda rung: rung["k"] / rung["n"])] if own else []
-    rows = []
-    for rung in best + [rung for rung in kept if rung["rung"] not in PROMPT_RUNGS]:
+    best, rows = best_prompt(kept), []
+    for rung in ([best] if best else []) + [rung for rung in kept if rung["rung"] not in PROMPT_RUNGS]:
         before = _read(rung["scores"])
         for target in evidence.targets():
             found = evidence.read(target, evidence.task)

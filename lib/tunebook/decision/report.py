@@ -160,8 +160,7 @@ def ledger_rows(context, found: dict) -> dict:
     entries, torn = ledger.read(runs.outputs_root(context.root))
     base = rooms.scored(found).get("base")
     sha = base.metrics["scores"][rooms.TASK]["benchmark_sha256"] if base else ""
-    state = read_json(context.run_folder / "run.json") if (context.run_folder / "run.json").is_file() else {}
-    study = state.get("study", {}).get("name", "")
+    study = context.run_record().get("study", {}).get("name", "")
     return {
         "test_split": sha,
         "opened_before": ledger.times_opened(entries)[sha] if sha else 0,

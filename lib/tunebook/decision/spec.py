@@ -32,36 +32,9 @@ QUESTIONS = {
     "calls_per_day": "how many calls a day?",
     "retrain_months": "after how many months is it trained again?",
 }
-VAGUE = (
-    *(
-        "todo",
-        "tbd",
-        "n/a",
-        "na",
-        "none",
-        "none yet",
-        "nothing",
-        "unknown",
-        "to be decided",
-        "to be defined",
-        "later",
-        "various",
-        "depends",
-    ),
-    *(
-        "it depends",
-        "0",
-        "x",
-        "xxx",
-        "idk",
-        "i don't know",
-        "don't know",
-        "not known",
-        "not sure",
-        "unsure",
-        "no idea",
-        "-",
-    ),
+VAGUE = tuple(
+    "todo|tbd|n/a|na|none|none yet|nothing|unknown|not known|to be decided|to be defined|later|various|depends|it depends|0|x|xxx|idk"
+    "|i don't know|don't know|not sure|unsure|no idea".split("|")
 )
 THRESHOLDS = (
     "smallest_gain expected_gain largest_loss largest_bits_rise gated target_score calls_per_day stable_months retrain_months budget"
@@ -86,9 +59,10 @@ def spec_from(params: dict, task=None, problems=None, overrides: dict | None = N
     if found := measuring(overrides or {}):
         measured_by["overrides"] = found
     if problems is not None:
-        measured_by["sha256"] = {"task": problems.sha256} | {name: load(name).sha256 for name in params["retained"]}
-    if params.get("hosted_completions"):
-        measured_by["sha256"]["hosted_completions"] = sha256_file(Path(params["hosted_completions"]))
+        hashes = {"task": problems.sha256} | {name: load(name).sha256 for name in params["retained"]}
+        if params.get("hosted_completions"):
+            hashes["hosted_completions"] = sha256_file(Path(params["hosted_completions"]))
+        measured_by["sha256"] = hashes
     return spec | {"measured_by": measured_by}
 
 
@@ -100,7 +74,7 @@ def measuring(overrides: dict) -> dict:
 
 def require_overrides(spec: dict, context) -> None:
     """InputProblem where the run's overrides of 04 are others than those that were frozen."""
-    frozen, now = spec["measured_by"].get("overrides", {}), measuring(context.overrides())
+    frozen, now = spec.get("measured_by", {}).get("overrides", {}), measuring(context.overrides())
     if frozen != now:
         names = sorted(stage for stage in {*frozen, *now} if frozen.get(stage) != now.get(stage))
         raise InputProblem(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from tunebook.decision.measures import (
     PROMPT_RUNGS,
     Evidence,
+    best_prompt,
     bits_comparisons,
     comparisons,
     file_comparison,
@@ -100,8 +101,7 @@ def _judge_gain(votes: Votes, evidence: Evidence, tables: dict, shipped: str) ->
     is_answered = any(rung["meets_spec"] for rung in evidence.rungs)
     if not is_answered and (not found or found[0]["against"] != "base"):
         votes.add(f"{shipped} has no score on {evidence.task} to compare with base", "gain", INCONCLUSIVE)
-    asked = [rung for rung in evidence.rungs if rung["rung"] in PROMPT_RUNGS]
-    best = max(asked, key=lambda rung: rung["k"] / rung["n"], default=None)
+    best = best_prompt(evidence.rungs)
     if best and found and best["rung"] not in [row["against"] for row in found]:
         text = f"{shipped} is not compared with the best prompt, {best['rung']} ({best['k']}/{best['n']})"
         votes.add(

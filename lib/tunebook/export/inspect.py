@@ -20,9 +20,9 @@ from tunebook.models.gguf_checks import LONGEST_SHOWN, finding
 from tunebook.models.limited import Refused, call, look
 from tunebook.models.source import resolve, resolve_base, weights_sha256
 from tunebook.models.template_sandbox import render_probes
+from tunebook.models.templates import LONGEST_TEMPLATE
 from tunebook.pipeline.files import read_json, sha256_file
 
-LONGEST_TEMPLATE = 100_000
 SHOWN = ("architecture", "name", "licence", "metadata")  # cut when they are long
 READERS = {FOLDER: "folder_checks:inspect", GGUF: "gguf_checks:inspect", "safetensors": "folder_checks:inspect_file"}
 
@@ -108,10 +108,8 @@ def _read(path: Path, kind: str, files: list[Path], size: int, scan: bool) -> di
 
 def _parts(path: Path, found: dict) -> list[dict]:
     """The other parts of a GGUF file in parts must lie beside it, where its name tells theirs."""
-    count, name = (
-        (found.get("metadata") or {}).get("split.count"),
-        re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.gguf", path.name),
-    )
+    count = (found.get("metadata") or {}).get("split.count")
+    name = re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.gguf", path.name)
     if found["kind"] != GGUF or not name or count != int(name[2]):
         return []
     parts = [f"{name[1]}-{number:05d}-of-{name[2]}.gguf" for number in range(1, count + 1)]

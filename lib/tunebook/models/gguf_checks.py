@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tunebook.models.gguf_header import STRING, Header, Malformed, read
-from tunebook.models.gguf_types import LONGEST_ARCHITECTURE, TYPES, missing_tensors, odd_numbers, odd_types, short
+from tunebook.models.gguf_demands import LONGEST_ARCHITECTURE, missing_tensors, odd_numbers, odd_types
+from tunebook.models.gguf_header import STRING, Header, Malformed, read, short
+from tunebook.models.gguf_types import TYPES
 from tunebook.models.weights_scan import scan_gguf
 
 TOKENS = "tokenizer.ggml.tokens"
@@ -109,7 +110,7 @@ def _architecture(header: Header) -> list[dict]:
 
 
 def _demands(header: Header) -> list[dict]:
-    """What `gguf_types` tells of llama.cpp's demands."""
+    """What `gguf_demands` tells of the file."""
     arch, fix = _text(header, "general.architecture"), "export it again with llama.cpp's converter"
     found = [finding("key_type", "error", message, fix) for message in odd_types(header)]
     if not 0 < len(arch) <= LONGEST_ARCHITECTURE:

@@ -10,7 +10,7 @@ import os
 import struct
 from dataclasses import dataclass, field
 
-from tunebook.models.gguf_types import TYPES, short
+from tunebook.models.gguf_types import TYPES
 
 MAGIC = b"GGUF"
 # type number -> struct format; 7 is bool, 8 string, 9 array
@@ -228,3 +228,9 @@ def _bytes_of(what: str, dims: tuple[int, ...], kind: int) -> int:
 
 def _padded(position: int, alignment: int) -> int:
     return -(-position // alignment) * alignment
+
+
+def short(value) -> str:
+    """A value from a file as a message shows it: its repr, at most 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:56] + "..." + text[0]

@@ -16,7 +16,7 @@ CHATML = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 TRAINED, READ = "background:#dcfce7;color:#14532d", "color:#6b7280"
-LONGEST_TEMPLATE = 100_000  # characters; as `tunebook inspect` reads
+LONGEST_TEMPLATE = 100_000  # characters, here and in `tunebook inspect`
 TEMPLATES = {"model": "", "chatml": CHATML}
 
 

@@ -99,13 +99,16 @@ class Context:
 
     def run_state(self) -> dict[str, dict]:
         """What run.json says about every stage of the run: `state` is pass, warn, fail, error, skipped, running or pending."""
-        path = self.run_folder / "run.json"
-        return read_json(path).get("states", {}) if path.is_file() else {}
+        return self.run_record().get("states", {})
 
     def overrides(self) -> dict[str, dict]:
         """The parameters of the run's study that single stages have for themselves; {} for stages by hand."""
-        path = self.run_folder / "run.json"
-        return read_json(path).get("study", {}).get("overrides", {}) if path.is_file() else {}
+        return self.run_record().get("study", {}).get("overrides", {})
+
+    def run_record(self) -> dict:
+        """run.json of the run; {} where there is none, as before the first stage by hand has ended."""
+        path = self.run_folder / record.NAME
+        return read_json(path) if path.is_file() else {}
 
     def needs(self) -> dict[str, Upstream]:
         """Every upstream stage that finished, failed gates included; `run_state` says what became of the others."""
