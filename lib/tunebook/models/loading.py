@@ -6,6 +6,7 @@ Does not download (see `source`) and does not choose the device (see `device`).
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
@@ -107,6 +108,28 @@ def open_engine(
         return GgufModel(source.folder, slots, chat_template, thinking=thinking)
     tokenizer = load_tokenizer(source, chat_template, end_of_turn, thinking)
     return TransformersEngine(load_model(source, placement, adapter), tokenizer, slots)
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """The model that a study starts from, on this machine: its files, device and precision, tokenizer, and the sequences in flight."""
+
+    source: ModelSource
+    placement: Placement
+    tokenizer: object
+    slots: int = 64
+
+    @contextmanager
+    def engine(self, adapter: Path | None = None):
+        """What answers prompts with the model (and `adapter` merged into it); its memory is free again afterwards."""
+        from tunebook.models.engine import TransformersEngine
+
+        engine = TransformersEngine(load_model(self.source, self.placement, adapter), self.tokenizer, self.slots)
+        try:
+            yield engine
+        finally:
+            engine.model = None  # the caller's name outlives the block
+            free_memory()
 
 
 def _read_weights(source: ModelSource, dtype, attention: str):
