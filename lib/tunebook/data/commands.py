@@ -8,9 +8,13 @@ import textwrap
 
 from tunebook.errors import InputProblem
 
-ROW_TYPES = ("prompt_completion", "messages", "text", "preference")
+ROW_TYPES = ("prompt_completion", "messages", "text", "preference", "kto")
 FILE_FORMATS = ("jsonl", "json", "csv", "parquet")
 N_SHOWN = 8
+MAP_HELP = (
+    "e.g. prompt=question, prompt=instruction+input, messages=input.messages, completion=answers.text[0]; also system, "
+    "context, history, tools, label, weight; system=first_user"
+)
 
 
 def add(subparsers) -> None:
@@ -34,7 +38,11 @@ def add(subparsers) -> None:
         metavar="BENCHMARK",
         help="benchmark files; HumanEval always",
     )
-    parser.add_argument("--map", action="append", default=[], metavar="FIELD=COLUMN", help="e.g. prompt=question")
+    parser.add_argument("--map", action="append", default=[], metavar="FIELD=COLUMN", help=MAP_HELP)
+    parser.add_argument("--drop", action="append", default=[], metavar="NAME", help="a column or message key to leave out")
+    parser.add_argument(
+        "--train-on", default="all", choices=("all", "last"), help="assistant turns of a conversation that are trained"
+    )
     parser.add_argument("--revision", default="", help="revision of a Hub data set")
     parser.add_argument(
         "--model", default="", metavar="MODEL", help="a folder, owner/name or package: its tokenizer counts tokens"
@@ -64,21 +72,26 @@ def validate(args: argparse.Namespace) -> int:
     curve = _curve_findings(args.run) if args.run else []
     progress = Progress(sys.stderr, len(names))
     rows = read_rows(args.data, revision=args.revision, file_format=file_format, progress=progress)
-    judgement = judge_data(rows, args.map, kind, benchmarks, progress)
-    lengths = _length_findings(judgement.examples, args) if args.model else []
+    reading = {"drop": args.drop, "train_on": args.train_on}
+    judgement = judge_data(rows, args.map, kind, benchmarks, progress, **reading)
+    lengths, trained = _length_findings(judgement.examples, args) if args.model else ([], "")
     progress.end()
-    findings = merge(judgement.findings, lengths, curve)
+    known = [item for item in judgement.findings if not (args.model and item.check == "template_fields")]
+    findings = merge(known, lengths, curve)
     judgement = dataclasses.replace(judgement, verdict=status_of_findings(findings), findings=findings)
+    account = judgement.examples.account
     if args.json:
         shown = [item.to_dict() for item in findings]
-        print(json.dumps({"verdict": judgement.verdict, "n_rows": judgement.n_rows, "findings": shown}))
+        facts = {"account": account.table(), "trained": account.counts(), "compared": judgement.compared}
+        print(json.dumps({"verdict": judgement.verdict, "n_rows": judgement.n_rows, "findings": shown, **facts}))
     else:
         print(findings_text(args.data, judgement))
+        print(account_text(judgement, trained))
     return 1 if judgement.verdict == "fail" else 0
 
 
-def _length_findings(examples, args: argparse.Namespace) -> list:
-    """The checks that need the model's tokenizer and its own chat template."""
+def _length_findings(examples, args: argparse.Namespace) -> tuple[list, str]:
+    """The checks that need the model's tokenizer and its own chat template; and how many tokens are trained."""
     from tunebook.data.lengths import check_lengths
     from tunebook.models.loading import load_tokenizer
     from tunebook.models.source import resolve_model
@@ -86,7 +99,9 @@ def _length_findings(examples, args: argparse.Namespace) -> list:
 
     measure = measure_row(load_tokenizer(resolve_model(args.model, args.model_revision).folder, "model"))
     rows = [{**row, "record": examples.place(number)} for number, row in enumerate(examples)]
-    return check_lengths(rows, measure, args.max_length or 1024)[1]
+    _, findings, _, lengths = check_lengths(rows, measure, args.max_length or 1024)
+    trained, total = (sum(counts) for counts in zip(*lengths, strict=True)) if lengths else (0, 0)
+    return findings, f"{trained:,} of {total:,} tokens"
 
 
 def _curve_findings(run: str) -> list:
@@ -117,9 +132,12 @@ def load_against(name: str) -> list[dict]:
         examples = read_examples(read_rows(name))
         if not len(examples):
             raise
-        return [
-            {"task_id": f"row {examples.place(n)[0]}", "prompt": p, "kind": "answer"} for n, p, _ in examples.texts()
-        ]
+    problems = []
+    for number, prompt, answer in examples.texts():
+        prompt, answer = (prompt, answer) if prompt else (answer, "")
+        task = f"row {examples.place(number)[0]}"
+        problems.append({"task_id": task, "prompt": prompt, "canonical_solution": answer, "kind": "answer"})
+    return problems
 
 
 def findings_text(name: str, judgement) -> str:
@@ -134,4 +152,20 @@ def findings_text(name: str, judgement) -> str:
             more = " ..." if item.count > N_SHOWN else ""
             lines.append(f"       rows: {', '.join(map(str, item.rows[:N_SHOWN]))}{more}")
         lines.append(f"       what to do: {item.fix}")
+    return "\n".join(lines)
+
+
+def account_text(judgement, tokens: str) -> str:
+    """What becomes of every column, what is trained, and with how many problems of each benchmark the rows were compared."""
+    account = judgement.examples.account
+    rows = account.table() if len(judgement.examples) else []
+    width = max((len(row["column"]) for row in rows), default=0)
+    lines = [""]
+    for row in rows:
+        how = f": {row['how']}" if row["how"] else ""
+        lines.append(f"{row['column']:{width}s}  {row['becomes']}{how}")
+    if rows:
+        lines.append(f"trained: {account.trained()}" + (f", {tokens}" if tokens else ""))
+    for name, (n, total) in judgement.compared.items():
+        lines.append(f"compared with {n} of {total} problems of {name}")
     return "\n".join(lines)

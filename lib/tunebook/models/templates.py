@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import itertools
+import json
 
 from tunebook.errors import InputProblem
 
@@ -16,6 +17,7 @@ CHATML = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 TRAINED, READ = "background:#dcfce7;color:#14532d", "color:#6b7280"
+THOUGHT_KEYS = ("reasoning_content", "thinking", "reasoning")  # of a turn; few templates write them
 LONGEST_TEMPLATE = 100_000  # characters, here and in `tunebook inspect`
 TEMPLATES = {"model": "", "chatml": CHATML}
 
@@ -81,11 +83,12 @@ def thinking_mode(chat_template: str, thinking: str) -> dict:
     return {"enable_thinking": thinking == "on"}
 
 
-def encode_row(tokenizer, prompt: list[dict], completion: list[dict]) -> tuple[list[int], list[int]]:
-    """Token ids of a row, and 1 where a token is trained: the completion and the token that ends its turn.
+def encode_row(tokenizer, prompt: list[dict], completion: list[dict], tools=None) -> tuple[list[int], list[int]]:
+    """Token ids of a row, and 1 where a token is trained: each trained turn and the token that ends it.
 
-    The newline that ChatML writes after the end token is cut, since nothing generates past the end token. Raises InputProblem
-    when the prompt's tokens are not a prefix of the whole row's, for then no mask is right. A row without a prompt is plain text:
+    Trained are the assistant's turns of the completion, and those of the prompt with `"weight": 1`. What the template writes
+    after the last of them is cut, since nothing generates past the end token. `tools` go to the template. Raises InputProblem
+    when a turn's opening is not a prefix of the whole row, for then no mask is right. A row without a prompt is plain text:
     all its tokens are trained, and an end token is added.
     """
     if not prompt:
@@ -93,33 +96,79 @@ def encode_row(tokenizer, prompt: list[dict], completion: list[dict]) -> tuple[l
             tokenizer.eos_token_id
         ]
         return ids, [1] * len(ids)
-    start = render_prompt(tokenizer, prompt)
-    whole = tokenizer.apply_chat_template(list(prompt) + list(completion), tokenize=True, return_dict=True)["input_ids"]
-    whole = list(whole)
-    if whole[: len(start)] != start:
-        raise InputProblem(
-            "chat_template: the rendered prompt is not a prefix of prompt + completion, so no loss mask is right"
-        )
-    end = tokenizer.eos_token_id
-    last = max((at for at, token in enumerate(whole) if token == end), default=len(whole) - 1)
-    whole = whole[: max(last + 1, len(start))]
-    return whole, [0] * len(start) + [1] * (len(whole) - len(start))
+    turns = [*prompt, *completion]
+    whole = render_turns(tokenizer, turns, tools)
+    mask, stop = [0] * len(whole), 0
+    for at, turn in enumerate(turns):
+        if turn["role"] != "assistant" or at < len(prompt) and turn.get("weight") != 1:
+            continue
+        start = render_turns(tokenizer, turns[:at], tools, opens=True)
+        if whole[: len(start)] != start:
+            raise InputProblem(
+                "chat_template: the rendered prompt is not a prefix of prompt + completion, so no loss mask is right"
+            )
+        stop = _turn_stop(tokenizer, whole, len(start), at == len(turns) - 1)
+        mask[len(start) : stop] = [1] * (stop - len(start))
+    return whole[:stop], mask[:stop]
+
+
+def _turn_stop(tokenizer, ids: list[int], start: int, is_last: bool) -> int:
+    """The place after the token that ends the turn that begins at `start`; the end of the row where it has none."""
+    ends = [at for at in range(start, len(ids)) if ids[at] == tokenizer.eos_token_id]
+    return (ends[-1 if is_last else 0] if ends else len(ids) - 1) + 1
+
+
+def render_turns(tokenizer, turns: list[dict], tools=None, opens: bool = False) -> list[int]:
+    """Token ids of a conversation, with the opening of the assistant's turn where it `opens`.
+
+    Arguments of tool calls go to the template as objects, and as JSON text where it wants them so.
+    """
+    plain = [{key: value for key, value in turn.items() if key != "weight"} for turn in turns]
+    options = {"tokenize": True, "return_dict": True, "add_generation_prompt": opens, "tools": tools or None}
+    try:
+        return list(tokenizer.apply_chat_template(plain, **options)["input_ids"])
+    except TypeError:
+        if not any(turn.get("tool_calls") for turn in plain):
+            raise
+    as_text = [{**turn, "tool_calls": [_with_text(call) for call in turn["tool_calls"]]} if turn.get("tool_calls") else turn
+               for turn in plain]  # fmt: skip
+    return list(tokenizer.apply_chat_template(as_text, **options)["input_ids"])
+
+
+def _with_text(call: dict) -> dict:
+    """A tool call with its arguments as JSON text."""
+    return {**call, "function": {**call["function"], "arguments": json.dumps(call["function"]["arguments"])}}
+
+
+def not_written(tokenizer, row: dict) -> list[str]:
+    """What the row holds and the template does not write: `tools`, `tool_calls`, the thoughts of the trained turn."""
+    turns, tools = [*row["prompt"], *row["completion"]], row.get("tools")
+    keys = {key for turn in turns for key in turn} & {"tool_calls"} | (row["completion"][-1].keys() & set(THOUGHT_KEYS))
+    if not keys and not tools:
+        return []
+    whole = render_turns(tokenizer, turns, tools)
+    lost = [key for key in sorted(keys)
+            if whole == render_turns(tokenizer, [{k: v for k, v in turn.items() if k != key} for turn in turns], tools)]  # fmt: skip
+    return lost + (["tools"] if tools and whole == render_turns(tokenizer, turns) else [])
 
 
 def measure_row(tokenizer):
-    """A function of a row's messages that gives (prompt tokens, all tokens, trouble), as `encode_row` encodes them.
+    """A function of a canonical row that gives (tokens before the first trained one, all tokens, trouble, trained tokens).
 
-    trouble: "" or a check of the data gate: `prompt_prefix` (no loss mask is right) or `end_token` (the last trained token
-    does not end a turn, so stopping is never learnt).
+    Counts are as `encode_row` encodes the row. trouble: "" or a check of the data gate: `prompt_prefix` (no loss mask is
+    right), `not_rendered` (the template does not write what the row holds) or `end_token` (the last trained token does not end
+    a turn, so stopping is never learnt).
     """
     ends = stop_ids(tokenizer)
 
-    def measure(messages: list[dict]) -> tuple[int, int, str]:
+    def measure(row: dict) -> tuple[int, int, str, int]:
         try:
-            ids, mask = encode_row(tokenizer, messages[:-1], messages[-1:])
+            ids, mask = encode_row(tokenizer, row["prompt"], row["completion"], row.get("tools"))
         except InputProblem:
-            return len(render_prompt(tokenizer, messages[:-1])), 0, "prompt_prefix"
-        return len(ids) - sum(mask), len(ids), "" if ids[-1] in ends else "end_token"
+            return len(render_prompt(tokenizer, row["prompt"])), 0, "prompt_prefix", 0
+        lost = not_written(tokenizer, row) if row["prompt"] else []
+        trouble = f"not_rendered: {', '.join(lost)}" if lost else "" if ids[-1] in ends else "end_token"
+        return mask.index(1), len(ids), trouble, sum(mask)
 
     return measure
 
@@ -148,7 +197,7 @@ def mask_html(tokenizer, rows: list[dict]) -> str:
     """Rows as HTML, one paragraph each: what is trained stands on colour, what is only read is grey; all text is escaped."""
     shown = []
     for row in rows:
-        parts = _mask_parts(tokenizer, *encode_row(tokenizer, row["prompt"], row["completion"]))
+        parts = _mask_parts(tokenizer, *encode_row(tokenizer, row["prompt"], row["completion"], row.get("tools")))
         spans = (f'<span style="{TRAINED if trained else READ}">{html.escape(text)}</span>' for trained, text in parts)
         shown.append(f'<pre style="white-space:pre-wrap;margin:0 0 .6em">{"".join(spans)}</pre>')
     return "\n".join(shown)

@@ -14,8 +14,11 @@ import numpy as np
 
 from tunebook.data.examples import Examples, normalised_hash
 from tunebook.data.splits import normalise, prompt_text
+from tunebook.errors import InputProblem
 
 N_GRAM_WORDS = 8
+MAX_ANSWER_WORDS = 12
+MIN_VERBATIM = 5  # words of a prompt that stands in a row as a whole
 MIN_RUNS = 5  # shared, so at least 12 words in a row
 DOCSTRING = re.compile(r"(\"\"\"|\'\'\')(.*?)\1", re.S)
 EXAMPLE = re.compile(r">>>|\bexamples?\b\W", re.I)
@@ -27,8 +30,11 @@ def find_contamination(examples: Examples, problems: list[dict], name: str) -> n
 
     `problems` are benchmark rows with `task_id` and `prompt`; `name` goes into the message. Returns the row numbers.
     """
-    exact = {normalised_hash(problem["prompt"]): problem["task_id"] for problem in problems}
+    if problems and not n_comparable(problems):
+        raise InputProblem(f"{name}: none of its {len(problems)} problems has a prompt or an answer to compare; name its columns")
+    exact = {normalised_hash(p["prompt"]): p["task_id"] for p in problems if normalise(p["prompt"])}
     found, hashes = [], examples.prompt_hashes.tolist()
+    held = _verbatim(examples, problems)
     nearest = _nearest(
         ((n, f"{p} {a} {w}") for n, p, a, w in examples.all_texts(f"contamination by {name}")), problems, examples
     )
@@ -36,6 +42,8 @@ def find_contamination(examples: Examples, problems: list[dict], name: str) -> n
         task = exact.get(hashes[number]) or _exact_turn(examples, number, prompt, exact)
         if task is not None:
             examples.add_match("contamination", number, task, name, "the prompt of")
+        elif number in held:
+            examples.add_match("contamination", number, held[number], name, "word for word")
         elif number in nearest:
             task, share = nearest[number]
             examples.add_match("contamination_near", number, task, name, f"{share:.0%} of the word runs of")
@@ -43,6 +51,37 @@ def find_contamination(examples: Examples, problems: list[dict], name: str) -> n
             continue
         found.append(number)
     return np.array(found, np.int64)
+
+
+def n_comparable(problems: list[dict]) -> int:
+    """How many problems hold a prompt or an answer that rows can be compared with."""
+    return sum(bool(normalise(p["prompt"]) or normalise(p.get("canonical_solution") or "")) for p in problems)
+
+
+def _verbatim(examples: Examples, problems: list[dict]) -> dict[int, str]:
+    """Row number → a problem whose whole prompt, or whole long answer, stands in the row among other words.
+
+    Only texts of some words count, and a problem of kind `answer` only where its answer is there too.
+    """
+    starts = collections.defaultdict(list)
+    for problem in problems:
+        answer = "" if (problem.get("kind") or "code") == "code" else problem.get("canonical_solution") or ""
+        for text, shortest in ((problem["prompt"], MIN_VERBATIM), (answer, N_GRAM_WORDS + MIN_RUNS - 1)):
+            words = tuple(normalise(text).split())
+            if len(words) >= shortest and "def " not in text:
+                starts[words[:MIN_VERBATIM]].append((words, problem))
+    firsts = {start[0] for start in starts}
+    found = {}
+    for number, *texts in examples.all_texts() if starts else ():
+        text = " ".join(texts)
+        words = tuple(normalise(text).split())
+        for at, word in enumerate(words):
+            known = starts.get(words[at : at + MIN_VERBATIM], ()) if word in firsts else ()
+            owner = next((p for own, p in known if words[at : at + len(own)] == own and has_answer_of(p, text)), None)
+            if owner:
+                found[number] = owner["task_id"]
+                break
+    return found
 
 
 def find_shared_runs(examples: Examples, others: list[dict], name: str) -> None:
@@ -81,10 +120,11 @@ def description(problem: dict) -> str:
 def has_answer_of(problem: dict, text: str) -> bool:
     """Whether a row with this `text` could give the problem away: for a problem of kind `answer`, its answer is in it.
 
-    Two schedules or sums in nearly the same words have different answers: that is the task, not a leak. True where nothing is known.
+    Two schedules or sums in nearly the same words have different answers: that is the task, not a leak. True where nothing is known,
+    and for answers of more than a line, which nobody repeats word for word.
     """
     answer = _squeezed(problem.get("canonical_solution") or "") if problem.get("kind") == "answer" else ""
-    return answer in _squeezed(text)
+    return len(answer.split()) > MAX_ANSWER_WORDS or answer in _squeezed(text)
 
 
 def _squeezed(text: str) -> str:

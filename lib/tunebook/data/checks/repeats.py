@@ -250,18 +250,15 @@ def _same_after_normalising(examples: Examples, skip) -> set[tuple[int, int]]:
 
 def _clusters(pairs: set[tuple[int, int]]) -> list[list[int]]:
     """Connected rows, each cluster in row order."""
-    parent = {}
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def root(number):
-        while parent.setdefault(number, number) != number:
-            parent[number] = parent[parent[number]]
-            number = parent[number]
-        return number
-
-    for a, b in pairs:
-        low, high = sorted((root(int(a)), root(int(b))))
-        parent[high] = low
+    if not pairs:
+        return []
+    numbers, places = np.unique(np.array(sorted(pairs)), return_inverse=True)
+    first, second = places.reshape(-1, 2).T
+    graph = coo_array((np.ones(len(first)), (first, second)), shape=(len(numbers),) * 2)
     clusters = collections.defaultdict(list)
-    for number in sorted(parent):
-        clusters[root(number)].append(number)
+    for number, label in zip(numbers.tolist(), connected_components(graph)[1].tolist(), strict=True):
+        clusters[label].append(number)
     return sorted(clusters.values())
