@@ -118,10 +118,11 @@ def _curve_findings(run: str) -> list:
 
 
 def load_against(name: str) -> list[dict]:
-    """The problems of a benchmark; any other file of rows counts as one whose problems are the rows' prompts.
+    """The problems of a benchmark; any other file of rows counts as one whose problems are the rows (of plain text: the texts).
 
     Raises InputProblem for a file that is neither.
     """
+    from tunebook.data.checks.code import python_of
     from tunebook.data.examples import read_examples
     from tunebook.data.sources import read_rows
     from tunebook.evaluation.benchmark import load_benchmark
@@ -136,7 +137,8 @@ def load_against(name: str) -> list[dict]:
     for number, prompt, answer in examples.texts():
         prompt, answer = (prompt, answer) if prompt else (answer, "")
         task = f"row {examples.place(number)[0]}"
-        problems.append({"task_id": task, "prompt": prompt, "canonical_solution": answer, "kind": "answer"})
+        kind = "code" if python_of(answer)[0] else "answer"
+        problems.append({"task_id": task, "prompt": prompt, "canonical_solution": answer, "kind": kind})
     return problems
 
 

@@ -33,6 +33,8 @@ EXTRA_WORDS = {field: frozenset(words.split()) for field, words in EXTRA_WORDS.i
 FIELDS = (*LIKELY_NAMES, *EXTRA_WORDS)
 FIRST_USER = "first_user"  # as a part of `system`: its text goes into the first user turn
 TEXT_FIELDS = ("prompt", "completion", "chosen", "rejected", "text", "system", "context")
+JUDGING_WORDS = {"true": True, "1": True, "good": True, "desirable": True, "yes": True, "false": False, "0": False,
+                 "bad": False, "undesirable": False, "no": False}  # fmt: skip
 BLANK_MARKS = frozenset(("nan", "none", "null", "n/a", "<na>", "nat", "#n/a"))
 # Name, the columns by which it is known, and its mapping (what else the file holds is added to it).
 SHAPES = (
@@ -76,7 +78,11 @@ class Reading:
 
     def roots(self) -> dict[str, str]:
         """Column → the field it becomes, by the mapping."""
-        return {root_of(path): field for field, paths in self.mapping for path in _paths(field, paths)}
+        roots = {}
+        for field, paths in self.mapping:
+            for root in map(root_of, _paths(field, paths)):
+                roots[root] = f"{roots[root]}, {field}" if roots.get(root, field) != field else field
+        return roots
 
 
 def read_column_mapping(mapping) -> dict[str, str]:
@@ -264,5 +270,5 @@ def are_judgements(values) -> bool:
 def judgement_of(value) -> bool | None:
     """KTO's label as a truth value, None where it is no such thing."""
     if isinstance(value, str):
-        return {"true": True, "1": True, "false": False, "0": False}.get(value.strip().lower())
+        return JUDGING_WORDS.get(value.strip().lower())
     return bool(value) if value in (0, 1) and isinstance(value, bool | int | float) else None

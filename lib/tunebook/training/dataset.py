@@ -20,7 +20,7 @@ def tokenised(rows: list[dict], tokenizer, max_length: int):
 
     encoded = []
     for at, row in enumerate(rows):
-        ids, mask = encode_row(tokenizer, row["prompt"], row["completion"])
+        ids, mask = encode_row(tokenizer, row["prompt"], row["completion"], row.get("tools"))
         ids, mask = ids[:max_length], mask[:max_length]
         if not any(mask):
             raise InputProblem(

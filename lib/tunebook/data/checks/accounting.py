@@ -57,6 +57,7 @@ class Account:
             used |= dict.fromkeys(("prompt", "messages") if "chosen" not in reading.fields else ("prompt",))
         used |= dict.fromkeys(TOOL_COLUMNS if reading.kind != "text" else ())
         self.used = {name: name for name in used if name not in reading.fields} | reading.roots()
+        self.has_chosen = False  # then `messages` is no part of a pair
         self.columns: dict[str, _Column] = {}
         self.keys: dict[str, _Column] = {}
         self.n_rows = self.n_turns = self.n_trained = self.n_characters = self.n_trained_characters = 0
@@ -64,20 +65,25 @@ class Account:
     def see(self, raw: dict, row: dict | None, record: int, line: int | None) -> None:
         """Look at one raw row, and at its canonical form where it has one."""
         self.n_rows += 1
-        text = None
+        self.has_chosen |= "chosen" in raw
+        texts = None
         for name, value in raw.items():
             column = self.columns.setdefault(name, _Column())
             if is_blank(value):
                 continue
             self._see_value(column, value, record, line)
-            if name in self.used:
+            if self._is_used(name):
                 if isinstance(value, list | str):
                     self._see_keys(value, record, line)
             elif row and isinstance(value, str | list) and name not in self.reading.drop and not is_harmless(name):
-                text = _texts(row) if text is None else text
-                column.repeated += _is_in(value, text)
+                texts = _texts(row) if texts is None else texts
+                column.repeated += _is_in(value, texts)
         if row:
             self._count(row)
+
+    def _is_used(self, name: str) -> bool:
+        is_chosen = name == "messages" and self.has_chosen and "messages" not in self.reading.roots()
+        return name in self.used and not (is_chosen and self.reading.kind == "preference")
 
     def _see_value(self, column: _Column, value, record: int, line: int | None) -> None:
         column.filled += 1
@@ -117,9 +123,9 @@ class Account:
     def _fate(self, name: str, column: _Column) -> dict:
         if name in self.reading.drop:
             return {"becomes": "dropped", "how": "by name"}
-        if name in self.used:
+        if self._is_used(name):
             what = self.used[name]
-            return {"becomes": "used", "how": _HOW.get(what, "") if what == name else f"as {what}"}
+            return {"becomes": "used", "how": _HOW.get(what) if what == name and what in _HOW else f"as {what}"}
         if not column.filled:
             return {"becomes": "harmless", "how": "blank in every row"}
         if words_of(name) & TESTED:
@@ -149,6 +155,8 @@ class Account:
             return {"becomes": "not used", "how": "the other answer of a pair", "severity": "error"}
         if words & OTHER_ANSWER:
             return {"becomes": "not used", "how": "another answer", "severity": "warn"}
+        if {True, False} <= {value for value in column.values if isinstance(value, bool)}:
+            return {"becomes": "not used", "how": "it may say which answers are good", "severity": "warn"}
         return {"becomes": "not used", "how": "", **({"severity": "warn"} if _is_text(column.values) else {})}
 
     def _fate_of_key(self, name: str, column: _Column) -> dict:
@@ -190,6 +198,8 @@ class Account:
         if kind == "text":
             text = self.reading.fields.get("text", "text")
             return f"--map prompt={text} --map completion={name}, or " if extra == "label" else ""
+        if not extra and any(isinstance(value, bool) for value in self.columns[name].values):
+            extra = "label"
         if extra in EXTRA_WORDS:
             return f"--map {extra}={name}, or "
         if "rejected" in words_of(name) and kind in ("prompt_completion", "messages"):
@@ -199,8 +209,8 @@ class Account:
 
     def uses_template(self) -> int:
         """Rows with tools, tool calls or thoughts, which only some chat templates write; 0 for none."""
-        columns = [self.columns[name] for name in TOOL_COLUMNS if name in self.used and name in self.columns]
-        columns += [self.columns[name] for name, what in self.used.items() if what == "tools" and name in self.columns]
+        columns = [self.columns["functions"]] if "functions" in self.used.keys() & self.columns.keys() else []
+        columns += [self.columns[name] for name, what in self.used.items() if "tools" in what and name in self.columns]
         keys = [self.keys[name] for name in ("tool_calls", "function_call", *THOUGHT_KEYS) if name in self.keys]
         return min(self.n_rows, max((column.filled for column in columns + keys), default=0))
 
@@ -240,23 +250,24 @@ def is_harmless(name: str) -> bool:
     return bool(words_of(name) & HARMLESS)
 
 
-def _texts(row: dict) -> str:
+def _texts(row: dict) -> list[str]:
     """All that is read or trained of a canonical row, squeezed."""
     sides = (row["prompt"], row["completion"], row.get("rejected") or ())
-    return _squeezed("\n".join(message["content"] for side in sides for message in side))
+    return [_squeezed(message["content"]) for side in sides for message in side]
 
 
 def _squeezed(text: str) -> str:
     return " ".join(text.split())
 
 
-def _is_in(value, text: str) -> bool:
-    """True when the column's texts are in the row's text, or hold all of it (Alpaca's rendered `text`)."""
+def _is_in(value, texts: list[str]) -> bool:
+    """True when the column's texts are in the row's, or hold all of them (Alpaca's rendered `text`)."""
+    whole = " ".join(texts)
     if isinstance(value, list):
         parts = [m.get("content", m.get("value")) for m in value if isinstance(m, dict)]
-        return bool(parts) and all(isinstance(part, str) and _squeezed(part) in text for part in parts)
+        return bool(parts) and all(isinstance(part, str) and _squeezed(part) in whole for part in parts)
     value = _squeezed(value)
-    return value in text or len(text) > 20 and text in value
+    return value in whole or len(whole) > 20 and all(text in value for text in texts)
 
 
 def _is_text(values: list) -> bool:

@@ -20,6 +20,7 @@ N_GRAM_WORDS = 8
 MAX_ANSWER_WORDS = 12
 MIN_VERBATIM = 5  # words of a prompt that stands in a row as a whole
 MIN_RUNS = 5  # shared, so at least 12 words in a row
+LONG_WORDS = N_GRAM_WORDS + MIN_RUNS - 1
 DOCSTRING = re.compile(r"(\"\"\"|\'\'\')(.*?)\1", re.S)
 EXAMPLE = re.compile(r">>>|\bexamples?\b\W", re.I)
 TEMPLATE_SHARE, TEMPLATE_ROWS = 0.10, 20  # a word run in more rows than this is the file's own template
@@ -61,12 +62,12 @@ def n_comparable(problems: list[dict]) -> int:
 def _verbatim(examples: Examples, problems: list[dict]) -> dict[int, str]:
     """Row number → a problem whose whole prompt, or whole long answer, stands in the row among other words.
 
-    Only texts of some words count, and a problem of kind `answer` only where its answer is there too.
+    Only texts of some words count, and a short problem of kind `answer` only where its answer is there too.
     """
     starts = collections.defaultdict(list)
     for problem in problems:
         answer = "" if (problem.get("kind") or "code") == "code" else problem.get("canonical_solution") or ""
-        for text, shortest in ((problem["prompt"], MIN_VERBATIM), (answer, N_GRAM_WORDS + MIN_RUNS - 1)):
+        for text, shortest in ((problem["prompt"], MIN_VERBATIM), (answer, LONG_WORDS)):
             words = tuple(normalise(text).split())
             if len(words) >= shortest and "def " not in text:
                 starts[words[:MIN_VERBATIM]].append((words, problem))
@@ -77,7 +78,8 @@ def _verbatim(examples: Examples, problems: list[dict]) -> dict[int, str]:
         words = tuple(normalise(text).split())
         for at, word in enumerate(words):
             known = starts.get(words[at : at + MIN_VERBATIM], ()) if word in firsts else ()
-            owner = next((p for own, p in known if words[at : at + len(own)] == own and has_answer_of(p, text)), None)
+            whole = ((own, p) for own, p in known if words[at : at + len(own)] == own)
+            owner = next((p for own, p in whole if len(own) >= LONG_WORDS or has_answer_of(p, text)), None)
             if owner:
                 found[number] = owner["task_id"]
                 break
