@@ -259,7 +259,7 @@ RECORDS |= {
         [5],
     ),
 }  # fmt: skip
-CELLS = b"".join(f"{row['prompt']},\"{row['completion']}\"\n".encode() for row in prose(24))
+CELLS = b"".join(f'{row["prompt"]},"{row["completion"]}"\n'.encode() for row in prose(24))
 
 
 def _bomb() -> bytes:
@@ -352,7 +352,10 @@ SPECIAL = {
     "fully_masked": (lambda _: _lengths([(1, 5, "", 1)] * 20 + [(12, 13, "", 1)]), [20]),
     "prompt_prefix": (lambda _: _lengths([(1, 5, "", 1)] * 20 + [(3, 0, "prompt_prefix", 1)]), [20]),
     "not_rendered": (lambda _: _lengths([(1, 5, "", 4)] * 20 + [(3, 6, "not_rendered: tools", 1)]), [20]),
-    "template_refuses": (lambda _: _lengths([(1, 5, "", 4)] * 20 + [(3, 0, "template_refuses: no system turn", 0)]), [20]),
+    "template_refuses": (
+        lambda _: _lengths([(1, 5, "", 4)] * 20 + [(3, 0, "template_refuses: no system turn", 0)]),
+        [20],
+    ),
     "end_token": (lambda _: _lengths([(1, 5, "", 1)] * 20 + [(3, 6, "end_token", 1)]), [20]),
     "split_leakage": (lambda folder: _study(_leaked(), folder), [24]),
     "split_leakage_near": (lambda folder: _study(_shared_passage(), folder), [24]),

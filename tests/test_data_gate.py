@@ -31,7 +31,8 @@ def test_limits_equal_the_base_parameters():
 def test_a_limit_changes_what_is_found_and_a_wrong_one_is_refused():
     rows = [{**row, "completion": "Yes." if n % 10 == 0 else row["completion"]} for n, row in enumerate(prose())]
     loose, strict = (
-        judge_data(rows_from_records(rows, "rows", "memory"), limits=Thresholds(constant_answer=share)) for share in (0.2, 0.1)
+        judge_data(rows_from_records(rows, "rows", "memory"), limits=Thresholds(constant_answer=share))
+        for share in (0.2, 0.1)
     )
     assert [item.check for item in loose.findings] == [] and [item.check for item in strict.findings] == [
         "constant_answer"

@@ -10,6 +10,7 @@ import pytest
 from planted_data import chats, pairs, prose
 from tunebook.cli import main
 from tunebook.data.commands import load_against
+from tunebook.data.mapping import reading_of
 from tunebook.data.rows import rows_from_records
 from tunebook.data.sources import read_rows
 from tunebook.data.study_data import study_data
@@ -44,12 +45,15 @@ def _columns(keys, n):
     return {name: value(n) if callable(value) else value for name, value in keys.items()}
 
 
-def judge(records, mapping=None, **options):
-    return judge_data(rows_from_records(records, "kinds", "memory"), mapping, **options)
+def judge(records, mapping=None, benchmarks=None, **options):
+    return judge_data(rows_from_records(records, "kinds", "memory"), reading_of(mapping, **options), benchmarks)
 
 
 def alpaca(**keys):
-    return [{"instruction": r["prompt"], "input": "", "output": r["completion"], **_columns(keys, n)} for n, r in enumerate(ROWS)]
+    return [
+        {"instruction": r["prompt"], "input": "", "output": r["completion"], **_columns(keys, n)}
+        for n, r in enumerate(ROWS)
+    ]
 
 
 def share(turns, **keys):
@@ -159,7 +163,14 @@ def test_pairs_that_part_at_the_first_answer_keep_the_common_beginning():
 
 
 def test_turns_of_weight_0_are_read_and_not_trained():
-    talk = [user("Is it open?"), said("It is shut.", weight=0), user("Sure?"), said("It is open."), user("All?"), said("No.", weight=0)]
+    talk = [
+        user("Is it open?"),
+        said("It is shut.", weight=0),
+        user("Sure?"),
+        said("It is open."),
+        user("All?"),
+        said("No.", weight=0),
+    ]
     examples = judge([{"messages": talk}] * 3).examples
     assert [m.get("weight") for m in examples.row(0)["prompt"]] == [None, None, None]
     assert examples.row(0)["completion"] == [said("It is open.")]
@@ -192,14 +203,16 @@ def test_kto_rows_are_read_by_name_and_only_good_answers_are_demonstrations(tmp_
     from tunebook.data.row_types import demonstrations
 
     write_jsonl(tmp_path / "kto.jsonl", rows(label=lambda n: n % 3 > 0))
-    data = study_data("", str(tmp_path / "kto.jsonl"), "", 0, 0, 0, 0, mapping=["label=label"])
+    data = study_data("", str(tmp_path / "kto.jsonl"), "", 0, 0, 0, 0, reading=reading_of(["label=label"]))
     assert {row["label"] for row in data.train} == {True, False}
     assert all(row["label"] for row in demonstrations(data.train) + data.dev + data.test)
     assert judge(rows(label=lambda n: n % 3 > 0), kind="kto").examples.kind == "kto"
 
 
 def test_numbers_become_text_and_marks_of_blank_cells_are_left_out():
-    row = judge([{"q": "Two and two?", "note": "nan", "a": 4}] * 3, ["prompt=q+note", "completion=a", "system=note"]).examples.row(0)
+    row = judge(
+        [{"q": "Two and two?", "note": "nan", "a": 4}] * 3, ["prompt=q+note", "completion=a", "system=note"]
+    ).examples.row(0)
     assert (row["prompt"], row["completion"]) == ([user("Two and two?")], [said("4")])
 
 
@@ -207,7 +220,9 @@ def test_a_system_text_can_go_into_the_first_user_turn():
     talk = {"messages": [{"role": "system", "content": "Be brief."}, user("Is it open?"), said("Yes.")]}
     assert judge([talk] * 3, ["system=first_user"]).examples.row(0)["prompt"] == [user("Be brief.\n\nIs it open?")]
     column = {"prompt": "Is it open?", "completion": "Yes.", "persona": "Be brief."}
-    assert judge([column] * 3, ["system=persona+first_user"]).examples.row(0)["prompt"] == [user("Be brief.\n\nIs it open?")]
+    assert judge([column] * 3, ["system=persona+first_user"]).examples.row(0)["prompt"] == [
+        user("Be brief.\n\nIs it open?")
+    ]
 
 
 def test_a_name_that_is_dropped_and_not_there_is_bad_input():
@@ -268,7 +283,11 @@ def test_texts_are_compared_with_texts_and_never_by_their_empty_prompts(tmp_path
     problems = load_against(str(tmp_path / "held_out.jsonl"))
     texts = [{"text": row["completion"]} for row in ROWS]
     texts[4] = {"text": f"Long ago. {prose(20, seed=9)[7]['completion']} The end."}
-    found = {item.check: item.rows for item in judge(texts, benchmarks={"held": problems}).findings if item.severity == "error"}
+    found = {
+        item.check: item.rows
+        for item in judge(texts, benchmarks={"held": problems}).findings
+        if item.severity == "error"
+    }
     assert found == {"contamination": [4]}
 
 
@@ -284,7 +303,10 @@ def test_a_file_of_several_languages_on_purpose_is_not_accused():
     )  # fmt: skip
     records = prose(80)
     for n in range(5):
-        records[10 + n]["completion"], records[40 + n]["completion"] = f"{german}, sagt Haus {n}.", f"{french}, dit la maison {n}."
+        records[10 + n]["completion"], records[40 + n]["completion"] = (
+            f"{german}, sagt Haus {n}.",
+            f"{french}, dit la maison {n}.",
+        )
     assert "language_mix" not in {item.check for item in judge(records).findings}
     one = prose(80)
     one[10] = {"prompt": "Translate this into German: the otter carries its lantern.", "completion": german + "."}

@@ -6,7 +6,7 @@ import pytest
 
 from planted_data import write_rows
 from tunebook.data.examples import read_examples
-from tunebook.data.mapping import likely_mapping, read_column_mapping
+from tunebook.data.mapping import likely_mapping, read_column_mapping, reading_of
 from tunebook.data.messages import RowProblem
 from tunebook.data.row_types import convert
 from tunebook.data.sources import read_rows
@@ -297,7 +297,7 @@ def test_mapping_is_never_guessed_silently(tmp_path):
     [finding] = examples.notes.findings()
     assert finding.check == "columns" and finding.severity == "error"
     assert "prompt=question, completion=answer" in finding.message
-    examples = read_examples(read_rows(path), ["prompt=question", "completion=answer"])
+    examples = read_examples(read_rows(path), reading_of(["prompt=question", "completion=answer"]))
     assert examples.notes.findings() == [] and examples.row(2)["completion"][0]["content"] == "a2"
 
 

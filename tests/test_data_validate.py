@@ -9,6 +9,7 @@ import pytest
 from tunebook.cli import main
 from tunebook.data import commands
 from tunebook.data.lengths import check_lengths
+from tunebook.data.mapping import reading_of
 from tunebook.data.sources import read_rows
 from tunebook.data.study_data import study_data
 from tunebook.data.validate import judge_data, judge_study, write_rejects
@@ -212,7 +213,10 @@ def test_plain_columns_need_a_mapping_in_a_study_too(tmp_path):
     assert data.train == [] and judgement.verdict == "fail"
     assert {item.check for item in judgement.findings} == {"columns", "no_rows"}
     mapping = ["prompt=question", "completion=answer"]
-    assert judge_study(study_data("", str(tmp_path / "rows.jsonl"), "", 0, 0, 0, 0, mapping=mapping)).verdict == "pass"
+    assert (
+        judge_study(study_data("", str(tmp_path / "rows.jsonl"), "", 0, 0, 0, 0, reading=reading_of(mapping))).verdict
+        == "pass"
+    )
 
 
 def test_preference_rows_of_a_study_keep_both_answers(tmp_path):

@@ -39,7 +39,9 @@ def add(subparsers) -> None:
         help="benchmark files; HumanEval always",
     )
     parser.add_argument("--map", action="append", default=[], metavar="FIELD=COLUMN", help=MAP_HELP)
-    parser.add_argument("--drop", action="append", default=[], metavar="NAME", help="a column or message key to leave out")
+    parser.add_argument(
+        "--drop", action="append", default=[], metavar="NAME", help="a column or message key to leave out"
+    )
     parser.add_argument(
         "--train-on", default="all", choices=("all", "last"), help="assistant turns of a conversation that are trained"
     )
@@ -56,6 +58,7 @@ def add(subparsers) -> None:
 
 def validate(args: argparse.Namespace) -> int:
     """Print the verdict line and the findings; 0 for pass and warn, 1 for fail."""
+    from tunebook.data.mapping import reading_of
     from tunebook.data.notes import merge, status_of_findings
     from tunebook.data.progress import Progress
     from tunebook.data.sources import read_rows
@@ -67,13 +70,13 @@ def validate(args: argparse.Namespace) -> int:
         )
     file_format = args.format if args.format in FILE_FORMATS else ""
     kind = args.format if args.format in ROW_TYPES else ""
+    reading = reading_of(args.map, kind, args.drop, args.train_on)
     names = list(dict.fromkeys([HUMANEVAL, *(name for group in args.against for name in group)]))
     benchmarks = {name: load_against(name) for name in names}
     curve = _curve_findings(args.run) if args.run else []
     progress = Progress(sys.stderr, len(names))
     rows = read_rows(args.data, revision=args.revision, file_format=file_format, progress=progress)
-    reading = {"drop": args.drop, "train_on": args.train_on}
-    judgement = judge_data(rows, args.map, kind, benchmarks, progress, **reading)
+    judgement = judge_data(rows, reading, benchmarks, progress)
     lengths, trained = _length_findings(judgement.examples, args) if args.model else ([], "")
     progress.end()
     known = [item for item in judgement.findings if not (args.model and item.check == "template_fields")]

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from tunebook.data import row_types
-from tunebook.data.checks.accounting import Account, columns_of
-from tunebook.data.mapping import Reading, flags_of, has_better_shape, likely_mapping, read_column_mapping
-from tunebook.data.messages import TRAIN_ON, RowProblem, message_text, unpacked
+from tunebook.data.checks.accounting import Account, Ids, Types, columns_of
+from tunebook.data.mapping import Reading, flags_of, has_better_shape, likely_mapping
+from tunebook.data.messages import RowProblem, message_text, unpacked
 from tunebook.data.notes import Notes, reject
 from tunebook.data.rows import BATCH_ROWS, Rows
 from tunebook.data.splits import answer_text, normalise
@@ -52,66 +52,6 @@ class Thresholds:
 def thresholds_of(params: dict) -> Thresholds:
     """The limits among the parameters of a stage: `limit_near_duplicate` and so on; what is missing keeps its default."""
     return Thresholds(**{name: params[f"limit_{name}"] for name in vars(Thresholds()) if f"limit_{name}" in params})
-
-
-ID_NAMES = ("id", "uid", "uuid", "row_id", "example_id", "sample_id")
-GROUP_NAMES = ("task_id", "question_id", "problem_id", "prompt_id")  # several rows may belong to one of these
-MAX_DOUBLED_FEW = 3  # more repeated ids than these shares of the rows number groups, not rows
-MAX_DOUBLED_SHARE = {**dict.fromkeys(ID_NAMES, 0.5), **dict.fromkeys(GROUP_NAMES, 0.1)}
-_TYPE_NAMES = {bool: "boolean", int: "number", float: "number", str: "string", list: "list", dict: "object"}
-
-
-class Types:
-    """Which JSON types each column has; the rarer types of a column are troubles."""
-
-    def __init__(self):
-        self.seen = collections.defaultdict(dict)
-
-    def see(self, raw: dict, record: int, line: int | None) -> None:
-        """Look at one raw row."""
-        for name, value in raw.items():
-            if value is not None:
-                entry = self.seen[name].setdefault(_TYPE_NAMES.get(type(value), "other"), [0, []])
-                entry[0] += 1
-                if len(entry[1]) < 100:
-                    entry[1].append((record, line))
-
-    def note(self, notes: Notes) -> None:
-        """Note the rows of the rarer types."""
-        for name, kinds in self.seen.items():
-            if name in ("chosen", "rejected") and notes.count("pair_types"):
-                continue
-            usual = max(kinds, key=lambda kind: kinds[kind][0])
-            for kind, (count, places) in kinds.items():
-                if kind != usual:
-                    for record, line in places:
-                        notes.add("mixed_types", record, line, f"{name} is a {kind}, in most rows a {usual}")
-                    notes.set_count("mixed_types", notes.count("mixed_types") + count - len(places))
-
-
-class Ids:
-    """Ids that repeat, in a column where most values are different (else it numbers groups, not rows)."""
-
-    def __init__(self):
-        self.seen = {}
-
-    def see(self, raw: dict, record: int, line: int | None) -> None:
-        """Look at one raw row."""
-        for name in MAX_DOUBLED_SHARE:
-            value = raw.get(name)
-            if isinstance(value, str | int) and value != "":
-                first, doubled = self.seen.setdefault(name, (set(), []))
-                if value in first:
-                    doubled.append((record, line, value))
-                first.add(value)
-
-    def note(self, notes: Notes) -> None:
-        """Note the rows whose id an earlier row has."""
-        for name, (first, doubled) in self.seen.items():
-            n_rows = len(first) + len(doubled)
-            if len(doubled) <= max(MAX_DOUBLED_FEW, MAX_DOUBLED_SHARE[name] * n_rows):
-                for record, line, value in doubled:
-                    notes.add("doubled_ids", record, line, f"{name} {value!r} again")
 
 
 N_ROWS_FOR_KIND = 1_000
@@ -219,22 +159,15 @@ class Examples:
             self.add(check, number, detail)
 
 
-def read_examples(
-    rows: Rows, mapping=None, kind: str = "", limits: Thresholds | None = None, progress=None, *, drop=(), train_on="all"
-) -> Examples:
+def read_examples(rows: Rows, asked: Reading = Reading(), limits: Thresholds | None = None, progress=None) -> Examples:
     """Convert every row, noting what is wrong with it; rows with a trouble are left out and go to the rejects.
 
-    `kind` names the row type where it must not be detected. `drop`: columns and message keys that are left out by name;
-    `train_on`: "all" or "last", the assistant turns of a conversation that are trained. Without a mapping for plain columns
-    the likely one is used for the further checks, and the finding `columns` (an error) names it. Raises InputProblem for a bad
-    mapping, kind, drop or train_on.
+    `asked`: how to read them (see `mapping.reading_of`); what it leaves open is found out. Without a mapping for plain columns
+    the likely one is used for the further checks, and the finding `columns` (an error) names it. Raises InputProblem for a
+    mapping or a drop that names a column which is not there.
     """
-    if kind and kind not in row_types.KINDS:
-        raise InputProblem(f"row type {kind}: expected one of {', '.join(row_types.KINDS)}")
-    if train_on not in TRAIN_ON:
-        raise InputProblem(f"train_on: {train_on!r} is unknown; choose one of {', '.join(TRAIN_ON)}")
     notes = Notes(rows.n_records)
-    reading = _decide_reading(rows, Reading(kind, (), frozenset(_names(drop)), train_on), mapping, notes)
+    reading = _decide_reading(rows, asked, notes)
     builder, account = _Columns(has_rejected=reading.kind == "preference"), Account(reading)
     rejects, positions, bad = [], [], set()
     for position, row in enumerate(_converted(rows, account, notes, rejects, progress)):
@@ -252,12 +185,6 @@ def read_examples(
     _note_text_rows(examples)
     _note_monsters(examples)
     return examples
-
-
-def _names(drop) -> list[str]:
-    """Names from a list, or from one text with commas."""
-    given = [drop] if isinstance(drop, str) else drop
-    return [name.strip() for text in given for name in str(text).split(",") if name.strip()]
 
 
 def _converted(rows: Rows, account: Account, notes: Notes, rejects: list, progress) -> Iterator[dict | None]:
@@ -283,22 +210,26 @@ def _converted(rows: Rows, account: Account, notes: Notes, rejects: list, progre
     ids.note(notes)
 
 
-def _decide_reading(rows: Rows, asked: Reading, mapping, notes: Notes) -> Reading:
+def _decide_reading(rows: Rows, reading: Reading, notes: Notes) -> Reading:
     """The row type of most of the first 1,000 rows, and the mapping to use."""
     sample = list(itertools.islice(rows, N_ROWS_FOR_KIND))
-    columns = collections.Counter(name for raw in sample for name in raw if name not in asked.drop)
-    reading = replace(asked, mapping=tuple(mapping_of(rows.source, mapping, columns).items()))
+    columns = collections.Counter(name for raw in sample for name in raw if name not in reading.drop)
+    roots = reading.roots()
+    if columns and (unknown := next((name for name in roots if name not in columns), "")):
+        there = ", ".join(map(str, columns))
+        raise InputProblem(f"{rows.source}: the mapping names a column {unknown!r}; there are {there}")
     if sample and (unknown := reading.drop - columns_of(sample)):
         raise InputProblem(f"{rows.source}: drop names {min(unknown)!r}; there are {', '.join(map(str, columns))}")
-    if asked.kind == "kto" and "label" not in reading.fields and "label" in columns:
+    if reading.kind == "kto" and "label" not in reading.fields and "label" in columns:
         reading = replace(reading, mapping=(*reading.mapping, ("label", "label")))
-    if asked.kind or not sample:
+    if reading.kind or not sample:
         return reading
     if "label" in reading.fields:
         return replace(reading, kind="kto")
-    roots = reading.roots()
     counts = collections.Counter(
-        row_types.row_type_of({*(name for name in raw if name not in asked.drop and name not in roots), *reading.fields})
+        row_types.row_type_of(
+            {*(name for name in raw if name not in reading.drop and name not in roots), *reading.fields}
+        )
         for raw in sample
     )
     usual = [name for name, count in columns.items() if count * 2 >= len(sample)]
@@ -323,16 +254,6 @@ def _likely_reading(reading: Reading, usual: list, sample: list[dict], n_rows: i
     notes.add("columns", detail=detail)
     notes.set_count("columns", n_rows)
     return replace(reading, kind=kind, mapping=tuple(likely.items()))
-
-
-def mapping_of(source: str, mapping, columns) -> dict[str, str]:
-    """The mapping that was given, as a dict. InputProblem where it names a column that is not there."""
-    mapping = read_column_mapping(mapping)
-    roots = Reading(mapping=tuple(mapping.items())).roots()
-    if columns and (unknown := next((name for name in roots if name not in columns), "")):
-        there = ", ".join(map(str, columns))
-        raise InputProblem(f"{source}: the mapping names a column {unknown!r}; there are {there}")
-    return mapping
 
 
 def _lacks_prompt(sample: list[dict], reading: Reading) -> bool:

@@ -89,32 +89,32 @@ def read_json_lines(lines, builder: RowsBuilder, notes: Notes, rejects: list) ->
         trouble = lines.take_trouble()
         if trouble:
             notes.add("encoding", builder.n_records, number, trouble)
-        value, check, detail = parse_object(text)
-        if value is None and not builder.n_records:
+        if not builder.n_records and parse_object(text)[0] is None:
             text = line + "".join(following)
             if not read_whole(text, builder, notes):
                 _read_lines(_Plain(text), number, builder, notes, rejects)
             return
-        _add_line(lines, number, text, (value, check, detail), builder, notes, rejects)
+        rejects += _add_line(lines, number, text, builder, notes)
 
 
 def _read_lines(lines, start: int, builder: RowsBuilder, notes: Notes, rejects: list) -> None:
     """Lines of a text in memory, one object a line; the first has the number `start`."""
     for number, line in enumerate(lines, start):
         if text := line.strip():
-            _add_line(lines, number, text, parse_object(text), builder, notes, rejects)
+            rejects += _add_line(lines, number, text, builder, notes)
 
 
-def _add_line(lines, number: int, text: str, parsed: tuple, builder: RowsBuilder, notes: Notes, rejects: list) -> None:
-    value, check, detail = parsed
+def _add_line(lines, number: int, text: str, builder: RowsBuilder, notes: Notes) -> list[dict]:
+    """Read one line into the builder; what cannot be read is returned as a reject."""
+    value, check, detail = parse_object(text)
     if check == "bad_json" and not lines.ends_with_newline and _stops_early(text):
         check = "torn_file"
     if check:
         notes.add(check, builder.n_records, number, detail)
     if value is None:
-        rejects.append(reject(check, builder.skip(), number, text[:2000], detail))
-    else:
-        builder.add(text, number)
+        return [reject(check, builder.skip(), number, text[:2000], detail)]
+    builder.add(text, number)
+    return []
 
 
 def read_whole(text: str, builder: RowsBuilder, notes: Notes) -> bool:
@@ -145,7 +145,9 @@ def read_whole(text: str, builder: RowsBuilder, notes: Notes) -> bool:
             return True
     if TRAILING_COMMA.search(text) and _parses(TRAILING_COMMA.sub(r"\1", text)):
         line = text.count("\n", 0, TRAILING_COMMA.search(text).start()) + 1
-        notes.add("file_format", detail=f"a comma stands before a closing bracket (line {line}), which JSON does not allow")
+        notes.add(
+            "file_format", detail=f"a comma stands before a closing bracket (line {line}), which JSON does not allow"
+        )
         return True
     return False
 

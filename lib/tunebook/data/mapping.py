@@ -7,9 +7,10 @@ import json
 import re
 from dataclasses import dataclass
 
-from tunebook.data.messages import RowProblem, unpacked
+from tunebook.data.messages import TRAIN_ON, RowProblem, unpacked
 from tunebook.errors import InputProblem
 
+KINDS = ("prompt_completion", "messages", "text", "preference", "kto")
 LIKELY_NAMES = {
     "prompt": tuple("instruction question query input user problem request source english phrase"
                     " document article dialogue sentence review".split()),
@@ -83,6 +84,22 @@ class Reading:
             for root in map(root_of, _paths(field, paths)):
                 roots[root] = f"{roots[root]}, {field}" if roots.get(root, field) != field else field
         return roots
+
+
+def reading_of(mapping=None, kind: str = "", drop=(), train_on: str = "all") -> Reading:
+    """How a file is to be read, from parameters or flags.
+
+    `mapping`: see `read_column_mapping`. `kind` names the row type where it must not be detected. `drop`: columns and message
+    keys that are left out by name, as a list or one text with commas. `train_on`: "all" or "last", the assistant turns of a
+    conversation that are trained. Raises InputProblem for a mapping or word that is not known.
+    """
+    if kind and kind not in KINDS:
+        raise InputProblem(f"row type {kind}: expected one of {', '.join(KINDS)}")
+    if train_on not in TRAIN_ON:
+        raise InputProblem(f"train_on: {train_on!r} is unknown; choose one of {', '.join(TRAIN_ON)}")
+    given = [drop] if isinstance(drop, str) else drop
+    names = frozenset(name.strip() for text in given for name in str(text).split(",") if name.strip())
+    return Reading(kind, tuple(read_column_mapping(mapping).items()), names, train_on)
 
 
 def read_column_mapping(mapping) -> dict[str, str]:

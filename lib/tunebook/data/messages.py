@@ -93,7 +93,9 @@ def _message(item, field: str) -> dict:
         content = "".join(texts) if all(isinstance(text, str) for text in texts) else content
     if isinstance(content, list):
         others = sorted({str(part.get("type")) for part in content if isinstance(part, dict)} - {"text"})
-        raise RowProblem("roles", f"the {role} content in {field} holds {', '.join(others) or 'a list'}; this kit trains text only")
+        raise RowProblem(
+            "roles", f"the {role} content in {field} holds {', '.join(others) or 'a list'}; this kit trains text only"
+        )
     if content is not None and not isinstance(content, str):
         raise RowProblem("roles", f"the {role} content in {field} is a {type(content).__name__}, expected a string")
     calls = [_call(call, field) for call in _listed(item.get("tool_calls"), field)] if role == "assistant" else []

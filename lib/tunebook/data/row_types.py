@@ -16,7 +16,6 @@ from tunebook.data.messages import (
     unpacked,
 )
 
-KINDS = ("prompt_completion", "messages", "text", "preference", "kto")
 FIELDS = {
     "prompt_completion": ("prompt", "completion"),
     "messages": ("messages",),
@@ -66,7 +65,9 @@ def without(value, names: frozenset):
         return value
     row = {key: unpacked(item) for key, item in value.items() if key not in names}
     return {
-        key: [without(part, names) if isinstance(part, dict) else part for part in item] if isinstance(item, list) else item
+        key: [without(part, names) if isinstance(part, dict) else part for part in item]
+        if isinstance(item, list)
+        else item
         for key, item in row.items()
     }
 
@@ -170,7 +171,9 @@ def _convert_pair(row: dict, extras: dict) -> dict:
         raise RowProblem("pair_types", f"chosen is a {type(chosen).__name__}, rejected a {type(rejected).__name__}")
     if isinstance(chosen, str) and prompt is None:
         prompt, chosen, rejected = _shared_text(chosen, rejected)
-    chosen, rejected = (as_messages(side, "assistant", name) for side, name in ((chosen, "chosen"), (rejected, "rejected")))
+    chosen, rejected = (
+        as_messages(side, "assistant", name) for side, name in ((chosen, "chosen"), (rejected, "rejected"))
+    )
     given = as_messages(prompt, "user", "prompt") if prompt is not None else []
     if any(all(message["role"] != "assistant" for message in side) for side in (chosen, rejected)):
         raise RowProblem("no_assistant_turn", "chosen or rejected has no assistant turn")

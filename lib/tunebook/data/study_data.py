@@ -9,6 +9,7 @@ from tunebook.data.checks.code import find_copies
 from tunebook.data.checks.contamination import find_contamination, find_shared_runs
 from tunebook.data.checks.repeats import find_conflicts, find_exact_duplicates
 from tunebook.data.examples import Examples, Thresholds, read_examples
+from tunebook.data.mapping import Reading
 from tunebook.data.notes import Notes, merge, reject, word_finding
 from tunebook.data.row_types import demonstrations
 from tunebook.data.rows import rows_from_records
@@ -77,15 +78,13 @@ def study_data(
     benchmark_limit: int = 0,
     *,
     revision: str = "",
-    mapping=None,
+    reading: Reading = Reading(),
     limits: Thresholds | None = None,
-    drop=(),
-    train_on: str = "all",
 ) -> StudyData:
     """Collect the data of a study; the same arguments always give the same rows.
 
-    `rows` "" takes the shipped `task`, else it is a file or a Hub data set (with `revision`, `mapping`, `drop` and `train_on`,
-    see `read_examples`). `benchmark` ""
+    `rows` "" takes the shipped `task`, else it is a file or a Hub data set (with `revision`, and `reading`, see
+    `mapping.reading_of`). `benchmark` ""
     makes the test problems from test rows, else it names a benchmark file. `n_rows`: training rows wanted, 0 = all (a
     shipped task needs a number). `n_dev`, `n_test`: problems wanted. `benchmark_limit`: at most so many test problems,
     0 = all. Raises InputProblem when an argument cannot be used.
@@ -93,7 +92,7 @@ def study_data(
     if min(n_rows, n_dev, n_test, benchmark_limit) < 0:
         raise InputProblem("n_rows, n_dev, n_test and benchmark_limit must not be negative; 0 means all")
     if rows:
-        data = _own_data(rows, (n_rows, n_dev, n_test), seed, bool(benchmark), (revision, mapping, drop, train_on))
+        data = _own_data(rows, (n_rows, n_dev, n_test), seed, bool(benchmark), (revision, reading))
     elif task:
         data = _task_data(task, n_rows, n_dev, n_test, seed, bool(benchmark))
     else:
@@ -198,7 +197,7 @@ def examples_of(rows: list[dict], limits: Thresholds | None = None) -> Examples:
     """Examples from canonical rows in memory; row numbers are those of the user's file, else positions in this list."""
     marks = (("text", "text"), ("rejected", "preference"), ("label", "kto"))
     kind = next((kind for mark, kind in marks if rows and mark in rows[0]), "prompt_completion")
-    return read_examples(rows_from_records(rows, "rows", "memory"), kind=kind, limits=limits)
+    return read_examples(rows_from_records(rows, "rows", "memory"), Reading(kind), limits)
 
 
 def _remove_leaked(data: StudyData, limits: Thresholds | None) -> None:
@@ -248,10 +247,14 @@ class OwnRows:
 
     def without_problem(self, rows: list[dict], split: str) -> list[dict]:
         """The rows that make a problem: one answer in words that is not KTO's bad one; the others leave."""
-        good = [r for r in demonstrations(rows) if len(r["completion"]) == 1 and not r["completion"][0].get("tool_calls")]
+        good = [
+            r for r in demonstrations(rows) if len(r["completion"]) == 1 and not r["completion"][0].get("tool_calls")
+        ]
         kept = {id(row) for row in good}
         left = [row for row in rows if id(row) not in kept]
-        self.leave_out(left, f"its answer is a tool call, several turns, or marked as bad, which makes no {split} problem")
+        self.leave_out(
+            left, f"its answer is a tool call, several turns, or marked as bad, which makes no {split} problem"
+        )
         return good
 
     def leave_out(self, rows: list[dict], reason: str) -> None:
@@ -260,13 +263,13 @@ class OwnRows:
 
 
 def read_own(source: str, options: tuple, seed: int) -> OwnRows:
-    """Read and clean the user's rows; `options`: revision, mapping, drop, train_on.
+    """Read and clean the user's rows; `options`: the revision and the reading.
 
     Columns without a mapping give no rows, only the finding `columns`.
     """
-    revision, mapping, drop, train_on = options
+    revision, reading = options
     raw = read_rows(source, revision=revision)
-    examples = read_examples(raw, mapping, drop=drop, train_on=train_on)
+    examples = read_examples(raw, reading)
     account = examples.account.table()
     if examples.notes.count("columns"):
         return OwnRows([], raw.findings + examples.notes.findings(), [], raw.n_records, seed, account)
@@ -307,7 +310,9 @@ def make_own_problems(rows: list[dict]) -> list[dict]:
             "slice": slice_of(row),
         }
         if len(row["prompt"]) > 1:
-            problem["messages"] = [{key: value for key, value in turn.items() if key != "weight"} for turn in row["prompt"]]
+            problem["messages"] = [
+                {key: value for key, value in turn.items() if key != "weight"} for turn in row["prompt"]
+            ]
         if row.get("tools"):
             problem["tools"] = row["tools"]
         problems.append(problem)

@@ -16,6 +16,7 @@ from tunebook.data.checks.repeats import (
 from tunebook.data.checks.secrets import find_secrets, redact_record
 from tunebook.data.checks.text import find_content_troubles, find_repeated_prompts, find_truncated
 from tunebook.data.examples import Examples, Thresholds, read_examples
+from tunebook.data.mapping import Reading
 from tunebook.data.notes import merge, status_of_findings
 from tunebook.data.rows import Rows
 from tunebook.data.splits import slice_of
@@ -48,22 +49,22 @@ class Judgement:
 
 def judge_data(
     rows: Rows,
-    mapping=None,
-    kind: str = "",
+    reading: Reading = Reading(),
     benchmarks: dict | None = None,
     progress=None,
     limits: Thresholds | None = None,
-    **reading,
 ) -> Judgement:
     """Run every check that needs no model. `benchmarks`: name → problems. `progress(done, total, note)` is called between.
 
-    `reading`: `drop` and `train_on` (see `read_examples`). The rows should represent every benchmark but HumanEval. Raises
-    InputProblem for a bad mapping, row type or drop, and for a benchmark that holds nothing to compare.
+    `reading`: how the rows are read (see `mapping.reading_of`). The rows should represent every benchmark but HumanEval. Raises
+    InputProblem for a reading that the rows do not have, and for a benchmark that holds nothing to compare.
     """
     benchmarks = benchmarks or {}
-    examples = read_examples(rows, mapping, kind, limits, progress, **reading)
+    examples = read_examples(rows, reading, limits, progress)
     if 0 < len(examples) < MIN_ROWS_TO_SPLIT:
-        examples.notes.add("few_rows", detail=f"{len(examples)} rows; a twentieth of them is dev, three twentieths are test")
+        examples.notes.add(
+            "few_rows", detail=f"{len(examples)} rows; a twentieth of them is dev, three twentieths are test"
+        )
     if examples.account.uses_template():
         examples.notes.add("template_fields", detail="give --model to see what its chat template writes")
         examples.notes.set_count("template_fields", examples.account.uses_template())

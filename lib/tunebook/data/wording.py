@@ -55,7 +55,11 @@ CHECKS = {
         "map the column, or drop it by name (--drop, `drop` in params)",
     ),
     "unread": ("warn", "hold text that nothing reads", "map the column, or drop it by name (--drop, `drop` in params)"),
-    "weights": ("error", "have a weight that is neither 0 nor 1", "use 0 (read only) or 1 (trained), or drop the weight"),
+    "weights": (
+        "error",
+        "have a weight that is neither 0 nor 1",
+        "use 0 (read only) or 1 (trained), or drop the weight",
+    ),
     "weight_zero": ("info", "have weight 0 and are left out", "nothing"),
     "numpy_cell": (
         "error",
@@ -68,7 +72,11 @@ CHECKS = {
     "doubled_ids": ("error", "have an id that another row has too", "give each row its own id"),
     "monstrous_row": ("warn", "are very much longer than the rest", "look at the row: is it several rows in one?"),
     "control_characters": ("warn", "hold invisible control characters", "remove them from the text"),
-    "few_rows": ("warn", "=There are too few rows to split into train, dev and test", "collect more rows, or give a benchmark file"),
+    "few_rows": (
+        "warn",
+        "=There are too few rows to split into train, dev and test",
+        "collect more rows, or give a benchmark file",
+    ),
     "carriage_returns": ("warn", "hold carriage returns inside their text", "replace \\r\\n by \\n in the text"),
     "blank_cell": (
         "warn",

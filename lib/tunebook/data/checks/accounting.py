@@ -1,9 +1,10 @@
 """What becomes of every column and every message key: used, harmless, dropped by name, or not used.
 
 What would change what is learnt and is not used is an error (`left_out`), text that nothing reads a warning (`unread`), until
-it is mapped or dropped by name. Does not convert rows.
+it is mapped or dropped by name. Also the types of each column, and ids that repeat. Does not convert rows.
 """
 
+import collections
 from dataclasses import dataclass, field
 
 from tunebook.data.mapping import (
@@ -30,7 +31,9 @@ HARMLESS = frozenset(
 )
 TESTED = frozenset("test tests entry challenge assert".split())  # the row's own test, which `answers_fail` runs
 MEDIA = frozenset("image images audio audios video videos pixel".split())
-OTHER_ANSWER = frozenset("completion response answer answers output solution code reply target summary translation".split())
+OTHER_ANSWER = frozenset(
+    "completion response answer answers output solution code reply target summary translation".split()
+)
 BAD_ANSWER = frozenset("rejected dispreferred nonpreferred loser worse preferred chosen".split())
 MESSAGE_FIELDS = ("messages", "prompt", "completion", "chosen", "rejected")
 N_SAMPLED = 200  # values of a column that are kept to see what it is
@@ -52,7 +55,9 @@ class Account:
 
     def __init__(self, reading: Reading):
         self.reading = reading
-        used = dict.fromkeys((*FIELDS.get(reading.kind, ()), *(("prompt", "completion", "messages") if reading.kind == "kto" else ())))
+        used = dict.fromkeys(
+            (*FIELDS.get(reading.kind, ()), *(("prompt", "completion", "messages") if reading.kind == "kto" else ()))
+        )
         if reading.kind == "preference":
             used |= dict.fromkeys(("prompt", "messages") if "chosen" not in reading.fields else ("prompt",))
         used |= dict.fromkeys(TOOL_COLUMNS if reading.kind != "text" else ())
@@ -115,8 +120,7 @@ class Account:
         """`column, becomes, how` of every column and message key; becomes: used, harmless, dropped, not used."""
         rows = [{"column": name, **self._fate(name, column)} for name, column in self.columns.items()]
         rows += [
-            {"column": f"messages.{name}", **self._fate_of_key(name, column)}
-            for name, column in self.keys.items()
+            {"column": f"messages.{name}", **self._fate_of_key(name, column)} for name, column in self.keys.items()
         ]
         return rows
 
@@ -145,7 +149,9 @@ class Account:
             if all(value in (True, "true", "True", "1") for value in column.values):
                 return {"becomes": "harmless", "how": "true in every row"}
         if extra:
-            why = "the label is not trained" if self.reading.kind == "text" and extra == "label" else _WHY.get(extra, "")
+            why = (
+                "the label is not trained" if self.reading.kind == "text" and extra == "label" else _WHY.get(extra, "")
+            )
             return {"becomes": "not used", "how": why, "severity": "error"}
         if words & MEDIA:
             return {"becomes": "not used", "how": "this kit trains text only", "severity": "error"}
@@ -283,5 +289,67 @@ def columns_of(rows: list[dict]) -> set[str]:
     for row in rows:
         for value in row.values():
             items = unpacked(value) if isinstance(value, list | str) else ()
-            names |= {key for item in (items if isinstance(items, list) else ()) if isinstance(item, dict) for key in item}
+            names |= {
+                key for item in (items if isinstance(items, list) else ()) if isinstance(item, dict) for key in item
+            }
     return names
+
+
+ID_NAMES = ("id", "uid", "uuid", "row_id", "example_id", "sample_id")
+GROUP_NAMES = ("task_id", "question_id", "problem_id", "prompt_id")  # several rows may belong to one of these
+MAX_DOUBLED_FEW = 3  # more repeated ids than these shares of the rows number groups, not rows
+MAX_DOUBLED_SHARE = {**dict.fromkeys(ID_NAMES, 0.5), **dict.fromkeys(GROUP_NAMES, 0.1)}
+_TYPE_NAMES = {bool: "boolean", int: "number", float: "number", str: "string", list: "list", dict: "object"}
+
+
+class Types:
+    """Which JSON types each column has; the rarer types of a column are troubles."""
+
+    def __init__(self):
+        self.seen = collections.defaultdict(dict)
+
+    def see(self, raw: dict, record: int, line: int | None) -> None:
+        """Look at one raw row."""
+        for name, value in raw.items():
+            if value is not None:
+                entry = self.seen[name].setdefault(_TYPE_NAMES.get(type(value), "other"), [0, []])
+                entry[0] += 1
+                if len(entry[1]) < 100:
+                    entry[1].append((record, line))
+
+    def note(self, notes: Notes) -> None:
+        """Note the rows of the rarer types."""
+        for name, kinds in self.seen.items():
+            if name in ("chosen", "rejected") and notes.count("pair_types"):
+                continue
+            usual = max(kinds, key=lambda kind: kinds[kind][0])
+            for kind, (count, places) in kinds.items():
+                if kind != usual:
+                    for record, line in places:
+                        notes.add("mixed_types", record, line, f"{name} is a {kind}, in most rows a {usual}")
+                    notes.set_count("mixed_types", notes.count("mixed_types") + count - len(places))
+
+
+class Ids:
+    """Ids that repeat, in a column where most values are different (else it numbers groups, not rows)."""
+
+    def __init__(self):
+        self.seen = {}
+
+    def see(self, raw: dict, record: int, line: int | None) -> None:
+        """Look at one raw row."""
+        for name in MAX_DOUBLED_SHARE:
+            value = raw.get(name)
+            if isinstance(value, str | int) and value != "":
+                first, doubled = self.seen.setdefault(name, (set(), []))
+                if value in first:
+                    doubled.append((record, line, value))
+                first.add(value)
+
+    def note(self, notes: Notes) -> None:
+        """Note the rows whose id an earlier row has."""
+        for name, (first, doubled) in self.seen.items():
+            n_rows = len(first) + len(doubled)
+            if len(doubled) <= max(MAX_DOUBLED_FEW, MAX_DOUBLED_SHARE[name] * n_rows):
+                for record, line, value in doubled:
+                    notes.add("doubled_ids", record, line, f"{name} {value!r} again")

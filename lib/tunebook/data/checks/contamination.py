@@ -32,7 +32,9 @@ def find_contamination(examples: Examples, problems: list[dict], name: str) -> n
     `problems` are benchmark rows with `task_id` and `prompt`; `name` goes into the message. Returns the row numbers.
     """
     if problems and not n_comparable(problems):
-        raise InputProblem(f"{name}: none of its {len(problems)} problems has a prompt or an answer to compare; name its columns")
+        raise InputProblem(
+            f"{name}: none of its {len(problems)} problems has a prompt or an answer to compare; name its columns"
+        )
     exact = {normalised_hash(p["prompt"]): p["task_id"] for p in problems if normalise(p["prompt"])}
     found, hashes = [], examples.prompt_hashes.tolist()
     held = _verbatim(examples, problems)
