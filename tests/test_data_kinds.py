@@ -13,7 +13,7 @@ from tunebook.data.commands import load_against
 from tunebook.data.mapping import reading_of
 from tunebook.data.rows import rows_from_records
 from tunebook.data.sources import read_rows
-from tunebook.data.study_data import study_data
+from tunebook.data.study_data import load_study_data
 from tunebook.data.validate import judge_data
 from tunebook.errors import InputProblem
 from tunebook.files import write_jsonl
@@ -203,7 +203,7 @@ def test_kto_rows_are_read_by_name_and_only_good_answers_are_demonstrations(tmp_
     from tunebook.data.row_types import demonstrations
 
     write_jsonl(tmp_path / "kto.jsonl", rows(label=lambda n: n % 3 > 0))
-    data = study_data("", str(tmp_path / "kto.jsonl"), "", 0, 0, 0, 0, reading=reading_of(["label=label"]))
+    data = load_study_data("", str(tmp_path / "kto.jsonl"), "", 0, 0, 0, 0, reading=reading_of(["label=label"]))
     assert {row["label"] for row in data.train} == {True, False}
     assert all(row["label"] for row in demonstrations(data.train) + data.dev + data.test)
     assert judge(rows(label=lambda n: n % 3 > 0), kind="kto").examples.kind == "kto"

@@ -59,7 +59,7 @@ def add(subparsers) -> None:
 def validate(args: argparse.Namespace) -> int:
     """Print the verdict line and the findings; 0 for pass and warn, 1 for fail."""
     from tunebook.data.mapping import reading_of
-    from tunebook.data.notes import merge, status_of_findings
+    from tunebook.data.notes import merge_findings, status_of_findings
     from tunebook.data.progress import Progress
     from tunebook.data.sources import read_rows
     from tunebook.data.validate import HUMANEVAL, judge_data
@@ -80,7 +80,7 @@ def validate(args: argparse.Namespace) -> int:
     lengths, trained = _length_findings(judgement.examples, args) if args.model else ([], "")
     progress.end()
     known = [item for item in judgement.findings if not (args.model and item.check == "template_fields")]
-    findings = merge(known, lengths, curve)
+    findings = merge_findings(known, lengths, curve)
     judgement = dataclasses.replace(judgement, verdict=status_of_findings(findings), findings=findings)
     account = judgement.examples.account
     if args.json:

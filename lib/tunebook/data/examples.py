@@ -49,11 +49,6 @@ class Thresholds:
                 raise InputProblem(f"limit_{name} is {value}; it is a {'number from 1' if value else 'share above 0'}")
 
 
-def thresholds_of(params: dict) -> Thresholds:
-    """The limits among the parameters of a stage: `limit_near_duplicate` and so on; what is missing keeps its default."""
-    return Thresholds(**{name: params[f"limit_{name}"] for name in vars(Thresholds()) if f"limit_{name}" in params})
-
-
 N_ROWS_FOR_KIND = 1_000
 FAULTS_OF_BAD_ANSWERS = frozenset(
     "code_syntax wrong_language truncated_answers refusals html_noise mojibake language_mix constant_answer prompt_repeated"
