@@ -50,6 +50,7 @@ def add(subparsers) -> None:
         "--model", default="", metavar="MODEL", help="a folder, owner/name or package: its tokenizer counts tokens"
     )
     parser.add_argument("--model-revision", default="", help="revision of the model")
+    parser.add_argument("--chat-template", default="model", help="model (its own), chatml or plain, with --model")
     parser.add_argument("--max-length", type=int, metavar="TOKENS", help="the cut, with --model; 1024 by default")
     parser.add_argument("--run", default="", help="a run that trained on these rows: would more of them help?")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
@@ -100,7 +101,7 @@ def _length_findings(examples, args: argparse.Namespace) -> tuple[list, str]:
     from tunebook.models.source import resolve_model
     from tunebook.models.templates import measure_row
 
-    measure = measure_row(load_tokenizer(resolve_model(args.model, args.model_revision).folder, "model"))
+    measure = measure_row(load_tokenizer(resolve_model(args.model, args.model_revision), args.chat_template))
     rows = [{**row, "record": examples.place(number)} for number, row in enumerate(examples)]
     _, findings, _, lengths = check_lengths(rows, measure, args.max_length or 1024)
     trained, total = (sum(counts) for counts in zip(*lengths, strict=True)) if lengths else (0, 0)

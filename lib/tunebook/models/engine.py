@@ -117,10 +117,10 @@ class TransformersEngine:
         A text may run on for some tokens past one of the strings `stops`: the caller cuts it.
         """
         from tunebook.models.generate import generate
-        from tunebook.models.templates import stop_ids
+        from tunebook.models.templates import ends_of
 
         def is_over(ids: list[int]) -> bool:
             return has_stop(self.decode(ids[-TAIL_TOKENS:]), stops)
 
-        ends = stop_ids(self.tokenizer, self.model.generation_config)
+        ends = set(ends_of(self.tokenizer))
         return generate(self.model, prompts, ends, decoding, self.slots, on_tokens, only, is_over if stops else None)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
+from tunebook.models.abilities import packs_exactly
 from tunebook.models.device import Placement
 from tunebook.models.source import ModelSource
 
@@ -37,15 +38,16 @@ def attention_for(placement: Placement) -> str:
     return "eager" if placement.device == "cpu" else "sdpa"
 
 
-def row_layout(placement: Placement, dataset, batch_size: int) -> dict:
+def row_layout(placement: Placement, dataset, batch_size: int, model) -> dict:
     """Arguments for SFTConfig that say how the rows of a batch lie side by side; `dataset` is already cut to its length.
 
     On a CPU short rows follow one another without padding, each seeing only itself (`position_ids` tell where a row starts);
-    a third of a padded batch of schedules is padding. Long batches are padded, as on a GPU: plain attention over a whole
+    a third of a padded batch of schedules is padding. That is so only where `model` is shown to keep rows apart. Long batches are padded, as on a GPU: plain attention over a whole
     flat batch takes memory with the square of its tokens.
     """
     tokens = batch_size * max(map(len, dataset["input_ids"]))
-    return {"max_length": None, "padding_free": placement.device == "cpu" and tokens <= FLAT_TOKENS}
+    is_flat = placement.device == "cpu" and tokens <= FLAT_TOKENS and packs_exactly(model)
+    return {"max_length": None, "padding_free": is_flat}
 
 
 def keep_trainable_in_float32(model) -> int:
