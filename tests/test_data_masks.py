@@ -68,6 +68,17 @@ def test_tool_calls_are_trained_as_the_template_writes_them(form, written):
     assert text.endswith(f"⟦It rings.{CLOSE}⟧")
 
 
+def test_chatml_tools_writes_what_chatml_does_not():
+    call = {"function": {"name": "ring", "arguments": {"minutes": 3}}}
+    raw = talk("Ring.", "", tools=TOOLS)
+    raw["messages"][1]["tool_calls"] = [call]
+    made = tokenizer("chatml_tools")
+    text = shown(made, raw)
+    assert f'⟦<tool_call>{{"name": "ring", "arguments": {{"minutes": 3}}}}</tool_call>{CLOSE}⟧' in text
+    assert text.startswith(f"{OPEN}system\nFunctions you may call") and '"name": "ring"' in text.split(CLOSE)[0]
+    assert shown(made, talk("Open?", "Yes.")) == shown(spoken(), talk("Open?", "Yes."))
+
+
 def measured(made, raw, **reading):
     _, findings, rejects, lengths = check_lengths([read_row(raw, Reading("messages", **reading))], measure_row(made), 500)
     return {item.check: item.message for item in findings}, lengths

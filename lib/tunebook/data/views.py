@@ -20,6 +20,16 @@ def verdict_line(judgement: Judgement, n_train: int, n_rejected: int) -> str:
     )
 
 
+def trained_line(rows: list[dict], lengths: list[tuple[int, int]], train_on: str) -> str:
+    """trained: 20 of 30 assistant turns (train_on: all), 812 of 2,310 tokens. `lengths` as of `check_lengths`."""
+    turns = [(turn, is_answer) for row in rows for side, is_answer in ((row["prompt"], False), (row["completion"], True))
+             for turn in side if turn["role"] == "assistant"]  # fmt: skip
+    n_trained = sum(is_answer or turn.get("weight") == 1 for turn, is_answer in turns)
+    n_turns = len(turns) + sum(row.get("cut_turns", 0) for row in rows)
+    tokens, total = (sum(counts) for counts in zip(*lengths, strict=True)) if lengths else (0, 0)
+    return f"trained: {n_trained:,} of {n_turns:,} assistant turns (train_on: {train_on}), {tokens:,} of {total:,} tokens"
+
+
 def cluster_table(judgement: Judgement, rejects: list[dict]) -> list[dict]:
     """Groups of rows that repeat, largest first: `kind, rows, numbers, text` (row numbers of the source)."""
     exact = {}

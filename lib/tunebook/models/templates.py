@@ -21,6 +21,17 @@ CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+# ChatML that writes tools and tool calls too, for models whose own template does not.
+CHATML_TOOLS = (
+    "{% set is_first = messages[0]['role'] == 'system' %}{% if tools %}{{ '<|im_start|>system\n' }}"
+    "{% if is_first %}{{ messages[0]['content'] + '\n\n' }}{% endif %}"
+    "{{ 'Functions you may call, each call as JSON inside <tool_call></tool_call>:\n' }}"
+    "{% for tool in tools %}{{ (tool['function'] | tojson) + '\n' }}{% endfor %}{{ '<|im_end|>\n' }}{% endif %}"
+    "{% for message in messages %}{% if not (tools and is_first and loop.first) %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] }}{% for call in message['tool_calls'] or [] %}"
+    "{{ '<tool_call>' + (call['function'] | tojson) + '</tool_call>' }}{% endfor %}{{ '<|im_end|>\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 # For base models without control tokens: turns in words, each answer closed by the model's own end of a text.
 PLAIN = (
     "{% for message in messages %}{% if message['role'] == 'assistant' %}{{ 'Assistant:\n' + message['content'] + eos_token + '\n' }}"
@@ -30,7 +41,7 @@ PLAIN = (
 TRAINED, READ = "background:#dcfce7;color:#14532d", "color:#6b7280"
 THOUGHT_KEYS = ("reasoning_content", "thinking", "reasoning")  # of a turn; few templates write them
 LONGEST_TEMPLATE = 100_000  # characters, here and in `tunebook inspect`
-TEMPLATES = {"model": "", "chatml": CHATML, "plain": PLAIN}
+TEMPLATES = {"model": "", "chatml": CHATML, "chatml_tools": CHATML_TOOLS, "plain": PLAIN}
 DAY = datetime.date(2026, 1, 1)  # what a template that prints today's date prints, in every stage and in the exported file
 # Texts of tokens at which llama.cpp ends a generation, whatever the file says. Source: llama.cpp, src/llama-vocab.cpp.
 ENDS_BY_TEXT = (
@@ -61,7 +72,7 @@ def use_template(tokenizer, name: str, thinking: str = "none") -> None:
     """
     if name not in TEMPLATES:
         raise InputProblem(f"chat_template: {name!r} is unknown; choose one of {', '.join(TEMPLATES)}")
-    if name == "chatml":
+    if name in ("chatml", "chatml_tools"):
         ids = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
         if None in ids or tokenizer.unk_token_id in ids and tokenizer.unk_token not in ("<|im_start|>", "<|im_end|>"):
             other = "model" if tokenizer.chat_template else "plain"
@@ -163,12 +174,13 @@ def turn_end(tokenizer, ids: list[int], start: int) -> int:
     return max((at + 1 for at in range(start, len(ids)) if ids[at] == tokenizer.turn_end), default=len(ids))
 
 
-def render_prompt(tokenizer, messages: list[dict], thinking: str = "none") -> list[int]:
+def render_prompt(tokenizer, messages: list[dict], thinking: str = "none", tools=None) -> list[int]:
     """Token ids of `messages` up to and including the opening of the assistant's turn.
 
     `thinking` "on" or "off" is told to a template that has the mode (`enable_thinking`); "none" says nothing to the template.
+    `tools` go to the template.
     """
-    mode = thinking_mode(tokenizer.chat_template, thinking)
+    mode = thinking_mode(tokenizer.chat_template, thinking) | ({"tools": tools} if tools else {})
     return apply_template(tokenizer, messages, add_generation_prompt=True, **mode)
 
 

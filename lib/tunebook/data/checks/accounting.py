@@ -118,6 +118,10 @@ class Account:
 
     def table(self) -> list[dict]:
         """`column, becomes, how` of every column and message key; becomes: used, harmless, dropped, not used."""
+        return [{key: row[key] for key in ("column", "becomes", "how")} for row in self._fates()]
+
+    def _fates(self) -> list[dict]:
+        """The table, with the severity of what is not used."""
         rows = [{"column": name, **self._fate(name, column)} for name, column in self.columns.items()]
         rows += [
             {"column": f"messages.{name}", **self._fate_of_key(name, column)} for name, column in self.keys.items()
@@ -181,7 +185,7 @@ class Account:
     def note(self, notes: Notes) -> None:
         """One finding for what changes what is learnt (`left_out`), one for text that nothing reads (`unread`)."""
         for check, severity in (("left_out", "error"), ("unread", "warn")):
-            lost = [row for row in self.table() if row.get("severity") == severity]
+            lost = [row for row in self._fates() if row.get("severity") == severity]
             if not lost:
                 continue
             columns = {**self.columns, **{f"messages.{name}": column for name, column in self.keys.items()}}
