@@ -15,7 +15,8 @@ from pathlib import Path
 
 
 def _mend() -> None:
-    """The converter asks transformers for config.json, which renames keys that it then misses (rotary_pct, n_ctx): add them.
+    """The converter asks transformers for config.json, which renames keys that it then misses (rotary_pct, n_ctx): the
+    published ones go first.
 
     Heads that predict several tokens (mtp) are neither read nor written by transformers, so they are not looked for.
     """
@@ -23,8 +24,11 @@ def _mend() -> None:
 
     load, ModelBase.no_mtp = ModelBase.load_hparams, True
 
-    def load_all(folder, *arguments):
-        return json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")) | load(folder, *arguments)
+    def load_all(dir_model, is_mistral_format=False):
+        config = load(dir_model, is_mistral_format)
+        published = json.loads((Path(dir_model) / "config.json").read_text(encoding="utf-8"))
+        inner = {"text_config": config["text_config"] | published["text_config"]} if "text_config" in published else {}
+        return config | published | inner
 
     ModelBase.load_hparams = staticmethod(load_all)
 

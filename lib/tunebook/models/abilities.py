@@ -5,6 +5,8 @@ Does not train. Meant for a model that is loaded for training.
 
 from __future__ import annotations
 
+import re
+
 from tunebook.models.loading import PROBED_IDS, SAME_LOGITS, difference
 
 ROWS = (5, 9, 3)  # tokens of the rows that are tried side by side
@@ -56,3 +58,9 @@ def lora_targets(model) -> str | list[str]:
         except ValueError:
             refused.add(name)
     return sorted(names - refused) if refused else "all-linear"
+
+
+def has_router(config) -> bool:
+    """Whether tokens choose their experts, so that a loss for the router belongs to the model's own."""
+    counts = re.compile(r"(\w+_)?n(um)?_(\w+_)?experts|output_router_logits")
+    return any(value for key, value in config.to_dict().items() if counts.fullmatch(key))

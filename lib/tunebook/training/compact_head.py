@@ -9,11 +9,12 @@ scale or cap their logits, or that have a router, keep TRL's path.
 from __future__ import annotations
 
 import functools
-import re
 import types
 
 import torch
 from trl.trainer.utils import FusedCausalLMOutput
+
+from tunebook.models.abilities import has_router
 
 SPECIAL = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
 
@@ -41,12 +42,6 @@ def use_compact_head(trainer) -> bool:
 
     model.forward = types.MethodType(forward, model)
     return True
-
-
-def has_router(config) -> bool:
-    """Whether tokens choose their experts, so that a loss for the router belongs to the model's own."""
-    counts = re.compile(r"(\w+_)?n(um)?_(\w+_)?experts|output_router_logits")
-    return any(value for key, value in config.to_dict().items() if counts.fullmatch(key))
 
 
 def score_trained(model, labels: torch.Tensor, *args, temperature: float = 1.0, **kwargs) -> FusedCausalLMOutput:

@@ -11,18 +11,21 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from tunebook.models.abilities import packs_exactly
+from tunebook.models.abilities import has_router, packs_exactly
 from tunebook.models.device import Placement
 from tunebook.models.source import ModelSource
 
 FLAT_TOKENS = 1024  # a batch of so many tokens takes about 60 MB of attention weights a layer with 9 heads
 
 
-def machine_settings(placement: Placement) -> dict:
-    """Arguments for SFTConfig and DPOConfig which the machine decides.
+def machine_settings(placement: Placement, model=None) -> dict:
+    """Arguments for SFTConfig and DPOConfig which the machine, or the form of `model`, decides.
 
-    On a CPU activations of small models fit, so recomputing them (gradient checkpointing) only costs time.
+    On a CPU activations of small models fit, so recomputing them (gradient checkpointing) only costs time. A model without experts
+    has no loss for a router, whatever its config says.
     """
+    config = model.config.get_text_config() if model else None
+    no_router = {"router_aux_loss_coef": 0.0} if hasattr(config, "output_router_logits") and not has_router(config) else {}
     on_cpu = placement.device == "cpu"
     return {
         "use_cpu": on_cpu,
@@ -30,6 +33,7 @@ def machine_settings(placement: Placement) -> dict:
         "fp16": placement.autocast == "float16",
         "gradient_checkpointing": not on_cpu,
         "dataloader_pin_memory": not on_cpu,
+        **no_router,
     }
 
 
@@ -41,9 +45,9 @@ def attention_for(placement: Placement) -> str:
 def row_layout(placement: Placement, dataset, batch_size: int, model) -> dict:
     """Arguments for SFTConfig that say how the rows of a batch lie side by side; `dataset` is already cut to its length.
 
-    On a CPU short rows follow one another without padding, each seeing only itself (`position_ids` tell where a row starts);
-    a third of a padded batch of schedules is padding. That is so only where `model` is shown to keep rows apart. Long batches are padded, as on a GPU: plain attention over a whole
-    flat batch takes memory with the square of its tokens.
+    On a CPU short rows follow one another without padding, each seeing only itself (`position_ids` tell where a row starts), where
+    `model` is shown to keep them apart; a third of a padded batch of schedules is padding. Long batches are padded, as on a GPU:
+    plain attention over a whole flat batch takes memory with the square of its tokens.
     """
     tokens = batch_size * max(map(len, dataset["input_ids"]))
     is_flat = placement.device == "cpu" and tokens <= FLAT_TOKENS and packs_exactly(model)
