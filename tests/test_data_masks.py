@@ -48,7 +48,9 @@ def test_a_turn_of_weight_0_is_read_and_what_follows_the_last_trained_turn_is_cu
     raw = talk("Open?", "No.", "Sure?", "Yes.", "All?", "None.")
     raw["messages"][1]["weight"] = raw["messages"][5]["weight"] = 0
     text = shown(spoken(), raw)
-    assert text.startswith(f"{OPEN}user\nOpen?{CLOSE}\n{OPEN}assistant\nNo.{CLOSE}\n") and text.endswith(f"⟦Yes.{CLOSE}⟧")
+    assert text.startswith(f"{OPEN}user\nOpen?{CLOSE}\n{OPEN}assistant\nNo.{CLOSE}\n") and text.endswith(
+        f"⟦Yes.{CLOSE}⟧"
+    )
     assert text.count("⟦") == 1 and "None." not in text
 
 
@@ -80,7 +82,9 @@ def test_chatml_tools_writes_what_chatml_does_not():
 
 
 def measured(made, raw, **reading):
-    _, findings, rejects, lengths = check_lengths([read_row(raw, Reading("messages", **reading))], measure_row(made), 500)
+    _, findings, rejects, lengths = check_lengths(
+        [read_row(raw, Reading("messages", **reading))], measure_row(made), 500
+    )
     return {item.check: item.message for item in findings}, lengths
 
 

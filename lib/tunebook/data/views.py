@@ -27,7 +27,9 @@ def trained_line(rows: list[dict], lengths: list[tuple[int, int]], train_on: str
     n_trained = sum(is_answer or turn.get("weight") == 1 for turn, is_answer in turns)
     n_turns = len(turns) + sum(row.get("cut_turns", 0) for row in rows)
     tokens, total = (sum(counts) for counts in zip(*lengths, strict=True)) if lengths else (0, 0)
-    return f"trained: {n_trained:,} of {n_turns:,} assistant turns (train_on: {train_on}), {tokens:,} of {total:,} tokens"
+    return (
+        f"trained: {n_trained:,} of {n_turns:,} assistant turns (train_on: {train_on}), {tokens:,} of {total:,} tokens"
+    )
 
 
 def cluster_table(judgement: Judgement, rejects: list[dict]) -> list[dict]:
@@ -67,4 +69,7 @@ def _list(numbers: list) -> str:
 
 def findings_table(findings: list) -> list[dict]:
     """Findings as rows: `severity, check, rows, message, fix`."""
-    return [{"severity": f.severity, "check": f.check, "rows": f.count, "message": f.message, "fix": f.fix} for f in findings]
+    return [
+        {"severity": f.severity, "check": f.check, "rows": f.count, "message": f.message, "fix": f.fix}
+        for f in findings
+    ]

@@ -42,7 +42,9 @@ TRAINED, READ = "background:#dcfce7;color:#14532d", "color:#6b7280"
 THOUGHT_KEYS = ("reasoning_content", "thinking", "reasoning")  # of a turn; few templates write them
 LONGEST_TEMPLATE = 100_000  # characters, here and in `tunebook inspect`
 TEMPLATES = {"model": "", "chatml": CHATML, "chatml_tools": CHATML_TOOLS, "plain": PLAIN}
-DAY = datetime.date(2026, 1, 1)  # what a template that prints today's date prints, in every stage and in the exported file
+DAY = datetime.date(
+    2026, 1, 1
+)  # what a template that prints today's date prints, in every stage and in the exported file
 # Texts of tokens at which llama.cpp ends a generation, whatever the file says. Source: llama.cpp, src/llama-vocab.cpp.
 ENDS_BY_TEXT = (
     "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>", "<|endoftext|>", "</s>",
@@ -105,7 +107,9 @@ def use_template(tokenizer, name: str, thinking: str = "none") -> None:
 
 def _fixed(template: str, thinking: str) -> str:
     """The template with DAY for today, and with the mode of thinking set at its beginning."""
-    mode = "".join(f"{{%- set {key} = {str(value).lower()} %}}" for key, value in thinking_mode(template, thinking).items())
+    mode = "".join(
+        f"{{%- set {key} = {str(value).lower()} %}}" for key, value in thinking_mode(template, thinking).items()
+    )
     dated = re.sub(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""", lambda hit: repr(DAY.strftime(hit[2])), template)
     dated = re.sub(r"\bstrftime_now is defined\b", "true", dated)
     if "strftime_now" in dated:
@@ -142,7 +146,10 @@ def learn_ends(tokenizer, named: Iterable[int] = (), end_of_turn: str = "") -> N
 def closing_token(tokenizer) -> int | None:
     """The last control token that the template writes after an answer that is the last turn as well as after one that is not."""
     tails = []
-    for turns in ([ASKED, {"role": "assistant", "content": ANSWER}], [ASKED, {"role": "assistant", "content": ANSWER}, ASKED]):
+    for turns in (
+        [ASKED, {"role": "assistant", "content": ANSWER}],
+        [ASKED, {"role": "assistant", "content": ANSWER}, ASKED],
+    ):
         with contextlib.suppress(TemplateRefuses):  # some take one question only
             tails.append(apply_template(tokenizer, turns, tokenize=False).partition(ANSWER)[2])
     ids = tokenizer(os.path.commonprefix(tails), add_special_tokens=False)["input_ids"]
