@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from tunebook.data.curve import curve_sentence, fit_curve
 from tunebook.data.lengths import check_lengths
+from tunebook.data.mapping import reading_of
 from tunebook.data.notes import word_finding
 from tunebook.data.rows import rows_from_records
 from tunebook.data.sources import read_rows
@@ -348,6 +349,7 @@ def _curve() -> list:
 
 SUMS = [f"What is {n} plus {n * 7 % 50}?" for n in range(40)]
 SPECIAL = {
+    "pair_contradiction (KTO)": (lambda _: _labelled(), [3, 9]),
     "cut_completion": (lambda _: _lengths([(1, 5, "", 1)] * 20 + [(3, 11, "", 1)]), [20]),
     "fully_masked": (lambda _: _lengths([(1, 5, "", 1)] * 20 + [(12, 13, "", 1)]), [20]),
     "prompt_prefix": (lambda _: _lengths([(1, 5, "", 1)] * 20 + [(3, 0, "prompt_prefix", 1)]), [20]),
@@ -368,6 +370,13 @@ SPECIAL = {
     "answers_run": (lambda _: _tested(None), []),
     "more_rows": (lambda _: _curve(), []),
 }
+
+
+def _labelled() -> list:
+    """Rows with KTO's label, of which one answer is called good in row 3 and bad in row 9."""
+    rows = [{**row, "label": True} for row in prose()]
+    rows[9] = {**rows[3], "label": False}
+    return judge_data(rows_from_records(rows, "planted", "memory"), reading_of(["label=label"])).findings
 
 
 def _two_languages() -> list[dict]:

@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = face(
         "status_of_findings": "notes",  # pass, warn or fail
         "findings_table": "views",  # findings as rows of a table
         "verdict_line": "views",  # the judgement in one line
+        "compared_line": "views",  # how many problems of each benchmark could be compared
         "trained_line": "views",  # how many turns and tokens are trained
         "cluster_table": "views",  # groups of rows that repeat
         "contamination_table": "views",  # rows that hold a problem of a benchmark

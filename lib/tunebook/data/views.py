@@ -32,6 +32,12 @@ def trained_line(rows: list[dict], lengths: list[tuple[int, int]], train_on: str
     )
 
 
+def compared_line(judgement: Judgement) -> str:
+    """compared with 164 of 164 problems of humaneval, 20 of 20 of test"""
+    parts = (f"{n} of {total} problems of {name}" for name, (n, total) in judgement.compared.items())
+    return f"compared with {', '.join(parts) or 'no benchmark'}"
+
+
 def cluster_table(judgement: Judgement, rejects: list[dict]) -> list[dict]:
     """Groups of rows that repeat, largest first: `kind, rows, numbers, text` (row numbers of the source)."""
     exact = {}

@@ -20,7 +20,9 @@ NEAR_SHARE = 0.85  # of letter runs
 
 
 def find_pair_troubles(examples: Examples) -> None:
-    """Note equal, nearly equal and contradictory pairs, and a bias to longer or shorter answers."""
+    """Note equal, nearly equal and contradictory pairs, and a bias to longer or shorter answers; of KTO rows contradictions."""
+    if examples.kind == "kto":
+        _note_two_labels(examples)
     if examples.rejected is None:
         return
     seen, contradictions = {}, []
@@ -44,6 +46,19 @@ def find_pair_troubles(examples: Examples) -> None:
             ratios.append((max(len(chosen), 1)) / max(len(worse), 1))
     examples.add_all("pair_contradiction", contradictions)
     _note_length_bias(examples, longer, np.array(ratios))
+
+
+def _note_two_labels(examples: Examples) -> None:
+    """Note answers that are called good in one row and bad in another."""
+    seen = {}
+    for number, key in enumerate(zip(examples.prompt_hashes.tolist(), examples.answer_hashes.tolist(), strict=True)):
+        seen.setdefault(key, []).append(number)
+    for numbers in seen.values():
+        if 0 < len(examples.bad.intersection(numbers)) < len(numbers):
+            places = ", ".join(str(examples.place(number)[0]) for number in numbers[:5])
+            examples.add_all(
+                "pair_contradiction", [(n, f"rows {places} call one answer good and bad") for n in numbers]
+            )
 
 
 def find_score_contradictions(examples: Examples) -> None:
