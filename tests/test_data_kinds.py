@@ -270,6 +270,14 @@ LEAKS = {
 
 
 @pytest.mark.parametrize("name", LEAKS)
+def test_a_task_in_a_docstring_is_compared_by_its_words(name):
+    problem = {"task_id": "7", "prompt": f'"""\n{SUM}\nassert add_lists([1], [2]) == [3]\n"""\n', "canonical_solution": CODE + "\n",
+               "entry_point": "add_lists", "kind": "code", "test": ""}  # fmt: skip
+    found = {f.check: f.rows for f in judge([*ROWS, LEAKS[name]], benchmarks={"own": [problem]}).findings}
+    assert [rows for check, rows in found.items() if check.startswith("contamination")] == [[30]]
+
+
+@pytest.mark.parametrize("name", LEAKS)
 def test_mbpp_as_published_is_compared_by_prompt_and_solution(tmp_path, name):
     write_jsonl(tmp_path / "mbpp.jsonl", MBPP)
     problems = load_against(str(tmp_path / "mbpp.jsonl"))

@@ -22,7 +22,7 @@ MIN_VERBATIM = 5  # words of a prompt that stands in a row as a whole
 MIN_RUNS = 5  # shared, so at least 12 words in a row
 LONG_WORDS = N_GRAM_WORDS + MIN_RUNS - 1
 DOCSTRING = re.compile(r"(\"\"\"|\'\'\')(.*?)\1", re.S)
-EXAMPLE = re.compile(r">>>|\bexamples?\b\W", re.I)
+EXAMPLE = re.compile(r">>>|\bexamples?\b\W|^\s*assert ", re.I | re.M)
 TEMPLATE_SHARE, TEMPLATE_ROWS = 0.10, 20  # a word run in more rows than this is the file's own template
 
 
@@ -35,7 +35,7 @@ def find_contamination(examples: Examples, problems: list[dict], name: str) -> n
         raise InputProblem(
             f"{name}: none of its {len(problems)} problems has a prompt or an answer to compare; name its columns"
         )
-    exact = {normalised_hash(p["prompt"]): p["task_id"] for p in problems if normalise(p["prompt"])}
+    exact = {normalised_hash(text): p["task_id"] for p in problems for text in _asked(p) if normalise(text)}
     found, hashes = [], examples.prompt_hashes.tolist()
     held = _verbatim(examples, problems)
     nearest = _nearest(
@@ -61,6 +61,11 @@ def n_comparable(problems: list[dict]) -> int:
     return sum(bool(normalise(p["prompt"]) or normalise(p.get("canonical_solution") or "")) for p in problems)
 
 
+def _asked(problem: dict) -> list[str]:
+    """The texts that ask for the problem: its prompt, and the words of a docstring that stands for one."""
+    return [problem["prompt"]] + ([] if "def " in problem["prompt"] else [description(problem)])
+
+
 def _verbatim(examples: Examples, problems: list[dict]) -> dict[int, str]:
     """Row number → a problem whose whole prompt, or whole long answer, stands in the row among other words.
 
@@ -69,9 +74,10 @@ def _verbatim(examples: Examples, problems: list[dict]) -> dict[int, str]:
     starts = collections.defaultdict(list)
     for problem in problems:
         answer = "" if (problem.get("kind") or "code") == "code" else problem.get("canonical_solution") or ""
-        for text, shortest in ((problem["prompt"], MIN_VERBATIM), (answer, LONG_WORDS)):
+        texts = [(text, MIN_VERBATIM) for text in _asked(problem) if "def " not in text]
+        for text, shortest in (*texts, (description(problem), LONG_WORDS), (answer, LONG_WORDS)):
             words = tuple(normalise(text).split())
-            if len(words) >= shortest and "def " not in text:
+            if len(words) >= shortest:
                 starts[words[:MIN_VERBATIM]].append((words, problem))
     firsts = {start[0] for start in starts}
     found = {}
@@ -116,8 +122,10 @@ class _Runs:
 
 
 def description(problem: dict) -> str:
-    """What a code problem says in words: its last docstring up to the first example; "" for other problems."""
-    match = DOCSTRING.findall(problem["prompt"]) if "def " in problem["prompt"] else []
+    """What a code problem says in words: its last docstring up to the first example or test; "" for other problems."""
+    prompt = problem["prompt"]
+    is_code = "def " in prompt or prompt.lstrip()[:3] in ('"""', "'''")  # MBPP: a docstring above the program
+    match = DOCSTRING.findall(prompt) if is_code else []
     return EXAMPLE.split(match[-1][1], maxsplit=1)[0] if match else ""
 
 
