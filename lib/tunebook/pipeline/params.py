@@ -299,6 +299,7 @@ def read_yaml(path: Path) -> dict:
 CHOICES = {
     "prompt_style": ("chat", "few_shot", "raw"),
     "thinking": ("none", "off", "on"),
+    "train_on": ("all", "last"),
     "ladder": ("instruction", "few_shot", "retrieved", "larger", "hosted"),
 }
 # whole numbers and numbers that must be above 0

@@ -5,6 +5,7 @@ Does not read files and does not decide which rows are fit (see the data room).
 
 from __future__ import annotations
 
+from tunebook.data.row_types import demonstrations
 from tunebook.errors import InputProblem
 from tunebook.models.templates import encode_row
 
@@ -12,15 +13,16 @@ IGNORED = -100
 
 
 def tokenised(rows: list[dict], tokenizer, max_length: int):
-    """A `datasets.Dataset` of `input_ids` and `labels` (-100 where nothing is trained), rows longer than `max_length` cut.
+    """A `datasets.Dataset` of `input_ids` and `labels` (-100 where nothing is trained), rows longer than `max_length` cut;
+    KTO's bad answers are left out.
 
     Raises InputProblem when a cut leaves a row without a trained token, naming the row: such a row would teach nothing.
     """
     from datasets import Dataset
 
     encoded = []
-    for at, row in enumerate(rows):
-        ids, mask = encode_row(tokenizer, row["prompt"], row["completion"])
+    for at, row in enumerate(demonstrations(rows)):
+        ids, mask = encode_row(tokenizer, row["prompt"], row["completion"], row.get("tools"))
         ids, mask = ids[:max_length], mask[:max_length]
         if not any(mask):
             raise InputProblem(
