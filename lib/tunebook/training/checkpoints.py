@@ -13,25 +13,43 @@ from transformers import TrainerCallback
 from tunebook.evaluation.benchmark import from_problems
 from tunebook.evaluation.forgetting import bits_per_byte, measure_kept
 from tunebook.evaluation.measure import choice_settings, measure
+from tunebook.evaluation.score_folder import read_scores
 from tunebook.models.device import Placement
 from tunebook.models.engine import TransformersEngine
 from tunebook.models.loading import free_memory, load_model
 from tunebook.models.source import ModelSource
+from tunebook.statistics.compare import compare
 from tunebook.training.settings import save_adapter
 
 
 class KeepAdapters(TrainerCallback):
-    """Saves the adapter `n` times at even distances, the last time at the end; `folders` maps the step to its folder."""
+    """Saves the adapter `n` times at even distances, the last time at the end; `folders` maps the step to its folder in `folder`.
 
-    def __init__(self, n: int, folder: Path, source: ModelSource):
-        self.n, self.folder, self.source = n, folder, source
+    Until the training ends they lie in `resume`, which outlives a killed stage.
+    """
+
+    def __init__(self, n: int, folder: Path, resume: Path, source: ModelSource):
+        self.n, self.folder, self.resume, self.source = n, folder, resume / "adapters", source
         self.folders: dict[int, Path] = {}
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if not state.global_step:
+            shutil.rmtree(self.resume, ignore_errors=True)
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
         if state.global_step in {round(state.max_steps * part / self.n) for part in range(1, self.n + 1)}:
-            place = self.folder / f"step-{state.global_step}"
-            save_adapter(model, place, self.source)
-            self.folders[state.global_step] = place
+            place, scratch = self.resume / f"step-{state.global_step}", self.resume / "scratch"
+            for old in (scratch, place):
+                shutil.rmtree(old, ignore_errors=True)
+            save_adapter(model, scratch, self.source)
+            scratch.rename(place)
+
+    def on_train_end(self, args, state, control, **kwargs):
+        kept = sorted(self.resume.glob("step-*"), key=lambda place: int(place.name[5:]))
+        for place in kept:
+            self.folders[int(place.name[5:])] = Path(
+                shutil.copytree(place, self.folder / place.name, dirs_exist_ok=True)
+            )
 
 
 def keep_best(
@@ -106,7 +124,7 @@ def _is_worse(row: dict, other: dict) -> bool:
     return rival[0] >= pair[0] and rival[1] >= pair[1] and rival != pair
 
 
-RULE = "dpo when it solves more dev problems than sft, else sft"
+RULE = "the preference adapter when it solves more dev problems than sft, else sft"
 
 
 def keep_better(
@@ -114,20 +132,28 @@ def keep_better(
 ) -> dict:
     """Scores every adapter on `problems` (None: no dev part, so the first adapter is kept) and copies the better to `chosen/`.
 
-    `adapters` are in order of preference at equal scores. Returns `kept`, `rule`, and `rows` of `adapter, k, n`.
+    `adapters` are in order of preference at equal scores. Returns `kept`, `rule`, `rows` of `adapter, k, n`, and `change`: the paired
+    comparison of the last adapter with the first (`verdict`, `gained`, `lost`, `difference` and `interval` in points, `p_exact`), None without two scores.
     """
-    rows = []
+    rows, passed = [], []
     for name, adapter in adapters.items() if problems else ():
         engine = TransformersEngine(load_model(source, placement, adapter), tokenizer, slots)
         folder = context.folder / "dev" / name
         found = measure(engine, problems, folder, context, **choice_settings(context.params))["metrics"]
+        passed.append(read_scores(folder / "score").passed)
         del engine
         free_memory()
         rows.append({"adapter": name, "k": found["k"], "n": found["n"]})
     kept = max(rows, key=lambda row: row["k"])["adapter"] if rows else next(iter(adapters))
     shutil.copytree(adapters[kept], context.folder / "chosen")
+    change = compare(passed[0], passed[-1]) if len(passed) > 1 else None
     return {
         "kept": kept,
         "rule": RULE if rows else "no dev part, so the adapter of the demonstrations is kept",
         "rows": rows,
+        "change": change
+        and {
+            key: change[key]
+            for key in ("verdict", "n", "k_a", "k_b", "gained", "lost", "difference", "interval", "p_exact")
+        },
     }

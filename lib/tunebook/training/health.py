@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 WINDOW = 20  # logged steps whose mean is compared; single steps of few rows scatter by half their mean
-CLIMB_NATS, CLIMB_SHARE = 0.5, 0.5  # a loss that climbs back by so much, and by this share of what it had fallen, diverges
+CLIMB_NATS, CLIMB_SHARE = (
+    0.5,
+    0.5,
+)  # a loss that climbs back by so much, and by this share of what it had fallen, diverges
 FLAT_STEPS, FLAT_SHARE = 60, 0.3  # flat is said after so many steps, and not before this share of all
 FLAT_FALL = 0.02  # share of its start by which a healthy loss has fallen by then
 KNOWN_NATS = 0.3  # below it a loss has nowhere to fall: the task is known
@@ -60,7 +63,9 @@ def _diverging(losses: Sequence[float]) -> Sickness | None:
     means = [_mean(losses[at : at + WINDOW]) for at in range(len(losses) - WINDOW + 1)]
     first, best, last = means[0], min(means), means[-1]
     if last - best > max(CLIMB_NATS, CLIMB_SHARE * (first - best)):
-        return Sickness("diverging", f"the loss fell to {best:.3g} and climbed back to {last:.3g} (means of {WINDOW} steps)", remedy)
+        return Sickness(
+            "diverging", f"the loss fell to {best:.3g} and climbed back to {last:.3g} (means of {WINDOW} steps)", remedy
+        )
     return None
 
 
@@ -68,7 +73,11 @@ def _hidden(rows: Sequence[dict]) -> Sickness | None:
     """No token is trained: the loss is exactly 0 from the beginning."""
     if len(rows) < 3 or any(row["loss"] for row in rows):
         return None
-    return Sickness("mask hides the answer", "no token of the answers is trained: the loss is exactly 0", "look at the coloured rows of 01 and at chat_template")
+    return Sickness(
+        "mask hides the answer",
+        "no token of the answers is trained: the loss is exactly 0",
+        "look at the coloured rows of 01 and at chat_template",
+    )
 
 
 def _flat(losses: Sequence[float], points: Sequence[dict], n_steps: int) -> Sickness | None:
@@ -97,7 +106,11 @@ def _overfitting(rows: Sequence[dict], points: Sequence[dict]) -> Sickness | Non
     best = min(held, key=lambda point: point["held_out_loss"])
     limit = max((1 + OVERFIT_RISE) * best["held_out_loss"], best["held_out_loss"] + OVERFIT_NATS)
     then, now = ([row["loss"] for row in rows if row["step"] <= point["step"]][-WINDOW:] for point in (best, held[-1]))
-    if not then or any(point["held_out_loss"] < limit or point["step"] <= best["step"] for point in held[-2:]) or _mean(now) >= _mean(then):
+    if (
+        not then
+        or any(point["held_out_loss"] < limit or point["step"] <= best["step"] for point in held[-2:])
+        or _mean(now) >= _mean(then)
+    ):
         return None
     return Sickness(
         "overfitting",

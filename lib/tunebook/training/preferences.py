@@ -1,6 +1,7 @@
 """What is preferred to what: the user's own pairs and labels, or a model's own answers and a checker; and how each method is set.
 
-Does not sample answers (`sampling`) and does not build a trainer: the notebook does.
+And whether held-out pairs are then ranked as they should be. Does not sample answers (`sampling`) and does not build a trainer: the
+notebook does.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tunebook.errors import InputProblem
+from tunebook.models.templates import encode_row
 
 SOURCES = ("auto", "own", "sampled", "both")
 HELD_OUT_SHARE, MOST_HELD_OUT = 0.1, 100
@@ -34,7 +36,11 @@ class Method:
         told = {"beta": self.beta, "learning_rate": self.learning_rate}
         if not self.is_paired:
             return {**told, "loss_type": self.loss[0]}
-        return {**told, "loss_type": list(self.loss), "loss_weights": list(self.weights) if len(self.weights) > 1 else None}
+        return {
+            **told,
+            "loss_type": list(self.loss),
+            "loss_weights": list(self.weights) if len(self.weights) > 1 else None,
+        }
 
 
 METHODS = {
@@ -65,7 +71,8 @@ def choose_method(name: str, beta: float = 0.0, learning_rate: float = 0.0) -> M
     if name not in METHODS:
         near = difflib.get_close_matches(name, [*METHODS, "none"], 1)
         raise InputProblem(
-            f"preference: {name!r} is unknown; " + (f"did you mean {near[0]}?" if near else f"choose one of {', '.join(METHODS)}, none")
+            f"preference: {name!r} is unknown; "
+            + (f"did you mean {near[0]}?" if near else f"choose one of {', '.join(METHODS)}, none")
         )
     own = METHODS[name]
     changes = {"beta": beta or own.beta, "learning_rate": learning_rate or own.learning_rate}
@@ -95,7 +102,11 @@ class Preferences:
 
 def own_preferences(rows: Sequence[dict]) -> Preferences:
     """The preferences that canonical rows hold: pairs where there is `rejected`, labelled answers where there is `label`."""
-    pairs = [{key: row[key] for key in ("prompt", "chosen", "rejected", "tools") if key in row} for row in rows if "rejected" in row]
+    pairs = [
+        {key: row[key] for key in ("prompt", "chosen", "rejected", "tools") if key in row}
+        for row in rows
+        if "rejected" in row
+    ]
     labels = [
         {key: row[key] for key in ("prompt", "completion", "label", "tools") if key in row}
         for row in rows
@@ -114,7 +125,9 @@ def hold_out(own: Preferences, dev: Sequence[dict], seed: int) -> tuple[Preferen
     out = set(random.Random(seed).sample(prompts, n))
 
     def part(is_out: bool) -> Preferences:
-        return Preferences(*([row for row in rows if (str(row["prompt"]) in out) == is_out] for rows in (own.pairs, own.labels)))
+        return Preferences(
+            *([row for row in rows if (str(row["prompt"]) in out) == is_out] for rows in (own.pairs, own.labels))
+        )
 
     return part(False), part(True)
 
@@ -124,7 +137,9 @@ def wants_samples(source: str, own: Preferences) -> bool:
     if source not in SOURCES:
         raise InputProblem(f"preference_source: {source!r} is unknown; choose one of {', '.join(SOURCES)}")
     if source == "own" and not len(own):
-        raise InputProblem("preference_source: own, but the rows have neither `rejected` nor `label`; use sampled, or give such rows")
+        raise InputProblem(
+            "preference_source: own, but the rows have neither `rejected` nor `label`; use sampled, or give such rows"
+        )
     return source in ("sampled", "both") or (source == "auto" and not len(own))
 
 
@@ -141,7 +156,9 @@ def sampled_preferences(rows: Sequence[dict], samples: Sequence[Sequence[str]], 
         if all(counts):
             chosen, rejected = (_answer(count.most_common(1)[0][0]) for count in counts)
             found.pairs.append({"prompt": row["prompt"], "chosen": chosen, "rejected": rejected})
-        found.labels += [{"prompt": row["prompt"], "completion": _answer(text), "label": verdicts[text]} for text in texts]
+        found.labels += [
+            {"prompt": row["prompt"], "completion": _answer(text), "label": verdicts[text]} for text in texts
+        ]
     return found
 
 
@@ -164,9 +181,15 @@ def rows_for(method: Method, own: Preferences, sampled: Preferences, batch_size:
             )
     else:
         if batch_size < 2:
-            raise InputProblem("dpo_batch_size: kto compares an answer with its neighbours in the batch; use 2 or more, 8 is usual")
+            raise InputProblem(
+                "dpo_batch_size: kto compares an answer with its neighbours in the batch; use 2 or more, 8 is usual"
+            )
         sides = [(pair, key) for pair in own.pairs for key in ("chosen", "rejected")]
-        rows = own.labels + [{"prompt": p["prompt"], "completion": p[key], "label": key == "chosen"} for p, key in sides] + sampled.labels
+        rows = (
+            own.labels
+            + [{"prompt": p["prompt"], "completion": p[key], "label": key == "chosen"} for p, key in sides]
+            + sampled.labels
+        )
     rows = random.Random(seed).sample(rows, len(rows))
     return rows[:-1] if not method.is_paired and len(rows) % batch_size == 1 else rows
 
@@ -177,7 +200,9 @@ def _paired(labels: Sequence[dict]) -> list[dict]:
     for row in labels:
         by_prompt.setdefault(str(row["prompt"]), {}).setdefault(row["label"], row)
     both = [kinds for kinds in by_prompt.values() if len(kinds) == 2]
-    return [{"prompt": k[True]["prompt"], "chosen": k[True]["completion"], "rejected": k[False]["completion"]} for k in both]
+    return [
+        {"prompt": k[True]["prompt"], "chosen": k[True]["completion"], "rejected": k[False]["completion"]} for k in both
+    ]
 
 
 def label_weights(rows: Sequence[dict]) -> dict[str, float]:
@@ -189,14 +214,42 @@ def label_weights(rows: Sequence[dict]) -> dict[str, float]:
     good = sum(row["label"] for row in rows)
     bad = len(rows) - good
     if not good or not bad:
-        raise InputProblem(f"preference: kto needs answers of both labels, found {good} right and {bad} wrong; use preference: none")
+        raise InputProblem(
+            f"preference: kto needs answers of both labels, found {good} right and {bad} wrong; use preference: none"
+        )
     return {"desirable_weight": max(1.0, round(bad / good, 3)), "undesirable_weight": max(1.0, round(good / bad, 3))}
 
 
-def preference_dataset(rows: Sequence[dict]):
-    """A `datasets.Dataset` for DPOTrainer or KTOTrainer. `tools` travel as text, as TRL takes them."""
-    import json
+def rank_pairs(model, tokenizer, pairs: Sequence[dict], max_length: int) -> list[tuple[float, float]]:
+    """Log-probability of the chosen and of the rejected answer of each pair, in nats, summed over the answer's tokens."""
+    was_training = model.training
+    model.eval()
+    found = [tuple(_logp(model, tokenizer, pair, key, max_length) for key in ("chosen", "rejected")) for pair in pairs]
+    model.train(was_training)
+    return found
 
-    from datasets import Dataset
 
-    return Dataset.from_list([row | {"tools": json.dumps(row["tools"])} if row.get("tools") else row for row in rows])
+def _logp(model, tokenizer, pair: dict, key: str, max_length: int) -> float:
+    import torch
+
+    ids, mask = encode_row(tokenizer, pair["prompt"], pair[key], *([pair["tools"]] if pair.get("tools") else []))
+    tokens = torch.tensor([ids[:max_length]], device=model.device)
+    trained = torch.tensor(mask[1:max_length], dtype=torch.bool, device=model.device)
+    with torch.inference_mode():
+        logits = model(input_ids=tokens, use_cache=False).logits[0, :-1][trained].float()
+    return float(-torch.nn.functional.cross_entropy(logits, tokens[0, 1:][trained], reduction="sum"))
+
+
+def ranking(before: Sequence[tuple[float, float]], after: Sequence[tuple[float, float]]) -> dict:
+    """Of held-out pairs: `ranked_before` and `ranked_after`, how many chosen answers are likelier than the rejected; `accuracy`, the
+    share whose chosen answer gained on the rejected one; `margin`, by how many nats on average.
+
+    >>> ranking([(-5.0, -4.0), (-3.0, -9.0)], [(-4.0, -6.0), (-3.0, -8.5)])
+    {'n': 2, 'ranked_before': 1, 'ranked_after': 2, 'accuracy': 0.5, 'margin': 1.25}
+    """
+    gains = [(a[0] - a[1]) - (b[0] - b[1]) for b, a in zip(before, after, strict=True)]
+    if not gains:
+        return {"n": 0}
+    ranked = [sum(chosen > rejected for chosen, rejected in side) for side in (before, after)]
+    shares = {"accuracy": sum(gain > 0 for gain in gains) / len(gains), "margin": round(sum(gains) / len(gains), 4)}
+    return {"n": len(gains), "ranked_before": ranked[0], "ranked_after": ranked[1], **shares}

@@ -24,13 +24,25 @@ from tunebook.files import hash_json, read_json, sha256_file, write_json
 NAME = "checkpoint.json"
 NEEDED = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
 # settings of a trainer that say where it writes and what it shows, never what it learns
-SILENT = ("output_dir", "logging_dir", "run_name", "save_", "report_to", "disable_tqdm", "log_", "push_", "hub_", "project", "trackio")
-LARGEST_SHARE = 0.05  # of the time that saving may take
+SILENT = (
+    "output_dir",
+    "logging_dir",
+    "run_name",
+    "save_",
+    "report_to",
+    "disable_tqdm",
+    "log_",
+    "push_",
+    "hub_",
+    "project",
+    "trackio",
+)
+LARGEST_SHARE = 0.05  # of the time that saving may take, where it is not after each step
 BATCH = 1000
 
 
 class Checkpoints(TrainerCallback):
-    """Saves the whole state of `trainer` in `folder` every `seconds`, and when the machine asks the process to end (SIGTERM).
+    """Saves the whole state of `trainer` in `folder` every `seconds` (0: after each step), and when the machine asks the process to end (SIGTERM).
 
     `about` holds what else makes the weights: the parameters and the hash of the base model. A checkpoint of a training that differs in
     anything is deleted, never gone on from; `why` says in what it differed. Use: `trainer.train(resume_from_checkpoint=checkpoints.last())`.
@@ -106,22 +118,31 @@ class Checkpoints(TrainerCallback):
             self._write(model, trial)
             self._seal(scratch, self.folder / f"step-{step}")
         except (OSError, RuntimeError, MachineProblem) as problem:
-            shutil.rmtree(scratch, ignore_errors=True)
+            shutil.rmtree(scratch.parent, ignore_errors=True)
             self._listen_no_more()
-            kept = f"the one of step {self.saved[-1]} is whole, and the stage goes on from it" if self.saved else "there is none yet"
+            kept = (
+                f"the one of step {self.saved[-1]} is whole, and the stage goes on from it"
+                if self.saved
+                else "there is none yet"
+            )
             raise MachineProblem(
                 f"the checkpoint of step {step} cannot be written ({str(problem).splitlines()[0]}); {kept}: free space and run the stage again"
             ) from problem
         self.saved.append(step)
         took = time.monotonic() - started
-        self._due = time.monotonic() + max(self.seconds, took / LARGEST_SHARE)
+        self._due = time.monotonic() + (max(self.seconds, took / LARGEST_SHARE) if self.seconds else 0.0)
         if self._is_asked:
             self._listen_no_more()
-            raise MachineProblem(f"the machine asked to stop (SIGTERM); step {step} is saved: run the stage again, it goes on from there")
+            raise MachineProblem(
+                f"the machine asked to stop (SIGTERM); step {step} is saved: run the stage again, it goes on from there"
+            )
 
     def _seal(self, scratch: Path, place: Path) -> None:
         """Gives a finished checkpoint its hashes and, when all of it is on the disk, its name; older ones go."""
-        for name in ("README.md", "training_args.bin"):  # a card and settings with paths of this machine; neither is read again
+        for name in (
+            "README.md",
+            "training_args.bin",
+        ):  # a card and settings with paths of this machine; neither is read again
             (scratch / name).unlink(missing_ok=True)
         if missing := [name for name in NEEDED if not (scratch / name).is_file()]:
             raise RuntimeError(f"the trainer left no {missing[0]}")
@@ -133,6 +154,7 @@ class Checkpoints(TrainerCallback):
         shutil.rmtree(place, ignore_errors=True)
         os.rename(scratch, place)
         _flush(self.folder)
+        shutil.rmtree(scratch.parent)  # TRL's model card
         for other in self.folder.glob("step-*"):
             if other != place:
                 shutil.rmtree(other)
@@ -144,7 +166,11 @@ def fingerprint(trainer, about: dict) -> dict:
     import torch
 
     settings = {name: value for name, value in trainer.args.to_dict().items() if not name.startswith(SILENT)}
-    machine = {"threads": torch.get_num_threads(), "cpu": torch.backends.cpu.get_cpu_capability(), "device": str(trainer.args.device)}
+    machine = {
+        "threads": torch.get_num_threads(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "device": str(trainer.args.device),
+    }
     machine |= {"gpu": torch.cuda.get_device_name()} if trainer.args.device.type == "cuda" else {}
     held = {"about": about, "settings": settings, "machine": machine, "libraries": _versions()}
     return json.loads(json.dumps(held, default=str)) | {
@@ -172,7 +198,9 @@ def _versions() -> dict:
     from importlib.metadata import version
 
     code = {path.name: sha256_file(path) for path in sorted(Path(__file__).parent.glob("*.py"))}
-    return {name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")} | {"code": hash_json(code)}
+    return {name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")} | {
+        "code": hash_json(code)
+    }
 
 
 def _rows_hash(dataset) -> str:

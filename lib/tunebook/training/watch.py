@@ -17,16 +17,26 @@ import torch
 from transformers import TrainerCallback
 
 from tunebook.evaluation.forgetting import general_texts
-from tunebook.models.decoding import Decoding
+from tunebook.models.engine import Decoding
 from tunebook.models.generate import lock_step
 from tunebook.models.templates import render_prompt, start_id, stop_ids
-from tunebook.training.health import WINDOW, Sickness, diagnose, hides_answer
+from tunebook.training.health import WINDOW, diagnose, hides_answer
 
 HELD_OUT_ROWS = 48
 KL_PROMPTS, KL_TOKENS = 16, 16
 MOST_DOCUMENTS = 8
 SPOKEN = 3  # prompts whose answers are shown
-SHOWN = ("step", "train_loss", "held_out_loss", "held_out_accuracy", "kl", "bits_per_byte", "rise", "grad_norm", "learning_rate")
+SHOWN = (
+    "step",
+    "train_loss",
+    "held_out_loss",
+    "held_out_accuracy",
+    "kl",
+    "bits_per_byte",
+    "rise",
+    "grad_norm",
+    "learning_rate",
+)
 COSTS = ("tokens_per_second", "memory_gib")
 
 
@@ -74,7 +84,9 @@ class Watch(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         """Asks for the held-out loss where a point is due."""
-        control.should_evaluate = control.should_evaluate or self._is_due(state) and self.trainer.eval_dataset is not None
+        control.should_evaluate = (
+            control.should_evaluate or self._is_due(state) and self.trainer.eval_dataset is not None
+        )
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         """Looks at the losses every few steps, and at once at one that is no number."""
@@ -113,11 +125,20 @@ class Watch(TrainerCallback):
         entry, trained = state.log_history[-1], [row for row in state.log_history if "loss" in row]
         with self._quiet():
             bits, distance, answers = self._bits(), self._distance(), self._speak()
-        entry |= {"kl": distance, "answers": answers, "bits_per_byte": bits, "memory_gib": _memory_bytes(self.trainer.model) / 2**30}
+        entry |= {
+            "kl": distance,
+            "answers": answers,
+            "bits_per_byte": bits,
+            "memory_gib": _memory_bytes(self.trainer.model) / 2**30,
+        }
         entry["rise"] = 100 * (bits / self._base_bits - 1) if bits else None
         if trained:
             last = trained[-1]
-            entry |= {"train_loss": last["loss"], "grad_norm": last.get("grad_norm"), "learning_rate": last.get("learning_rate")}
+            entry |= {
+                "train_loss": last["loss"],
+                "grad_norm": last.get("grad_norm"),
+                "learning_rate": last.get("learning_rate"),
+            }
             tokens, seconds = last.get("num_tokens", 0), last.get("seconds", 0.0) - self._spent
             if seconds > self._seen[1]:
                 entry["tokens_per_second"] = (tokens - self._seen[0]) / (seconds - self._seen[1])
@@ -191,14 +212,18 @@ class Watch(TrainerCallback):
 
     def spoken(self) -> list[dict]:
         """A row for each of the prompts: what is asked, what was wanted, what base says, and what the model said at each point."""
-        return [
-            {"prompt": asked, "wanted": wanted, "base": self._base_answers[at]}
-            | {f"step {point['step']}": point["answers"][at] for point in self.points[1:]}
-            for at, (asked, wanted) in enumerate(self._wanted)
-        ] if self.how.points else []
+        return (
+            [
+                {"prompt": asked, "wanted": wanted, "base": self._base_answers[at]}
+                | {f"step {point['step']}": point["answers"][at] for point in self.points[1:]}
+                for at, (asked, wanted) in enumerate(self._wanted)
+            ]
+            if self.how.points
+            else []
+        )
 
     def verdict(self) -> str:
-        """"healthy", or the sickness with its reason and remedy."""
+        """ "healthy", or the sickness with its reason and remedy."""
         return str(self.sickness or "healthy")
 
 
