@@ -51,7 +51,7 @@ def lora():
     )
 
 
-def sft(tmp_path, is_compact: bool, **changes):
+def sft(tmp_path, is_compact: bool, eval_dataset=None, **changes):
     from trl import SFTConfig, SFTTrainer
 
     torch.manual_seed(0)
@@ -60,6 +60,7 @@ def sft(tmp_path, is_compact: bool, **changes):
         model=tiny_llama(),
         args=SFTConfig(**settings(tmp_path, **({"max_length": 64} | changes))),
         train_dataset=tokenised(ROWS, spoken, 64),
+        eval_dataset=eval_dataset,
         processing_class=spoken,
         peft_config=lora(),
     )

@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import variance
 
 WINDOW = 20  # logged steps whose mean is compared; single steps of few rows scatter by half their mean
-CLIMB_NATS, CLIMB_SHARE = (
-    0.5,
-    0.5,
-)  # a loss that climbs back by so much, and by this share of what it had fallen, diverges
+# a loss diverges that climbs back by so many nats, by this share of what it had fallen, and by so many standard errors
+CLIMB_NATS, CLIMB_SHARE, CLIMB_ERRORS = 0.5, 0.5, 5.0
 FLAT_STEPS, FLAT_SHARE = 60, 0.3  # flat is said after so many steps, and not before this share of all
-FLAT_FALL = 0.02  # share of its start by which a healthy loss has fallen by then
+# share of its start by which a healthy loss has fallen by then; flat is said only where a fall by FLAT_MOST is beyond the scatter
+FLAT_FALL, FLAT_MOST = 0.02, 0.1
 KNOWN_NATS = 0.3  # below it a loss has nowhere to fall: the task is known
 OVERFIT_RISE, OVERFIT_NATS = 0.1, 0.02  # held-out loss above its best by this share and so many nats, twice in a row
 FASTEST_FORGETTING = 1.0  # percent of general text lost since the last point, where learning gained less
@@ -62,10 +62,11 @@ def _diverging(losses: Sequence[float]) -> Sickness | None:
         return None
     means = [_mean(losses[at : at + WINDOW]) for at in range(len(losses) - WINDOW + 1)]
     first, best, last = means[0], min(means), means[-1]
-    if last - best > max(CLIMB_NATS, CLIMB_SHARE * (first - best)):
-        return Sickness(
-            "diverging", f"the loss fell to {best:.3g} and climbed back to {last:.3g} (means of {WINDOW} steps)", remedy
-        )
+    lowest = means.index(best)
+    error = math.sqrt(sum(variance(part) / WINDOW for part in (losses[lowest : lowest + WINDOW], losses[-WINDOW:])))
+    if last - best > max(CLIMB_NATS, CLIMB_SHARE * (first - best), CLIMB_ERRORS * error):
+        shown = f"the loss fell to {best:.3g} and climbed back to {last:.3g} (means of {WINDOW} steps)"
+        return Sickness("diverging", shown, remedy)
     return None
 
 
@@ -81,15 +82,19 @@ def _hidden(rows: Sequence[dict]) -> Sickness | None:
 
 
 def _flat(losses: Sequence[float], points: Sequence[dict], n_steps: int) -> Sickness | None:
-    """The second half of the losses lies where the first does; the held-out loss, which scatters less, must agree."""
+    """The second half of the losses lies where the first does, beyond their scatter; the held-out loss, where there is one, decides."""
     n = len(losses)
     if n < max(FLAT_STEPS, FLAT_SHARE * n_steps):
         return None
-    first, second = _mean(losses[: n // 2]), _mean(losses[n // 2 :])
-    if first < KNOWN_NATS or second < (1 - FLAT_FALL) * first:
+    halves = losses[: n // 2], losses[n // 2 :]
+    first, second = map(_mean, halves)
+    error = math.sqrt(sum(variance(half) / len(half) for half in halves))
+    if first < KNOWN_NATS or first - second > FLAT_FALL * first or first - second + 2 * error > FLAT_MOST * first:
         return None
-    held = [point["held_out_loss"] for point in points if point.get("held_out_loss") is not None]
-    if len(held) > 1 and held[-1] < (1 - FLAT_FALL) * held[0]:
+    held = [point for point in points if point.get("held_out_loss") is not None]
+    if held and (
+        held[-1]["step"] < FLAT_STEPS or held[-1]["held_out_loss"] < (1 - FLAT_FALL) * held[0]["held_out_loss"]
+    ):
         return None
     return Sickness(
         "flat",
