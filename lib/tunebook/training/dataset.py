@@ -32,6 +32,23 @@ def tokenised(rows: list[dict], tokenizer, max_length: int):
     return Dataset.from_list(encoded)
 
 
+def sft_rows(rows: list[dict]) -> tuple[list[dict], str]:
+    """The canonical rows that supervised training may imitate, and in one line what of preference rows it takes ("" without any).
+
+    >>> sft_rows([{"label": True}, {"label": False}])[1]
+    '1 of 2 labelled rows are wrong answers: they are not imitated here, 03 trains them with preference: kto'
+    """
+    kept = [row for row in rows if row.get("label") is not False]
+    n_pairs, n_labels = sum("rejected" in row for row in rows), sum(isinstance(row.get("label"), bool) for row in rows)
+    lines = [f"{n_pairs} rows are preference pairs: here their chosen answers are imitated, 03 trains the preference"] if n_pairs else []
+    if n_labels:
+        lines.append(
+            f"{len(rows) - len(kept)} of {n_labels} labelled rows are wrong answers: they are not imitated here, "
+            "03 trains them with preference: kto"
+        )
+    return kept, "; ".join(lines)
+
+
 def preference_dataset(rows: list[dict]):
     """A `datasets.Dataset` of conversational pairs for DPOTrainer, or labelled answers for KTOTrainer; `tools` travel as text."""
     import json

@@ -7,6 +7,7 @@ adapter. What is measured lies in the trainer's own log, so that it survives a k
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import time
 from collections.abc import Sequence
@@ -19,7 +20,8 @@ from transformers import TrainerCallback
 from tunebook.evaluation.forgetting import general_texts
 from tunebook.models.engine import Decoding
 from tunebook.models.generate import lock_step
-from tunebook.models.templates import render_prompt, start_id, stop_ids
+from tunebook.models.templates import encode_row, render_prompt, start_id, stop_ids
+from tunebook.training.dataset import tokenised
 from tunebook.training.health import WINDOW, diagnose, hides_answer
 
 HELD_OUT_ROWS = 48
@@ -225,6 +227,13 @@ class Watch(TrainerCallback):
     def verdict(self) -> str:
         """ "healthy", or the sickness with its reason and remedy."""
         return str(self.sickness or "healthy")
+
+
+def held_out(rows: Sequence[dict], tokenizer, max_length: int):
+    """The first HELD_OUT_ROWS canonical rows that fit into `max_length` tokens, and their dataset (None without a row)."""
+    fitting = (row for row in rows if len(encode_row(tokenizer, row["prompt"], row["completion"])[0]) <= max_length)
+    kept = list(itertools.islice(fitting, HELD_OUT_ROWS))
+    return kept, tokenised(kept, tokenizer, max_length) if kept else None
 
 
 def _answer_of(row: dict) -> str:
