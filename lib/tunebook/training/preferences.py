@@ -10,7 +10,7 @@ import difflib
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tunebook.errors import InputProblem
 from tunebook.models.templates import encode_row
@@ -31,16 +31,12 @@ class Method:
     is_paired: bool = True
     why: str = ""
 
-    def settings(self) -> dict:
-        """The arguments of DPOConfig or KTOConfig that differ from method to method."""
+    def settings(self, rows: Sequence[dict] = ()) -> dict:
+        """The arguments of DPOConfig or KTOConfig that differ from method to method; KTO's weights follow from the labels of `rows`."""
         told = {"beta": self.beta, "learning_rate": self.learning_rate}
         if not self.is_paired:
-            return {**told, "loss_type": self.loss[0]}
-        return {
-            **told,
-            "loss_type": list(self.loss),
-            "loss_weights": list(self.weights) if len(self.weights) > 1 else None,
-        }
+            return told | {"loss_type": self.loss[0]} | (label_weights(rows) if rows else {})
+        return told | {"loss_type": list(self.loss), "loss_weights": list(self.weights) if len(self.weights) > 1 else None}
 
 
 METHODS = {
@@ -53,6 +49,7 @@ METHODS = {
         "rpo", ("sigmoid", "sft"), (1.0, 1.0),
         why="Pang et al. 2024: DPO with the likelihood of the chosen answer beside it at weight 1, so that it does not fall with the other",
     ),
+    "none": Method("none", ("sigmoid",), why="the adapter of 02 goes on unchanged"),
     "kto": Method(
         "kto", ("kto",), is_paired=False,
         why="Ethayarajh et al. 2024: every labelled answer counts alone, and both labels weigh the same in sum",
@@ -60,23 +57,18 @@ METHODS = {
 }  # fmt: skip
 
 
-def choose_method(name: str, beta: float = 0.0, learning_rate: float = 0.0) -> Method | None:
-    """The method called `name` with its own defaults where `beta` or `learning_rate` is 0; None for "none".
+def choose_method(name: str, beta: float = 0.0, learning_rate: float = 0.0) -> Method:
+    """The method called `name` with its own defaults where `beta` or `learning_rate` is 0; "none" trains no rows.
 
     >>> choose_method("ipo").beta, choose_method("dpo", beta=0.3).beta
     (0.5, 0.3)
     """
-    if name == "none":
-        return None
     if name not in METHODS:
-        near = difflib.get_close_matches(name, [*METHODS, "none"], 1)
-        raise InputProblem(
-            f"preference: {name!r} is unknown; "
-            + (f"did you mean {near[0]}?" if near else f"choose one of {', '.join(METHODS)}, none")
-        )
+        near = difflib.get_close_matches(name, METHODS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(METHODS)}"
+        raise InputProblem(f"preference: {name!r} is unknown; {hint}")
     own = METHODS[name]
-    changes = {"beta": beta or own.beta, "learning_rate": learning_rate or own.learning_rate}
-    return Method(own.name, own.loss, own.weights, is_paired=own.is_paired, why=own.why, **changes)
+    return replace(own, beta=beta or own.beta, learning_rate=learning_rate or own.learning_rate)
 
 
 @dataclass
@@ -132,10 +124,12 @@ def hold_out(own: Preferences, dev: Sequence[dict], seed: int) -> tuple[Preferen
     return part(False), part(True)
 
 
-def wants_samples(source: str, own: Preferences) -> bool:
+def wants_samples(method: Method, source: str, own: Preferences) -> bool:
     """Whether the model must answer prompts: `auto` takes the user's own preferences where there are some, else samples."""
     if source not in SOURCES:
         raise InputProblem(f"preference_source: {source!r} is unknown; choose one of {', '.join(SOURCES)}")
+    if method.name == "none":
+        return False
     if source == "own" and not len(own):
         raise InputProblem(
             "preference_source: own, but the rows have neither `rejected` nor `label`; use sampled, or give such rows"
@@ -172,6 +166,8 @@ def rows_for(method: Method, own: Preferences, sampled: Preferences, batch_size:
     KTO takes the user's labels and the two sides of their pairs, and every sampled answer; the others take pairs, and make them of
     labels where a prompt has both. KTO compares an answer with its neighbour's in the batch, so rows lie in no order and no batch has one row.
     """
+    if method.name == "none":
+        return []
     if method.is_paired:
         rows = own.pairs + _paired(own.labels) + sampled.pairs
         if own.labels and not rows:
