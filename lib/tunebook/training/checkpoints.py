@@ -18,7 +18,7 @@ from tunebook.evaluation.protocol import Asking
 from tunebook.evaluation.score_folder import read_scores
 from tunebook.models.loading import BaseModel
 from tunebook.models.source import ModelSource
-from tunebook.statistics.compare import compare
+from tunebook.statistics.compare import compare_paired
 from tunebook.training.settings import save_adapter
 
 
@@ -142,7 +142,7 @@ def keep_better(base: BaseModel, adapters: dict[str, Path], dev: list[dict], ask
         rows.append({"adapter": name, "k": found["k"], "n": found["n"]})
     kept = max(rows, key=lambda row: row["k"])["adapter"] if rows else next(iter(adapters))
     shutil.copytree(adapters[kept], context.folder / "chosen")
-    change = compare(passed[0], passed[-1]) if len(passed) > 1 else None
+    change = compare_paired(passed[0], passed[-1]) if len(passed) > 1 else None
     return {
         "kept": kept,
         "rule": RULE if rows else "no dev part, so the adapter of the demonstrations is kept",
