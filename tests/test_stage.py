@@ -13,8 +13,8 @@ from mini_study import DATA, SCORE, SCORE_PARAMETERS, make_root, write_notebook
 from tunebook import stage
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
 from tunebook.files import read_json, write_json, write_jsonl
-from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline import ledger, notebooks, provenance, reuse, runs
+from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline.provenance import EnergyCounters
 
 SCORE_STAGE = "04_evaluate_pass_at_1@base"

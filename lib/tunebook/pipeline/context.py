@@ -89,7 +89,8 @@ class Context:
         self._external, self._device, self._unhashed, self._last_progress = [], {}, [], 0.0
         self._environment = provenance.environment(root)
         self._inputs = inputs.hashes(values, root)  # as they are now, not as they are left while the stage runs
-        self._notebook_hash = notebooks.source_hash(notebooks.running(self.notebook, root))
+        source = root / "notebooks" / f"{self.notebook}.ipynb"
+        self._notebook_hash = notebooks.source_hash(notebooks.running(self.notebook, root) if lock else source)
         self._line = CellLine() if lock else None
         self._started, self._started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
         self._usage = Usage()
@@ -269,6 +270,9 @@ class Context:
         self.folder = runs.swap_in(self.run_folder, self.name)
         record.set_state(self.run_folder, self.name, self.status, seconds=manifest["timing"]["seconds"], reused=False)
         ledger.note_by_hand(runs.outputs_root(self.root), manifest)
+        if "TUNEBOOK_KEEP" in os.environ:  # Drive, on Colab
+            kept = Path(os.environ["TUNEBOOK_KEEP"]) / self.run_folder.name
+            shutil.copytree(self.run_folder, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns(runs.LOCK, RESUME))
         self._lock.release()
         return f"\ncompared with the last try: {last}" if last else ""
 

@@ -43,7 +43,10 @@ def source_hash_of(cells: list[dict]) -> str:
 
 
 def running(name: str, root: Path) -> Path:
-    """The notebook that runs: the working copy where JupyterLab names it, else the source of the checkout."""
+    """The notebook that runs: the working copy where JupyterLab or Colab shows it, else the source of the checkout."""
+    shown = Path(os.environ.get("TUNEBOOK_RUNNING_NOTEBOOK", ""))
+    if shown.is_file():
+        return shown
     copy = Path(os.environ.get("JPY_SESSION_NAME", ""))
     return copy if copy.name == f"{name}.ipynb" and copy.is_file() else root / "notebooks" / f"{name}.ipynb"
 

@@ -143,9 +143,13 @@ def keep_wheel(wheel: Path, folder: Path, flags: list[str]) -> Path:
     return partial.replace(folder / wheel.name)
 
 
-def try_decode(python: str, gguf: Path) -> tuple[bool, str]:
-    """Decode a few tokens of a quantised file in a child process: (True, instruction sets in use) or (False, what happened)."""
-    command = [python, "-I", "-c", TRIAL, str(gguf)]
+def try_decode(python: str, gguf: Path, place: Path | None = None) -> tuple[bool, str]:
+    """Decode a few tokens of a quantised file in a child process: (True, instruction sets in use) or (False, what happened).
+
+    `place` is a folder in front of the child's own packages.
+    """
+    first = f"import sys; sys.path.insert(0, {str(place)!r})\n" if place else ""
+    command = [python, "-I", "-c", first + TRIAL, str(gguf)]
     try:
         child = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=120)
     except subprocess.TimeoutExpired:
