@@ -18,9 +18,7 @@ from tunebook.pipeline import inputs, ledger, notebooks, provenance, record, run
 from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline import stages as stage_names
 from tunebook.pipeline.manifest import broken, status_line, status_of
-from tunebook.pipeline.progress import CellLine
 from tunebook.pipeline.provenance import Usage
-from tunebook.pipeline.reuse import differences
 
 SEVERITIES = ("error", "warn", "info")
 PROGRESS_SECONDS = 0.5
@@ -91,7 +89,7 @@ class Context:
         self._inputs = inputs.hashes(values, root)  # as they are now, not as they are left while the stage runs
         source = root / "notebooks" / f"{self.notebook}.ipynb"
         self._notebook_hash = notebooks.source_hash(notebooks.running(self.notebook, root) if lock else source)
-        self._line = CellLine() if lock else None
+        self._line = _cell_line() if lock else None
         self._started, self._started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
         self._usage = Usage()
         self._upstream = self._find_upstream()
@@ -262,6 +260,8 @@ class Context:
 
     def _take_place(self, manifest: dict) -> str:
         """By hand: put the finished stage in the place of the last one, let the next writer in. Returns how the two differ, as text."""
+        from tunebook.pipeline.reuse import differences  # no part of a stage under the runner, so not of its code hash
+
         before = self.run_folder / self.name / manifests.NAME
         try:
             last = differences(read_json(before), manifest) if before.is_file() else ""
@@ -279,6 +279,12 @@ class Context:
     def _describe_environment(self) -> dict:
         seeds = {key: value for key, value in self.params.items() if key.startswith("seed")}
         return {**self._environment, **self._device, "threads": provenance.threads(), "seeds": seeds}
+
+
+def _cell_line():
+    from tunebook.pipeline.progress import CellLine  # as above
+
+    return CellLine()
 
 
 def _frame(rows: list[dict]):
