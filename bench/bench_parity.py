@@ -25,18 +25,18 @@ EXPLAINED = {
 
 
 def measure() -> dict:
-    from tunebook.evaluation.benchmark import load
-    from tunebook.evaluation.completions import read
+    from tunebook.evaluation.benchmark import load_benchmark
+    from tunebook.evaluation.completions import read_completions
     from tunebook.evaluation.extraction import extract
     from tunebook.evaluation.score import canonical_source
 
-    problems = load("humaneval")
+    problems = load_benchmark("humaneval")
     by_id = {problem["task_id"]: problem for problem in problems.problems}
     sources = {"canonical": {task_id: canonical_source(problem) for task_id, problem in by_id.items()}}
     for model in MODELS:
         path = RECORD / f"04_evaluate_pass_at_1@{model}" / "completions" / "humaneval.jsonl"
         if path.is_file():
-            rows = read(path, problems)
+            rows = read_completions(path, problems)
             sources[model] = {row["task_id"]: extract(row["completion"], by_id[row["task_id"]]) for row in rows}
     return {name: _compare(by_id, programs) for name, programs in sources.items()}
 

@@ -50,16 +50,16 @@ def _summary(outcomes: dict) -> dict:
 
 
 def _benchmark() -> list:
-    from tunebook.evaluation.benchmark import load
-    from tunebook.evaluation.completions import read
+    from tunebook.evaluation.benchmark import load_benchmark
+    from tunebook.evaluation.completions import read_completions
     from tunebook.evaluation.extraction import extract
     from tunebook.evaluation.score import canonical_source, make_program
 
-    problems = load("humaneval")
+    problems = load_benchmark("humaneval")
     by_id = {problem["task_id"]: problem for problem in problems.problems}
     programs = [make_program(problem, 0, canonical_source(problem)) for problem in problems.problems]
     if RECORD.is_file():
-        found = [(row["task_id"], extract(row["completion"], by_id[row["task_id"]])) for row in read(RECORD, problems)]
+        found = [(row["task_id"], extract(row["completion"], by_id[row["task_id"]])) for row in read_completions(RECORD, problems)]
         programs += [make_program(by_id[task_id], 1, source) for task_id, source in found if source]
     return programs
 

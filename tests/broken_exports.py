@@ -5,7 +5,7 @@ import struct
 import numpy
 
 from tiny_files import text
-from tunebook.models.gguf_header import read
+from tunebook.inspection.gguf_header import read_gguf
 
 FORMATS = {4: "<I", 5: "<i", 7: "<B"}
 
@@ -20,7 +20,7 @@ def rewrite(source, target, metadata: dict | None = None, tensors: dict | None =
         new = text(value.ljust(old)) if kind == 8 else struct.pack(FORMATS[kind], value)
         assert kind != 8 or len(new) == 8 + old, f"{key} must keep its length"
         data[place + 4 : place + 4 + len(new)] = new
-    for tensor in read(str(source)).tensors:
+    for tensor in read_gguf(str(source)).tensors:
         if tensor.name in (tensors or {}):
             numbers = numpy.frombuffer(data, "<f2", tensor.bytes // 2, tensor.start).reshape(tensor.dims[::-1])
             changed = numpy.ascontiguousarray(tensors[tensor.name](numbers)).tobytes()

@@ -24,7 +24,7 @@ VERDICT_PARAMETERS = '# Where\nrun: str = "by-hand"'
 
 DATA = [
     'from tunebook import stage\ncontext = stage.begin("01_validate_data", globals())',
-    "from tunebook.pipeline.files import write_jsonl\n"
+    "from tunebook.files import write_jsonl\n"
     'write_jsonl(context.folder / "train.jsonl", [{"row": row} for row in range(rows)])',
     'context.check("n_rows", rows, "at least 1", rows >= 1)',
     'print(context.finish({"n_rows": rows}, costs={"seconds": 1.5}))',

@@ -13,14 +13,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tunebook.data.curve import describe, estimate
-from tunebook.data.judge import judge, judge_study
+from tunebook.data.curve import curve_sentence, fit_curve
 from tunebook.data.lengths import check_lengths
-from tunebook.data.notes import finding
+from tunebook.data.notes import word_finding
 from tunebook.data.rows import rows_from_records
 from tunebook.data.sources import read_rows
-from tunebook.data.study import study_data
-from tunebook.pipeline.files import write_jsonl
+from tunebook.data.study_data import study_data
+from tunebook.data.validate import judge_data, judge_study
+from tunebook.files import write_jsonl
 
 SUBJECTS = (
     "otter bridge violin harbour glacier lantern orchard falcon kettle meadow tunnel compass pepper saddle".split()
@@ -292,14 +292,14 @@ def _sliced(names: list[str], tested: list[str]) -> list:
     problems = [
         {**PROBLEM, "task_id": f"b/{n}", "prompt": f"number {n}", "slice": name} for n, name in enumerate(tested)
     ]
-    return judge(rows_from_records(rows, "planted", "memory"), benchmarks={"bench": problems}).findings
+    return judge_data(rows_from_records(rows, "planted", "memory"), benchmarks={"bench": problems}).findings
 
 
 def _held_against(prompts: list[str]) -> list:
     problems = [
         {**PROBLEM, "task_id": f"b/{n}", "prompt": prompt, "kind": "answer"} for n, prompt in enumerate(prompts)
     ]
-    return judge(rows_from_records(prose(), "planted", "memory"), benchmarks={"bench": problems}).findings
+    return judge_data(rows_from_records(prose(), "planted", "memory"), benchmarks={"bench": problems}).findings
 
 
 def _tested(wrong: int | None) -> list:
@@ -308,13 +308,13 @@ def _tested(wrong: int | None) -> list:
          "test": f"assert add{n}(1) == {n + 1}"}
         for n in range(1, 4)
     ]  # fmt: skip
-    return judge(rows_from_records(rows, "planted", "memory")).findings
+    return judge_data(rows_from_records(rows, "planted", "memory")).findings
 
 
 def _curve() -> list:
     steps = range(1, 101)
-    found = estimate([16 * step for step in steps], [0.2 + 3 * (16 * step) ** -0.4 for step in steps])
-    return [finding("more_rows", found["n_rows"], detail=describe(found))]
+    found = fit_curve([16 * step for step in steps], [0.2 + 3 * (16 * step) ** -0.4 for step in steps])
+    return [word_finding("more_rows", found["n_rows"], detail=curve_sentence(found))]
 
 
 SUMS = [f"What is {n} plus {n * 7 % 50}?" for n in range(40)]
@@ -329,7 +329,7 @@ SPECIAL = {
     "slice_thin": (lambda _: _sliced(["daily"] * 30 + ["weekly"], ["daily", "weekly"]), []),
     "domain_gap": (lambda _: _held_against(SUMS), []),
     "domain": (lambda _: _held_against([row["prompt"].replace("story ", "story 9") for row in prose(60, seed=11)]), []),
-    "languages": (lambda _: judge(rows_from_records(_two_languages(), "planted", "memory")).findings, []),
+    "languages": (lambda _: judge_data(rows_from_records(_two_languages(), "planted", "memory")).findings, []),
     "answers_fail": (lambda _: _tested(2), [1]),
     "answers_run": (lambda _: _tested(None), []),
     "more_rows": (lambda _: _curve(), []),
@@ -345,7 +345,7 @@ def _two_languages() -> list[dict]:
 
 
 def _of_records(records: list[dict], _folder) -> list:
-    return judge(
+    return judge_data(
         rows_from_records(records, "planted", "memory"), benchmarks={"bench": [PROBLEM, CODE_PROBLEM]}
     ).findings
 
@@ -353,7 +353,7 @@ def _of_records(records: list[dict], _folder) -> list:
 def _of_file(ending: str, content: bytes, folder: Path) -> list:
     path = folder / f"planted.{ending}"
     path.write_bytes(content)
-    return judge(read_rows(str(path))).findings
+    return judge_data(read_rows(str(path))).findings
 
 
 PLANTED = {name: (functools.partial(_of_records, records), rows) for name, (records, rows) in RECORDS.items()}

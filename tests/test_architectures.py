@@ -9,12 +9,12 @@ import pytest
 
 from tiny_models import save_gemma_tokenizer, tokenizer
 from tunebook.export.merge import merge_to_folder
-from tunebook.export.parity import SAME_KL, Rows, divergence, gguf_log_probabilities, log_probabilities
+from tunebook.export.parity import SAME_KL, HeldOutRows, divergence, gguf_log_probabilities, log_probabilities
 from tunebook.models.engine import Decoding, TransformersEngine
 from tunebook.models.gguf_engine import GgufModel
 from tunebook.models.loading import load_tokenizer
-from tunebook.models.source import resolve
-from tunebook.pipeline.wheels import converter_folder
+from tunebook.models.source import resolve_model
+from tunebook.setup.wheels import converter_folder
 
 SIZES = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
 SIZES |= {"num_key_value_heads": 2, "max_position_embeddings": 512, "vocab_size": 49152}
@@ -60,7 +60,7 @@ def exported(tmp_path_factory):
     (root / "source").mkdir()
     tiny("Gemma3").save_pretrained(root / "source")
     save_gemma_tokenizer(root / "source")
-    source = resolve(str(root / "source"))
+    source = resolve_model(str(root / "source"))
     merge_to_folder(source, None, load_tokenizer(source.folder, "model"), root / "Gemma3")
     for kind in KINDS.keys() - {"Gemma3"}:
         tiny(kind).save_pretrained(root / kind)
@@ -80,7 +80,7 @@ def test_both_engines_expect_the_same_tokens(kind, exported):
     file, engine = GgufModel(exported / f"{kind}.gguf", slots=3), TransformersEngine(tiny(kind), spoken, slots=3)
     prompts = [engine.encode([{"role": "user", "content": text}]) for text in TEXTS]
     assert prompts == [file.encode([{"role": "user", "content": text}]) for text in TEXTS]
-    rows = Rows(prompts, [0] * len(prompts))
+    rows = HeldOutRows(prompts, [0] * len(prompts))
     found = divergence(log_probabilities(engine.model, rows), gguf_log_probabilities(file, rows))
     assert found["kl_mean"] < SAME_KL and found["positions"] > 20
     ours, theirs = ({done.index: done.ids for done in one.generate(prompts, Decoding(1))} for one in (engine, file))

@@ -20,17 +20,17 @@ from planted_data import (
     prose,
     write_rows,
 )
-from tunebook.data.judge import judge
+from tunebook.data.checks.secrets import redact, redact_record
 from tunebook.data.rows import rows_from_records
-from tunebook.data.secrets import redact, redact_record
 from tunebook.data.sources import read_rows
+from tunebook.data.validate import judge_data
 from tunebook.data.wording import CHECKS
 from tunebook.errors import MachineProblem
 
 
 def run(records, **options):
     """{check: rows} of all errors and warnings."""
-    judgement = judge(rows_from_records(records, "planted", "memory"), **options)
+    judgement = judge_data(rows_from_records(records, "planted", "memory"), **options)
     return {item.check: item.rows for item in judgement.findings if item.severity != "info"}
 
 
@@ -49,7 +49,7 @@ def test_clean_rows_raise_nothing(name):
 @pytest.mark.parametrize("name", ["prose", "chats", "pairs"])
 def test_clean_files_of_every_format_raise_nothing(tmp_path, name, ending, packing):
     path = write_rows(tmp_path / f"clean.{ending}{packing}", CLEAN[name](30))
-    judgement = judge(read_rows(path))
+    judgement = judge_data(read_rows(path))
     assert (judgement.verdict, judgement.n_rows, judgement.findings) == ("pass", 30, [])
 
 
@@ -80,7 +80,7 @@ def test_every_check_says_what_to_do(check):
 
 
 def test_message_gives_place_and_reason():
-    [finding] = judge(rows_from_records(RECORDS["empty_field"][0], "planted", "memory")).findings
+    [finding] = judge_data(rows_from_records(RECORDS["empty_field"][0], "planted", "memory")).findings
     assert finding.message == "Rows that have an empty field: 1 of 60; first: row 3: completion is empty."
 
 
@@ -102,7 +102,7 @@ def test_failing_answers_are_found_by_running_the_rows_own_test():
         {"prompt": "A number?", "completion": "7", "test": "def check(answer):\n    assert answer == '7'\n"},
         {"prompt": "A larger number?", "completion": "8", "test": "def check(answer):\n    assert answer == '9'\n"},
     ]
-    judgement = judge(rows_from_records(records, "planted", "memory"))
+    judgement = judge_data(rows_from_records(records, "planted", "memory"))
     found = {item.check: item for item in judgement.findings}
     if "answers_not_run" in found:
         pytest.skip(found["answers_not_run"].message)
@@ -116,7 +116,7 @@ def test_answers_that_cannot_be_run_are_told_and_not_judged(monkeypatch):
 
     monkeypatch.setattr("tunebook.execution.runner.run_programs", refuse)
     records = [{"prompt": "A number?", "completion": "8", "test": "def check(answer):\n    assert answer == '7'\n"}]
-    found = {item.check: item.message for item in judge(rows_from_records(records, "planted", "memory")).findings}
+    found = {item.check: item.message for item in judge_data(rows_from_records(records, "planted", "memory")).findings}
     assert "no isolation here" in found["answers_not_run"] and "answers_fail" not in found
 
 
@@ -126,7 +126,7 @@ def test_a_row_near_a_problem_is_contamination_only_where_it_gives_the_answer_aw
     problem = {**PROBLEM, "prompt": text, "canonical_solution": "0 9-17 * * 3", "kind": "answer"}
     for answer, leaks in (("0 9-17 * * 2", False), ("Use 0 9-17  * * 3 for it.", True)):
         records = [{"prompt": text.replace("of each week", "this year"), "completion": answer}]
-        findings = judge(rows_from_records(records, "p", "memory"), benchmarks={"bench": [problem]}).findings
+        findings = judge_data(rows_from_records(records, "p", "memory"), benchmarks={"bench": [problem]}).findings
         assert [item.check for item in findings if item.check.startswith("contamination")] == [
             "contamination_near"
         ] * leaks
@@ -145,7 +145,7 @@ CARD, ACCOUNT = "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00"
 def test_secret_is_found_and_never_shown(value):
     records = prose()
     records[7] = {**records[7], "completion": f"The value is {value} for the bridge."}
-    judgement = judge(rows_from_records(records, "planted", "memory"))
+    judgement = judge_data(rows_from_records(records, "planted", "memory"))
     assert [item.rows for item in judgement.findings] == [[7]]
     assert value not in judgement.findings[0].message
     assert value not in json.dumps(redact_record(records))

@@ -8,12 +8,12 @@ import pytest
 
 from planted_data import prose
 from tiny_models import tokenizer
-from tunebook.data.curve import estimate, read_curve
-from tunebook.data.judge import judge
-from tunebook.data.limits import Limits, limits_of
+from tunebook.data.curve import fit_curve, read_curve
+from tunebook.data.examples import Thresholds, thresholds_of
 from tunebook.data.progress import Progress
 from tunebook.data.rows import rows_from_records
 from tunebook.data.sources import read_rows
+from tunebook.data.validate import judge_data
 from tunebook.errors import InputProblem
 from tunebook.models.templates import mask_html, measure_row
 from tunebook.pipeline.params import load_base
@@ -24,20 +24,20 @@ PROMPT, ANSWER = [{"role": "user", "content": "<b>noon</b>"}], [{"role": "assist
 
 def test_limits_equal_the_base_parameters():
     base = load_base(ROOT)
-    assert limits_of(base) == Limits()
-    assert {f"limit_{name}" for name in vars(Limits())} == {name for name in base if name.startswith("limit_")}
+    assert thresholds_of(base) == Thresholds()
+    assert {f"limit_{name}" for name in vars(Thresholds())} == {name for name in base if name.startswith("limit_")}
 
 
 def test_a_limit_changes_what_is_found_and_a_wrong_one_is_refused():
     rows = [{**row, "completion": "Yes." if n % 10 == 0 else row["completion"]} for n, row in enumerate(prose())]
     loose, strict = (
-        judge(rows_from_records(rows, "rows", "memory"), limits=Limits(constant_answer=share)) for share in (0.2, 0.1)
+        judge_data(rows_from_records(rows, "rows", "memory"), limits=Thresholds(constant_answer=share)) for share in (0.2, 0.1)
     )
     assert [item.check for item in loose.findings] == [] and [item.check for item in strict.findings] == [
         "constant_answer"
     ]
     with pytest.raises(InputProblem, match="limit_near_duplicate"):
-        Limits(near_duplicate=1.5)
+        Thresholds(near_duplicate=1.5)
 
 
 def test_mask_html_is_escaped_and_colours_the_answer_alone():
@@ -60,10 +60,10 @@ def test_a_template_that_never_closes_the_turn_is_found():
 
 def test_a_learning_curve_that_still_falls_and_one_that_is_flat():
     rows = [16 * step for step in range(1, 201)]
-    falling = estimate(rows, [3 * n**-0.4 for n in rows])
+    falling = fit_curve(rows, [3 * n**-0.4 for n in rows])
     assert falling["gain"] == pytest.approx(1 - 2**-0.4, abs=0.03) and falling["low"] > 0.15
-    assert estimate(rows, [0.5 + 20 / n for n in rows])["high"] < 0.1
-    assert estimate(rows[:5], [1.0] * 5) == {}
+    assert fit_curve(rows, [0.5 + 20 / n for n in rows])["high"] < 0.1
+    assert fit_curve(rows[:5], [1.0] * 5) == {}
 
 
 def test_a_run_of_several_passes_has_no_learning_curve(tmp_path):
@@ -101,7 +101,7 @@ def test_csv_cells_that_hold_messages_as_python_wrote_them(tmp_path):
         for row in prose()
     ]
     path.write_text("messages\n" + "".join('"{}"\n'.format(str(cell).replace('"', '""')) for cell in cells))
-    judgement = judge(read_rows(str(path)))
+    judgement = judge_data(read_rows(str(path)))
     assert (judgement.findings, len(judgement.examples)) == ([], 60)
 
 
@@ -109,5 +109,5 @@ def test_secrets_are_found_in_columns_and_rows_that_are_not_trained():
     key = "ghp_" + "a1B2c3D4e5F6" * 3
     rows = [*prose(), {"prompt": "x", "completion": "", "note": key}]
     rows[4]["metadata"] = {"auth": [key]}
-    found = {item.check: item.rows for item in judge(rows_from_records(rows, "rows", "memory")).findings}
+    found = {item.check: item.rows for item in judge_data(rows_from_records(rows, "rows", "memory")).findings}
     assert found == {"secrets": [4, 60], "empty_field": [60]}

@@ -6,7 +6,7 @@ import pytest
 
 from planted_data import write_rows
 from tunebook.data.examples import read_examples
-from tunebook.data.formats import RowProblem, convert, likely_mapping, read_mapping
+from tunebook.data.row_types import RowProblem, convert, likely_mapping, read_column_mapping
 from tunebook.data.sources import read_rows
 from tunebook.errors import InputProblem, MachineProblem
 
@@ -298,11 +298,11 @@ def test_mapping_is_never_guessed_silently(tmp_path):
 
 def test_a_mapping_may_be_one_text_or_several():
     both = {"prompt": "question", "completion": "answer, short"}
-    assert read_mapping("prompt=question, completion=answer, short") == both
-    assert read_mapping(["prompt=question,completion=answer, short"]) == both
-    assert read_mapping(["prompt=question", "completion=answer, short"]) == both
+    assert read_column_mapping("prompt=question, completion=answer, short") == both
+    assert read_column_mapping(["prompt=question,completion=answer, short"]) == both
+    assert read_column_mapping(["prompt=question", "completion=answer, short"]) == both
 
 
 def test_mapping_with_an_unknown_field():
     with pytest.raises(InputProblem, match="answer=a"):
-        read_mapping("answer=a")
+        read_column_mapping("answer=a")

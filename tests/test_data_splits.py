@@ -6,11 +6,11 @@ import types
 import pytest
 
 import tunebook
-from tunebook.data.judge import judge_study
 from tunebook.data.splits import assign, group_of, normalise, split_of
-from tunebook.data.study import study_data
+from tunebook.data.study_data import study_data
+from tunebook.data.validate import judge_study
 from tunebook.evaluation.extraction import extract
-from tunebook.pipeline.files import write_jsonl
+from tunebook.files import write_jsonl
 from tunebook.training.sampling import checker_of
 
 

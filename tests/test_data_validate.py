@@ -8,14 +8,13 @@ import pytest
 
 from tunebook.cli import main
 from tunebook.data import commands
-from tunebook.data.judge import judge, judge_study
 from tunebook.data.lengths import check_lengths
-from tunebook.data.rejects import write_rejects
 from tunebook.data.sources import read_rows
-from tunebook.data.study import study_data
+from tunebook.data.study_data import study_data
+from tunebook.data.validate import judge_data, judge_study, write_rejects
 from tunebook.errors import InputProblem
-from tunebook.evaluation.benchmark import load
-from tunebook.pipeline.files import read_jsonl, write_jsonl
+from tunebook.evaluation.benchmark import load_benchmark
+from tunebook.files import read_jsonl, write_jsonl
 from tunebook.pipeline.params import load_study
 
 ROOT = Path(__file__).parent.parent
@@ -83,9 +82,9 @@ def test_any_file_of_rows_can_be_held_against(clean, tmp_path, capsys):
 
 
 def test_humaneval_is_looked_for_without_being_asked(tmp_path, capsys):
-    from tunebook.evaluation.benchmark import load
+    from tunebook.evaluation.benchmark import load_benchmark
 
-    problem = load("humaneval").problems[4]
+    problem = load_benchmark("humaneval").problems[4]
     rows = [*CLEAN, {"prompt": problem["prompt"], "completion": problem["canonical_solution"]}]
     write_jsonl(tmp_path / "rows.jsonl", rows)
     assert validate(tmp_path / "rows.jsonl") == 1
@@ -254,7 +253,7 @@ def test_the_shipped_studies_pass_their_own_gate(study):
     values = load_study(ROOT / "params" / f"{study}.yaml", root=ROOT).params
     counts = [values[name] for name in ("n_rows", "seed", "n_dev", "n_test", "benchmark_limit")]
     data = study_data(values["task"], "", values["benchmark"], *counts)
-    benchmarks = {name: load(name).problems for name in values["retained"]} | {"test": data.test_problems}
+    benchmarks = {name: load_benchmark(name).problems for name in values["retained"]} | {"test": data.test_problems}
     findings = judge_study(data, benchmarks).findings
     assert [(item.check, item.message) for item in findings if item.severity == "error"] == []
     assert len(data.train) > 0.9 * values["n_rows"]
@@ -292,5 +291,5 @@ def test_text_pairs_of_two_questions_are_named_as_that(tmp_path):
     ]
     pairs[4]["rejected"] = "Person: what else?\n\nAssistant: no"
     write_jsonl(tmp_path / "pairs.jsonl", pairs)
-    found = {item.check: item.rows for item in judge(read_rows(str(tmp_path / "pairs.jsonl"))).findings}
+    found = {item.check: item.rows for item in judge_data(read_rows(str(tmp_path / "pairs.jsonl"))).findings}
     assert found["pair_prompts"] == [4] and "missing_field" not in found

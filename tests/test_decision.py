@@ -8,7 +8,7 @@ from tunebook.errors import InputProblem, IntegrityProblem
 from tunebook.evaluation.benchmark import from_problems
 from tunebook.evaluation.protocol import Protocol
 from tunebook.evaluation.score import score
-from tunebook.pipeline.files import read_json, write_json
+from tunebook.files import read_json, write_json
 
 SPEC = {"smallest_gain": 0.0, "largest_loss": 5.0, "gated": [], "target_score": 90.0}
 N = 60

@@ -11,10 +11,10 @@ from tunebook.errors import InputProblem, IntegrityProblem
 from tunebook.evaluation.benchmark import from_problems
 from tunebook.evaluation.protocol import Protocol
 from tunebook.evaluation.score import score
+from tunebook.files import write_json, write_jsonl
 from tunebook.models.engine import Generated
 from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline.context import Upstream
-from tunebook.pipeline.files import write_json, write_jsonl
 
 N = 40
 PROBLEMS = [

@@ -20,7 +20,7 @@ from tunebook.decision.spec import (
 from tunebook.errors import InputProblem
 from tunebook.evaluation.benchmark import from_problems
 from tunebook.evaluation.prompts import CODE_INSTRUCTION
-from tunebook.pipeline.files import read_json, write_json
+from tunebook.files import read_json, write_json
 
 PARAMS = {
     "spec_input": "",

@@ -10,7 +10,7 @@ from tunebook.decision.hinges import hinges
 from tunebook.decision.markup import esc
 from tunebook.decision.page import render
 from tunebook.decision.verdict import Evidence, decide
-from tunebook.evaluation.scores import Scores
+from tunebook.evaluation.score_folder import Scores
 
 SPEC = {"smallest_gain": 0.0, "largest_loss": 5.0, "largest_bits_rise": 10.0, "gated": [], "target_score": 90.0}
 HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>&lt;\x1b[31m\u202e"

@@ -12,9 +12,9 @@ from tunebook.decision.ladder import climb, rung_cost
 from tunebook.decision.verdict import Evidence, decide
 from tunebook.errors import InputProblem
 from tunebook.evaluation.benchmark import from_problems
-from tunebook.evaluation.scores import Scores
+from tunebook.evaluation.score_folder import Scores
+from tunebook.files import write_jsonl
 from tunebook.models.engine import Generated
-from tunebook.pipeline.files import write_jsonl
 from tunebook.statistics.compare import noninferiority
 
 N = 80

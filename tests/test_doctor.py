@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tunebook import doctor
-from tunebook.pipeline import llama_wheel, wheels
+from tunebook.setup import llama_wheel, wheels
 
 
 def run(*arguments: str) -> int:
@@ -60,7 +60,7 @@ def test_this_machine_is_examined_as_one_json_object(capsys):
 
 @pytest.mark.parametrize(("level", "code"), [("ok", 0), ("warn", 0), ("fail", 3)])
 def test_only_a_fail_changes_the_exit_code(level, code, monkeypatch, capsys):
-    monkeypatch.setattr(doctor, "examine", lambda root: [doctor.Finding(level, "thing", "as found", "what to do")])
+    monkeypatch.setattr(doctor, "examine", lambda root: [doctor.Advice(level, "thing", "as found", "what to do")])
     assert run() == code
     assert capsys.readouterr().out.split() == [level, "thing", "as", "found", "what", "to", "do"]
 

@@ -7,11 +7,11 @@ import pytest
 
 from tunebook.errors import InputProblem, IntegrityProblem
 from tunebook.evaluation import completions, protocol
-from tunebook.evaluation.benchmark import from_problems, load
+from tunebook.evaluation.benchmark import from_problems, load_benchmark
 from tunebook.evaluation.completions import CompletionLog
 from tunebook.evaluation.prompts import messages
-from tunebook.evaluation.scores import content_sha256, read_scores
-from tunebook.pipeline.files import hash_json
+from tunebook.evaluation.score_folder import content_sha256, read_scores
+from tunebook.files import hash_json
 
 
 def problem(number: int, **changes) -> dict:
@@ -35,17 +35,17 @@ def write(path, rows) -> str:
 
 
 def test_humaneval_is_the_unmodified_164():
-    benchmark = load("humaneval")
+    benchmark = load_benchmark("humaneval")
     assert len(benchmark) == 164 and benchmark.problems[0]["kind"] == "code"
-    assert load("human_eval").sha256 == benchmark.sha256
+    assert load_benchmark("human_eval").sha256 == benchmark.sha256
 
 
 def test_a_benchmark_has_one_hash_however_it_is_packed(tmp_path):
     plain = write(tmp_path / "mine.jsonl", [problem(0), problem(1)])
     packed = tmp_path / "mine.jsonl.gz"
     packed.write_bytes(gzip.compress((tmp_path / "mine.jsonl").read_bytes()))
-    assert load(plain).sha256 == load(packed).sha256 and load(plain).name == load(packed).name == "mine"
-    assert load(plain).first(1).sha256 != load(plain).sha256 == load(plain).first(0).sha256
+    assert load_benchmark(plain).sha256 == load_benchmark(packed).sha256 and load_benchmark(plain).name == load_benchmark(packed).name == "mine"
+    assert load_benchmark(plain).first(1).sha256 != load_benchmark(plain).sha256 == load_benchmark(plain).first(0).sha256
 
 
 @pytest.mark.parametrize(
@@ -63,16 +63,16 @@ def test_a_benchmark_has_one_hash_however_it_is_packed(tmp_path):
 )
 def test_a_broken_benchmark_names_the_line(tmp_path, rows, words):
     with pytest.raises(InputProblem, match=words):
-        load(write(tmp_path / "broken.jsonl", rows))
+        load_benchmark(write(tmp_path / "broken.jsonl", rows))
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"{not json}\n", b"\x1f\x8bbroken"])
 def test_a_file_that_is_no_benchmark_is_bad_input(tmp_path, data):
     (tmp_path / "noise.jsonl").write_bytes(data)
     with pytest.raises(InputProblem, match="noise.jsonl"):
-        load(tmp_path / "noise.jsonl")
+        load_benchmark(tmp_path / "noise.jsonl")
     with pytest.raises(InputProblem, match="no such benchmark"):
-        load(tmp_path / "absent.jsonl")
+        load_benchmark(tmp_path / "absent.jsonl")
 
 
 ROWS = [{"task_id": "T/0", "completion": "a"}, {"task_id": "T/1", "completion": "b"}]
@@ -98,14 +98,14 @@ ROWS = [{"task_id": "T/0", "completion": "a"}, {"task_id": "T/1", "completion": 
 )
 def test_completions_that_do_not_fit_are_refused(rows, words):
     with pytest.raises(InputProblem, match=words):
-        completions.validate(rows, two())
+        completions.check_completions(rows, two())
 
 
 @pytest.mark.parametrize("name", ["c.jsonl.gz", "c.jsonl"])
 def test_packed_completions_are_read_by_their_content(tmp_path, name):
-    plain = completions.read(write(tmp_path / "plain.jsonl", ROWS), two())
+    plain = completions.read_completions(write(tmp_path / "plain.jsonl", ROWS), two())
     (tmp_path / name).write_bytes(gzip.compress((tmp_path / "plain.jsonl").read_bytes()))
-    assert completions.read(tmp_path / name, two()) == plain
+    assert completions.read_completions(tmp_path / name, two()) == plain
 
 
 LINE = '{"task_id": "T/0", "completion": "a"}\n'
@@ -126,7 +126,7 @@ LINE = '{"task_id": "T/0", "completion": "a"}\n'
 def test_a_completions_file_that_cannot_be_read_is_bad_input(tmp_path, data, words):
     (tmp_path / "c.jsonl").write_bytes(data)
     with pytest.raises(InputProblem, match=f"c.jsonl.*{words}"):
-        completions.read(tmp_path / "c.jsonl", two())
+        completions.read_completions(tmp_path / "c.jsonl", two())
 
 
 @pytest.mark.parametrize(
@@ -140,11 +140,11 @@ def test_a_key_that_occurs_twice_is_refused_not_chosen(tmp_path, row, key):
     """JSON readers silently take the last of the two."""
     (tmp_path / "c.jsonl").write_text(LINE + "\n" + row + "\n")
     with pytest.raises(InputProblem, match=f"c.jsonl, line 3: not JSON .the key '{key}' occurs twice"):
-        completions.read(tmp_path / "c.jsonl", two())
+        completions.read_completions(tmp_path / "c.jsonl", two())
 
 
 def test_samples_are_numbered_by_order_of_appearance():
-    rows = completions.validate([*ROWS[::-1], *ROWS], two())
+    rows = completions.check_completions([*ROWS[::-1], *ROWS], two())
     assert [(row["task_id"], row["sample"]) for row in rows] == [("T/0", 0), ("T/0", 1), ("T/1", 0), ("T/1", 1)]
 
 
@@ -269,7 +269,7 @@ def test_an_edited_score_is_not_what_was_counted(tmp_path):
 def test_what_a_notebook_shows_of_failures_is_escaped():
     import pandas
 
-    from tunebook.evaluation.tables import failure_examples, sensitivity
+    from tunebook.evaluation.measure import failure_examples, sensitivity
 
     judged = [{**SCORE, "passed": False, "verdict": "wrong", "detail": "<b>\x1b[2J"}, {**SCORE, "sample": 1}]
     rows = [{"task_id": "T/0", "sample": s, "completion": "<script>\n\x1b[31m" + "x" * 999} for s in (0, 1)]

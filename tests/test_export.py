@@ -13,18 +13,24 @@ from test_models_any import CPU, adapted
 from tiny_models import tiny_llama, tokenizer
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.export.choice import smallest_that_holds, why
-from tunebook.export.convert import convert_adapter, convert_to_gguf, export_files, file_type, quantise, tensor_types
-from tunebook.export.corpus import strings
-from tunebook.export.importance import gguf_names, measure_importance
+from tunebook.export.convert import (
+    convert_adapter,
+    convert_to_gguf,
+    export_files,
+    file_type,
+    gguf_names,
+    measure_importance,
+    quantise,
+    tensor_types,
+)
 from tunebook.export.merge import merge_to_folder
-from tunebook.export.parity import agreement, divergence, gate, held_out, log_probabilities
-from tunebook.export.serving import compare_memory, compare_served
+from tunebook.export.parity import agreement, divergence, export_checks, held_out, log_probabilities, strings
+from tunebook.export.serving import compare_memory, compare_served, measure_speed
 from tunebook.export.ship import OLLAMA_CHATML, modelfile, try_smoke, write_ship
-from tunebook.export.speed import measure_speed
-from tunebook.models.engine import Decoding, TransformersEngine
-from tunebook.models.gguf_engine import GgufModel, choose
+from tunebook.models.engine import Decoding, TransformersEngine, choose_token
+from tunebook.models.gguf_engine import GgufModel
 from tunebook.models.loading import load_model
-from tunebook.models.source import resolve
+from tunebook.models.source import resolve_model
 from tunebook.models.templates import CHATML
 from tunebook.statistics.compare import noninferiority
 
@@ -41,7 +47,7 @@ def export(tmp_path_factory):
     root = tmp_path_factory.mktemp("export")
     tiny_llama().save_pretrained(root / "base")
     tokenizer().save_pretrained(root / "base")
-    source = resolve(str(root / "base"))
+    source = resolve_model(str(root / "base"))
     adapter = adapted(root / "adapter", str(root / "base"))
     files = export_files(source, adapter, tokenizer(), root, ["f16"])
     base_file = convert_to_gguf(root / "base", root / "base.gguf")
@@ -54,7 +60,7 @@ def export(tmp_path_factory):
 
 def failing(export, file) -> set[str]:
     engine = GgufModel(file, slots=4)
-    checks = gate(tokenizer(), engine, CONVERSATIONS, 0, export.rows, export.expects, export.base_expects)
+    checks = export_checks(tokenizer(), engine, CONVERSATIONS, 0, export.rows, export.expects, export.base_expects)
     engine.close()
     return {check["name"] for check in checks if not check["ok"]}
 
@@ -150,9 +156,9 @@ def test_sampling_has_a_stream_of_its_own_for_every_row(export):
 
 def test_only_the_nucleus_is_drawn_from():
     logits = numpy.log(numpy.array([[0.1, 0.6, 0.3]], numpy.float32))
-    drawn = {choose(logits, Decoding(1, temperature=1.0, top_p=0.8), [random.Random(seed)])[0] for seed in range(200)}
+    drawn = {choose_token(logits, Decoding(1, temperature=1.0, top_p=0.8), [random.Random(seed)])[0] for seed in range(200)}
     assert drawn == {1, 2}
-    assert choose(logits, Decoding(1, temperature=1.0, top_p=0.5), [random.Random(9)]) == [1]
+    assert choose_token(logits, Decoding(1, temperature=1.0, top_p=0.5), [random.Random(9)]) == [1]
 
 
 def test_an_adapter_served_from_the_base_answers_as_the_merged_file(export):

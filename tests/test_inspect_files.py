@@ -14,7 +14,7 @@ from tiny_files import TEMPLATE, WIDTH, WORDS, gguf, loadable, metadata, safeten
 from tunebook.cli import main
 from tunebook.errors import InputProblem
 from tunebook.execution.confine import landlock_version
-from tunebook.models import folder_checks, gguf_checks, gguf_header, limited, weights_scan
+from tunebook.inspection import folder_checks, gguf_checks, gguf_header, limited, weight_files
 
 HUGE = 2**63
 ENTRY = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
@@ -190,9 +190,9 @@ def write(path, content: bytes) -> str:
 
 def test_the_valid_files_have_no_objection(tmp_path):
     """Without it every test below would pass for a reader that refuses everything."""
-    found = gguf_checks.inspect(write(tmp_path / "a.gguf", gguf()))
+    found = gguf_checks.inspect_gguf(write(tmp_path / "a.gguf", gguf()))
     assert found["findings"] == [] and found["tokens"]["vocabulary"] == len(WORDS) and found["template"] == TEMPLATE
-    assert gguf_checks.inspect(write(tmp_path / "a.gguf", loadable()))["findings"] == []
+    assert gguf_checks.inspect_gguf(write(tmp_path / "a.gguf", loadable()))["findings"] == []
     for content in (
         safetensors(),
         eight_bits("F8_E4M3", b"\x01\x7e\xfe\x02"),
@@ -205,14 +205,14 @@ def test_the_valid_files_have_no_objection(tmp_path):
 @pytest.mark.parametrize("name", MALFORMED)
 def test_a_malformed_gguf_is_refused(name, tmp_path):
     content, check = MALFORMED[name]
-    found = errors(gguf_checks.inspect(write(tmp_path / "a.gguf", content)))
+    found = errors(gguf_checks.inspect_gguf(write(tmp_path / "a.gguf", content)))
     assert len(found) == 1 and found <= set(check.split("|"))
 
 
 @pytest.mark.parametrize("name", DOUBTFUL)
 def test_what_a_readable_gguf_lacks_is_an_error(name, tmp_path):
     pairs, parts, check = DOUBTFUL[name]
-    assert check in errors(gguf_checks.inspect(write(tmp_path / "a.gguf", gguf(pairs, **parts))))
+    assert check in errors(gguf_checks.inspect_gguf(write(tmp_path / "a.gguf", gguf(pairs, **parts))))
 
 
 @pytest.mark.parametrize("name", SAFETENSORS)
@@ -224,13 +224,13 @@ def test_a_malformed_safetensors_is_refused(name, tmp_path):
 def test_a_list_longer_than_any_vocabulary_is_not_read(tmp_path, monkeypatch):
     """2^34 empty texts in a hole took all of the time that a child has."""
     monkeypatch.setattr(gguf_header, "LONGEST_ARRAY", 3)
-    assert errors(gguf_checks.inspect(write(tmp_path / "a.gguf", gguf()))) == {"length"}
+    assert errors(gguf_checks.inspect_gguf(write(tmp_path / "a.gguf", gguf()))) == {"length"}
 
 
 def test_every_truncation_is_refused(tmp_path):
     whole = gguf()
     for size in range(len(whole)):
-        assert errors(gguf_checks.inspect(write(tmp_path / "a.gguf", whole[:size]))), size
+        assert errors(gguf_checks.inspect_gguf(write(tmp_path / "a.gguf", whole[:size]))), size
 
 
 def command(capsys, *arguments: str) -> tuple[int, dict, str]:
@@ -309,10 +309,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     """Closed, removed or cut while it is read: the child's exit code told nothing."""
     path = tmp_path / "gone.gguf"
     with pytest.raises(InputProblem, match=r"gone.gguf cannot be read \(No such file"):
-        limited.call("tunebook.models.gguf_checks:inspect", {"path": str(path)}, [path])
+        limited.call("tunebook.inspection.gguf_checks:inspect_gguf", {"path": str(path)}, [path])
     write(path, bytes(8))
     with pytest.raises(InputProblem, match="became shorter"):
-        weights_scan.scan_safetensors(str(path), [("a", "F32", 0, 16)])
+        weight_files.scan_safetensors(str(path), [("a", "F32", 0, 16)])
 
 
 def test_long_values_are_cut(tmp_path, capsys):
@@ -378,7 +378,7 @@ def victims(monkeypatch):
     """A call of a function of limited_victims.py, as a parser would run."""
     tests = str(Path(__file__).parent)
     monkeypatch.setattr(limited, "START", f"import sys; sys.path.append({tests!r}); {limited.START}")
-    few = limited.Limits(cpu_seconds=1, wall_seconds=20, memory_bytes=2**28)
+    few = limited.ChildLimits(cpu_seconds=1, wall_seconds=20, memory_bytes=2**28)
     return lambda name, files=(), **argument: limited.call(f"limited_victims:{name}", argument, [tests, *files], few)
 
 
@@ -416,7 +416,7 @@ def test_the_child_reads_no_other_file(victims, tmp_path):
     ],
 )
 def test_a_hostile_template_is_an_objection(template, words, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("tunebook.models.template_sandbox.SECONDS", 1.5)
+    monkeypatch.setattr("tunebook.inspection.template_sandbox.SECONDS", 1.5)
     path = write(tmp_path / "a.gguf", gguf(metadata(tokenizer__chat_template=("str", template))))
     code, found, _ = command(capsys, path)
     assert code == 1 and errors(found) == {"chat_template"} and words in found["findings"][0]["message"]

@@ -15,10 +15,9 @@ import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
 
-from tunebook import install
 from tunebook.cli import build_parser
 from tunebook.errors import IntegrityProblem, MachineProblem
-from tunebook.pipeline import llama_wheel, packages, wheels
+from tunebook.setup import install, llama_wheel, packages, wheels
 
 ROOT = Path(__file__).parents[1]
 SSE = {"sse", "sse2", "ssse3", "sse4_1", "sse4_2"}
@@ -416,7 +415,7 @@ def test_an_old_python_or_system_gets_one_sentence():
 
 
 def test_two_set_ups_of_one_environment_wait_for_each_other(cache, tmp_path):
-    program = "import sys; from pathlib import Path; from tunebook.install import only_one\nwith only_one(Path(sys.argv[1])): pass"
+    program = "import sys; from pathlib import Path; from tunebook.setup.install import only_one\nwith only_one(Path(sys.argv[1])): pass"
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "lib")}
     with install.only_one(tmp_path / ".venv"):
         command = [sys.executable, "-c", program, str(tmp_path / ".venv")]
@@ -429,11 +428,11 @@ def test_two_set_ups_of_one_environment_wait_for_each_other(cache, tmp_path):
 
 def test_the_set_up_starts_with_the_standard_library_alone():
     """It runs before any package is installed; a room of ours is named like the standard module `statistics`."""
-    program = ROOT / "lib" / "tunebook" / "install.py"
+    program = ROOT / "lib" / "tunebook" / "setup" / "install.py"
     result = subprocess.run([sys.executable, "-S", program, "--help"], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     imports = (
-        "import tunebook.install, tunebook.pipeline.wheels, tunebook.pipeline.llama_wheel, statistics; statistics.mean"
+        "import tunebook.setup.install, tunebook.setup.wheels, tunebook.setup.llama_wheel, statistics; statistics.mean"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "lib")}
     subprocess.run([sys.executable, "-S", "-c", imports], env=environment, check=True)

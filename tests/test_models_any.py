@@ -11,7 +11,7 @@ from tunebook.export.convert import convert_to_gguf
 from tunebook.models.device import Placement
 from tunebook.models.engine import Decoding
 from tunebook.models.loading import load_model, load_tokenizer, open_engine
-from tunebook.models.source import resolve
+from tunebook.models.source import resolve_model
 from tunebook.models.templates import CHATML, measure_row
 
 CPU = Placement("cpu", "float32", "float32", "", "test")
@@ -42,7 +42,7 @@ def models(tmp_path_factory):
 
 
 def answers(name) -> list[list[int]]:
-    engine = open_engine(resolve(str(name)), CPU, "chatml", slots=4)
+    engine = open_engine(resolve_model(str(name)), CPU, "chatml", slots=4)
     made = engine.generate([engine.encode(prompt) for prompt in PROMPTS], Decoding(6))
     return [done.ids for done in sorted(made, key=lambda done: done.index)]
 
@@ -52,10 +52,10 @@ def test_a_gguf_file_answers_as_its_weights_do(models):
 
 
 def test_an_adapter_is_judged_on_the_base_that_it_names(models):
-    found = resolve(str(models / "adapter"))
+    found = resolve_model(str(models / "adapter"))
     assert found.folder == models / "base" and found.adapter == models / "adapter"
     assert answers(models / "adapter") != answers(models / "base")
-    assert found.sha256 != resolve(str(models / "base")).sha256
+    assert found.sha256 != resolve_model(str(models / "base")).sha256
 
 
 def test_the_tokenizer_in_a_gguf_counts_as_the_folders_does(models):
@@ -72,19 +72,19 @@ def test_the_tokenizer_in_a_gguf_counts_as_the_folders_does(models):
 )
 def test_training_needs_weights(models, name, words):
     with pytest.raises(InputProblem, match=words):
-        resolve(str(models / name), needs_weights=True)
+        resolve_model(str(models / name), needs_weights=True)
 
 
 def test_an_adapter_that_does_not_fit_is_one_sentence(models, tmp_path):
     adapted(tmp_path / "wide", str(models / "base"), hidden_size=32)
     with pytest.raises(InputProblem, match=r"does not fit its base model .*is for \[32, 128\], the base model's is"):
-        resolve(str(tmp_path / "wide"))
+        resolve_model(str(tmp_path / "wide"))
     adapted(tmp_path / "deep", str(models / "base"), num_hidden_layers=3)
     with pytest.raises(InputProblem, match="layers.2.*which the base model does not have"):
-        resolve(str(tmp_path / "deep"))
+        resolve_model(str(tmp_path / "deep"))
     adapted(tmp_path / "lost", "no-such-base")
     with pytest.raises(InputProblem, match="'no-such-base', which cannot be had .*adapter_config.json"):
-        resolve(str(tmp_path / "lost"))
+        resolve_model(str(tmp_path / "lost"))
 
 
 def poison(folder, name: str):
@@ -101,7 +101,7 @@ def test_weights_that_are_not_finite_are_one_sentence(models, tmp_path):
         shutil.copytree(models / name, tmp_path / name)
         poison(tmp_path / name, part)
         with pytest.raises(InputProblem, match=f"{name} has weights that are NaN or infinite"):
-            load_model(resolve(str(tmp_path / name)), CPU)
+            load_model(resolve_model(str(tmp_path / name)), CPU)
         shutil.rmtree(tmp_path / name)
         shutil.copytree(models / "base", tmp_path / "base", dirs_exist_ok=True)
 
@@ -109,23 +109,23 @@ def test_weights_that_are_not_finite_are_one_sentence(models, tmp_path):
 def test_a_folder_without_tokenizer_is_one_sentence(models, tmp_path):
     shutil.copytree(models / "base", tmp_path / "base", ignore=shutil.ignore_patterns("tokenizer*", "special*"))
     with pytest.raises(InputProblem, match="has no readable tokenizer"):
-        open_engine(resolve(str(tmp_path / "base")), CPU, "chatml", slots=4)
+        open_engine(resolve_model(str(tmp_path / "base")), CPU, "chatml", slots=4)
 
 
 def test_malformed_files_are_refused_before_they_are_loaded(models, tmp_path):
     data = (models / "base.gguf").read_bytes()
     (tmp_path / "cut.gguf").write_bytes(data[:-1000])
     with pytest.raises(InputProblem, match="cut.gguf: tensor .* needs bytes up to .*tunebook inspect"):
-        open_engine(resolve(str(tmp_path / "cut.gguf")), CPU, "model", slots=4)
+        open_engine(resolve_model(str(tmp_path / "cut.gguf")), CPU, "model", slots=4)
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / "config.json").write_text(json.dumps({"model_type": "llama"}))
     (tmp_path / "cut" / "model.safetensors").write_bytes((models / "base" / "model.safetensors").read_bytes()[:-8])
     with pytest.raises(InputProblem, match="cut.*model.safetensors: tensor .* ends at byte"):
-        resolve(str(tmp_path / "cut"))
+        resolve_model(str(tmp_path / "cut"))
 
 
 def test_a_template_that_never_ends_is_one_sentence(models, tmp_path, monkeypatch):
-    monkeypatch.setattr("tunebook.models.template_sandbox.SECONDS", 1.0)
+    monkeypatch.setattr("tunebook.inspection.template_sandbox.SECONDS", 1.0)
     shutil.copytree(models / "base", tmp_path / "base")
     endless = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
     (tmp_path / "base" / "chat_template.jinja").write_text(endless)

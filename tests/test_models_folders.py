@@ -7,11 +7,11 @@ import pytest
 
 from tiny_models import base_folder, tiny_llama
 from tunebook.errors import InputProblem, MachineProblem
-from tunebook.models import folder_checks
-from tunebook.models.adapter_config import pattern_problem
+from tunebook.inspection import folder_checks
+from tunebook.inspection.adapter_checks import pattern_problem
 from tunebook.models.device import Placement
 from tunebook.models.loading import load_model, load_tokenizer, one_sentence
-from tunebook.models.source import ModelSource, resolve, resolve_base
+from tunebook.models.source import ModelSource, resolve_base, resolve_model
 
 CPU = Placement("cpu", "float32", "float32", "", "test")
 K_PROJ = "model.layers.0.self_attn.k_proj.weight"
@@ -70,7 +70,7 @@ def objections(folder) -> str:
     """The errors of `inspect`, a line each."""
     return "\n".join(
         f"{row['check']}: {row['message']}"
-        for row in folder_checks.inspect(str(folder), scan=False)["findings"]
+        for row in folder_checks.inspect_folder(str(folder), scan=False)["findings"]
         if row["severity"] == "error" and row["check"] != "tokenizer"
     )
 
@@ -126,7 +126,7 @@ def test_an_index_that_points_out_of_the_folder_is_refused_before_loading(tmp_pa
     places = json.loads(path.read_text())["weight_map"]
     set_values(path, weight_map={name: f"../{tmp_path.name}/{file}" for name, file in places.items()})
     with pytest.raises(InputProblem, match="index.json points out of the folder"):
-        resolve(str(tmp_path))
+        resolve_model(str(tmp_path))
 
 
 def bare(weights):
@@ -345,7 +345,7 @@ def test_a_header_whose_length_begins_like_a_pickle_is_none(models, tmp_path):
     head = data[8 : 8 + length].ljust(longer)
     path.write_bytes(longer.to_bytes(8, "little") + head + data[8 + length :])
     assert path.read_bytes()[:2] == b"\x80\x02"
-    assert "pickle" not in {row["check"] for row in folder_checks.inspect(str(folder))["findings"]} and load(folder)
+    assert "pickle" not in {row["check"] for row in folder_checks.inspect_folder(str(folder))["findings"]} and load(folder)
     path.write_bytes(b"\x80\x04\x95" + bytes(20))
     assert "pickle: model.safetensors is a pickle" in objections(folder)
 
@@ -354,7 +354,7 @@ def test_the_default_of_named_templates_is_taken(spoken, tmp_path):
     folder = copied(spoken, tmp_path / "spoken")
     (folder / "chat_template.jinja").unlink(missing_ok=True)
     set_values(folder / "tokenizer_config.json", chat_template=NAMED)
-    assert load_tokenizer(folder, "model").chat_template == folder_checks.inspect(str(folder))["template"]
+    assert load_tokenizer(folder, "model").chat_template == folder_checks.inspect_folder(str(folder))["template"]
     set_values(folder / "tokenizer_config.json", chat_template=NAMED[1:])
     assert "none of its chat templates is called default" in objections(folder)
     with pytest.raises(InputProblem, match="the templates tool_use, but none called default"):
@@ -383,7 +383,7 @@ def test_weights_of_another_name_and_pointers_are_named(models, tmp_path):
     (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     assert "pointer of Git LFS" in objections(folder)
     with pytest.raises(InputProblem, match="pointer of Git LFS.*git lfs pull"):
-        resolve(str(folder))
+        resolve_model(str(folder))
 
 
 def test_a_byte_order_mark_is_named(models, tmp_path):
@@ -395,7 +395,7 @@ def test_a_byte_order_mark_is_named(models, tmp_path):
 def test_a_folder_of_one_gguf_file_says_to_give_that(tmp_path):
     (tmp_path / "a.gguf").write_bytes(b"GGUF")
     with pytest.raises(InputProblem, match="no config.json; give the .gguf file in it .*a.gguf"):
-        resolve(str(tmp_path))
+        resolve_model(str(tmp_path))
 
 
 def test_a_base_model_that_is_there_and_unusable_is_not_called_missing(models, tmp_path):
@@ -411,5 +411,5 @@ def test_a_base_model_that_is_there_and_unusable_is_not_called_missing(models, t
 def test_an_adapters_own_tokenizer_is_mentioned(models, spoken, tmp_path):
     adapter = copied(models / "adapter", tmp_path / "adapter")
     shutil.copy(spoken / "tokenizer.json", adapter)
-    found = folder_checks.inspect(str(adapter))["findings"]
+    found = folder_checks.inspect_folder(str(adapter))["findings"]
     assert [row["severity"] for row in found] == ["info"] and "its own tokenizer.json" in found[0]["message"]

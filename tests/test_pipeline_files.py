@@ -6,12 +6,12 @@ import os
 import pytest
 
 from mini_study import make_root
-from tunebook import cli
+from tunebook import cli, files
 from tunebook.errors import InputProblem, MachineProblem
-from tunebook.pipeline import files, stages
-from tunebook.pipeline.cache import cache_dir
-from tunebook.pipeline.findings import Finding
+from tunebook.findings import Finding
+from tunebook.pipeline import stages
 from tunebook.pipeline.progress import Display
+from tunebook.setup.wheels import cache_dir
 
 KNOWN = {
     "00": "00_should_we_fine_tune",
@@ -97,20 +97,20 @@ def test_the_cache_goes_where_the_person_says(tmp_path, monkeypatch):
 
 def test_stages_read_what_the_table_says():
     short = ["00", "01", "04@base", "02", "04@sft", "03", "04@dpo", "05", "04@gguf", "07", "06"]
-    run = [stages.resolve(name, KNOWN) for name in short]
+    run = [stages.resolve_stage(name, KNOWN) for name in short]
     stages.check_order(run)
-    reads = {stages.short(name): [stages.short(other) for other in stages.upstream(name, run)] for name in run}
+    reads = {stages.short_name(name): [stages.short_name(other) for other in stages.upstream(name, run)] for name in run}
     assert reads["01"] == [] and reads["04@dpo"] == ["01", "03"] and reads["05"] == ["01", "02", "03"]
     assert reads["07"] == [] and reads["06"] == short[:-1]
     without_dpo = [name for name in run if name[:2] != "03" and not name.endswith("@dpo")]
-    assert [stages.short(name) for name in stages.upstream("05_export_gguf", without_dpo)] == ["01", "02"]
+    assert [stages.short_name(name) for name in stages.upstream("05_export_gguf", without_dpo)] == ["01", "02"]
     assert stages.kind("04_evaluate_pass_at_1@sft") == "evaluate_pass_at_1"
 
 
 @pytest.mark.parametrize("name", ["08", "04_evaluate_pass_at_2", "train", "4@sft", "04@SFT", ""])
 def test_an_unknown_stage_is_refused(name):
     with pytest.raises(InputProblem, match="no stage"):
-        stages.resolve(name, KNOWN)
+        stages.resolve_stage(name, KNOWN)
 
 
 def test_a_finding_survives_json_and_keeps_the_first_hundred_rows():

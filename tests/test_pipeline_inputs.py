@@ -16,7 +16,7 @@ def root(tmp_path, monkeypatch):
 
 
 def resolve(root, **values):
-    return inputs.resolve(values, root, root / "params", "study.yaml")
+    return inputs.resolve_paths(values, root, root / "params", "study.yaml")
 
 
 @pytest.mark.parametrize("folder", ["params", "elsewhere", ".", "notebooks"])

@@ -20,7 +20,7 @@ def append_many(folder: str, number: int) -> None:
 def test_concurrent_runs_never_mix_their_lines(tmp_path):
     with multiprocessing.get_context("fork").Pool(4) as pool:
         pool.starmap(append_many, [(str(tmp_path), number) for number in range(4)])
-    entries, torn = ledger.read(tmp_path)
+    entries, torn = ledger.read_ledger(tmp_path)
     assert torn == 0 and len({entry["run"] for entry in entries}) == 100
 
 
@@ -31,7 +31,7 @@ def test_a_torn_line_costs_only_itself(tmp_path, tail):
     with open(tmp_path / ledger.NAME, "ab") as stream:
         stream.write(tail)
     ledger.append(tmp_path, {"run": "after"})
-    entries, torn = ledger.read(tmp_path)
+    entries, torn = ledger.read_ledger(tmp_path)
     assert [entry["run"] for entry in entries] == ["before", "after"] and torn == 1
 
 
@@ -55,7 +55,7 @@ def test_a_split_counts_once_a_run(tmp_path):
     ]
     for _ in range(3):
         ledger.append(tmp_path, {"run": "r", "study": "s", "opened": opened})
-    assert ledger.times_opened(ledger.read(tmp_path)[0])["a" * 64] == 3
+    assert ledger.times_opened(ledger.read_ledger(tmp_path)[0])["a" * 64] == 3
 
 
 def test_every_run_leaves_a_line_failed_and_broken_ones_too(tmp_path, monkeypatch, capsys):
@@ -64,12 +64,12 @@ def test_every_run_leaves_a_line_failed_and_broken_ones_too(tmp_path, monkeypatc
     run(root)
     with pytest.raises(MachineProblem):
         run(make_root(tmp_path / "broken", data=[*DATA[:1], "import os\nos.kill(os.getpid(), 9)"]))
-    entries = ledger.read(root / "outputs")[0]
+    entries = ledger.read_ledger(root / "outputs")[0]
     assert [(entry["ended"], entry["verdict"], len(entry["ran"])) for entry in entries] == [
         ("complete", "GO", 3),
         ("complete", "", 0),
     ]
-    dead = ledger.read(tmp_path / "broken" / "outputs")[0]
+    dead = ledger.read_ledger(tmp_path / "broken" / "outputs")[0]
     assert [entry["ended"] for entry in dead] == ["MachineProblem"]
     assert str(tmp_path) not in json.dumps(entries + dead), "a recorded line must not hold a path of this machine"
     monkeypatch.setenv("TUNEBOOK_ROOT", str(root))
@@ -86,4 +86,4 @@ def test_a_killed_run_is_noted_by_the_next_one(tmp_path):
     record["states"]["04_evaluate_pass_at_1@base"] = {"state": "running"}
     path.write_text(json.dumps(record))
     run(root)
-    assert [entry["ended"] for entry in ledger.read(root / "outputs")[0]] == ["complete", "killed", "complete"]
+    assert [entry["ended"] for entry in ledger.read_ledger(root / "outputs")[0]] == ["complete", "killed", "complete"]

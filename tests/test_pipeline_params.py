@@ -6,7 +6,8 @@ import pytest
 
 from mini_study import DATA, DATA_PARAMETERS, make_root, write_notebook
 from tunebook.errors import InputProblem
-from tunebook.pipeline import notebooks, params, ranges, run
+from tunebook.pipeline import notebooks, params
+from tunebook.pipeline import study as studies
 from tunebook.pipeline.progress import Display
 
 ROOT = Path(__file__).parent.parent
@@ -43,9 +44,9 @@ def test_a_set_list_may_be_json_and_a_narrowed_study_drops_the_sections_of_what_
 )  # fmt: skip
 def test_a_value_that_means_nothing_is_refused_before_anything_runs(key, value, said):
     with pytest.raises(InputProblem, match=said):
-        ranges.check(key, value, "here")
+        params.check(key, value, "here")
     for name, value in params.load_base(ROOT).items():
-        ranges.check(name, value, "base.yaml")
+        params.check(name, value, "base.yaml")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def test_a_parameter_that_base_lacks_is_refused(root):
 def plan(root, text):
     import io
 
-    return run.make_plan(root, root / "outputs" / "x", study(root, text), Display(io.StringIO()))
+    return studies.make_plan(root, root / "outputs" / "x", study(root, text), Display(io.StringIO()))
 
 
 def test_check_base_finds_dead_unknown_and_unequal_keys(root):

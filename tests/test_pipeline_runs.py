@@ -19,8 +19,7 @@ from tunebook.cli import main
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
 from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline import notebooks, provenance, reuse, runs
-from tunebook.pipeline.compare_runs import first_divergence
-from tunebook.pipeline.verify import verify_run
+from tunebook.pipeline.verify import first_divergence, verify_run
 
 LIB = Path(manifests.__file__).resolve().parents[2]
 STAGES = ("01_validate_data", "04_evaluate_pass_at_1@base", "06_verdict")
@@ -76,7 +75,7 @@ def test_a_manifest_says_what_the_stage_was_made_from(finished):
     assert data["checks"] == [{"name": "n_rows", "measured": 7, "rule": "at least 1", "ok": True, "severity": "error"}]
     assert manifest["environment"]["dirty"] is False and len(manifest["environment"]["commit"]) == 40
     assert {"stage.py", "pipeline/context.py"} <= set(manifest["code"]["files"])
-    assert not {"pipeline/run.py", "pipeline/progress.py", "cli.py"} & set(manifest["code"]["files"])
+    assert not {"pipeline/study.py", "pipeline/progress.py", "cli.py"} & set(manifest["code"]["files"])
     assert read(root, STAGES[2])["metrics"]["seen"] == list(STAGES[:2])
 
 
@@ -97,13 +96,13 @@ def test_an_unchanged_study_is_reused_without_running_anything(copy):
 
 def reason(root, instance, **params):
     folder = root / "outputs" / "demo"
-    recorded = manifests.read(folder / instance)
+    recorded = manifests.read_manifest(folder / instance)
     upstream = {name: folder / name for name in recorded["upstream"]}
     return reuse.why_not(folder / instance, reuse.Wanted(root, instance, recorded["params"] | params, upstream))
 
 
 def edit_manifest(folder, **changes):
-    manifests.write(folder, manifests.read(folder) | changes)
+    manifests.write(folder, manifests.read_manifest(folder) | changes)
 
 
 def test_each_thing_that_can_change_a_result_prevents_reuse(copy, monkeypatch):
@@ -124,7 +123,7 @@ def test_each_thing_that_can_change_a_result_prevents_reuse(copy, monkeypatch):
         assert "another processor" in reason(copy, STAGES[0])
     edit_manifest(folder / STAGES[0], params={"rows": 8})
     assert reason(copy, STAGES[1]) == "01_validate_data has changed"
-    code = manifests.read(folder / STAGES[1])["code"]
+    code = manifests.read_manifest(folder / STAGES[1])["code"]
     edit_manifest(folder / STAGES[1], upstream={}, code=code | {"files": code["files"] | {"stage.py": "0"}})
     assert reason(copy, STAGES[1]) == "tunebook/stage.py has changed"
 
@@ -197,7 +196,7 @@ def test_a_damaged_record_is_one_sentence(copy, broken, capsys, monkeypatch):
 
 def test_verify_lists_files_that_are_recorded_but_not_kept(copy):
     folder = copy / "outputs" / "demo" / STAGES[0]
-    files = [entry | {"stored": entry["path"] != "train.jsonl"} for entry in manifests.read(folder)["files"]]
+    files = [entry | {"stored": entry["path"] != "train.jsonl"} for entry in manifests.read_manifest(folder)["files"]]
     edit_manifest(folder, files=files)
     (folder / "train.jsonl").unlink()
     found = verify_run(copy / "outputs" / "demo")
@@ -418,7 +417,7 @@ def test_a_killed_stage_finds_what_it_had_made(tmp_path, monkeypatch):
     monkeypatch.delenv("KILL_HALFWAY")
     assert run(root, run="unbroken")[0] == 0
     hashes = {
-        name: manifests.read(root / "outputs" / name / "04_evaluate_pass_at_1@base")["content_hash"]
+        name: manifests.read_manifest(root / "outputs" / name / "04_evaluate_pass_at_1@base")["content_hash"]
         for name in ("killed", "unbroken")
     }
     assert hashes["killed"] == hashes["unbroken"]

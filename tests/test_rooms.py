@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 LIBRARY = Path(__file__).parent.parent / "lib" / "tunebook"
-ROOMS = ["errors", "pipeline", "statistics", "execution", "models", "tasks", "evaluation", "data", "training", "export"]
-ROOMS += ["decision", "plots", "stage"]
-FRONT = {"cli", "__main__", "install", "doctor", "__init__"}
+ROOMS = ["errors", "files", "findings", "setup", "pipeline", "statistics", "execution", "inspection", "models", "tasks"]
+ROOMS += ["evaluation", "data", "training", "export", "decision", "plots", "stage"]
+FRONT = {"cli", "__main__", "doctor", "__init__"}
 
 
 def imported_rooms(path: Path) -> set[str]:
@@ -29,20 +29,20 @@ def test_a_room_imports_only_rooms_above_it():
         if room in FRONT:
             continue
         seen.add(room)
-        allowed = {"pipeline", "errors", "stage"} if room == "stage" else set(ROOMS[: ROOMS.index(room) + 1])
+        allowed = {"errors", "files", "pipeline", "stage"} if room == "stage" else set(ROOMS[: ROOMS.index(room) + 1])
         assert imported_rooms(path) <= allowed, path.relative_to(LIBRARY)
     assert seen == set(ROOMS)
 
 
 def test_modules_stay_small():
-    """A module that grows past a page or four has two subjects."""
+    """A module that grows past six pages has two subjects."""
     sizes = {path: len(path.read_text().splitlines()) for path in LIBRARY.rglob("*.py")}
     assert len(sizes) > 50
-    assert {str(path.relative_to(LIBRARY)): size for path, size in sizes.items() if size > 250} == {}
+    assert {str(path.relative_to(LIBRARY)): size for path, size in sizes.items() if size > 400} == {}
 
 
 def test_data_statistics_and_manifests_do_not_wait_for_torch():
     """`tunebook power` and `tunebook validate` must answer in a second."""
-    names = "tunebook.cli tunebook.data.judge tunebook.statistics.compare tunebook.pipeline.manifest tunebook.decision.verdict"
+    names = "tunebook.cli tunebook.data.validate tunebook.statistics.compare tunebook.pipeline.manifest tunebook.decision.verdict"
     check = f"import sys, {', '.join(names.split())}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], env={"PYTHONPATH": str(LIBRARY.parent)}).returncode == 0

@@ -12,10 +12,10 @@ import yaml
 from mini_study import DATA, SCORE, SCORE_PARAMETERS, make_root, write_notebook
 from tunebook import stage
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
+from tunebook.files import read_json, write_json, write_jsonl
 from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline import notebooks, runs
-from tunebook.pipeline.files import read_json, write_json, write_jsonl
-from tunebook.pipeline.usage import EnergyCounters
+from tunebook.pipeline.provenance import EnergyCounters
 
 SCORE_STAGE = "04_evaluate_pass_at_1@base"
 LIB = Path(manifests.__file__).resolve().parents[2]
@@ -133,9 +133,9 @@ def test_costs_figures_and_unhashed_files_stay_outside_the_content_hash(root):
         (context.folder / "figures" / "a.png").write_bytes(bytes([seconds]))
         write_json(context.folder / "log" / "trainer.json", {"seconds": seconds})
         context.finish({"n": 1}, costs={"seconds": seconds}, unhashed=("log/*",), unstored=("*.json",))
-        hashes.append(manifests.read(context.folder)["content_hash"])
+        hashes.append(manifests.read_manifest(context.folder)["content_hash"])
     assert hashes[0] == hashes[1]
-    stored = {entry["path"]: entry["stored"] for entry in manifests.read(context.folder)["files"]}
+    stored = {entry["path"]: entry["stored"] for entry in manifests.read_manifest(context.folder)["files"]}
     assert stored["figures/a.png"] and not stored["log/trainer.json"]
 
 
@@ -154,7 +154,7 @@ def test_numbers_that_json_lacks_become_null_and_numpy_becomes_plain(root):
     context = begin(root, "01_validate_data")
     context.check("mean", numpy.float32(0.5), "> 0", numpy.bool_(True))
     context.finish({"scores": numpy.arange(2), "ratio": float("nan"), "path": Path("a/b")})
-    manifest = manifests.read(context.folder)
+    manifest = manifests.read_manifest(context.folder)
     assert manifest["metrics"] == {"scores": [0, 1], "ratio": None, "path": "a/b"}
     assert manifest["checks"][0]["ok"] is True and manifest["checks"][0]["measured"] == 0.5
 
@@ -192,7 +192,7 @@ def test_a_stage_can_be_repeated_with_bare_papermill(root, tmp_path):
         [sys.executable, "-m", "papermill", *command], cwd=root, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert manifests.read(root / "outputs" / "by-hand" / "01_validate_data")["params"] == {"rows": 4}
+    assert manifests.read_manifest(root / "outputs" / "by-hand" / "01_validate_data")["params"] == {"rows": 4}
     assert len(DATA) + 2 == len(json.loads((tmp_path / "out.ipynb").read_text())["cells"])
 
 

@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 from tiny_models import tiny_llama, tokenizer
 from tunebook.errors import InputProblem
 from tunebook.models.device import Placement
-from tunebook.models.source import ModelSource, resolve
+from tunebook.models.source import ModelSource, resolve_model
 from tunebook.training.checkpoints import KeepAdapters, choose_checkpoint
 from tunebook.training.compact_head import use_compact_head
+from tunebook.training.dataset import pair_dataset, preference_pairs, tokenised
 from tunebook.training.rehearsal import interleave, own_texts
-from tunebook.training.rows import pair_dataset, preference_pairs, tokenised
 from tunebook.training.settings import row_layout
 
 SCHEDULES = [
@@ -160,7 +160,7 @@ def test_rows_keep_only_the_answer_as_labels():
 def test_texts_of_bases_own_are_trained_whole_but_for_the_start_and_depend_on_the_seed_alone(tmp_path):
     tiny_llama().save_pretrained(tmp_path)
     tokenizer().save_pretrained(tmp_path)
-    source, cpu = resolve(str(tmp_path)), Placement("cpu", "float32", "float32", "", "test")
+    source, cpu = resolve_model(str(tmp_path)), Placement("cpu", "float32", "float32", "", "test")
 
     def write(seed):
         context = SimpleNamespace(params={"slots": 3, "seed": seed}, progress=lambda *_: None)

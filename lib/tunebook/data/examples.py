@@ -12,13 +12,102 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from tunebook.data import formats
-from tunebook.data.limits import Limits
+from tunebook.data import row_types
 from tunebook.data.notes import Notes, reject
 from tunebook.data.rows import BATCH_ROWS, Rows
-from tunebook.data.schema import Ids, Types
 from tunebook.data.splits import answer_text, normalise
 from tunebook.errors import InputProblem
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Shares lie between 0 and 1.
+
+    `near_duplicate`: similarity (Jaccard of letter runs) from which rows are near duplicates. `contamination`: share of a
+    problem's word runs in one row. `constant_answer`: share of rows with one answer, where answers are mostly different.
+    `pair_length`: share of pairs whose chosen answer is the longer one. `rare_language`: share below which a language is a
+    slip. `domain_auc`: above this (lower end of the interval) prompts and benchmark are different things. `sampled`: rows
+    that the language and the domain check look at, rows whose answers are run a tenth of it.
+    """
+
+    near_duplicate: float = 0.7
+    contamination: float = 0.3
+    constant_answer: float = 0.2
+    pair_length: float = 0.7
+    rare_language: float = 0.15
+    domain_auc: float = 0.95
+    sampled: int = 5000
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            if name == "sampled" and value < 1 or name != "sampled" and not 0 < value <= 1:
+                raise InputProblem(f"limit_{name} is {value}; it is a {'number from 1' if value else 'share above 0'}")
+
+
+def thresholds_of(params: dict) -> Thresholds:
+    """The limits among the parameters of a stage: `limit_near_duplicate` and so on; what is missing keeps its default."""
+    return Thresholds(**{name: params[f"limit_{name}"] for name in vars(Thresholds()) if f"limit_{name}" in params})
+
+
+ID_NAMES = ("id", "uid", "uuid", "row_id", "example_id", "sample_id")
+GROUP_NAMES = ("task_id", "question_id", "problem_id", "prompt_id")  # several rows may belong to one of these
+MAX_DOUBLED_FEW = 3  # more repeated ids than these shares of the rows number groups, not rows
+MAX_DOUBLED_SHARE = {**dict.fromkeys(ID_NAMES, 0.5), **dict.fromkeys(GROUP_NAMES, 0.1)}
+_TYPE_NAMES = {bool: "boolean", int: "number", float: "number", str: "string", list: "list", dict: "object"}
+
+
+class Types:
+    """Which JSON types each column has; the rarer types of a column are troubles."""
+
+    def __init__(self):
+        self.seen = collections.defaultdict(dict)
+
+    def see(self, raw: dict, record: int, line: int | None) -> None:
+        """Look at one raw row."""
+        for name, value in raw.items():
+            if value is not None:
+                entry = self.seen[name].setdefault(_TYPE_NAMES.get(type(value), "other"), [0, []])
+                entry[0] += 1
+                if len(entry[1]) < 100:
+                    entry[1].append((record, line))
+
+    def note(self, notes: Notes) -> None:
+        """Note the rows of the rarer types."""
+        for name, kinds in self.seen.items():
+            if name in ("chosen", "rejected") and notes.count("pair_types"):
+                continue
+            usual = max(kinds, key=lambda kind: kinds[kind][0])
+            for kind, (count, places) in kinds.items():
+                if kind != usual:
+                    for record, line in places:
+                        notes.add("mixed_types", record, line, f"{name} is a {kind}, in most rows a {usual}")
+                    notes.set_count("mixed_types", notes.count("mixed_types") + count - len(places))
+
+
+class Ids:
+    """Ids that repeat, in a column where most values are different (else it numbers groups, not rows)."""
+
+    def __init__(self):
+        self.seen = {}
+
+    def see(self, raw: dict, record: int, line: int | None) -> None:
+        """Look at one raw row."""
+        for name in MAX_DOUBLED_SHARE:
+            value = raw.get(name)
+            if isinstance(value, str | int) and value != "":
+                first, doubled = self.seen.setdefault(name, (set(), []))
+                if value in first:
+                    doubled.append((record, line, value))
+                first.add(value)
+
+    def note(self, notes: Notes) -> None:
+        """Note the rows whose id an earlier row has."""
+        for name, (first, doubled) in self.seen.items():
+            n_rows = len(first) + len(doubled)
+            if len(doubled) <= max(MAX_DOUBLED_FEW, MAX_DOUBLED_SHARE[name] * n_rows):
+                for record, line, value in doubled:
+                    notes.add("doubled_ids", record, line, f"{name} {value!r} again")
+
 
 N_ROWS_FOR_KIND = 1_000
 
@@ -41,7 +130,7 @@ class Examples:
     rejected: pa.ChunkedArray | None
     notes: Notes
     rejects: list = field(default_factory=list)
-    limits: Limits = Limits()
+    limits: Thresholds = Thresholds()
     progress: Callable | None = None
     matches: list = field(default_factory=list)
 
@@ -51,14 +140,14 @@ class Examples:
     def row(self, number: int) -> dict:
         """The canonical row at this number (see `formats.convert`)."""
         raw = self.rows[int(self.positions[number])]
-        return formats.convert(formats.apply_mapping(raw, self.mapping), self.kind)
+        return row_types.convert(row_types.apply_mapping(raw, self.mapping), self.kind)
 
     def __iter__(self) -> Iterator[dict]:
         wanted = iter(self.positions.tolist())
         following = next(wanted, None)
         for position, raw in enumerate(self.rows):
             if position == following:
-                yield formats.convert(formats.apply_mapping(raw, self.mapping), self.kind)
+                yield row_types.convert(row_types.apply_mapping(raw, self.mapping), self.kind)
                 following = next(wanted, None)
 
     def texts(self, note: str = "") -> Iterator[tuple[int, str, str]]:
@@ -108,15 +197,15 @@ class Examples:
             self.add(check, number, detail)
 
 
-def read_examples(rows: Rows, mapping=None, kind: str = "", limits: Limits | None = None, progress=None) -> Examples:
+def read_examples(rows: Rows, mapping=None, kind: str = "", limits: Thresholds | None = None, progress=None) -> Examples:
     """Convert every row, noting what is wrong with it; rows with a trouble are left out and go to the rejects.
 
     `kind` names the row type where it must not be detected. Without a mapping for plain columns the likely one is used
     for the further checks, and the finding `columns` (an error) names it. Raises InputProblem for a bad mapping or kind.
     """
-    mapping = formats.read_mapping(mapping)
-    if kind and kind not in formats.KINDS:
-        raise InputProblem(f"row type {kind}: expected one of {', '.join(formats.KINDS)}")
+    mapping = row_types.read_column_mapping(mapping)
+    if kind and kind not in row_types.KINDS:
+        raise InputProblem(f"row type {kind}: expected one of {', '.join(row_types.KINDS)}")
     notes = Notes(rows.n_records)
     kind, mapping = _decide_kind(rows, mapping, kind, notes)
     builder = _Columns(has_rejected=kind == "preference")
@@ -131,7 +220,7 @@ def read_examples(rows: Rows, mapping=None, kind: str = "", limits: Limits | Non
             continue
         try:
             row = _convert_checked(raw, mapping, kind)
-        except formats.RowProblem as problem:
+        except row_types.RowProblem as problem:
             notes.add(problem.check, record, line, str(problem))
             rejects.append(reject(problem.check, record, line, raw, str(problem)))
             continue
@@ -146,7 +235,7 @@ def read_examples(rows: Rows, mapping=None, kind: str = "", limits: Limits | Non
         notes.set_count("text_rows", len(positions))
     columns = builder.build()
     numbers = np.array(positions, np.int64)
-    examples = Examples(rows, kind, mapping, numbers, *columns, notes, rejects, limits or Limits(), progress)
+    examples = Examples(rows, kind, mapping, numbers, *columns, notes, rejects, limits or Thresholds(), progress)
     _note_monsters(examples)
     return examples
 
@@ -158,7 +247,7 @@ def _decide_kind(rows: Rows, mapping: dict, kind: str, notes: Notes) -> tuple[st
         if number >= N_ROWS_FOR_KIND:
             break
         names = set(raw) | set(mapping)
-        counts[formats.kind_of(names)] += 1
+        counts[row_types.row_type_of(names)] += 1
         columns.update(list(raw))
     named = (name for names in mapping.values() for name in names.split("+"))
     if counts and (unknown := next((name for name in named if name not in columns), "")):
@@ -171,24 +260,24 @@ def _decide_kind(rows: Rows, mapping: dict, kind: str, notes: Notes) -> tuple[st
     if known and max(known)[0] * 2 >= sum(counts.values()):
         return max(known)[1], mapping
     usual = [name for name, count in columns.items() if count * 2 >= sum(counts.values())]
-    likely = formats.likely_mapping(usual)
+    likely = row_types.likely_mapping(usual)
     text = ", ".join(f"{name}={column}" for name, column in likely.items())
     detail = f"columns {', '.join(map(str, usual[:12]))}" + (
         f"; the likely mapping is {text} (--map {text.replace(', ', ' --map ')})" if likely else ""
     )
     notes.add("columns", detail=detail)
     notes.set_count("columns", len(rows))
-    return formats.kind_of(likely), likely
+    return row_types.row_type_of(likely), likely
 
 
 def _convert_checked(raw: dict, mapping: dict, kind: str) -> dict:
     """Convert one row; a row that has none of the type's fields but makes another type is `mixed_types`."""
-    mapped = formats.apply_mapping(raw, mapping)
-    if not any(name in mapped for name in formats.FIELDS[kind]):
-        other = formats.kind_of(mapped)
+    mapped = row_types.apply_mapping(raw, mapping)
+    if not any(name in mapped for name in row_types.FIELDS[kind]):
+        other = row_types.row_type_of(mapped)
         if other:
-            raise formats.RowProblem("mixed_types", f"this row is of type {other}, most are {kind}")
-    return formats.convert(mapped, kind)
+            raise row_types.RowProblem("mixed_types", f"this row is of type {other}, most are {kind}")
+    return row_types.convert(mapped, kind)
 
 
 class _Columns:

@@ -110,7 +110,7 @@ def _stops_early(text: str) -> bool:
     return False
 
 
-def read_json(lines, builder: RowsBuilder, notes: Notes, rejects: list) -> None:
+def read_json_rows(lines, builder: RowsBuilder, notes: Notes, rejects: list) -> None:
     """A list of objects, an object with one list of objects ({"data": [...]}), or JSON lines under the name .json.
 
     Columns of equal length ({"prompt": [...], "completion": [...]}) are read as rows, with a finding.

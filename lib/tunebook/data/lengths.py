@@ -5,7 +5,7 @@ The caller measures rows with the model's own tokenizer and chat template, so no
 
 from collections.abc import Callable
 
-from tunebook.data.notes import finding, reject
+from tunebook.data.notes import reject, word_finding
 
 MAX_LOST_SHARE = 0.10  # of rows; above this the gate fails
 LOST = ("fully_masked", "cut_completion", "prompt_prefix")
@@ -46,6 +46,6 @@ def check_lengths(rows: list[dict], measure: Callable, max_length: int) -> tuple
 def _word(check: str, numbers: list[int], rows: list[dict], lengths: list, max_length: int, severity: str):
     records = [rows[n].get("record", n) for n in numbers]
     if check not in ("fully_masked", "cut_completion"):
-        return finding(check, len(numbers), records, "with this tokenizer and chat template", len(rows))
+        return word_finding(check, len(numbers), records, "with this tokenizer and chat template", len(rows))
     detail = f"the longest of these has {max(lengths[n][1] for n in numbers)} tokens, max_length is {max_length}"
-    return finding(check, len(numbers), records, detail, len(rows), severity)
+    return word_finding(check, len(numbers), records, detail, len(rows), severity)

@@ -6,7 +6,7 @@ Does not judge a row: it counts, keeps the first hundred row numbers and words t
 import itertools
 
 from tunebook.data.wording import CHECKS
-from tunebook.pipeline.findings import Finding
+from tunebook.findings import Finding
 
 N_SHOWN_ROWS = 100
 
@@ -46,10 +46,10 @@ class Notes:
         order = list(CHECKS)
         rank = {"error": 0, "warn": 1, "info": 2}
         names = sorted(self._found, key=lambda name: (rank[CHECKS[name][0]], order.index(name)))
-        return [finding(name, n_rows=self.n_rows, **self._found[name]) for name in names]
+        return [word_finding(name, n_rows=self.n_rows, **self._found[name]) for name in names]
 
 
-def finding(check: str, count: int, rows=(), detail: str = "", n_rows: int = 0, severity: str = "") -> Finding:
+def word_finding(check: str, count: int, rows=(), detail: str = "", n_rows: int = 0, severity: str = "") -> Finding:
     """Word one finding: "Rows that are not valid JSON: 2 of 40; first: row 3, line 4: Expecting value at column 17."
 
     `rows` are record numbers, or (record number, line) pairs. Raises KeyError for a check that `wording.CHECKS` does not list.
@@ -68,7 +68,7 @@ def finding(check: str, count: int, rows=(), detail: str = "", n_rows: int = 0, 
     return Finding(check, severity, count, f"{message.rstrip('.')}.", fix, rows, lines)
 
 
-def gate(findings: list[Finding]) -> str:
+def status_of_findings(findings: list[Finding]) -> str:
     """`fail` with any error, else `warn` with any warning, else `pass`."""
     severities = {item.severity for item in findings}
     return "fail" if "error" in severities else "warn" if "warn" in severities else "pass"

@@ -3,9 +3,9 @@
 Every text is short and redacted. Does not judge.
 """
 
-from tunebook.data.judge import Judgement
-from tunebook.data.secrets import redact
+from tunebook.data.checks.secrets import redact
 from tunebook.data.splits import answer_text, prompt_text
+from tunebook.data.validate import Judgement
 
 N_SHOWN = 20
 N_CHARACTERS = 110

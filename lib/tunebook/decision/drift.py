@@ -14,14 +14,14 @@ from tunebook.data.splits import prompt_text
 from tunebook.decision.ladder import fixed_examples
 from tunebook.errors import InputProblem
 from tunebook.evaluation.benchmark import from_problems
-from tunebook.evaluation.complete import complete
+from tunebook.evaluation.completions import complete
 from tunebook.evaluation.protocol import from_dict
 from tunebook.evaluation.score import score
-from tunebook.evaluation.scores import read_scores
+from tunebook.evaluation.score_folder import read_scores
+from tunebook.files import read_json, read_jsonl
 from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline import record
 from tunebook.pipeline.context import Upstream
-from tunebook.pipeline.files import read_json, read_jsonl
 from tunebook.statistics.compare import GO, NO_GO, compare
 from tunebook.statistics.domains import separate
 
@@ -34,9 +34,9 @@ UPGRADE = (
 
 def read_run(folder: Path) -> dict[str, Upstream]:
     """The finished stages of a run, by name, each manifest checked."""
-    states = record.load(folder)["states"]
+    states = record.load_record(folder)["states"]
     done = [name for name, state in states.items() if state["state"] in record.FINISHED]
-    return {name: Upstream(folder / name, manifests.read(folder / name)) for name in done}
+    return {name: Upstream(folder / name, manifests.read_manifest(folder / name)) for name in done}
 
 
 def read_inputs(path: Path) -> list[str]:
@@ -127,11 +127,11 @@ def open_shipped(target: str, found: dict[str, Upstream]):
     from tunebook.models.device import choose_placement, this_machine
     from tunebook.models.engine import TransformersEngine
     from tunebook.models.loading import load_model, load_tokenizer
-    from tunebook.models.source import resolve
+    from tunebook.models.source import resolve_model
 
     params = found[f"04_evaluate_pass_at_1@{target}"].manifest["params"]
     adapter = found[{"sft": "02_train_sft", "dpo": "03_train_dpo"}[target]].folder("adapter")
-    source = resolve(params["model"], params["model_revision"])
+    source = resolve_model(params["model"], params["model_revision"])
     model = load_model(source, choose_placement(this_machine()), adapter)
     return TransformersEngine(model, load_tokenizer(source.folder, params["chat_template"]), params["slots"])
 

@@ -7,8 +7,8 @@ from tunebook.decision.gates import PROMPTING
 from tunebook.decision.measures import Evidence, rung_row
 from tunebook.decision.spec import read_frozen, require_overrides
 from tunebook.errors import InputProblem
-from tunebook.pipeline.files import read_json, read_jsonl
-from tunebook.pipeline.gate import broken
+from tunebook.files import read_json, read_jsonl
+from tunebook.pipeline.manifest import broken
 
 SPEC_STAGE, SCORE_STAGE, DATA_STAGE = "00_should_we_fine_tune", "04_evaluate_pass_at_1", "01_validate_data"
 TASK = "task"

@@ -17,7 +17,7 @@ from tunebook.evaluation.score import score
 from tunebook.models.device import choose_placement, this_machine
 from tunebook.models.engine import Decoding
 from tunebook.models.loading import open_engine
-from tunebook.models.source import resolve
+from tunebook.models.source import resolve_model
 
 # few_shot shows fixed examples, retrieved the nearest ones; larger and hosted are other systems.
 RUNGS = ("instruction", "few_shot", "retrieved", "larger", "hosted")
@@ -103,7 +103,7 @@ def climb(wanted: list[str], engine, problems, rows: list[dict], instruction: st
 def _larger(engine, context):
     """The larger local model that the study names, on the same device and in the same conversation form."""
     params = context.params
-    source = resolve(params["larger_model"], params["larger_model_revision"])
+    source = resolve_model(params["larger_model"], params["larger_model_revision"])
     context.external(source.name, source.revision, source.sha256)
     return open_engine(source, choose_placement(this_machine()), params["chat_template"], engine.slots)
 
@@ -137,7 +137,7 @@ def score_hosted(path: str, problems, context, tokenizer) -> tuple[dict, list[di
 
     Tokens are counted with the base model's tokenizer, so a price from them is an estimate; seconds are not known (0).
     """
-    rows = completions.read(path, problems)
+    rows = completions.read_completions(path, problems)
     consent = context.params["allow_unisolated"]
     found = score(problems, rows, context.folder / "ladder" / "hosted" / "score", None, allow_unisolated=consent)
     texts = {problem["task_id"]: problem["prompt"] for problem in problems.problems}

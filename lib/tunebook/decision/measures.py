@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tunebook.errors import InputProblem
 from tunebook.evaluation.protocol import differences, require_equal
-from tunebook.evaluation.scores import Scores, read_scores
+from tunebook.evaluation.score_folder import Scores, read_scores
 from tunebook.statistics.compare import compare, noninferiority
 from tunebook.statistics.paired import holm
 from tunebook.statistics.relative import rise

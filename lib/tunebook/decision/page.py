@@ -16,7 +16,7 @@ from tunebook.decision.tables import comparison_rows
 
 def write_page(report: dict, run_folder: Path, figures: list[tuple[str, str]]) -> None:
     """Writes report.html at the root of the run, where its links are relative to. `figures` are (path in the run, caption)."""
-    from tunebook.pipeline.files import write_text
+    from tunebook.files import write_text
 
     write_text(run_folder / "report.html", render(report, run_folder, figures))
 

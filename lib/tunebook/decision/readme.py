@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tunebook.errors import InputProblem
-from tunebook.pipeline.files import read_json, write_text
+from tunebook.files import read_json, write_text
 from tunebook.pipeline.runs import find_root
-from tunebook.pipeline.stages import short
+from tunebook.pipeline.stages import short_name
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 NAMES = {"base": "base model", "sft": "after SFT", "dpo": "after DPO", "gguf": "the file that ships"}
@@ -39,7 +39,7 @@ def _stages(run: Path) -> list[str]:
     seconds = sum(found["timing"]["seconds"] for found in manifests)
     peak = max(found["peak_memory_bytes"] for found in manifests)
     machine = manifests[0]["environment"]
-    each = ", ".join(f"{short(found['stage'])} {found['timing']['seconds']:.0f}" for found in manifests)
+    each = ", ".join(f"{short_name(found['stage'])} {found['timing']['seconds']:.0f}" for found in manifests)
     return [
         f"The stages took {seconds / 60:.1f} minutes on {machine['cpu']['model']} with {machine['cpu']['cores']} cores and no GPU, with at most "
         f"{peak / 2**30:.1f} GiB of memory. Seconds a stage: {each}.",

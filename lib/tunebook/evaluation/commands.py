@@ -25,7 +25,7 @@ def add(subparsers) -> None:
         "--allow-unisolated", action="store_true", help="run model code even where the machine gives no isolation"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(handler=score)
+    parser.set_defaults(handler=score_command)
 
     parser = subparsers.add_parser("compare", help="is score B better than score A, or is it chance?")
     parser.add_argument("scores_a", metavar="SCORES_A", help="score folder or scores.jsonl")
@@ -34,7 +34,7 @@ def add(subparsers) -> None:
         "--margin", type=_number, default=0.0, metavar="POINTS", help="points that B must be ahead by (default 0)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(handler=compare)
+    parser.set_defaults(handler=compare_scores)
 
     parser = subparsers.add_parser("power", help="how many problems does it take to show a gain?")
     parser.add_argument("--base", type=_number, required=True, help="pass@1 before, a fraction: 0.306")
@@ -49,28 +49,28 @@ def add(subparsers) -> None:
     parser.set_defaults(handler=power)
 
 
-def score(args) -> int:
+def score_command(args) -> int:
     """Exit 0 when every completion was judged, whatever the score."""
-    from tunebook.evaluation import benchmark, completions, tables
+    from tunebook.evaluation import benchmark, completions, measure
     from tunebook.evaluation.score import score as score_completions
-    from tunebook.pipeline.files import read_json
+    from tunebook.files import read_json
 
     if not args.out.strip():
         raise InputProblem("--out is empty: name a folder for the score")
-    problems = benchmark.load(args.benchmark)
-    rows = completions.read(args.completions, problems)
+    problems = benchmark.load_benchmark(args.benchmark)
+    rows = completions.read_completions(args.completions, problems)
     protocol = read_json(args.protocol) if args.protocol else None
     metrics = score_completions(
         problems, rows, Path(args.out), protocol, workers=args.workers, allow_unisolated=args.allow_unisolated
     )
-    print(json.dumps(metrics, sort_keys=True) if args.json else tables.score_text(metrics))
+    print(json.dumps(metrics, sort_keys=True) if args.json else measure.score_text(metrics))
     return 0
 
 
-def compare(args) -> int:
+def compare_scores(args) -> int:
     """Exit 0 only on GO."""
-    from tunebook.evaluation import protocol, tables
-    from tunebook.evaluation.scores import read_scores
+    from tunebook.evaluation import measure, protocol
+    from tunebook.evaluation.score_folder import read_scores
     from tunebook.statistics.compare import GO
     from tunebook.statistics.compare import compare as compare_passed
 
@@ -83,17 +83,17 @@ def compare(args) -> int:
         print(f"warning: {unknown}", file=sys.stderr)
     result = compare_passed(a.passed, b.passed, args.margin)
     result["protocol"] = protocol.UNKNOWN if unknown else a.protocol.get("sha256", protocol.UNKNOWN)
-    print(json.dumps(result, sort_keys=True) if args.json else tables.compare_text(result, a.path, b.path))
+    print(json.dumps(result, sort_keys=True) if args.json else measure.compare_text(result, a.path, b.path))
     return 0 if result["verdict"] == GO else 1
 
 
 def power(args) -> int:
     """Exit 0; the numbers are for 80% power at p < 0.05, two-sided."""
-    from tunebook.evaluation import tables
+    from tunebook.evaluation import measure
     from tunebook.statistics.power import plan
 
     result = plan(args.base, args.gain, args.correlation, args.problems)
-    print(json.dumps(result, sort_keys=True) if args.json else tables.power_text(result))
+    print(json.dumps(result, sort_keys=True) if args.json else measure.power_text(result))
     return 0
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from tunebook.errors import MachineProblem
 from tunebook.evaluation import prompts
 from tunebook.evaluation.benchmark import Benchmark
+from tunebook.files import hash_json, write_json
 from tunebook.models.engine import Decoding
 from tunebook.models.templates import start_id
-from tunebook.pipeline.files import hash_json, write_json
 
 TOPICS = (
     "assert atom-identifiers attribute-access augassign binary booleans calls class comparisons compound context-managers "

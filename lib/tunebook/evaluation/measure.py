@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tunebook.errors import InputProblem
-from tunebook.evaluation import tables
 from tunebook.evaluation.benchmark import Benchmark
-from tunebook.evaluation.complete import complete
+from tunebook.evaluation.completions import complete
 from tunebook.evaluation.protocol import Protocol
 from tunebook.evaluation.score import score
 
@@ -89,7 +88,7 @@ def protocol_table(
             fields = {**settings(name, context.params), **variant}
             done = measure(engine, problems.first(limit), folder, context, examples, **fields)
             found.append((done["protocol"].to_dict(), done["metrics"]))
-        rows += [{"benchmark": name, **row} for row in tables.sensitivity(found)]
+        rows += [{"benchmark": name, **row} for row in sensitivity(found)]
     return rows
 
 
@@ -111,3 +110,128 @@ def read_variant(text: str) -> dict:
                 f"sensitivity: {text!r}: {key} must be {VARIABLE[key].__name__}, found {value!r}"
             ) from None
     return fields
+
+
+SHOWN = 8
+
+
+def aligned(rows: list[tuple[str, str]]) -> str:
+    """Two columns, the first padded."""
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in rows)
+
+
+def rate_text(part: dict) -> str:
+    """k/n, percentage and interval of one `rates` dict."""
+    low, high = part["interval"]
+    return f"{part['k']}/{part['n']} = {part['pass_at_1']:.1%} [{low:.1%}, {high:.1%}]"
+
+
+def score_text(metrics: dict) -> str:
+    """What `tunebook score` prints."""
+    rows = [
+        ("benchmark", f"{metrics['benchmark']} ({metrics['problems']} problems, {metrics['n_samples']} samples each)")
+    ]
+    rows.append(("pass@1", f"{rate_text(metrics)}  95% interval"))
+    rows += [(f"pass@{k}", f"{value:.1%}") for k, value in metrics["pass_at_k"].items() if k != "1"]
+    rows += [(f"  {escaped(name)}", rate_text(part)) for name, part in metrics["slices"].items()]
+    rows += [(name, f"{count}/{metrics['n']}") for name, count in metrics["taxonomy"].items() if name != "pass"]
+    rows.append(("isolation", metrics["runner"]["tier_name"]))
+    for check in metrics["runner"]["checks"]:
+        shown = "ok" if check["ok"] else f"WARNING: {escaped(check['measured'])}, expected {check['rule']}"
+        rows.append((f"self-check: {check['name']}", shown))
+    return aligned(rows)
+
+
+def compare_text(result: dict, name_a: str, name_b: str) -> str:
+    """What `tunebook compare` prints."""
+    low, high = result["interval"]
+    samples = result["n"] * result["samples"]
+    effect = result["detectable_effect"]
+    rows = [
+        ("A", f"{result['k_a']}/{samples} = {result['k_a'] / samples:.1%}  {escaped(name_a)}"),
+        ("B", f"{result['k_b']}/{samples} = {result['k_b'] / samples:.1%}  {escaped(name_b)}"),
+        ("difference", f"{result['difference']:+.1f} points, paired 95% interval [{low:+.1f}, {high:+.1f}]"),
+        (
+            "problems",
+            f"both {result['both']}, gained {result['gained']}, lost {result['lost']}, neither {result['neither']}",
+        ),
+        ("McNemar", f"exact p = {result['p_exact']:.3g}, mid-p = {result['p_mid']:.3g}"),
+        (
+            "detectable",
+            "no gain can be shown"
+            if effect is None
+            else f"{effect:.1f} points with 80% power on {result['n']} problems",
+        ),
+        ("gained", _names(result["gained_tasks"])),
+        ("lost", _names(result["lost_tasks"])),
+        ("protocol", result["protocol"]),
+        ("rule", result["rule"]),
+        ("verdict", result["verdict"]),
+    ]
+    return aligned(rows)
+
+
+def power_text(result: dict) -> str:
+    """What `tunebook power` prints."""
+    problems = f"{result['power']:.0%} (mid-p), {result['power_exact']:.0%} (exact)"
+    effect, asked = result["detectable_effect"], result["correlation_asked"]
+    cut = "" if result["correlation"] == asked else f" ({asked:g} was asked for, which these rates do not allow)"
+    return aligned(
+        [
+            (
+                "to show",
+                f"{result['base']:.1%} -> {result['base'] + result['gain']:.1%} with 80% power, two-sided p < 0.05",
+            ),
+            ("unpaired", f"{result['n_unpaired_per_side']:,} problems a side"),
+            ("paired, exact", f"{_problems(result['n_paired_exact'])} at correlation {result['correlation']:.2g}{cut}"),
+            ("paired, mid-p", _problems(result["n_paired_mid"])),
+            (f"power at {result['problems']:,}", problems),
+            (
+                f"shown by {result['problems']:,}",
+                "no gain" if effect is None else f"a gain of {100 * effect:.1f} points or more",
+            ),
+        ]
+    )
+
+
+def escaped(text: str) -> str:
+    """Text without control characters, so that a name cannot steer the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
+
+
+def _problems(count: int | None) -> str:
+    return "more than 1,000,000 problems" if count is None else f"{count:,} problems"
+
+
+def _names(tasks: list[str]) -> str:
+    shown = ", ".join(escaped(task) for task in tasks[:SHOWN])
+    return f"{shown} and {len(tasks) - SHOWN} more (--json lists all)" if len(tasks) > SHOWN else shown or "none"
+
+
+def failure_examples(judged: list[dict], rows: list[dict], each: int = 1, characters: int = 240) -> list[dict]:
+    """A few failed completions of each verdict: task_id, verdict, detail and text, without a control character.
+
+    For a DataFrame, which escapes HTML when it is shown; `context.table` also keeps `$` from being typeset.
+    """
+    texts = {(row["task_id"], row["sample"]): row["completion"] for row in rows}
+    shown: dict[str, list[dict]] = {}
+    for row in judged:
+        found = shown.setdefault(row["verdict"], [])
+        if row["passed"] or len(found) >= each:
+            continue
+        text = texts[row["task_id"], row["sample"]]
+        cut = text[:characters] + ("…" if len(text) > characters else "")
+        found.append({key: escaped(row[key]) for key in ("task_id", "verdict", "detail")})
+        found[-1]["completion"] = "\n".join(map(escaped, cut.split("\n")))
+    return [example for examples in shown.values() for example in examples]
+
+
+def sensitivity(results: list[tuple[dict, dict]]) -> list[dict]:
+    """One row a (protocol.json, metrics.json) of the same model: the fields that vary (hashes left out), and the score."""
+    names = [name for name in results[0][0] if name != "benchmark" and not name.endswith("sha256")]
+    varying = [name for name in names if len({str(protocol.get(name)) for protocol, _ in results}) > 1]
+    return [
+        {**{name: str(protocol.get(name)) for name in varying}, "pass@1": rate_text(metrics)}
+        for protocol, metrics in results
+    ]

@@ -8,7 +8,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from tunebook.errors import InputProblem
 from tunebook.evaluation.extraction import VERSION as EXTRACTOR
 from tunebook.evaluation.prompts import VERSION as PROMPT_TEMPLATE
-from tunebook.pipeline.files import hash_json
+from tunebook.files import hash_json
 
 UNKNOWN = "unknown"
 

@@ -5,19 +5,18 @@ removed when the runner has shown that it works, the new one is written at the e
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.evaluation import completions as completions_room
 from tunebook.evaluation.benchmark import Benchmark
-from tunebook.evaluation.endings import ending, taxonomy
 from tunebook.evaluation.extraction import VERSION as EXTRACTOR
 from tunebook.evaluation.extraction import extract
 from tunebook.evaluation.protocol import UNKNOWN, Protocol, from_dict
-from tunebook.evaluation.scores import METRICS, PROTOCOL, SCORES, content_sha256, require_replaceable
-from tunebook.pipeline.files import hash_json, write_json, write_jsonl
+from tunebook.evaluation.score_folder import METRICS, PROTOCOL, SCORES, content_sha256, require_replaceable
+from tunebook.files import hash_json, write_json, write_jsonl
 from tunebook.statistics.intervals import mean_interval, pass_at_k
 
 USUAL_KS = (1, 5, 10, 100)
@@ -45,7 +44,7 @@ def score(
     benchmark whose canonical solution fails, or an out_dir that holds the score of other completions or another thing's metrics.json; MachineProblem, and no
     number anywhere, when the runner fails.
     """
-    rows = completions_room.validate(completions, benchmark)
+    rows = completions_room.check_completions(completions, benchmark)
     record = protocol_record(protocol, benchmark, len(rows) // len(benchmark))
     out_dir, texts = Path(out_dir), hash_json([[row["task_id"], row["sample"], row["completion"]] for row in rows])
     require_replaceable(out_dir, texts)
@@ -53,7 +52,7 @@ def score(
     runner = check_runner(benchmark, judging)
     for name in (METRICS, SCORES, PROTOCOL):
         (out_dir / name).unlink(missing_ok=True)
-    judged = judge(benchmark, rows, judging)
+    judged = judge_completions(benchmark, rows, judging)
     metrics = count(benchmark, judged, [row.get("finish_reason") for row in rows])
     metrics |= {
         "runner": runner,
@@ -70,7 +69,7 @@ def score(
     return metrics
 
 
-def judge(benchmark: Benchmark, rows: list[dict], judging: Judging = Judging()) -> list[dict]:
+def judge_completions(benchmark: Benchmark, rows: list[dict], judging: Judging = Judging()) -> list[dict]:
     """Rows of scores.jsonl in the order of `rows`; an empty extraction is `no_code` without a run."""
     from tunebook.execution.programs import BROKEN_TEST
     from tunebook.execution.runner import run_programs
@@ -172,17 +171,17 @@ def count(benchmark: Benchmark, judged: list[dict], finish_reasons: Sequence[str
         "problems": len(passed),
         "n_samples": samples,
         **rates(passed),
-        "pass_at_k": {str(k): estimate(passed, k) for k in USUAL_KS if k <= samples},
+        "pass_at_k": {str(k): estimate_pass_at_k(passed, k) for k in USUAL_KS if k <= samples},
         "slices": {name: _slice(tasks, passed, ended) for name, tasks in benchmark.slices().items()},
         "verdicts": dict(Counter(row["verdict"] for row in judged)),
-        "taxonomy": taxonomy(ended.values()),
+        "taxonomy": count_endings(ended.values()),
         "content_sha256": content_sha256(judged),
     }
 
 
 def _slice(tasks: list[str], passed: dict, ended: dict) -> dict:
     here = [task for task in tasks if task in passed]
-    return {**rates({task: passed[task] for task in here}), "taxonomy": taxonomy(ended[task] for task in here)}
+    return {**rates({task: passed[task] for task in here}), "taxonomy": count_endings(ended[task] for task in here)}
 
 
 def rates(passed: dict[str, list[bool]]) -> dict:
@@ -192,7 +191,7 @@ def rates(passed: dict[str, list[bool]]) -> dict:
     return {"k": k, "n": n, "pass_at_1": k / n, "interval": list(interval)}
 
 
-def estimate(passed: dict[str, list[bool]], k: int) -> float:
+def estimate_pass_at_k(passed: dict[str, list[bool]], k: int) -> float:
     """Unbiased pass@k, the mean over problems; InputProblem when k is above the samples a problem."""
     return sum(pass_at_k(len(row), sum(row), k) for row in passed.values()) / len(passed)
 
@@ -248,3 +247,22 @@ def _score_row(task_id, sample, passed, verdict, detail, cpu_seconds) -> dict:
 
 def _is_count(value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+# One line of the failure table for each verdict word; a failed completion that the token limit cut counts as truncated.
+TAXONOMY = {
+    "pass": "pass", "wrong": "wrong answer", "exception": "exception", "syntax": "syntax", "no_code": "no code",
+    "cpu_limit": "time-out", "wall_limit": "time-out", "early_exit": "early exit", "invalid_output": "invalid output",
+    "mem_limit": "over a limit", "output_limit": "over a limit", "proc_limit": "over a limit", "denied": "denied",
+}  # fmt: skip
+
+
+def ending(row: dict, finish_reason: str | None) -> str:
+    """The line of the failure table that a judged row belongs to."""
+    is_cut = not row["passed"] and finish_reason == "length"
+    return "truncated" if is_cut else TAXONOMY.get(row["verdict"], row["verdict"])
+
+
+def count_endings(endings: Iterable[Counter]) -> dict[str, int]:
+    """How many rows ended in each way, the most frequent first."""
+    return dict(sum(endings, Counter()).most_common())

@@ -10,7 +10,7 @@ import warnings
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def parse(source: str) -> ast.Module | None:
+def parse_python(source: str) -> ast.Module | None:
     """Syntax tree, or None for anything that Python cannot read, however odd."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -70,7 +70,7 @@ def _is_stub(node: ast.stmt) -> bool:
 
 def is_module_of_functions(text: str) -> bool:
     """Whether the text holds nothing but imports, functions and classes: a program of its own, not the body of one."""
-    tree = parse(text)
+    tree = parse_python(text)
     kinds = (*FUNCTIONS, ast.ClassDef, ast.Import, ast.ImportFrom)
     return (
         tree is not None
@@ -81,7 +81,7 @@ def is_module_of_functions(text: str) -> bool:
 
 def only_helpers(text: str, name: str) -> bool:
     """Whether the text holds nothing but imports, functions and classes, none of them the entry point."""
-    tree = parse(text)
+    tree = parse_python(text)
     kinds = (*FUNCTIONS, ast.ClassDef, ast.Import, ast.ImportFrom)
     if tree is None or not tree.body or not all(isinstance(node, kinds) for node in tree.body):
         return False

@@ -16,7 +16,7 @@ import resource
 import socket
 import struct
 
-from tunebook.execution import kernel
+from tunebook.execution import linux
 
 LANDLOCK_CREATE, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT = 444, 445, 446
 _READ = 1 << 0 | 1 << 2 | 1 << 3  # execute, read file, read folder
@@ -93,7 +93,7 @@ def set_limits(limits: dict, process_room: int) -> None:
 def landlock_version() -> int:
     """Version of Landlock here, 0 when the kernel has none."""
     try:
-        return kernel.syscall("landlock_create_ruleset", LANDLOCK_CREATE, None, 0, 1)
+        return linux.syscall("landlock_create_ruleset", LANDLOCK_CREATE, None, 0, 1)
     except OSError:
         return 0
 
@@ -110,7 +110,7 @@ def landlock_rules(read: list[str], listed: list[str], write: list[str]) -> int 
     files = (1 << 13 + (version >= 2) + (version >= 3) + (version >= 5)) - 1  # every access this version knows
     attributes = struct.pack("=QQQ", files, 3 if version >= 4 else 0, 3 if version >= 6 else 0)
     size = 24 if version >= 6 else 16 if version >= 4 else 8
-    rules = kernel.syscall("landlock_create_ruleset", LANDLOCK_CREATE, attributes[:size], size, 0)
+    rules = linux.syscall("landlock_create_ruleset", LANDLOCK_CREATE, attributes[:size], size, 0)
     for paths, access in ((read, _READ), (listed, _LIST), (write, files)):
         for path in paths:
             _add_rule(rules, path, access & files)
@@ -125,24 +125,24 @@ def _add_rule(rules, path, access):
     try:
         if not os.path.isdir(path):
             access &= _FILE_ONLY
-        kernel.syscall("landlock_add_rule", LANDLOCK_ADD_RULE, rules, 1, struct.pack("=Qi", access, parent), 0)
+        linux.syscall("landlock_add_rule", LANDLOCK_ADD_RULE, rules, 1, struct.pack("=Qi", access, parent), 0)
     finally:
         os.close(parent)
 
 
 def restrict_files(rules: int) -> None:
     """Enter a Landlock ruleset for good. Needs `no_new_privs`."""
-    kernel.syscall("landlock_restrict_self", LANDLOCK_RESTRICT, rules, 0)
+    linux.syscall("landlock_restrict_self", LANDLOCK_RESTRICT, rules, 0)
 
 
 def can_filter() -> bool:
     """Whether seccomp and a list of this processor's calls are there, tried in a child."""
-    if kernel.machine() not in _AUDIT_ARCH:
+    if linux.machine() not in _AUDIT_ARCH:
         return False
     child = os.fork()
     if child == 0:
         try:
-            kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+            linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
             restrict_calls(shares_files=False, shares_processes=False)
             os._exit(0)
         finally:
@@ -150,23 +150,23 @@ def can_filter() -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
-def prepare() -> bool:
+def prepare_confinement() -> bool:
     """Build once, in the zygote, what every candidate needs again. Raises OSError where there is no seccomp."""
     if not can_filter():
-        raise OSError(f"no seccomp, or no list of system calls for {kernel.machine()}")
+        raise OSError(f"no seccomp, or no list of system calls for {linux.machine()}")
     for shares_files in (False, True):
-        _filter(kernel.machine(), shares_files, None)
+        _filter(linux.machine(), shares_files, None)
     return True
 
 
 def restrict_calls(shares_files: bool, shares_processes: bool) -> None:
     """Enter the seccomp filter for good. `shares_*`: the candidate sees the user's files, or other processes of the user."""
-    program = _filter(kernel.machine(), shares_files, os.getpid() if shares_processes else None)
+    program = _filter(linux.machine(), shares_files, os.getpid() if shares_processes else None)
 
     class Program(ctypes.Structure):
         _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
 
-    kernel.prctl(kernel.PR_SET_SECCOMP, 2, ctypes.byref(Program(len(program) // 8, program)))
+    linux.prctl(linux.PR_SET_SECCOMP, 2, ctypes.byref(Program(len(program) // 8, program)))
 
 
 @functools.lru_cache(maxsize=2)

@@ -7,10 +7,10 @@ this user make namespaces; the caller tries it and sees.
 
 import os
 
-from tunebook.execution import kernel
+from tunebook.execution import linux
 from tunebook.execution.places import DEVICES
 
-_ROOM = kernel.NEWUSER | kernel.NEWNS | kernel.NEWPID | kernel.NEWNET | kernel.NEWIPC | kernel.NEWUTS
+_ROOM = linux.NEWUSER | linux.NEWNS | linux.NEWPID | linux.NEWNET | linux.NEWIPC | linux.NEWUTS
 INSIDE_ID = 1000
 HOME = (
     "/candidate/home"  # mounted afresh for each sample; Landlock allows its parent, since it looks past a mount point
@@ -27,11 +27,11 @@ def enter(folder: str, read: list[str], hidden: list[str], uid: int | None) -> i
     if uid is not None and _may_mount():
         _build_root(folder, read, hidden)
         become(uid)
-        kernel.unshare(_ROOM)
+        linux.unshare(_ROOM)
         _map_ids(proc, uid, uid)
     else:
         outside = os.getuid(), os.getgid()
-        kernel.unshare(_ROOM)
+        linux.unshare(_ROOM)
         _map_ids(proc, *outside)
         _build_root(folder, read, hidden)
     _leave_stub_behind()
@@ -43,7 +43,7 @@ def enter(folder: str, read: list[str], hidden: list[str], uid: int | None) -> i
 def _may_mount():
     """Whether real root has its full power here, and if so a mount namespace of its own; in most containers it has not."""
     try:
-        kernel.unshare(kernel.NEWNS)
+        linux.unshare(linux.NEWNS)
     except PermissionError:
         return False
     return True
@@ -54,23 +54,23 @@ def become(uid: int) -> None:
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+    linux.prctl(linux.PR_SET_DUMPABLE, 1)
 
 
 def next_sample_apart() -> None:
     """The next fork starts a process namespace of its own, whose first process takes everything with it when it dies."""
-    kernel.unshare(kernel.NEWPID)
+    linux.unshare(linux.NEWPID)
 
 
 def samples_together(own: int) -> None:
     """Forks come back into the zygote's process namespace (`own` from `enter`)."""
-    kernel.setns(own, kernel.NEWPID)
+    linux.setns(own, linux.NEWPID)
 
 
 def fresh_home(folder: str, limits: dict) -> None:
     """Mount an empty private folder in memory, limited in bytes and files."""
     options = f"mode=700,size={limits['folder_bytes']},nr_inodes={limits['folder_files']}"
-    kernel.mount("tmpfs", folder, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, options)
+    linux.mount("tmpfs", folder, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, options)
 
 
 def _map_ids(proc, uid, gid):
@@ -83,25 +83,25 @@ def _map_ids(proc, uid, gid):
 
 
 def _build_root(folder, read, hidden):
-    kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
-    kernel.mount("tmpfs", folder, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=1m")
+    linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
+    linux.mount("tmpfs", folder, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755,size=1m")
     for path in read:
         if os.path.islink(path):
             os.makedirs(os.path.dirname(folder + path), exist_ok=True)
             os.symlink(os.readlink(path), folder + path)
         else:
             _show(path, folder + path)
-            kernel.make_read_only(folder + path)
+            linux.make_read_only(folder + path)
     for path in hidden:
-        kernel.mount("tmpfs", folder + path, "tmpfs", kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV, "size=4k")
+        linux.mount("tmpfs", folder + path, "tmpfs", linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV, "size=4k")
     for path in DEVICES:
         _show(path, folder + path)
     os.makedirs(folder + HOME)
     for path in ("/tmp", "/dev/shm"):
         os.symlink(HOME, folder + path)
-    kernel.pivot_into(folder)
-    kernel.mount(
-        "", "/", flags=kernel.MS_REMOUNT | kernel.MS_BIND | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
+    linux.pivot_into(folder)
+    linux.mount(
+        "", "/", flags=linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV
     )
 
 
@@ -111,7 +111,7 @@ def _show(path, target):
     else:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
-    kernel.mount(path, target, flags=kernel.MS_BIND | kernel.MS_REC)
+    linux.mount(path, target, flags=linux.MS_BIND | linux.MS_REC)
 
 
 def _leave_stub_behind():

@@ -13,7 +13,6 @@ import struct
 import time
 
 from tunebook.execution import places, processes
-from tunebook.execution.inbox import NO_MESSAGE, Inbox, Stop
 from tunebook.execution.values import MAX_BYTES, NotPlain, decode
 
 POLL_SECONDS = 0.02
@@ -248,3 +247,40 @@ class Session:
         self.counted = time.monotonic()
         if files > self.limits["folder_files"] or size > self.limits["folder_bytes"]:
             raise Stop("output_limit", f"{files} files of {size} bytes written")
+
+
+NO_MESSAGE = "an answer that is not a message"
+
+
+class Stop(BaseException):
+    """The candidate is done for, with this verdict; nothing that the test does after it counts."""
+
+    def __init__(self, verdict: str, detail: str):
+        super().__init__(verdict, detail)
+        self.verdict, self.detail = verdict, detail
+
+
+class Inbox:
+    """Bytes as they came in `data`; a message is a 4-byte length and JSON `[number, kind, ...]`."""
+
+    def __init__(self):
+        self.data = bytearray()
+
+    def take(self) -> list | None:
+        """The next whole message, None if there is none yet. Raises Stop `invalid_output`."""
+        if len(self.data) < 4:
+            return None
+        size = struct.unpack_from(">I", self.data)[0]
+        if size > MAX_BYTES:
+            raise Stop("invalid_output", f"an answer of {size} bytes, more than {MAX_BYTES}")
+        if len(self.data) < 4 + size:
+            return None
+        text = bytes(self.data[4 : 4 + size])
+        del self.data[: 4 + size]
+        try:
+            message = json.loads(text)
+        except (ValueError, RecursionError):
+            raise Stop("invalid_output", NO_MESSAGE) from None
+        if type(message) is not list or len(message) < 2 or type(message[0]) is not int or type(message[1]) is not str:
+            raise Stop("invalid_output", NO_MESSAGE)
+        return message

@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 
-from tunebook.execution import candidate, confine, kernel, namespaces, places, processes
+from tunebook.execution import candidate, confine, linux, namespaces, places, processes
 
 # imported once here so that each sample has them for nothing; programs of HumanEval's kind import little else
 COMMON = "bisect collections copy datetime decimal fractions functools hashlib heapq itertools math operator re statistics string"
@@ -50,13 +50,13 @@ def _isolate(settings):
     """Enter the tier; returns what each sample needs: Landlock rules and the zygote's process namespace (or None)."""
     state = {"rules": None, "own": None, "filter": False}
     if IS_LINUX:
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+        linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
         _die_first_when_memory_ends()
     if settings["tier"] == "T2" and settings["apart"]:
         state["own"] = namespaces.enter(settings["folder"], settings["read"], settings["hidden"], settings["uid"])
     if settings["tier"] != "T0":
-        state["filter"] = confine.prepare()
+        state["filter"] = confine.prepare_confinement()
         write = [os.path.dirname(settings["home"]), "/dev/null"]
         parts = [places.without(path, settings["hidden"]) for path in settings["read"]]
         read = [path for whole, _ in parts for path in whole]
@@ -101,7 +101,7 @@ def _run_sample(control, settings, state, descriptors):
     os.waitpid(keeper, 0)
     left = 0 if apart else processes.end_children()
     if apart:
-        kernel.unmount(settings["home"])
+        linux.unmount(settings["home"])
     try:
         control.send(json.dumps({"left": left}).encode())
     except OSError:
@@ -115,8 +115,8 @@ def _keep(settings, state, descriptors, held):
         signal.signal(number, signal.SIG_DFL if state["own"] is not None else signal.SIG_IGN)
     os.setsid()
     if IS_LINUX:
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+        linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
     os.write(status, b"keeper %d\n" % os.getpid())
     first = os.fork()
     if first == 0:
@@ -130,7 +130,7 @@ def _keep(settings, state, descriptors, held):
     os.close(channel)
     os.close(output)
     if settings["tier"] != "T0" and IS_LINUX:
-        kernel.drop_capabilities()
+        linux.drop_capabilities()
     while True:
         try:
             ended, code = os.waitpid(-1, 0)
@@ -176,9 +176,9 @@ def _settle_descriptors(channel, output, rules):
 
 
 def _give_up(settings, state, rules):
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-    kernel.drop_capabilities()
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+    linux.drop_capabilities()
     guards_signals = rules is not None and confine.landlock_version() >= 6
     if rules is not None:
         confine.restrict_files(rules)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tunebook.evaluation.measure import choice_settings, measure
-from tunebook.evaluation.scores import read_scores
-from tunebook.export.parity import Rows, agreement, divergence, gguf_log_probabilities
+from tunebook.evaluation.score_folder import read_scores
+from tunebook.export.parity import HeldOutRows, agreement, divergence, gguf_log_probabilities
 from tunebook.models.gguf_engine import GgufModel
 from tunebook.statistics.compare import BLIND, NON_INFERIOR, VIOLATION, noninferiority
 from tunebook.statistics.paired import mcnemar
@@ -41,7 +41,7 @@ def score_on(engine, problems, context, name: str) -> dict:
 
 
 def score_types(
-    files: dict[str, Path], reference: dict, problems, context, rows: Rows, trained: list, tokenizer
+    files: dict[str, Path], reference: dict, problems, context, rows: HeldOutRows, trained: list, tokenizer
 ) -> list[dict]:
     """A row for every file: its score, its distance from the trained model, and the paired result against `reference`.
 

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
 
+import numpy
+
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.export.merge import merge_to_folder, read_deltas
-from tunebook.models.device import cores
-from tunebook.models.gguf_header import read
-from tunebook.models.gguf_types import TYPES
-from tunebook.models.llama import api, last_words
-from tunebook.pipeline.files import replace, require_disk
-from tunebook.pipeline.wheels import converter_folder
+from tunebook.files import read_jsonl, replace, require_disk
+from tunebook.inspection.gguf_header import TYPES, read_gguf
+from tunebook.models.device import choose_placement, cores, this_machine
+from tunebook.models.gguf_tokenizer import api, last_words
+from tunebook.models.loading import load_model
+from tunebook.models.templates import encode_row
+from tunebook.setup.wheels import converter_folder
 
 SCRIPT = Path(__file__).parent / "adapter_script.py"
 
@@ -142,4 +146,51 @@ def flush(path: Path) -> None:
 
 def tensor_types(path: Path) -> dict[str, int]:
     """How many tensors of a GGUF file have which type: a name such as q4_k_m promises none of them."""
-    return dict(Counter(TYPES[tensor.kind].name for tensor in read(str(path)).tensors).most_common())
+    return dict(Counter(TYPES[tensor.kind].name for tensor in read_gguf(str(path)).tensors).most_common())
+
+
+def measure_importance(source, adapter: Path, tokenizer, data, count: int) -> dict[str, numpy.ndarray]:
+    """GGUF tensor name -> mean square of each input, over the first `count` training rows; empty for `count` 0."""
+    if not count:
+        return {}
+    import torch
+
+    model, sums, hooks = load_model(source, choose_placement(this_machine()), adapter), {}, []
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            hooks.append(module.register_forward_pre_hook(_collector(sums, name)))
+    with torch.inference_mode():
+        for row in read_jsonl(data.file("train.jsonl"))[:count]:
+            ids, _ = encode_row(tokenizer, row["prompt"], row["completion"])
+            model(input_ids=torch.tensor([ids], device=model.device))
+    for hook in hooks:
+        hook.remove()
+    names = gguf_names(model.config, list(sums))
+    return {names[name]: (total / seen).astype(numpy.float32) for name, (total, seen) in sums.items() if name in names}
+
+
+def _collector(sums: dict, name: str):
+    def collect(module, inputs):
+        values = inputs[0].detach().float().reshape(-1, inputs[0].shape[-1])
+        total, seen = sums.get(name, (0.0, 0))
+        sums[name] = (total + values.square().sum(dim=0).double().cpu().numpy(), seen + len(values))
+
+    return collect
+
+
+def gguf_names(config, modules: list[str]) -> dict[str, str]:
+    """Module name -> tensor name in the GGUF file, for those that llama.cpp's table of names has.
+
+    The names of plain decoder layers are the same in every architecture that this kit trains.
+    """
+    import gguf
+
+    kinds = {name: arch for arch, name in gguf.MODEL_ARCH_NAMES.items()}
+    kind = kinds.get(config.model_type.replace("_text", "")) or gguf.MODEL_ARCH.LLAMA
+    table = gguf.get_tensor_name_map(kind, config.get_text_config().num_hidden_layers)
+    found = {}
+    for name in modules:
+        known = table.get_name(re.sub(r"^model\.language_model\.", "model.", name))
+        if known:
+            found[name] = f"{known}.weight"
+    return found

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy
 
 from tunebook.errors import InputProblem
-from tunebook.models import safetensors_header
-from tunebook.models.adapter_checks import PREFIX, A, B, pairs
+from tunebook.files import read_json, require_disk, write_json
+from tunebook.inspection import weight_files
+from tunebook.inspection.adapter_checks import PREFIX, A, B, pairs
 from tunebook.models.source import ModelSource
-from tunebook.pipeline.files import read_json, require_disk, write_json
 
 FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
 COPIED = ("config.json", "generation_config.json", "tokenizer.model")
@@ -69,7 +69,7 @@ def read_deltas(adapter: Path) -> dict[str, tuple[numpy.ndarray, numpy.ndarray, 
         )
     weights = {}
     for file in sorted(adapter.glob("*.safetensors")):
-        for name, entry in safetensors_header.read(str(file))["tensors"].items():
+        for name, entry in weight_files.read_safetensors(str(file))["tensors"].items():
             weights[name] = read_tensor(file, entry)
     found = {}
     for module, shapes in pairs({name: list(value.shape) for name, value in weights.items()}).items():
@@ -102,7 +102,7 @@ def read_tensor(file: Path, entry: tuple) -> numpy.ndarray:
 
 def _merge_file(file: Path, target: Path, deltas: dict) -> set[str]:
     """Writes one file with its share of the deltas added; the names that were used."""
-    tensors, header, end = safetensors_header.read(str(file))["tensors"], {}, 0
+    tensors, header, end = weight_files.read_safetensors(str(file))["tensors"], {}, 0
     for name, (_, shape, _, _) in tensors.items():
         size = math.prod(shape) * (4 if len(shape) < 2 else 2)
         kind = "F32" if len(shape) < 2 else "F16"

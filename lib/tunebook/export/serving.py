@@ -5,17 +5,18 @@ Does not judge the task.
 
 from __future__ import annotations
 
+import statistics
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tunebook.export.convert import convert_adapter, export_files
 from tunebook.export.parity import log_softmax
-from tunebook.export.speed import ENOUGH, measure_memory
+from tunebook.inspection.limited import ChildLimits, call
 from tunebook.models.device import cores
 from tunebook.models.engine import Decoding
 from tunebook.models.gguf_engine import GgufModel
-from tunebook.models.limited import call
 
 # nats between two tokens: below it, the order of the sums in float16 decides which one is greedy's
 NEAR_TIE = 0.1
@@ -64,7 +65,7 @@ def compare_memory(base: Path, adapters: dict[str, Path], merged: list[Path]) ->
     names = {name: str(path.resolve()) for name, path in adapters.items()}
     first = {"path": str(base.resolve()), "adapters": names, "others": []}
     second = {"path": str(merged[0].resolve()), "adapters": {}, "others": [str(path.resolve()) for path in merged[1:]]}
-    function = f"tunebook.export.speed:{measure_memory.__name__}"
+    function = f"tunebook.export.serving:{measure_memory.__name__}"
     return {
         "one_base": call(function, first, [base, *adapters.values()], ENOUGH)["bytes"],
         "merged_files": call(function, second, merged, ENOUGH)["bytes"],
@@ -98,7 +99,7 @@ def export_served(
     }
 
 
-def serve(
+def serve_adapters(
     source, adapters: dict[str, Path], tokenizer, folder: Path, made: dict[str, Path], conversations: list, new: int
 ):
     """Rows of `compare_served` and the bytes of `compare_memory`; base and adapters stay in `folder`, other files do not.
@@ -109,3 +110,79 @@ def serve(
         found = export_served(source, adapters, tokenizer, folder, Path(scratch), made)
         rows = compare_served(found["base"], found["adapters"], found["merged"], conversations, new)
         return rows, compare_memory(found["base"], found["adapters"], list(found["merged"].values()))
+
+
+PREFILL_TOKENS = 256
+DECODED_TOKENS = 24
+FOUND = {
+    "kind": "gguf",
+    "template": "{{ messages }}",
+}  # the file was looked at before, and no template is rendered here
+ENOUGH = ChildLimits(cpu_seconds=1200, wall_seconds=900, memory_bytes=2**44)
+
+
+def measure_speed(path: Path, prompts: list[list[int]], max_new_tokens: int, threads: int) -> dict:
+    """`load_seconds`, tokens/s of prefill and of decoding at 1 and 8 sequences, p50 and p95 of a request in ms, `peak_bytes`."""
+    argument = {"path": str(path.resolve()), "prompts": prompts, "max_new_tokens": max_new_tokens, "threads": threads}
+    return call("tunebook.export.serving:measure_here", argument, [path], ENOUGH)
+
+
+def measure_here(path: str, prompts: list[list[int]], max_new_tokens: int, threads: int) -> dict:
+    """The same, in this process, which should have done nothing else before."""
+    from tunebook.models.engine import Decoding
+    from tunebook.models.gguf_engine import GgufModel
+
+    before = peak_bytes()
+    started = time.perf_counter()
+    engine = GgufModel(path, 8, threads=threads, found=FOUND)
+    list(engine.generate(prompts[:1], Decoding(1)))
+    found = {"load_seconds": time.perf_counter() - started}
+    filler = [token for prompt in prompts for token in prompt]
+    long = (filler * (PREFILL_TOKENS // len(filler) + 1))[:PREFILL_TOKENS]
+    stops, engine.stops = engine.stops, set()
+    for sequences in (1, 8):
+        # distinct first tokens, so that no sequence shares its start with another
+        batch = [[at + 10, *long[: PREFILL_TOKENS // sequences - 1]] for at in range(sequences)]
+        one = _timed(engine, batch, 1)
+        more = _timed(engine, batch, 1 + DECODED_TOKENS)
+        found[f"prefill_{sequences}"] = sum(map(len, batch)) / one
+        found[f"decode_{sequences}"] = sequences * DECODED_TOKENS / max(more - one, 1e-9)
+    engine.stops = stops
+    times = [1000 * _timed(engine, [prompt], max_new_tokens) for prompt in prompts]
+    found |= {"p50_ms": statistics.median(times), "p95_ms": sorted(times)[max(0, -(-95 * len(times) // 100) - 1)]}
+    found |= {"requests": len(times), "peak_bytes": peak_bytes(), "before_bytes": before}
+    engine.close()
+    return found
+
+
+def _timed(engine, prompts: list[list[int]], new: int) -> float:
+    from tunebook.models.engine import Decoding
+
+    started = time.perf_counter()
+    list(engine.generate(prompts, Decoding(new)))
+    return time.perf_counter() - started
+
+
+def measure_memory(path: str, adapters: dict[str, str], others: list[str]) -> dict:
+    """Peak resident bytes above an empty process, with a file, adapters on it, and other files beside it, each asked once."""
+    from tunebook.models.engine import Decoding
+    from tunebook.models.gguf_engine import GgufModel
+
+    before, engines = peak_bytes(), [GgufModel(path, 1, adapters=adapters, found=FOUND)]
+    engines += [GgufModel(other, 1, found=FOUND) for other in others]
+    for engine in engines:
+        for name in engine.adapters or [""]:
+            engine.use_adapter(name)
+            list(engine.generate([list(range(5, 37))], Decoding(4)))
+    return {"bytes": peak_bytes() - before}
+
+
+def peak_bytes() -> int:
+    """The high-water mark of this process's resident memory since its program began."""
+    import resource
+
+    try:  # a child's ru_maxrss begins with its parent's
+        with open("/proc/self/status", encoding="ascii") as stream:
+            return next(int(line.split()[1]) * 1024 for line in stream if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from tunebook.evaluation.prompts import messages
 from tunebook.export.card import model_card
+from tunebook.files import read_jsonl, write_text
 from tunebook.models.templates import CHATML
-from tunebook.pipeline.files import read_jsonl, write_text
 
 # ChatML in the language of Ollama's templates (Go's text/template)
 OLLAMA_CHATML = (
@@ -50,7 +50,7 @@ def write_ship(folder: Path, file: Path, engine_facts: dict, example: dict, max_
     text to go on) and `completion`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    link(file, folder / file.name)
+    link_file(file, folder / file.name)
     write_text(folder / "Modelfile", modelfile(file.name, engine_facts, max_new_tokens, licence))
     values = {"file": file.name, "asked": example["asked"], "expected": example["completion"]}
     script = SMOKE.format(
@@ -104,12 +104,12 @@ def finish_ship(context, verdict: str, reasons: list[str]) -> Path | None:
     target = context.folder / "ship"
     target.mkdir(parents=True, exist_ok=True)
     for name in (export.metrics["chosen_file"], "Modelfile", "smoke.py"):
-        link(export.file(f"ship/{name}"), target / name)
+        link_file(export.file(f"ship/{name}"), target / name)
     write_text(target / "MODEL_CARD.md", model_card(stages, verdict, reasons))
     return target
 
 
-def link(source: Path, target: Path) -> None:
+def link_file(source: Path, target: Path) -> None:
     """The same bytes under a second name; a copy where the disk has no hard links."""
     target.unlink(missing_ok=True)
     try:

@@ -45,7 +45,7 @@ def has_stop(tail: str, stops: Sequence[str]) -> bool:
     return any(stop in tail for stop in stops)
 
 
-def choose(logits, decoding: Decoding, streams: Sequence[random.Random]) -> list[int]:
+def choose_token(logits, decoding: Decoding, streams: Sequence[random.Random]) -> list[int]:
     """A token id for each row of `logits`, a numpy array (rows, vocabulary): the largest, or a draw from the nucleus of mass `top_p`."""
     if decoding.temperature <= 0:
         return logits.argmax(axis=1).tolist()

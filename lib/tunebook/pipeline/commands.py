@@ -1,8 +1,19 @@
 """`tunebook run`, `status`, `verify`, `reproduce` and `ledger`. Parses flags and prints; the modules beside it do the work."""
 
 import argparse
+import contextlib
+import io
 import json
 import sys
+from pathlib import Path
+
+from tunebook.errors import InputProblem, MachineProblem
+from tunebook.pipeline import manifest as manifests
+from tunebook.pipeline import params, record, runs
+from tunebook.pipeline import study as studies
+from tunebook.pipeline.executor import read_progress
+from tunebook.pipeline.progress import Display
+from tunebook.pipeline.reuse import why_not
 
 RUN_HELP = "name under outputs/ or path of a run"
 
@@ -51,8 +62,6 @@ def run(args: argparse.Namespace) -> int:
 
 def status(args: argparse.Namespace) -> int:
     """Print the table of stages."""
-    from tunebook.pipeline.status import describe_run
-
     root = _root()
     print(describe_run(root, _folder(root, args.run)))
     return 0
@@ -76,7 +85,7 @@ def verify(args: argparse.Namespace) -> int:
 
 def reproduce(args: argparse.Namespace) -> int:
     """Run again and compare; 1 at the first divergence."""
-    from tunebook.pipeline.reproduce import reproduce_run
+    from tunebook.pipeline.verify import reproduce_run
 
     root = _root()
     return reproduce_run(root, _folder(root, args.run), args.keep, lambda text: print(text, flush=True))
@@ -87,8 +96,8 @@ def show_ledger(args: argparse.Namespace) -> int:
     from tunebook.pipeline import ledger
     from tunebook.pipeline.runs import outputs_root
 
-    entries, torn = ledger.read(outputs_root(_root()))
-    tables = {"runs": ledger.table(entries), "splits": ledger.splits(entries)}
+    entries, torn = ledger.read_ledger(outputs_root(_root()))
+    tables = {"runs": ledger.ledger_rows(entries), "splits": ledger.splits(entries)}
     if args.json:
         print(json.dumps({**tables, "unreadable_lines": torn}))
         return 0
@@ -110,3 +119,65 @@ def _folder(root, text: str):
     from tunebook.pipeline.runs import outputs_root, run_folder_to_read
 
     return run_folder_to_read(text, outputs_root(root))
+
+
+HEADER = ("stage", "state", "seconds", "hash", "now")
+
+
+def describe_run(root: Path, folder: Path) -> str:
+    """The table as text, with the verdict below it."""
+    loaded = record.load_record(folder)
+    study = params.Study(path=folder / record.NAME, **loaded["study"])
+    try:
+        plan, hindrance = studies.make_plan(root, folder, study, Display(io.StringIO())), ""
+    except InputProblem as problem:  # the notebooks have moved on since
+        plan, hindrance = None, f"it cannot run again as it is: {problem}"
+    is_writing = any(state["state"] == "running" for state in loaded["states"].values()) and _is_locked(folder)
+    rows = [HEADER]
+    for instance, state in loaded["states"].items():
+        rows.append(
+            (
+                instance,
+                *_describe_state(folder / instance, state, is_writing),
+                "cannot run" if hindrance else _now(plan, instance, state),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER) - 1)]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
+        for row in rows
+    ]
+    lines += [hindrance] if hindrance else []
+    lines += [f"  {name}: {state['message']}" for name, state in loaded["states"].items() if state.get("message")]
+    return "\n".join([*lines, f"verdict: {loaded.get('verdict') or 'none yet'}"])
+
+
+def _describe_state(folder: Path, state: dict, is_writing: bool) -> tuple[str, str, str]:
+    name = state["state"]
+    if name == "running":
+        progress = read_progress(folder)
+        place = f" {progress['done']}/{progress['total']}" if progress.get("total") else ""
+        name = f"running{place}" if is_writing else "broken off"
+    seconds = state.get("seconds", "")
+    with contextlib.suppress(InputProblem, KeyError):
+        if state.get("reused"):
+            seconds = manifests.read_json(folder / manifests.NAME)["timing"]["seconds"]
+    return name, f"{seconds:.1f}" if seconds != "" else "", state.get("content_hash", "")[:8]
+
+
+def _now(plan: studies.Plan, instance: str, state: dict) -> str:
+    if state["state"] not in record.FINISHED:
+        return "would run"
+    try:
+        reason = why_not(plan.folder / instance, studies.wanted_now(plan, instance))
+    except InputProblem as problem:
+        reason = str(problem)
+    return f"would run: {reason}" if reason else "would be reused"
+
+
+def _is_locked(folder: Path) -> bool:
+    try:
+        with runs.RunLock(folder):
+            return False
+    except MachineProblem:
+        return True

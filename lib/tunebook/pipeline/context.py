@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem
+from tunebook.files import read_json, sha256_file, write_bytes, write_json, write_text
 from tunebook.pipeline import inputs, ledger, notebooks, provenance, record, runs
 from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline import stages as stage_names
-from tunebook.pipeline.files import read_json, sha256_file, write_bytes, write_json, write_text
-from tunebook.pipeline.gate import broken, gate, status_line
-from tunebook.pipeline.usage import Usage
+from tunebook.pipeline.manifest import broken, status_line, status_of
+from tunebook.pipeline.provenance import Usage
 
 SEVERITIES = ("error", "warn", "info")
 PROGRESS_SECONDS = 0.5
@@ -116,7 +116,7 @@ class Context:
 
     def need(self, name: str) -> Upstream:
         """One upstream stage that must have passed its gate. InputProblem names what to run or to mend."""
-        instance = stage_names.resolve(name, stage_names.discover(self.root))
+        instance = stage_names.resolve_stage(name, stage_names.discover(self.root))
         if instance not in stage_names.upstream(self.name, self.stages):
             raise InputProblem(
                 f"{self.name} reads {instance}, which is not in its upstream table: add it to tunebook/pipeline/stages.py"
@@ -190,7 +190,7 @@ class Context:
         files too large to record, and files that differ on every run.
         """
         self._usage.stop()
-        self.status = gate(self.checks)
+        self.status = status_of(self.checks)
         (self.folder / "progress.json").unlink(missing_ok=True)
         write_json(self.folder / "metrics.json", manifests.plain(metrics))
         manifest = {

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunebook.pipeline.files import write_json
+from tunebook.files import write_json
 from tunebook.pipeline.manifest import PACKAGE
-from tunebook.pipeline.parent import kill_tree
+from tunebook.pipeline.notebook_process import kill_tree
 
 POLL_SECONDS = 0.2
 # Same bytes on every run (hash seed), small executed notebooks (no bars), no warnings from debuggers and forks.
@@ -53,7 +53,7 @@ def execute(job: Job, on_tick: Callable[[dict], None]) -> dict:
         log = stage_folder / "kernel.log"
         with open(log, "wb") as stream:
             child = subprocess.Popen(
-                [sys.executable, "-m", "tunebook.pipeline.execute", str(folder)],
+                [sys.executable, "-m", "tunebook.pipeline.notebook_process", str(folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
@@ -103,7 +103,7 @@ def _describe(job: Job, stage_folder: Path) -> dict:
 
 def _write_kernelspec(folder: Path) -> Path:
     """A `python3` kernel of this Python, found before any that the machine has."""
-    argv = [sys.executable, "-m", "tunebook.pipeline.kernel", "-f", "{connection_file}"]
+    argv = [sys.executable, "-m", "tunebook.pipeline.notebook_process", "-f", "{connection_file}"]
     write_json(
         folder / "kernels" / "python3" / "kernel.json", {"argv": argv, "display_name": "Python 3", "language": "python"}
     )

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from tunebook.errors import InputProblem
-from tunebook.pipeline.files import hash_json, sha256_file
+from tunebook.files import hash_json, sha256_file
 
 # Parameters that may name a file or a folder; a notebook's working folder is notebooks/, so paths are kept relative to it.
 KEYS = ("rows", "benchmark", "retained", "model", "larger_model", "hosted_completions", "inputs")
@@ -15,7 +15,7 @@ FILES = ("hosted_completions", "inputs")  # these are always files
 FILE_ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gz", ".gguf", ".txt")
 
 
-def resolve(values: dict, root: Path, beside: Path, where: str) -> dict:
+def resolve_paths(values: dict, root: Path, beside: Path, where: str) -> dict:
     """`values` with each path found: beside the study file, else from the current folder, else in the checkout, else in notebooks/.
 
     Inside the checkout a path becomes relative to notebooks/ (no path of this machine gets into a record), elsewhere absolute.

@@ -52,7 +52,7 @@ def note_by_hand(outputs: Path, manifest: dict) -> None:
         append(outputs, {**about, **ended, "verdict": verdict, "seconds": manifest["timing"]["seconds"]})
 
 
-def read(outputs: Path) -> tuple[list[dict], int]:
+def read_ledger(outputs: Path) -> tuple[list[dict], int]:
     """All lines that are ledger entries, oldest first, and the number of lines that are not (torn, or of another version)."""
     path = _path(outputs)
     entries, torn = [], 0
@@ -109,7 +109,7 @@ def times_opened(entries: list[dict]) -> Counter:
     return Counter(sha for entry in entries for sha in {found["sha256"] for found in entry.get("opened", [])})
 
 
-def table(entries: list[dict]) -> list[dict]:
+def ledger_rows(entries: list[dict]) -> list[dict]:
     """Rows for `tunebook ledger`: one a line, newest last."""
     return [
         {

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem
+from tunebook.files import hash_json, read_json, sha256_file, write_json
 from tunebook.pipeline import provenance
-from tunebook.pipeline.files import hash_json, read_json, sha256_file, write_json
 
 SCHEMA = "tunebook-manifest/1"
 NAME = "manifest.json"
@@ -113,7 +113,7 @@ def write(folder: Path, manifest: dict) -> None:
     write_json(folder / NAME, manifest | {"content_hash": content_hash(manifest)})
 
 
-def read(folder: Path) -> dict:
+def read_manifest(folder: Path) -> dict:
     """The manifest of a finished stage. InputProblem where there is none, IntegrityProblem where it is not what was written."""
     path = folder / NAME
     if not path.is_file():
@@ -142,7 +142,7 @@ def read(folder: Path) -> dict:
 
 def read_verified(folder: Path, kind: str) -> dict:
     """The manifest of a finished stage of this kind, its own hash checked. Files are checked by `file_problems` or on use."""
-    manifest = read(folder)
+    manifest = read_manifest(folder)
     if manifest["kind"] != kind:
         raise InputProblem(
             f"{folder} holds a stage of kind {manifest['kind']!r}, expected {kind!r}: choose the right folder"
@@ -177,3 +177,24 @@ def plain(value):
         return value.as_posix()
     json.dumps(value)  # TypeError names the type
     return value
+
+
+def status_of(checks: list[dict]) -> str:
+    """Status of a stage: fail on any error row that is not ok, warn on any warn row, else pass."""
+    severities = {check["severity"] for check in checks if not check["ok"]}
+    return "fail" if "error" in severities else "warn" if "warn" in severities else "pass"
+
+
+def broken(checks: list[dict], severities: tuple[str, ...] = ("error",)) -> list[str]:
+    """The rules that were broken, one sentence each.
+
+    >>> broken([{"name": "rows", "measured": 3, "rule": "at least 9", "ok": False, "severity": "error"}])
+    ['rows is 3, rule at least 9']
+    """
+    rows = [check for check in checks if not check["ok"] and check["severity"] in severities]
+    return [f"{check['name']} is {check['measured']}, rule {check['rule']}" for check in rows]
+
+
+def status_line(name: str, status: str, checks: list[dict]) -> str:
+    """One line: status, and every row that is the reason for it."""
+    return f"{name}: {status} ({'; '.join(broken(checks, ('error', 'warn'))) or f'{len(checks)} checks hold'})"

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from tunebook.errors import InputProblem
-from tunebook.pipeline.files import hash_json
+from tunebook.files import hash_json
 
 TAG = "parameters"
 

@@ -12,11 +12,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from tunebook.errors import InputProblem
-from tunebook.pipeline import inputs, ranges
+from tunebook.pipeline import inputs
 from tunebook.pipeline import stages as stage_names
 from tunebook.pipeline.runs import find_root
-from tunebook.pipeline.strict_yaml import read_mapping
 
 RUNNER_KEYS = ("stages", "cell_timeout_seconds")  # never reach a notebook
 ROUTING_KEYS = ("run", "target")  # reach a notebook, never change a result
@@ -38,7 +39,7 @@ class Study:
 def load_base(root: Path) -> dict:
     """params/base.yaml: every key that exists, with its default."""
     path = root / "params" / "base.yaml"
-    base = read_mapping(path)
+    base = read_yaml(path)
     for key, value in base.items():
         items = value if isinstance(value, list) else [value]
         if key == "extends" or not all(isinstance(item, str | bool | int | float) for item in items):
@@ -63,17 +64,17 @@ def load_study(path: str | Path, sets: tuple[str, ...] | list[str] = (), root: P
         for key, value in overlay.items():
             if isinstance(value, dict) and stage_names.looks_like_stage(str(key)):
                 instance = _resolve(str(key), known, file)
-                section = {k: checked(k, v, base, f"{file}: {key}") for k, v in value.items()}
-                section = inputs.resolve(section, root, file.parent, f"{file}: {key}")
+                section = {k: checked_value(k, v, base, f"{file}: {key}") for k, v in value.items()}
+                section = inputs.resolve_paths(section, root, file.parent, f"{file}: {key}")
                 overrides[instance] = overrides.get(instance, {}) | section
             else:
                 if stage_names.looks_like_stage(str(key)):
                     raise InputProblem(f"{file}: {key} is {value!r}: write its own values as {{key: value}}")
-                value = checked(key, value, base, str(file), runner_keys=True)
-                values |= inputs.resolve({key: value}, root, file.parent, str(file))
+                value = checked_value(key, value, base, str(file), runner_keys=True)
+                values |= inputs.resolve_paths({key: value}, root, file.parent, str(file))
     for text in sets:
         key, value = _parse_setting(text, base)
-        values |= inputs.resolve({key: value}, root, Path.cwd(), f"--set {text}")
+        values |= inputs.resolve_paths({key: value}, root, Path.cwd(), f"--set {text}")
     is_narrowed = any(text.partition("=")[0] == "stages" for text in sets)
     run_stages = _resolve_stages(values.pop("stages", []), known, "--set stages" if is_narrowed else path)
     if is_narrowed:  # a section of a stage that is left out has nothing to say
@@ -81,7 +82,7 @@ def load_study(path: str | Path, sets: tuple[str, ...] | list[str] = (), root: P
     for instance in overrides:
         if instance not in run_stages:
             raise InputProblem(
-                f"{path}: {stage_names.short(instance)} has its own values but is not in `stages`: remove one or add the other"
+                f"{path}: {stage_names.short_name(instance)} has its own values but is not in `stages`: remove one or add the other"
             )
     return Study(path.stem, path, values, run_stages, overrides)
 
@@ -99,12 +100,12 @@ def _resolve_stages(names: list[str], known: dict[str, str], path: Path | str) -
 
 def _resolve(name: str, known: dict[str, str], path: Path | str) -> str:
     try:
-        return stage_names.resolve(name, known)
+        return stage_names.resolve_stage(name, known)
     except InputProblem as problem:
         raise InputProblem(f"{path}: {problem}") from None
 
 
-def checked(key, value, base: dict, where: str, runner_keys: bool = False):
+def checked_value(key, value, base: dict, where: str, runner_keys: bool = False):
     """`value` in the type that base declares for `key` (a whole number may stand for a float). InputProblem otherwise."""
     if not isinstance(key, str):
         raise InputProblem(f'{where}: key {key!r} is not text: quote it, for example "04@sft"')
@@ -117,7 +118,7 @@ def checked(key, value, base: dict, where: str, runner_keys: bool = False):
             f"{where}: unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else ": see params/base.yaml")
         )
     value = _typed(key, value, base[key], where)
-    ranges.check(key, value, where)
+    check(key, value, where)
     return value
 
 
@@ -163,7 +164,7 @@ def _parse_setting(text: str, base: dict) -> tuple:
         value = _read_list(raw, declared)
     elif declared is not None:
         value = _read_scalar(raw, declared)
-    return key, checked(key, value, base, where, runner_keys=True)
+    return key, checked_value(key, value, base, where, runner_keys=True)
 
 
 def _read_list(raw: str, declared: list) -> list:
@@ -197,7 +198,7 @@ def _chain(path: Path, root: Path) -> list[tuple[Path, dict]]:
         if path.resolve() in [file.resolve() for file, _ in chain]:
             names = " -> ".join(file.name for file, _ in chain)
             raise InputProblem(f"{chain[0][0]}: extends goes in a circle: {names} -> {path.name}")
-        overlay = read_mapping(path)
+        overlay = read_yaml(path)
         parent = overlay.pop("extends", None)
         if not isinstance(parent, str) or not parent:
             raise InputProblem(f"{path}: no base: write `extends: base` as the first line")
@@ -248,3 +249,88 @@ def check_base(base: dict, notebooks: dict[str, dict]) -> list[str]:
                 problems.append(f"{notebook}.ipynb: {key} = {default!r}, base.yaml has {base[key]!r}")
     problems += [f"base.yaml: {key!r} is dead: no notebook declares it" for key in base if key not in used]
     return problems
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a doubled key, of which YAML would keep the last."""
+
+
+def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict:
+    found = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str | int | float | bool | datetime.date | None):
+            raise InputProblem(
+                f"{key_node.start_mark.name}, line {key_node.start_mark.line + 1}: a key must be a word, found {key!r}"
+            )
+        if key in found:
+            raise InputProblem(
+                f"{key_node.start_mark.name}, line {key_node.start_mark.line + 1}: {key!r} is set twice: keep one"
+            )
+        found[key] = loader.construct_object(value_node, deep=True)
+    return found
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read_yaml(path: Path) -> dict:
+    """The mapping in a YAML file. InputProblem with the line where it is no YAML, sets a key twice or is empty."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            content = yaml.load(stream, Loader=_StrictLoader)
+    except (OSError, UnicodeDecodeError) as problem:
+        raise InputProblem(f"{path} cannot be read as text: {problem}") from None
+    except yaml.YAMLError as problem:
+        mark = getattr(problem, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise InputProblem(f"{path}{line}: not YAML ({getattr(problem, 'problem', None) or 'syntax'})") from None
+    except (ValueError, TypeError) as problem:  # a date or a number that does not exist
+        raise InputProblem(f"{path}: not YAML ({str(problem).partition(';')[0]}): put text into quotes") from None
+    except RecursionError:
+        raise InputProblem(f"{path}: nested too deeply") from None
+    if content is None:
+        raise InputProblem(f"{path} is empty: write `extends: base` and the keys that change")
+    if not isinstance(content, dict):
+        raise InputProblem(f"{path}: expected `key: value` lines, found {type(content).__name__}")
+    return content
+
+
+CHOICES = {
+    "prompt_style": ("chat", "few_shot", "raw"),
+    "thinking": ("none", "off", "on"),
+    "ladder": ("instruction", "few_shot", "retrieved", "larger", "hosted"),
+}
+# whole numbers and numbers that must be above 0
+POSITIVE = (
+    "batch_size dpo_batch_size lora_rank lora_alpha max_length max_new_tokens retained_max_new_tokens n_samples dpo_prompts dpo_samples"
+    " slots learning_rate dpo_learning_rate epochs dpo_epochs dpo_beta rehearsal_tokens quantisation_margin"
+).split()
+# numbers that must not be below 0
+NOT_NEGATIVE = (
+    "n_rows n_dev n_test benchmark_limit retained_limit seed few_shot audit_problems general_documents checkpoints rehearsal_share"
+    " temperature dpo_temperature warmup_share parity_rows importance_rows served_prompts sensitivity_limit"
+    " price_machine_hour price_hosted_input price_hosted_output price_staff_hour staff_hours data_cost cell_timeout_seconds"
+).split()
+# (above, up to)
+SHARES = {
+    "top_p": (0.0, 1.0),
+    "warmup_share": (-math.inf, 1.0),
+    "utilisation": (0.0, 1.0),
+    "rehearsal_share": (-math.inf, 10.0),
+}
+
+
+def check(key: str, value, where: str) -> None:
+    """InputProblem where `value` means nothing for `key`."""
+    for item in value if isinstance(value, list) else [value]:
+        if key in CHOICES and item not in CHOICES[key]:
+            raise InputProblem(f"{where}: {key} is {item!r}: choose from {', '.join(CHOICES[key])}")
+    if key in POSITIVE and not value > 0:
+        raise InputProblem(f"{where}: {key} is {value}: it must be above 0")
+    if key in NOT_NEGATIVE and value < 0:
+        raise InputProblem(f"{where}: {key} is {value}: it must not be negative")
+    low, high = SHARES.get(key, (-math.inf, math.inf))
+    if key in SHARES and not low < value <= high:
+        above = "" if low < 0 else f"above {low:g} and "
+        raise InputProblem(f"{where}: {key} is {value}: it must be {above}at most {high:g}")

@@ -6,9 +6,9 @@ Does not decide states. Only the process that holds the lock of the run writes i
 from pathlib import Path
 
 from tunebook.errors import InputProblem
+from tunebook.files import read_json, sha256_file, write_json
 from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline import provenance, stages
-from tunebook.pipeline.files import read_json, sha256_file, write_json
 from tunebook.pipeline.params import Study
 
 SCHEMA = "tunebook-run/1"
@@ -18,7 +18,7 @@ REPORTS = ("report.html", "report.json")
 FROZEN = "frozen_spec.json"  # the specification and the moment it was frozen, at the root of the run
 
 
-def load(folder: Path) -> dict:
+def load_record(folder: Path) -> dict:
     """The record of a run; InputProblem where the folder has none or it is of another version."""
     record = read_json(folder / NAME)
     if record.get("schema") != SCHEMA or "study" not in record:
@@ -44,7 +44,7 @@ def load(folder: Path) -> dict:
 
 def start(root: Path, folder: Path, study: Study) -> dict:
     """Begin or resume a run: the study is the new one, the states of its stages are kept where they have finished."""
-    old = load(folder) if (folder / NAME).is_file() else {}
+    old = load_record(folder) if (folder / NAME).is_file() else {}
     states = {name: old.get("states", {}).get(name, {"state": "pending"}) for name in study.stages}
     record = {
         "schema": SCHEMA,
@@ -60,11 +60,11 @@ def start(root: Path, folder: Path, study: Study) -> dict:
 
 def set_state(folder: Path, instance: str, state: str, **details) -> dict:
     """Replace the state of one stage; a finished one gets the hashes that `verify` checks. Returns the new state."""
-    record = load(folder)
+    record = load_record(folder)
     entry = {"state": state, **details}
     if state in FINISHED:
         stage_folder = folder / instance
-        entry["content_hash"] = manifests.read(stage_folder)["content_hash"]
+        entry["content_hash"] = manifests.read_manifest(stage_folder)["content_hash"]
         entry["manifest_sha256"] = sha256_file(stage_folder / manifests.NAME)
         executed = stage_folder / "executed.ipynb"
         entry["executed_sha256"] = sha256_file(executed) if executed.is_file() else ""
@@ -77,7 +77,7 @@ def set_state(folder: Path, instance: str, state: str, **details) -> dict:
 
 def report_problem(folder: Path) -> str:
     """What is wrong with the reports at the root of the run, "" when they are those that its verdict stage left."""
-    recorded = load(folder).get("reports", {})
+    recorded = load_record(folder).get("reports", {})
     for name in REPORTS:
         if name not in recorded or not (folder / name).is_file():
             return f"{name} is missing"
@@ -102,4 +102,4 @@ def keep_reports(folder: Path, verdict_folder: Path) -> None:
 
 def update(folder: Path, **fields) -> None:
     """Set top-level fields such as the verdict."""
-    write_json(folder / NAME, load(folder) | fields)
+    write_json(folder / NAME, load_record(folder) | fields)

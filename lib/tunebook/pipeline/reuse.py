@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem
+from tunebook.files import sha256_file
 from tunebook.pipeline import inputs, notebooks, provenance, stages
 from tunebook.pipeline import manifest as manifests
-from tunebook.pipeline.files import sha256_file
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _upstream(recorded: dict, wanted: Wanted) -> str:
         other = min(set(recorded) ^ set(wanted.upstream))
         return f"{other} is read now" if other in wanted.upstream else f"{other} was read, and is not there now"
     for name, folder in wanted.upstream.items():
-        if manifests.read(folder)["content_hash"] != recorded[name]["content_hash"]:
+        if manifests.read_manifest(folder)["content_hash"] != recorded[name]["content_hash"]:
             return f"{name} has changed"
         # The verdict also reads times and memory, which a content hash leaves out.
         if (

@@ -45,7 +45,7 @@ def looks_like_stage(text: str) -> bool:
     return SHORT.fullmatch(text) is not None
 
 
-def resolve(text: str, known: dict[str, str]) -> str:
+def resolve_stage(text: str, known: dict[str, str]) -> str:
     """Full instance name of a short or full name. InputProblem names the nearest stage.
 
     >>> resolve("04@sft", {"04": "04_evaluate_pass_at_1"})
@@ -67,7 +67,7 @@ def split(instance: str) -> tuple[str, str]:
     return notebook, target
 
 
-def short(instance: str) -> str:
+def short_name(instance: str) -> str:
     """`04_evaluate_pass_at_1@sft` -> `04@sft`."""
     notebook, _, target = instance.partition("@")
     return notebook[:2] + (f"@{target}" if target else "")
@@ -80,7 +80,7 @@ def kind(instance: str) -> str:
 
 def is_verdict(instance: str) -> bool:
     """The one stage that always runs and writes the verdict."""
-    return short(instance) == VERDICT
+    return short_name(instance) == VERDICT
 
 
 def upstream(instance: str, run_stages: list[str]) -> list[str]:
@@ -90,8 +90,8 @@ def upstream(instance: str, run_stages: list[str]) -> list[str]:
     every other stage; a notebook with a later number reads every stage that comes before it, except the verdict.
     InputProblem for an unknown target or an upstream stage that the run does not have.
     """
-    by_short = {short(name): name for name in run_stages}
-    key = short(instance)
+    by_short = {short_name(name): name for name in run_stages}
+    key = short_name(instance)
     if key == VERDICT:
         return [name for name in run_stages if name != instance]
     if key in UPSTREAM:
@@ -114,11 +114,11 @@ def check_order(run_stages: list[str]) -> None:
     """InputProblem unless every stage comes once, after what it reads, and the verdict comes last."""
     for position, instance in enumerate(run_stages):
         if instance in run_stages[:position]:
-            raise InputProblem(f"stage {short(instance)} is twice in `stages`: remove one")
+            raise InputProblem(f"stage {short_name(instance)} is twice in `stages`: remove one")
         if is_verdict(instance) and position != len(run_stages) - 1:
             raise InputProblem(f"stage {VERDICT} must be the last in `stages`: it reads all others")
         for name in upstream(instance, run_stages):
             if name not in run_stages[:position]:
                 raise InputProblem(
-                    f"stage {short(instance)} reads {short(name)}: put {short(name)} before it in `stages`"
+                    f"stage {short_name(instance)} reads {short_name(name)}: put {short_name(name)} before it in `stages`"
                 )

@@ -104,3 +104,30 @@ def _is_worse(row: dict, other: dict) -> bool:
     """Whether `other` is at least as good in both and better in one."""
     pair, rival = ((one["k"], -(one["rise"] or 0.0)) for one in (row, other))
     return rival[0] >= pair[0] and rival[1] >= pair[1] and rival != pair
+
+
+RULE = "dpo when it solves more dev problems than sft, else sft"
+
+
+def keep_better(
+    source: ModelSource, placement: Placement, adapters: dict[str, Path], tokenizer, problems, context, *, slots: int
+) -> dict:
+    """Scores every adapter on `problems` (None: no dev part, so the first adapter is kept) and copies the better to `chosen/`.
+
+    `adapters` are in order of preference at equal scores. Returns `kept`, `rule`, and `rows` of `adapter, k, n`.
+    """
+    rows = []
+    for name, adapter in adapters.items() if problems else ():
+        engine = TransformersEngine(load_model(source, placement, adapter), tokenizer, slots)
+        folder = context.folder / "dev" / name
+        found = measure(engine, problems, folder, context, **choice_settings(context.params))["metrics"]
+        del engine
+        free_memory()
+        rows.append({"adapter": name, "k": found["k"], "n": found["n"]})
+    kept = max(rows, key=lambda row: row["k"])["adapter"] if rows else next(iter(adapters))
+    shutil.copytree(adapters[kept], context.folder / "chosen")
+    return {
+        "kept": kept,
+        "rule": RULE if rows else "no dev part, so the adapter of the demonstrations is kept",
+        "rows": rows,
+    }

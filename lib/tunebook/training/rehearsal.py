@@ -13,7 +13,7 @@ from tunebook.models.engine import Decoding, TransformersEngine
 from tunebook.models.loading import free_memory, load_model
 from tunebook.models.source import ModelSource
 from tunebook.models.templates import start_id
-from tunebook.training.rows import IGNORED
+from tunebook.training.dataset import IGNORED
 
 
 def own_texts(

@@ -31,21 +31,21 @@ class TunebookPassAtK(evaluate.Metric):
 
     def _compute(self, predictions, references, benchmark="humaneval", k=(1,), workers=None, allow_unisolated=False):
         from tunebook.evaluation import completions
-        from tunebook.evaluation.benchmark import load
-        from tunebook.evaluation.score import Judging, check_runner, estimate, judge, rates
+        from tunebook.evaluation.benchmark import load_benchmark
+        from tunebook.evaluation.score import Judging, check_runner, estimate_pass_at_k, judge_completions, rates
 
-        problems = load(benchmark)
+        problems = load_benchmark(benchmark)
         rows = [
             {"task_id": task_id, "sample": sample, "completion": text}
             for task_id, texts in zip(references, predictions, strict=True)
             for sample, text in enumerate(texts)
         ]
-        rows = completions.validate(rows, problems, "predictions")
+        rows = completions.check_completions(rows, problems, "predictions")
         judging = Judging(workers, allow_unisolated)
         check_runner(problems, judging)
         passed = {}
-        for row in judge(problems, rows, judging):
+        for row in judge_completions(problems, rows, judging):
             passed.setdefault(row["task_id"], []).append(row["passed"])
         part = rates(passed)
-        result = {f"pass@{count}": estimate(passed, count) for count in k}
+        result = {f"pass@{count}": estimate_pass_at_k(passed, count) for count in k}
         return {**result, "n_correct": part["k"], "n": part["n"], "interval": part["interval"]}

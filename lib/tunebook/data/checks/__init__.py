@@ -1,0 +1,1 @@
+"""The checks of the data gate, one subject a file."""

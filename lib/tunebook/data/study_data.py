@@ -1,0 +1,290 @@
+"""The rows and problems of one study: train, dev and test, from a shipped task or from the user's own files.
+
+Every removed row is in `rejects` with its reason. Does not count tokens (`lengths`) and does not write files.
+"""
+
+from dataclasses import dataclass, field
+
+from tunebook.data.checks.code import find_copies
+from tunebook.data.checks.contamination import find_contamination, find_shared_runs
+from tunebook.data.checks.repeats import find_conflicts, find_exact_duplicates
+from tunebook.data.examples import Examples, Thresholds, read_examples
+from tunebook.data.notes import Notes, merge, reject, word_finding
+from tunebook.data.rows import rows_from_records
+from tunebook.data.sources import read_rows
+from tunebook.data.splits import (
+    SHARES,
+    answer_text,
+    group_of,
+    normalise,
+    pick,
+    prompt_key,
+    prompt_text,
+    slice_of,
+    split_rows,
+)
+from tunebook.errors import InputProblem
+from tunebook.evaluation.extraction import extract
+
+MAX_GENERATED_RATIO = 8
+SPARE_RATIO = 1.1
+
+
+@dataclass
+class StudyData:
+    """What notebook 01 leaves. `train`, `dev`, `test`: canonical rows; `dev_problems`, `test_problems`: benchmark rows.
+
+    With generated problems `dev[i]` belongs to `dev_problems[i]`, and `test[i]` to `test_problems[i]`. `dev_problems` is
+    empty for the user's own benchmark file, which has no dev part; choices are then "selected on test". `matches`: the rows
+    that were removed since they hold a test problem (see `Examples.matches`); `slices`: those of the task's specification.
+    """
+
+    train: list[dict]
+    dev: list[dict]
+    test: list[dict]
+    dev_problems: list[dict]
+    test_problems: list[dict]
+    findings: list
+    name: str
+    rejects: list = field(default_factory=list)
+    n_records: int = 0
+    matches: list = field(default_factory=list)
+    slices: tuple = ()
+
+    def benchmark(self):
+        """The test problems as a `Benchmark`; InputProblem where the rows leave none."""
+        from tunebook.evaluation.benchmark import from_problems
+
+        if not self.test_problems:
+            raise InputProblem(
+                f"{self.name}: of {self.n_records} rows none is left for a test problem: "
+                f"run `tunebook validate {self.name}` to see what is wrong with them, or name a benchmark file"
+            )
+        return from_problems(f"{self.name}/test", self.test_problems, source=self.name)
+
+
+def study_data(
+    task: str,
+    rows: str,
+    benchmark: str,
+    n_rows: int,
+    seed: int,
+    n_dev: int,
+    n_test: int,
+    benchmark_limit: int = 0,
+    *,
+    revision: str = "",
+    mapping=None,
+    limits: Thresholds | None = None,
+) -> StudyData:
+    """Collect the data of a study; the same arguments always give the same rows.
+
+    `rows` "" takes the shipped `task`, else it is a file or a Hub data set (with `revision`, `mapping`). `benchmark` ""
+    makes the test problems from test rows, else it names a benchmark file. `n_rows`: training rows wanted, 0 = all (a
+    shipped task needs a number). `n_dev`, `n_test`: problems wanted. `benchmark_limit`: at most so many test problems,
+    0 = all. Raises InputProblem when an argument cannot be used.
+    """
+    if min(n_rows, n_dev, n_test, benchmark_limit) < 0:
+        raise InputProblem("n_rows, n_dev, n_test and benchmark_limit must not be negative; 0 means all")
+    if rows:
+        data = _own_data(rows, (n_rows, n_dev, n_test), seed, bool(benchmark), (revision, mapping))
+    elif task:
+        data = _task_data(task, n_rows, n_dev, n_test, seed, bool(benchmark))
+    else:
+        raise InputProblem("neither rows nor task is given; name a file of rows or a shipped task")
+    if benchmark:
+        data.test, data.test_problems = [], _load_benchmark(benchmark)
+        _remove_contaminated(data, benchmark, limits)
+    _limit_problems(data, benchmark_limit, seed)
+    _remove_leaked(data, limits)
+    if not data.train:
+        data.findings.append(word_finding("no_rows", 0, detail="no row is left for training"))
+    data.findings = merge(data.findings)
+    return data
+
+
+def _limit_problems(data: StudyData, limit: int, seed: int) -> None:
+    """Keep at most `limit` test problems, 0 = all, with their rows."""
+    chosen = pick(data.test_problems, limit, seed, lambda problem: problem["task_id"])
+    kept = {id(problem) for problem in chosen}
+    data.test = [row for row, problem in zip(data.test, data.test_problems, strict=False) if id(problem) in kept]
+    data.test_problems = chosen
+
+
+def _load_benchmark(benchmark: str) -> list[dict]:
+    from tunebook.evaluation.benchmark import load_benchmark
+
+    return list(load_benchmark(benchmark).problems)
+
+
+def _task_data(name: str, n_rows: int, n_dev: int, n_test: int, seed: int, has_benchmark: bool) -> StudyData:
+    """Generate rows until every split has enough; equal prompts are generated once, and each split is drawn as rows come."""
+    from tunebook import tasks
+
+    if not n_rows:
+        raise InputProblem(f"n_rows is 0; the shipped task {name} generates rows, so say how many")
+    task = tasks.load(name)
+    wanted = {"train": n_rows, "dev": n_dev, "test": n_test}
+    n_first = int(SPARE_RATIO * max(wanted[split] / share for split, share in zip(wanted, SHARES, strict=True)))
+    for factor in (1, 2, 4, MAX_GENERATED_RATIO):
+        parts = split_rows(_distinct(task.make_rows(n_first * factor, seed)), seed)
+        parts |= {split: _distinct(parts[split], _phrase) for split in ("dev", "test")}
+        if all(len(parts[split]) >= count for split, count in wanted.items()):
+            break
+    else:
+        found = ", ".join(f"{split} {len(parts[split])} of {count}" for split, count in wanted.items())
+        raise InputProblem(f"task {name} has not enough different rows ({found}); ask for fewer")
+    train, dev, test = (pick(parts[split], count, seed, prompt_key) for split, count in wanted.items())
+    problems = [task.make_problems(part) if part and not has_benchmark else [] for part in (dev, test)]
+    slices = tuple(getattr(task, "spec", {}).get("slices", ()))
+    return StudyData(train, dev, test, *problems, [], name, [], n_first * factor, slices=slices)
+
+
+def _own_data(source: str, counts: tuple, seed: int, has_benchmark: bool, options: tuple) -> StudyData:
+    """The user's rows, cleaned and split; test problems from test rows where there is no benchmark."""
+    revision, mapping = options
+    own = read_own(source, revision, mapping, seed)
+    if not has_benchmark and any("text" in row for row in own.rows):
+        raise InputProblem(f"{source}: plain text rows have no question to test; give a benchmark file")
+    if has_benchmark:
+        parts, counts = own.split((1.0, 0.0, 0.0)), (counts[0], 0, 0)
+        own.leave_out(parts["test"], "its split_hint is test, and the benchmark file is the test")
+        parts["test"] = []
+    else:
+        parts = own.split(SHARES)
+    train, dev, test = (own.keep(parts[name], n, name) for name, n in zip(parts, counts, strict=True))
+    problems = ([], []) if has_benchmark else (make_own_problems(dev), make_own_problems(test))
+    return StudyData(train, dev, test, *problems, own.findings, source, own.rejects, own.n_records)
+
+
+def _distinct(rows: list[dict], key=prompt_key) -> list[dict]:
+    """The first row of each key, by default of each normalised prompt."""
+    first = {}
+    for row in rows:
+        first.setdefault(key(row), row)
+    return list(first.values())
+
+
+def _phrase(row: dict) -> str:
+    """What a problem is made of: a shipped task asks each phrase once, whatever words carried it in the row."""
+    return normalise(row.get("phrase") or prompt_key(row))
+
+
+def _remove_contaminated(data: StudyData, benchmark: str, limits: Thresholds | None) -> None:
+    """Take rows that hold a benchmark problem out of train and dev; as they are removed this is a warning."""
+    for name in ("train", "dev"):
+        rows = getattr(data, name)
+        examples = examples_of(rows, limits)
+        found = find_contamination(examples, data.test_problems, benchmark).tolist()
+        found += find_copies(examples, data.test_problems, benchmark, set(found))
+        bad = {int(examples.positions[number]) for number in found}
+        data.matches += examples.matches
+        setattr(data, name, [row for number, row in enumerate(rows) if number not in bad])
+        reason = f"holds a problem of {benchmark}"
+        data.rejects += [reject("contamination", rows[n].get("record", n), None, rows[n], reason) for n in sorted(bad)]
+        for item in (item for item in examples.notes.findings() if item.check.startswith("contamination")):
+            detail = f"in {name}, removed from it; {benchmark}"
+            data.findings.append(word_finding(item.check, item.count, item.rows, detail=detail, severity="warn"))
+
+
+def examples_of(rows: list[dict], limits: Thresholds | None = None) -> Examples:
+    """Examples from canonical rows in memory; row numbers are those of the user's file, else positions in this list."""
+    kind = "text" if rows and "text" in rows[0] else "preference" if rows and "rejected" in rows[0] else ""
+    return read_examples(rows_from_records(rows, "rows", "memory"), kind=kind or "prompt_completion", limits=limits)
+
+
+def _remove_leaked(data: StudyData, limits: Thresholds | None) -> None:
+    """Take rows out of train whose normalised prompt is also in dev or test."""
+    notes = Notes(len(data.train))
+    elsewhere = {prompt_key(row): name for name in ("dev", "test") for row in getattr(data, name) if row["prompt"]}
+    kept = []
+    for number, row in enumerate(data.train):
+        other = elsewhere.get(prompt_key(row)) if row["prompt"] else None
+        if other is None:
+            kept.append(row)
+            continue
+        record = row.get("record", number)
+        notes.add("split_leakage", record, None, f"also in {other}")
+        data.rejects.append(reject("split_leakage", record, None, row, f"its prompt is also in {other}"))
+    data.train = kept
+    data.findings += notes.findings()
+    held_out = [row for row in data.dev + data.test if "record" in row]
+    if held_out and kept:
+        examples = examples_of(kept, limits)
+        find_shared_runs(examples, held_out, "dev or test")
+        data.findings += [item for item in examples.notes.findings() if item.check == "split_leakage_near"]
+
+
+@dataclass
+class OwnRows:
+    """Canonical rows, each with its record number in `record`."""
+
+    rows: list[dict]
+    findings: list
+    rejects: list
+    n_records: int
+    seed: int
+
+    def split(self, shares: tuple[float, float, float]) -> dict[str, list[dict]]:
+        """The rows by split."""
+        return split_rows(self.rows, self.seed, shares)
+
+    def keep(self, rows: list[dict], n_wanted: int, split: str) -> list[dict]:
+        """At most `n_wanted` of the rows (0 = all); the others go to the rejects, since they take no part in the study."""
+        chosen = pick(rows, n_wanted, self.seed, prompt_key)
+        kept = {id(row) for row in chosen}
+        left = [row for row in rows if id(row) not in kept]
+        self.leave_out(left, f"there are more {split} rows than the {n_wanted} wanted")
+        return chosen
+
+    def leave_out(self, rows: list[dict], reason: str) -> None:
+        """These rows take no part in the study."""
+        self.rejects += [reject("not_used", row["record"], None, row, reason) for row in rows]
+
+
+def read_own(source: str, revision: str, mapping, seed: int) -> OwnRows:
+    """Read and clean the user's rows. Columns without a mapping give no rows, only the finding `columns`."""
+    raw = read_rows(source, revision=revision)
+    examples = read_examples(raw, mapping)
+    if examples.notes.count("columns"):
+        return OwnRows([], raw.findings + examples.notes.findings(), [], raw.n_records, seed)
+    rejects = raw.rejects + examples.rejects
+    repeated = find_exact_duplicates(examples)
+    find_conflicts(examples)
+    rows = []
+    for number, row in enumerate(examples):
+        row["record"] = examples.place(number)[0]
+        row |= {"group": group_of(row)} if row.get("group") not in (None, "") else {}
+        if number in repeated:
+            reason = f"the same as row {examples.place(repeated[number])[0]}"
+            rejects.append(reject("exact_duplicates", *examples.place(number), row, reason))
+        else:
+            rows.append(row)
+    return OwnRows(rows, raw.findings + examples.notes.findings(), rejects, raw.n_records, seed)
+
+
+def make_own_problems(rows: list[dict]) -> list[dict]:
+    """Benchmark rows of kind `answer` from canonical rows: right is only the row's own answer, white space apart, both as the
+    extractor reads them.
+
+    Good for labels, numbers and short texts; for free text it is far too strict, so give a benchmark file there.
+    `messages` holds the whole prompt where it is more than one user turn.
+    """
+    problems = []
+    for row in rows:
+        answer = answer_text(row)
+        expected = " ".join(extract(answer, {"kind": "answer", "canonical_solution": answer}).split())
+        problem = {
+            "task_id": f"own/{row['record']}",
+            "prompt": prompt_text(row),
+            "entry_point": "answer",
+            "canonical_solution": answer,
+            "test": f"EXPECTED = {expected!r}\n\n\ndef check(answer):\n"
+            '    assert " ".join(answer.split()) == EXPECTED, f"expected {EXPECTED!r}"\n',
+            "kind": "answer",
+            "slice": slice_of(row),
+        }
+        if len(row["prompt"]) > 1:
+            problem["messages"] = row["prompt"]
+        problems.append(problem)
+    return problems

@@ -1,0 +1,163 @@
+"""What config.json says of a model: the values by type, the weights that it calls for, and the code that it would fetch.
+
+Meant for a child process, `foreign_code` also for the moment before a model is loaded. Loads nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from tunebook.errors import InputProblem
+from tunebook.inspection.gguf_checks import artefact_finding
+
+COUNTS = (
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
+)  # fmt: skip
+DIVIDED = (("hidden_size", "num_attention_heads"), ("num_attention_heads", "num_key_value_heads"))
+CHOICES = re.compile(r"_?(attn|experts)_implementation")
+AGAIN = "fetch the folder again"
+CODE_FIX = "use a model whose architecture transformers knows by itself"
+
+
+def foreign_code(config: dict, depth: int = 0) -> str:
+    """The setting in `config` that names a kernel on the Hub, which transformers would fetch and run, or ""."""
+    for key, value in config.items():
+        parts = list(value.values()) if isinstance(value, dict) else [value]
+        if CHOICES.match(key) and any(isinstance(part, str) and "/" in part for part in parts):
+            return key
+        if isinstance(value, dict) and depth < 20 and (inner := foreign_code(value, depth + 1)):
+            return inner
+    return ""
+
+
+def refuse_code(folder: Path) -> None:
+    """Raises InputProblem where config.json names code to be fetched; one that cannot be read is left to who loads it."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return
+    if isinstance(config, dict) and (key := foreign_code(config)):
+        raise InputProblem(
+            f"model: {folder} names a kernel on the Hub ({key} in config.json), which is never run; {CODE_FIX}"
+        )
+
+
+def code_findings(place: Path, jsons: dict) -> list[dict]:
+    """The code that a folder brings or would fetch."""
+    scripts = sorted(str(path.relative_to(place)) for path in place.rglob("*.py"))
+    named = [
+        f"auto_map in {name}"
+        for name, value in jsons.items()
+        if value.get("auto_map") or value.get("trust_remote_code")
+    ]
+    kernels = [f"{key} in {name}" for name, value in jsons.items() if (key := foreign_code(value))]
+    found = []
+    if scripts or named:
+        message = f"it brings code of its own ({', '.join(scripts[:3] + named)}), which is never run"
+        found.append(artefact_finding("remote_code", "error", message, CODE_FIX, len(scripts) or 1))
+    if kernels:
+        message = f"it names a kernel on the Hub ({', '.join(kernels)}), which is never run"
+        found.append(artefact_finding("remote_code", "error", message, CODE_FIX, len(kernels)))
+    return found
+
+
+def config_findings(place: Path, config: dict, text_config: dict, tensors: dict) -> list[dict]:
+    """Objections to config.json by itself and against the tensors, name -> (dtype, shape, ...)."""
+    if not (place / "config.json").exists():
+        gguf = next((path.name for path in sorted(place.glob("*.gguf"))), "")
+        fix = f"give the .gguf file in it ({gguf})" if gguf else "give a folder saved with save_pretrained"
+        return [artefact_finding("config", "error", "config.json is missing", fix)]
+    found = []
+    if not isinstance(config.get("model_type"), str) or not isinstance(config.get("architectures"), list):
+        found.append(artefact_finding("architecture", "error", "config.json names no model_type or no architectures", AGAIN))
+    if config.get("quantization_config") is not None:
+        method = config["quantization_config"]
+        method = method.get("quant_method") if isinstance(method, dict) else method
+        message = f"its weights are packed ({ascii(method)[:40]} in quantization_config), which is not read"
+        found.append(
+            artefact_finding("quantization", "error", message, "give the weights before that, in safetensors, or a GGUF file")
+        )
+    return (
+        found + _values(text_config) + _sizes(config, text_config, {name: entry[1] for name, entry in tensors.items()})
+    )
+
+
+def _values(config: dict) -> list[dict]:
+    found = []
+    for key in COUNTS:
+        value = config.get(key)
+        if value is not None and not isinstance(value, list) and not _is_count(value):
+            message = f"config.json: {key} is {ascii(value)[:40]}, expected a whole number above 0"
+            found.append(artefact_finding("config", "error", message, AGAIN))
+    for key, (fits, expected) in TYPES.items():
+        if key in config and not fits(config[key]):
+            message = f"config.json: {key} is {ascii(config[key])[:40]}, expected {expected}"
+            found.append(artefact_finding("config", "error", message, AGAIN))
+    for whole, part in DIVIDED:
+        values = config.get(whole), config.get(part)
+        has_own_width = part == "num_attention_heads" and any("head_dim" in key or "channels" in key for key in config)
+        if all(map(_is_count, values)) and not has_own_width and values[0] % values[1]:
+            message = f"config.json: {whole} {values[0]} cannot be divided by {part} {values[1]}"
+            found.append(artefact_finding("config", "error", message, AGAIN))
+    return found
+
+
+def _is_map(value) -> bool:
+    return value is None or isinstance(value, dict)
+
+
+def _are_tokens(value) -> bool:
+    return value is None or all(
+        isinstance(one, int) and not isinstance(one, bool) for one in (value if isinstance(value, list) else [value])
+    )
+
+
+def _is_dtype(value) -> bool:
+    return not isinstance(value, str) or bool(
+        re.fullmatch(r"auto|(torch\.)?(bfloat16|half|double|u?int\d+|float(16|32|64|[48]_\w+)?)", value)
+    )
+
+
+TYPES = {
+    "rms_norm_eps": (lambda value: isinstance(value, (int, float)) and not isinstance(value, bool), "a number"),
+    "tie_word_embeddings": (lambda value: value is None or isinstance(value, bool), "true or false"),
+    "hidden_act": (lambda value: value is None or isinstance(value, str), "a name"),
+    "rope_parameters": (_is_map, "a map"),
+    "rope_scaling": (_is_map, "a map"),
+    "eos_token_id": (_are_tokens, "token ids"),
+    "dtype": (_is_dtype, "a type of numbers"),
+    "torch_dtype": (_is_dtype, "a type of numbers"),
+}
+
+
+def _is_count(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _sizes(config: dict, text_config: dict, shapes: dict[str, list[int]]) -> list[dict]:
+    """Where config.json and the tensors disagree, and a table of tokens that is missing."""
+    found = []
+    if shapes and not any(re.search(r"emb|wte|(^|\.)w\.weight$", name, re.I) for name in shapes):
+        message = "its weights have no embedding of tokens, so they are not the weights of a language model"
+        found.append(artefact_finding("weights", "error", message, AGAIN))
+    named = next((name for name in shapes if name.endswith(("embed_tokens.weight", "wte.weight"))), "")
+    table = shapes.get(named)
+    for key, at in (("vocab_size", 0), ("hidden_size", 1)):
+        stated = text_config.get(key)
+        if table and len(table) == 2 and isinstance(stated, int) and stated != table[at]:
+            message = f"config.json says {key} {stated}, the embedding is {table}"
+            found.append(artefact_finding("size", "error", message, AGAIN))
+    is_untied = all(one.get("tie_word_embeddings") is False for one in (config, text_config))
+    if named.endswith("embed_tokens.weight") and is_untied and not any("head" in name for name in shapes):
+        message = (
+            "config.json says that the output has weights of its own (tie_word_embeddings), there is no lm_head.weight"
+        )
+        found.append(artefact_finding("weights", "error", message, AGAIN))
+    layers = {int(hit.group(1)) for name in shapes if (hit := re.search(r"(?:layers|h|blocks)\.(\d{1,6})\.", name))}
+    stated = text_config.get("num_hidden_layers")
+    if layers and isinstance(stated, int) and len(layers) != stated:
+        message = f"config.json says {stated} layers, the weights have {len(layers)}"
+        found.append(artefact_finding("size", "error", message, AGAIN))
+    return found

@@ -1,0 +1,250 @@
+"""Everything that can be said about a model folder or an adapter folder without loading it. One finding for each objection.
+
+Meant for a child process: `inspect` and `shapes` are what `limited.call` starts. Opens JSON, safetensors headers and weights;
+never a pickle, never Python code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from tunebook.errors import InputProblem
+from tunebook.inspection import tokenizer_checks, weight_files
+from tunebook.inspection.adapter_checks import adapter_findings
+from tunebook.inspection.config_checks import code_findings, config_findings
+from tunebook.inspection.file_kind import LFS_POINTER, PICKLE, PICKLES, file_kind_of, head_of
+from tunebook.inspection.gguf_checks import artefact_finding
+from tunebook.inspection.gguf_header import Malformed
+from tunebook.inspection.weight_files import scan_safetensors
+
+LONGEST_JSON = 64 * 2**20
+MOST_FILES = 10_000
+OUTSIDE_FIX = "do not use it, and ask where the folder comes from"
+BOM = b"\xef\xbb\xbf"
+
+
+def read_small_json(path: Path) -> dict:
+    """One JSON object of at most 64 MiB. Raises Malformed."""
+    if path.stat().st_size > LONGEST_JSON:
+        raise Malformed("length", f"{path.name} has {path.stat().st_size} bytes; at most {LONGEST_JSON} are read")
+    value = weight_files.parse_strict(path.read_bytes().removeprefix(BOM), path.name)
+    if not isinstance(value, dict):
+        raise Malformed("json", f"{path.name} is no JSON object")
+    return value
+
+
+def inspect_folder(folder: str, scan: bool = True) -> dict:
+    """What the folder holds and every objection to it; the keys of `gguf_checks.inspect`."""
+    place, found = Path(folder), []
+    jsons = {}
+    for path in sorted(place.glob("*.json")):
+        try:
+            jsons[path.name] = read_small_json(path)
+            if head_of(path).startswith(BOM):
+                message = f"{path.name} begins with a byte order mark, at which transformers stops"
+                found.append(artefact_finding("json", "error", message, "save it as UTF-8 without one"))
+        except Malformed as problem:
+            found.append(artefact_finding(problem.check, "error", str(problem), "fetch the folder again"))
+        except OSError as problem:
+            found.append(
+                artefact_finding("json", "error", f"{path.name} cannot be read ({problem.strerror})", "fetch the folder again")
+            )
+    is_adapter = (place / "adapter_config.json").exists()
+    tensors = _weights(place, jsons, found, scan)
+    stem = "adapter_model" if is_adapter else "model"
+    if tensors and not any((place / f"{stem}.safetensors{end}").exists() for end in ("", ".index.json")):
+        message = f"it has no {stem}.safetensors (or an index of its parts), and weights of another name are not read"
+        found.append(artefact_finding("weights", "error", message, "name the file so"))
+    found += code_findings(place, jsons) + _pickles(place, bool(tensors))
+    config = jsons.get("config.json", {})
+    text_config = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
+    if is_adapter:
+        found += adapter_findings(
+            jsons.get("adapter_config.json", {}), {name: entry[1] for name, entry in tensors.items()}
+        )
+        tokens, template = {}, ""
+        own = [name for name in (*tokenizer_checks.FILES, "chat_template.jinja") if (place / name).exists()]
+        if own:
+            message = f"its own {' and '.join(own)} are not read: the base model's tokenizer and chat template are"
+            found.append(artefact_finding("tokenizer", "info", message, "compare them with the base model's"))
+    else:
+        found += config_findings(place, config, text_config, tensors)
+        try:
+            tokens, template, token_findings = tokenizer_checks.inspect_tokenizer(place, jsons, text_config)
+        except (TypeError, AttributeError, ValueError, KeyError) as problem:
+            message = f"its tokenizer files hold a value of a wrong type ({type(problem).__name__}: {problem})"
+            tokens, template, token_findings = (
+                {},
+                "",
+                [artefact_finding("tokenizer", "error", message, "fetch the folder again")],
+            )
+        found += token_findings
+    architectures = config.get("architectures")
+    return {
+        "kind": "adapter" if is_adapter else "folder",
+        "architecture": str(architectures[0]) if isinstance(architectures, list) and architectures else "",
+        "name": str(jsons.get("adapter_config.json", {}).get("base_model_name_or_path") or "")
+        if is_adapter
+        else place.name,
+        "licence": _licence(place),
+        "parameters": sum(_elements(shape) for _, shape, _, _ in tensors.values()),
+        "tensors": {
+            "count": len(tensors),
+            "types": dict(Counter(entry[0] for entry in tensors.values()).most_common()),
+        },
+        "tokens": tokens,
+        "template": template,
+        "metadata": _shown(jsons.get("adapter_config.json" if is_adapter else "config.json", {})),
+        "findings": found,
+    }
+
+
+def inspect_file(path: str, scan: bool = True) -> dict:
+    """The same for one safetensors file."""
+    try:
+        header = weight_files.read_safetensors(path)
+    except Malformed as problem:
+        return {
+            "kind": "safetensors",
+            "findings": [artefact_finding(problem.check, "error", f"{problem}", "fetch the file again")],
+        }
+    tensors = header["tensors"]
+    entries = [(name, kind, start, size) for name, (kind, _, start, size) in tensors.items()]
+    found = scan_safetensors(path, entries) if scan else []
+    if not tensors:
+        found.append(artefact_finding("tensors", "error", "it holds no tensor", "fetch the file again"))
+    return {
+        "kind": "safetensors",
+        "parameters": sum(_elements(shape) for _, shape, _, _ in tensors.values()),
+        "tensors": {
+            "count": len(tensors),
+            "types": dict(Counter(entry[0] for entry in tensors.values()).most_common()),
+        },
+        "metadata": _shown(header["metadata"]),
+        "findings": found,
+    }
+
+
+def shapes(folder: str) -> dict[str, list[int]]:
+    """Shape of every tensor of a folder. Raises InputProblem with the first thing that is wrong in a header or an index."""
+    found = {}
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        try:
+            header = _read_header(path)
+        except Malformed as problem:
+            raise InputProblem(f"{path.name}: {problem}; fetch the file again") from None
+        found |= {name: entry[1] for name, entry in header["tensors"].items()}
+    for path in sorted(Path(folder).glob("*.safetensors.index.json")):
+        try:
+            outside = _outside(path.name, read_small_json(path).get("weight_map"))
+        except Malformed as problem:
+            raise InputProblem(f"{problem}; fetch the file again") from None
+        if outside:
+            raise InputProblem(f"{outside}; {OUTSIDE_FIX}")
+    return found
+
+
+def _weights(place: Path, jsons: dict, found: list, scan: bool) -> dict[str, tuple]:
+    """name -> (dtype, shape, first byte, bytes) over all safetensors files; objections go to `found`."""
+    again, tensors, homes = "fetch the folder again", {}, {}
+    for path in sorted(place.glob("*.safetensors")):
+        try:
+            entries = _read_header(path)["tensors"]
+        except (Malformed, OSError) as problem:
+            found.append(artefact_finding(getattr(problem, "check", "unreadable"), "error", f"{path.name}: {problem}", again))
+            continue
+        doubled = sorted(tensors.keys() & entries.keys())
+        if doubled:
+            message = f"{path.name}: tensor {doubled[0]!r} is in another file too"
+            found.append(artefact_finding("duplicate_tensor", "error", message, again, len(doubled)))
+        tensors |= entries
+        homes |= dict.fromkeys(entries, path.name)
+        if scan:
+            rows = scan_safetensors(
+                str(path), [(name, kind, start, size) for name, (kind, _, start, size) in entries.items()]
+            )
+            found += [{**row, "message": f"{path.name}: {row['message']}"} for row in rows]
+    for name, index in jsons.items():
+        if name.endswith(".safetensors.index.json"):
+            found += _index(place, name, index, homes)
+    if not tensors and not any(row["severity"] == "error" for row in found):
+        found.append(artefact_finding("weights", "error", "it holds no readable *.safetensors", "save it with save_pretrained"))
+    return tensors
+
+
+def _read_header(path: Path) -> dict:
+    if head_of(path).startswith(LFS_POINTER):
+        raise Malformed("pointer", "it is only the pointer of Git LFS, not the weights; run git lfs pull")
+    return weight_files.read_safetensors(str(path))
+
+
+def _outside(name: str, places) -> str:
+    files = [file for file in places.values() if isinstance(file, str)] if isinstance(places, dict) else []
+    outside = sorted(file for file in set(files) if Path(file).name != file)
+    return f"{name} points out of the folder ({outside[0]!r})" if outside else ""
+
+
+def _index(place: Path, name: str, index: dict, homes: dict[str, str]) -> list[dict]:
+    """Objections to an index; `homes` names the file in which each tensor really is."""
+    places = index.get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
+        return [artefact_finding("index", "error", f"{name} has no weight_map", "fetch the folder again")]
+    if outside := _outside(name, places):
+        return [artefact_finding("index", "error", outside, OUTSIDE_FIX)]
+    missing = sorted(file for file in set(places.values()) if not (place / file).exists())
+    if missing:
+        return [artefact_finding("index", "error", f"{name} names {missing[0]!r}, which is not there", "fetch it", len(missing))]
+    lost = sorted(places.keys() - homes.keys())
+    if lost:
+        return [
+            artefact_finding("index", "error", f"{name} names the tensor {lost[0]!r}, which no file has", "fetch it", len(lost))
+        ]
+    moved = sorted(tensor for tensor, file in places.items() if homes[tensor] != file)
+    if moved:
+        message = f"{name} looks for the tensor {moved[0]!r} in {places[moved[0]]!r}, it is in {homes[moved[0]]!r}"
+        return [artefact_finding("index", "error", message, "fetch the folder again", len(moved))]
+    return []
+
+
+def _pickles(place: Path, has_weights: bool) -> list[dict]:
+    names = []
+    for path in sorted(place.rglob("*"))[:MOST_FILES]:
+        if path.is_file() and (path.suffix.lower() in PICKLES or path.suffix == ".safetensors" and _is_pickle(path)):
+            names.append(str(path.relative_to(place)))
+    if not names:
+        return []
+    message = f"{names[0]} is a pickle file, which can run code when it is opened: it is never read"
+    fix = "delete it" if has_weights else "ask for safetensors; do not convert it on a machine that matters"
+    return [artefact_finding("pickle", "warn" if has_weights else "error", message, fix, len(names))]
+
+
+def _is_pickle(path: Path) -> bool:
+    try:
+        return file_kind_of(path) == PICKLE
+    except InputProblem:
+        return False
+
+
+def _licence(place: Path) -> str:
+    card = place / "README.md"
+    if card.is_file():
+        with open(card, encoding="utf-8", errors="replace") as stream:
+            hit = re.search(r"^license:\s*([\w.+-]+)\s*$", stream.read(20_000), re.M)
+        if hit:
+            return hit.group(1)
+    return next((path.name for path in sorted(place.glob("LICEN[SC]E*"))), "")
+
+
+def _elements(shape: list[int]) -> int:
+    count = 1
+    for dim in shape:
+        count *= dim
+    return count
+
+
+def _shown(values: dict) -> dict:
+    return {
+        key: value for key, value in values.items() if isinstance(value, (int, float, str)) and len(str(value)) < 200
+    }

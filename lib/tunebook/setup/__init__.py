@@ -1,0 +1,1 @@
+"""Set-up: the environment from requirements.txt, wheels by hash, llama.cpp compiled for this CPU."""

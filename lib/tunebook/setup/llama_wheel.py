@@ -1,0 +1,119 @@
+"""llama-cpp-python for the CPU at hand: which instruction sets to compile for, the wheel in the cache, and a true trial of it.
+
+PyPI has its source only. Its default, GGML_NATIVE, asks the compiler what the CPU can do and dies of SIGILL where a virtual
+machine announces AMX and forbids it; pip's own cache returns a wheel whatever flags it was built with. So the instruction sets
+are named one by one, never AMX, and the wheel is kept under them. Standard library only. Does not compile: see `install`.
+"""
+
+import hashlib
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tunebook.setup.wheels import cache_dir
+
+LLAMA = "llama-cpp-python"
+AVX512 = {"avx512f", "avx512cd", "avx512vl", "avx512dq", "avx512bw"}
+# CMake option of ggml -> names in /proc/cpuinfo that it needs. Source: vendor/llama.cpp/ggml/src/ggml-cpu/CMakeLists.txt
+X86_OPTIONS = {
+    "GGML_SSE42": {"sse4_2"},
+    "GGML_AVX": {"avx"},
+    "GGML_AVX2": {"avx", "avx2"},
+    "GGML_FMA": {"avx", "fma"},
+    "GGML_F16C": {"avx", "f16c"},
+    "GGML_BMI2": {"bmi2"},
+    "GGML_AVX_VNNI": {"avx2", "avx_vnni"},
+    "GGML_AVX512": AVX512,
+    "GGML_AVX512_VBMI": AVX512 | {"avx512vbmi"},
+    "GGML_AVX512_VNNI": AVX512 | {"avx512_vnni"},
+    "GGML_AVX512_BF16": AVX512 | {"avx512_bf16"},
+}
+ARM_EXTENSIONS = {"asimddp": "dotprod", "asimdhp": "fp16", "i8mm": "i8mm"}
+ALWAYS = ["-DGGML_NATIVE=OFF", "-DLLAVA_BUILD=OFF"]
+TRIAL = """
+import sys
+import llama_cpp
+model = llama_cpp.Llama(sys.argv[1], n_ctx=64, n_batch=32, n_threads=2, n_gpu_layers=0, verbose=False)
+model.eval(model.tokenize(b"Every weekday at nine"))
+for _ in range(4):
+    model.eval([model.sample(temp=0.0)])
+print(llama_cpp.llama_print_system_info().decode().strip(" |"))
+"""
+
+
+def llama_flags(cpu_flags: set[str], machine: str) -> list[str]:
+    """CMake definitions for a CPU with these features on this machine (as `platform.machine()` names it).
+
+    >>> llama_flags({"asimddp", "asimdhp"}, "aarch64")[-1]
+    '-DGGML_CPU_ARM_ARCH=armv8.2-a+dotprod+fp16'
+    """
+    if machine in ("x86_64", "AMD64"):
+        return ALWAYS + [f"-D{option}={'ON' if needs <= cpu_flags else 'OFF'}" for option, needs in X86_OPTIONS.items()]
+    if machine == "aarch64":
+        extensions = [name for feature, name in ARM_EXTENSIONS.items() if feature in cpu_flags]
+        return ALWAYS + ([f"-DGGML_CPU_ARM_ARCH=armv8.2-a+{'+'.join(extensions)}"] if extensions else [])
+    if machine == "arm64":  # Apple: the compiler's target has all that ggml uses; one device for every measurement
+        return [*ALWAYS, "-DGGML_METAL=OFF"]
+    return list(ALWAYS)
+
+
+def cpu_flags() -> set[str]:
+    """Features of this CPU by their names in Linux's /proc/cpuinfo; empty where they cannot be read."""
+    if platform.system() == "Darwin":
+        command = ["sysctl", "-n", "machdep.cpu.features", "machdep.cpu.leaf7_features"]
+        found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.lower()
+        return set(found.replace("avx1.0", "avx").replace("sse4.2", "sse4_2").split())
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as stream:
+            for line in stream:
+                if line.lower().startswith(("flags", "features")):
+                    return set(line.partition(":")[2].split())
+    except OSError:
+        pass
+    return set()
+
+
+def chosen_flags() -> list[str]:
+    """Flags for this machine; the user's own CMAKE_ARGS come last, so that they win."""
+    return llama_flags(cpu_flags(), platform.machine()) + os.environ.get("CMAKE_ARGS", "").split()
+
+
+def wheel_folder(version: str, flags: list[str]) -> Path:
+    """Folder of the cache for the wheel of this version, these flags, this Python and system; made by `keep_wheel`."""
+    tag = f"cp{sys.version_info[0]}{sys.version_info[1]}-{platform.system()}-{platform.machine()}".lower()
+    key = hashlib.sha256("\n".join([version, tag, *flags]).encode()).hexdigest()[:16]
+    return cache_dir() / LLAMA / f"{version}-{tag}-{key}"
+
+
+def cached_wheel(folder: Path) -> Path | None:
+    """The wheel in that folder, or None."""
+    return next(iter(sorted(folder.glob("llama_cpp_python-*.whl"))), None)
+
+
+def keep_wheel(wheel: Path, folder: Path, flags: list[str]) -> Path:
+    """Copy a built wheel into the folder, with its flags beside it for people; returns the path of the copy."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "flags.txt").write_text("\n".join(flags) + "\n", encoding="utf-8")
+    partial = folder / f".{wheel.name}.{os.getpid()}.partial"
+    shutil.copyfile(wheel, partial)
+    return partial.replace(folder / wheel.name)
+
+
+def try_decode(python: str, gguf: Path) -> tuple[bool, str]:
+    """Decode a few tokens of a quantised file in a child process: (True, instruction sets in use) or (False, what happened)."""
+    command = [python, "-I", "-c", TRIAL, str(gguf)]
+    try:
+        child = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=120)
+    except subprocess.TimeoutExpired:
+        return False, "no token within 120 seconds"
+    if child.returncode == 0:
+        return True, child.stdout.strip().splitlines()[-1]
+    if child.returncode == -signal.SIGILL:
+        return False, "killed by SIGILL: it was compiled for instructions that this CPU does not execute"
+    if child.returncode < 0:
+        return False, f"killed by {signal.Signals(-child.returncode).name}"
+    return False, (child.stderr.strip().splitlines() or [f"exit code {child.returncode}"])[-1]
