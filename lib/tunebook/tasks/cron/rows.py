@@ -27,7 +27,9 @@ def check(answer):
 LIBRARY_SHARE, EDITOR_SHARE = 0.05, 0.05  # of the rows, worded by cron-descriptor and as crontab editors do
 MISSPELT, LABELLED, WITH_A_DOT = 0.02, 0.09, 0.03  # of the typed phrases
 NEVER_MISSPELT = ("noon", "midnight", "hour", "hours", "minute", "minutes", "past")
-LABEL_PLACE = re.compile(r"(daily|weekly|monthly|hourly|nightly|quarterly|yearly)(?=$| (?:at|on|@|\(|every|between|from|during))")
+LABEL_PLACE = re.compile(
+    r"(daily|weekly|monthly|hourly|nightly|quarterly|yearly)(?=$| (?:at|on|@|\(|every|between|from|during))"
+)
 
 
 class Schedule(NamedTuple):
