@@ -185,7 +185,7 @@ def times_in(phrase: str) -> set[tuple[int, int]]:
     return times
 
 
-def first_fires(expression: str, count: int = 300) -> list[datetime]:
+def first_fires(expression: str, count: int) -> list[datetime]:
     return list(islice(cronsim.CronSim(expression, datetime(2027, 1, 1)), count))
 
 
@@ -200,7 +200,7 @@ def test_the_times_in_a_phrase_are_those_at_which_its_expression_fires(drawn):
         if schedule.slice == "window" or relative or not minute.isdigit() or not hour.replace(",", "").isdigit():
             continue
         times = times_in(re.sub("12(:00)? (?=noon|midnight)", "", schedule.phrase.lower()))
-        fired = {(moment.hour, moment.minute) for moment in first_fires(schedule.expression, 40)}
+        fired = {(moment.hour, moment.minute) for moment in first_fires(schedule.expression, 6)}
         told += bool(times)
         wrong += [schedule] * (not times <= fired)
     assert wrong == [] and told > 2500
