@@ -195,7 +195,8 @@ def test_the_times_in_a_phrase_are_those_at_which_its_expression_fires(drawn):
     for schedule in drawn[:6000]:
         minute, hour, *_ = schedule.expression.split()
         relative = re.search(
-            r"\b(past|to|before|after|quarter|half|mins?|minutes?|m)\b|\d(:59| min| \d\d ?[ap])", schedule.phrase.lower()
+            r"\b(past|to|before|after|quarter|half|mins?|minutes?|m)\b|\d(:59| min| \d\d ?[ap])",
+            schedule.phrase.lower(),
         )
         if schedule.slice == "window" or relative or not minute.isdigit() or not hour.replace(",", "").isdigit():
             continue
