@@ -75,7 +75,7 @@ class TransformersEngine:
         """The chat template as text."""
         return self.tokenizer.chat_template
 
-    def encode(self, messages: list[dict] | str, thinking: str = "none") -> list[int]:
+    def encode(self, messages: list[dict] | str, thinking: str = "none", tools=None) -> list[int]:
         """Token ids of a conversation up to the opening of the assistant's turn; a string is continued as it is.
 
         `thinking` "on" or "off" goes to a template that knows the mode; InputProblem for one that does not.
@@ -84,7 +84,7 @@ class TransformersEngine:
 
         if isinstance(messages, str):
             return list(self.tokenizer(messages)["input_ids"])
-        return render_prompt(self.tokenizer, messages, thinking)
+        return render_prompt(self.tokenizer, messages, thinking, tools)
 
     def decode(self, ids: list[int]) -> str:
         """Text of token ids, control tokens included."""

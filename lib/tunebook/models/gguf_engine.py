@@ -93,11 +93,11 @@ class GgufModel:
         """The template in use, as text."""
         return self.tokenizer.chat_template
 
-    def encode(self, messages: list[dict] | str, thinking: str = "none") -> list[int]:
+    def encode(self, messages: list[dict] | str, thinking: str = "none", tools=None) -> list[int]:
         """Token ids of a conversation up to the opening of the assistant's turn; a string is continued as it is."""
         if isinstance(messages, str):
             return self.tokenizer.encode_text(messages)
-        return render_prompt(self.tokenizer, messages, thinking)
+        return render_prompt(self.tokenizer, messages, thinking, tools)
 
     def identity(self) -> str:
         """A hash of what makes the texts: the file and the adapter on it."""

@@ -9,6 +9,7 @@ import contextlib
 import datetime
 import html
 import itertools
+import json
 import os
 import re
 from collections.abc import Iterable
@@ -20,6 +21,17 @@ CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+# ChatML that writes tools and tool calls too, for models whose own template does not.
+CHATML_TOOLS = (
+    "{% set is_first = messages[0]['role'] == 'system' %}{% if tools %}{{ '<|im_start|>system\n' }}"
+    "{% if is_first %}{{ messages[0]['content'] + '\n\n' }}{% endif %}"
+    "{{ 'Functions you may call, each call as JSON inside <tool_call></tool_call>:\n' }}"
+    "{% for tool in tools %}{{ (tool['function'] | tojson) + '\n' }}{% endfor %}{{ '<|im_end|>\n' }}{% endif %}"
+    "{% for message in messages %}{% if not (tools and is_first and loop.first) %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] }}{% for call in message['tool_calls'] or [] %}"
+    "{{ '<tool_call>' + (call['function'] | tojson) + '</tool_call>' }}{% endfor %}{{ '<|im_end|>\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 # For base models without control tokens: turns in words, each answer closed by the model's own end of a text.
 PLAIN = (
     "{% for message in messages %}{% if message['role'] == 'assistant' %}{{ 'Assistant:\n' + message['content'] + eos_token + '\n' }}"
@@ -27,9 +39,12 @@ PLAIN = (
     "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}"
 )
 TRAINED, READ = "background:#dcfce7;color:#14532d", "color:#6b7280"
+THOUGHT_KEYS = ("reasoning_content", "thinking", "reasoning")  # of a turn; few templates write them
 LONGEST_TEMPLATE = 100_000  # characters, here and in `tunebook inspect`
-TEMPLATES = {"model": "", "chatml": CHATML, "plain": PLAIN}
-DAY = datetime.date(2026, 1, 1)  # what a template that prints today's date prints, in every stage and in the exported file
+TEMPLATES = {"model": "", "chatml": CHATML, "chatml_tools": CHATML_TOOLS, "plain": PLAIN}
+DAY = datetime.date(
+    2026, 1, 1
+)  # what a template that prints today's date prints, in every stage and in the exported file
 # Texts of tokens at which llama.cpp ends a generation, whatever the file says. Source: llama.cpp, src/llama-vocab.cpp.
 ENDS_BY_TEXT = (
     "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>", "<|endoftext|>", "</s>",
@@ -41,6 +56,8 @@ ENDS_BY_TEXT = (
 NO_END_BESIDE = (
     ({"<|return|>", "<|call|>"}, "<|end|>"), ({"<|calls|>", "<|flush|>"}, "<|end|>"), ({"<|tool_response>"}, "</s>"),
 )  # fmt: skip
+
+
 class TemplateRefuses(InputProblem):
     """The chat template itself refuses a conversation: some take no system turn, or only turns that alternate."""
 
@@ -57,7 +74,7 @@ def use_template(tokenizer, name: str, thinking: str = "none") -> None:
     """
     if name not in TEMPLATES:
         raise InputProblem(f"chat_template: {name!r} is unknown; choose one of {', '.join(TEMPLATES)}")
-    if name == "chatml":
+    if name in ("chatml", "chatml_tools"):
         ids = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
         if None in ids or tokenizer.unk_token_id in ids and tokenizer.unk_token not in ("<|im_start|>", "<|im_end|>"):
             other = "model" if tokenizer.chat_template else "plain"
@@ -90,7 +107,9 @@ def use_template(tokenizer, name: str, thinking: str = "none") -> None:
 
 def _fixed(template: str, thinking: str) -> str:
     """The template with DAY for today, and with the mode of thinking set at its beginning."""
-    mode = "".join(f"{{%- set {key} = {str(value).lower()} %}}" for key, value in thinking_mode(template, thinking).items())
+    mode = "".join(
+        f"{{%- set {key} = {str(value).lower()} %}}" for key, value in thinking_mode(template, thinking).items()
+    )
     dated = re.sub(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""", lambda hit: repr(DAY.strftime(hit[2])), template)
     dated = re.sub(r"\bstrftime_now is defined\b", "true", dated)
     if "strftime_now" in dated:
@@ -127,7 +146,10 @@ def learn_ends(tokenizer, named: Iterable[int] = (), end_of_turn: str = "") -> N
 def closing_token(tokenizer) -> int | None:
     """The last control token that the template writes after an answer that is the last turn as well as after one that is not."""
     tails = []
-    for turns in ([ASKED, {"role": "assistant", "content": ANSWER}], [ASKED, {"role": "assistant", "content": ANSWER}, ASKED]):
+    for turns in (
+        [ASKED, {"role": "assistant", "content": ANSWER}],
+        [ASKED, {"role": "assistant", "content": ANSWER}, ASKED],
+    ):
         with contextlib.suppress(TemplateRefuses):  # some take one question only
             tails.append(apply_template(tokenizer, turns, tokenize=False).partition(ANSWER)[2])
     ids = tokenizer(os.path.commonprefix(tails), add_special_tokens=False)["input_ids"]
@@ -164,12 +186,13 @@ def turn_end(tokenizer, ids: list[int], start: int) -> int:
     return max((at + 1 for at in range(start, len(ids)) if ids[at] == tokenizer.turn_end), default=len(ids))
 
 
-def render_prompt(tokenizer, messages: list[dict], thinking: str = "none") -> list[int]:
+def render_prompt(tokenizer, messages: list[dict], thinking: str = "none", tools=None) -> list[int]:
     """Token ids of `messages` up to and including the opening of the assistant's turn.
 
     `thinking` "on" or "off" is told to a template that has the mode (`enable_thinking`); "none" says nothing to the template.
+    `tools` go to the template.
     """
-    mode = thinking_mode(tokenizer.chat_template, thinking)
+    mode = thinking_mode(tokenizer.chat_template, thinking) | ({"tools": tools} if tools else {})
     return apply_template(tokenizer, messages, add_generation_prompt=True, **mode)
 
 
@@ -196,11 +219,12 @@ def thinking_mode(chat_template: str, thinking: str) -> dict:
     return {"enable_thinking": thinking == "on"}
 
 
-def encode_row(tokenizer, prompt: list[dict], completion: list[dict]) -> tuple[list[int], list[int]]:
-    """Token ids of a row, and 1 where a token is trained: the completion and the token that ends its turn.
+def encode_row(tokenizer, prompt: list[dict], completion: list[dict], tools=None) -> tuple[list[int], list[int]]:
+    """Token ids of a row, and 1 where a token is trained: each trained turn and the token that ends it.
 
-    What the template writes after that token is cut (see `turn_end`). Raises InputProblem
-    when the prompt's tokens are not a prefix of the whole row's, for then no mask is right. A row without a prompt is plain text:
+    Trained are the assistant's turns of the completion, and those of the prompt with `"weight": 1`. What the template writes
+    after the last of them is cut (see `turn_end`). `tools` go to the template. Raises InputProblem
+    when a turn's opening is not a prefix of the whole row, for then no mask is right. A row without a prompt is plain text:
     all its tokens are trained, and an end token is added.
     """
     if not prompt:
@@ -208,32 +232,85 @@ def encode_row(tokenizer, prompt: list[dict], completion: list[dict]) -> tuple[l
             tokenizer.eos_token_id
         ]
         return ids, [1] * len(ids)
-    start = render_prompt(tokenizer, prompt)
-    whole = apply_template(tokenizer, [*prompt, *completion])
-    if whole[: len(start)] != start:
-        raise InputProblem(
-            "chat_template: the rendered prompt is not a prefix of prompt + completion, so no loss mask is right"
-        )
-    whole = whole[: turn_end(tokenizer, whole, len(start))]
-    return whole, [0] * len(start) + [1] * (len(whole) - len(start))
+    turns = [*prompt, *completion]
+    whole = render_turns(tokenizer, turns, tools)
+    mask, stop = [0] * len(whole), 0
+    for at, turn in enumerate(turns):
+        if turn["role"] != "assistant" or at < len(prompt) and turn.get("weight") != 1:
+            continue
+        start = render_turns(tokenizer, turns[:at], tools, opens=True)
+        if whole[: len(start)] != start:
+            raise InputProblem(
+                "chat_template: the rendered prompt is not a prefix of prompt + completion, so no loss mask is right"
+            )
+        stop = _turn_stop(tokenizer, whole, len(start), is_last=at == len(turns) - 1)
+        mask[len(start) : stop] = [1] * (stop - len(start))
+    return whole[:stop], mask[:stop]
+
+
+def _turn_stop(tokenizer, ids: list[int], start: int, is_last: bool) -> int:
+    """The place after the token that closes the turn whose text begins at `start`; of an earlier turn it is the first such token."""
+    if is_last:
+        return turn_end(tokenizer, ids, start)
+    ends_of(tokenizer)
+    return next((at + 1 for at in range(start, len(ids)) if ids[at] == tokenizer.turn_end), start)
+
+
+def render_turns(tokenizer, turns: list[dict], tools=None, opens: bool = False) -> list[int]:
+    """Token ids of a conversation, with the opening of the assistant's turn where it `opens`.
+
+    Arguments of tool calls go to the template as objects, and as JSON text where it wants them so.
+    """
+    plain = [{key: value for key, value in turn.items() if key != "weight"} for turn in turns]
+    options = {"add_generation_prompt": opens, **({"tools": tools} if tools else {})}
+    try:
+        return apply_template(tokenizer, plain, **options)
+    except TemplateRefuses:
+        if not any(turn.get("tool_calls") for turn in plain):
+            raise
+    return apply_template(tokenizer, [_with_text(turn) for turn in plain], **options)
+
+
+def _with_text(turn: dict) -> dict:
+    """A turn whose tool calls have their arguments as JSON text."""
+    calls = [
+        {**call, "function": {**call["function"], "arguments": json.dumps(call["function"]["arguments"])}}
+        for call in turn.get("tool_calls") or ()
+    ]
+    return {**turn, "tool_calls": calls} if calls else turn
+
+
+def not_written(tokenizer, row: dict) -> list[str]:
+    """What the row holds and the template does not write: `tools`, `tool_calls`, the thoughts of the trained turn."""
+    turns, tools = [*row["prompt"], *row["completion"]], row.get("tools")
+    keys = {key for turn in turns for key in turn} & {"tool_calls"} | (row["completion"][-1].keys() & set(THOUGHT_KEYS))
+    if not keys and not tools:
+        return []
+    whole = render_turns(tokenizer, turns, tools)
+    lost = [key for key in sorted(keys)
+            if whole == render_turns(tokenizer, [{k: v for k, v in turn.items() if k != key} for turn in turns], tools)]  # fmt: skip
+    return lost + (["tools"] if tools and whole == render_turns(tokenizer, turns) else [])
 
 
 def measure_row(tokenizer):
-    """A function of a row's messages that gives (prompt tokens, all tokens, trouble), as `encode_row` encodes them.
+    """A function of a canonical row that gives (tokens before the first trained one, all tokens, trouble, trained tokens).
 
-    trouble: "" or a check of the data gate: `prompt_prefix` (no loss mask is right), `end_token` (the last trained token
-    does not end a turn, so stopping is never learnt), or `template_refuses: ` with the template's own words.
+    Counts are as `encode_row` encodes the row. trouble: "" or a check of the data gate: `prompt_prefix` (no loss mask is
+    right), `not_rendered: ` with what the template does not write, `template_refuses: ` with the template's own words, or
+    `end_token` (the last trained token does not end a turn, so stopping is never learnt).
     """
     ends = ends_of(tokenizer)
 
-    def measure(messages: list[dict]) -> tuple[int, int, str]:
+    def measure(row: dict) -> tuple[int, int, str, int]:
         try:
-            ids, mask = encode_row(tokenizer, messages[:-1], messages[-1:])
+            ids, mask = encode_row(tokenizer, row["prompt"], row["completion"], row.get("tools"))
         except TemplateRefuses as problem:
-            return 0, 0, f"template_refuses: {problem}"
+            return 0, 0, f"template_refuses: {problem}", 0
         except InputProblem:
-            return len(render_prompt(tokenizer, messages[:-1])), 0, "prompt_prefix"
-        return len(ids) - sum(mask), len(ids), "" if ids[-1] in ends else "end_token"
+            return len(render_turns(tokenizer, row["prompt"], row.get("tools"), opens=True)), 0, "prompt_prefix", 0
+        lost = not_written(tokenizer, row) if row["prompt"] else []
+        trouble = f"not_rendered: {', '.join(lost)}" if lost else "" if ids[-1] in ends else "end_token"
+        return mask.index(1), len(ids), trouble, sum(mask)
 
     return measure
 
@@ -253,7 +330,7 @@ def mask_html(tokenizer, rows: list[dict]) -> str:
     """Rows as HTML, one paragraph each: what is trained stands on colour, what is only read is grey; all text is escaped."""
     shown = []
     for row in rows:
-        parts = _mask_parts(tokenizer, *encode_row(tokenizer, row["prompt"], row["completion"]))
+        parts = _mask_parts(tokenizer, *encode_row(tokenizer, row["prompt"], row["completion"], row.get("tools")))
         spans = (f'<span style="{TRAINED if trained else READ}">{html.escape(text)}</span>' for trained, text in parts)
         shown.append(f'<pre style="white-space:pre-wrap;margin:0 0 .6em">{"".join(spans)}</pre>')
     return "\n".join(shown)
