@@ -20,7 +20,7 @@ from transformers import TrainerCallback
 from tunebook.evaluation.forgetting import general_texts
 from tunebook.models.engine import Decoding
 from tunebook.models.generate import lock_step
-from tunebook.models.templates import encode_row, render_prompt, start_id, stop_ids
+from tunebook.models.templates import encode_row, ends_of, render_prompt, start_id
 from tunebook.training.dataset import tokenised
 from tunebook.training.health import WINDOW, diagnose, hides_answer
 
@@ -202,7 +202,7 @@ class Watch(TrainerCallback):
 
     def _complete(self, prompts: list[list[int]], decoding: Decoding):
         model = self.trainer.model
-        return lock_step(model, prompts, stop_ids(self.tokenizer, model.generation_config), decoding, KL_PROMPTS)
+        return lock_step(model, prompts, set(ends_of(self.tokenizer)), decoding, KL_PROMPTS)
 
     def table(self) -> list[dict]:
         """A row a point, results only: what SHOWN names."""
