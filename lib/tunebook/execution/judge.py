@@ -76,7 +76,7 @@ def _leave(number, frame):
 
 def _judge(program, workshop):
     try:
-        run = _judge_answer if program.kind == "answer" else _judge_code
+        run = {"answer": _judge_answer, "code": _judge_code, "reference": _judge_reference}[program.kind]
         verdict, detail, seconds = run(program, workshop)
     except Fault as fault:
         verdict, detail, seconds = "invalid", str(fault), 0.0
@@ -99,6 +99,41 @@ def _judge_answer(program, workshop):
     return verdict, detail, time.process_time() - started
 
 
+def _judge_reference(program, workshop):
+    """Whether the problem's own solution passes in the process of its test, where everything arrives as one process has it.
+
+    The detail of a pass is `changes its argument in place` where it does so, else empty.
+    """
+    started, own, names, calls = time.process_time(), {"__name__": "judge"}, {"__name__": "judge"}, []
+    sys.stdin = open(os.devnull)  # the judge's own is read through `buffer`
+
+    def watched(*args, **kwargs):
+        before = _plain(args)
+        value = own[program.entry_point](*args, **kwargs)
+        calls.append(_plain(args) != before)
+        return value
+
+    def check():
+        exec(_compiled(program.reference), own)
+        _check_of(program, names, watched)(watched)
+
+    try:
+        _timed(check)
+        verdict, detail = "pass", "changes its argument in place" if any(calls) else ""
+    except TestTimeout:
+        verdict, detail = "cpu_limit", "the test did not end on the problem's own solution"
+    except (Exception, SystemExit) as error:
+        verdict, detail = "wrong", shown(error)
+    return verdict, detail, time.process_time() - started
+
+
+def _plain(args):
+    try:
+        return json.dumps(encode(args))
+    except NotPlain:
+        return ""
+
+
 def _judge_code(program, workshop):
     session = workshop.session()
     try:
@@ -116,7 +151,7 @@ def _run_check(program, session):
     try:
         names = {"__name__": "judge"}
         candidate = stand_in(session, calls, names)
-        _timed(lambda: _check_of(program, names, candidate)(candidate))
+        _timed(lambda: _check_of(program, names, candidate, calls)(candidate))
         verdict, detail = "pass", ""
     except (Stop, JudgeAlone, Fault):
         raise
@@ -163,18 +198,21 @@ def _timed(run):
         raise TestTimeout
 
 
-def _check_of(program, names, candidate=None):
+def _check_of(program, names, candidate=None, calls=None):
     """The test's `check`, in the namespace `names`: the reference's helpers, the candidate by its own name, seeded random numbers.
 
-    Raises TestFault for a problem that does not load: the caller gives no score then.
+    Raises TestFault for a problem that does not load: the caller gives no score then. Some tests call their own `check` while they
+    load: what the candidate of `calls` caused there is its own failure.
     """
-    if program.kind == "code":
+    if candidate is not None:
         _load_helpers(program, names)
         names[program.entry_point] = candidate  # a test that calls it by name means the candidate, not the reference
     try:
         exec(_compiled(program.test), names)
         check = names["check"]
     except Exception as error:
+        if calls and (calls["last"] or calls["raised"]):
+            raise
         raise TestFault(f"{BROKEN_TEST}: {shown(error)}") from None
     random.seed(program.task_id)
     return check
