@@ -48,10 +48,10 @@ def _scores(draw, rate_a, rate_b, correlation, problems, samples) -> list[dict]:
 
 
 def _without_a_difference(draw, base, correlation, problems, samples, comparisons) -> dict:
-    from tunebook.statistics.compare import GO, NO_GO, compare
+    from tunebook.statistics.compare import GO, NO_GO, compare_paired
 
     verdicts = [
-        compare(*_scores(draw, base, base, correlation, problems, samples))["verdict"] for _ in range(comparisons)
+        compare_paired(*_scores(draw, base, base, correlation, problems, samples))["verdict"] for _ in range(comparisons)
     ]
     go, no_go = verdicts.count(GO) / comparisons, verdicts.count(NO_GO) / comparisons
     return {"false_go": go, "false_verdict": go + no_go}
@@ -60,13 +60,13 @@ def _without_a_difference(draw, base, correlation, problems, samples, comparison
 def _coverage(draw, base, correlation, problems, samples, comparisons) -> dict:
     """Shares of 95% intervals that hold the truth: of one score, and of a true difference of 3 points."""
     from tunebook.evaluation.score import rates
-    from tunebook.statistics.compare import compare
+    from tunebook.statistics.compare import compare_paired
 
     rate, difference = 0, 0
     for _ in range(comparisons):
         a, b = _scores(draw, base, base + 0.03, correlation, problems, samples)
         low, high = rates(a)["interval"]
         rate += low <= base <= high
-        low, high = compare(a, b)["interval"]
+        low, high = compare_paired(a, b)["interval"]
         difference += low <= 3.0 <= high
     return {"rate_coverage": rate / comparisons, "difference_coverage": difference / comparisons}

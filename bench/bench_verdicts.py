@@ -121,7 +121,7 @@ def leaked_study(rng) -> str:
     """Half the benchmark stands in the training rows, as it is or reworded in case and punctuation. Rows that 01 lets through are
     learned by heart; every other problem shows no effect."""
     from tunebook.data.splits import prompt_key
-    from tunebook.data.study_data import study_data
+    from tunebook.data.study_data import load_study_data
 
     n = 120
     texts = [
@@ -135,7 +135,7 @@ def leaked_study(rng) -> str:
         files = {part: Path(name) / f"{part}.jsonl" for part in ("rows", "benchmark")}
         for part, content in (("rows", rows), ("benchmark", problems)):
             files[part].write_text("".join(json.dumps(row) + "\n" for row in content))
-        data = study_data("", str(files["rows"]), str(files["benchmark"]), 0, 0, 0, 0)
+        data = load_study_data("", str(files["rows"]), str(files["benchmark"]), 0, 0, 0, 0)
     kept = {prompt_key(row) for row in data.train + data.dev}
     base, after = pair(rng, n, BASE, 0.0)
     known = numpy.array([prompt_key({"prompt": [{"role": "user", "content": text}]}) in kept for text in texts[:n]])

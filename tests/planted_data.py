@@ -18,7 +18,7 @@ from tunebook.data.lengths import check_lengths
 from tunebook.data.notes import word_finding
 from tunebook.data.rows import rows_from_records
 from tunebook.data.sources import read_rows
-from tunebook.data.study_data import study_data
+from tunebook.data.study_data import load_study_data
 from tunebook.data.validate import judge_data, judge_study
 from tunebook.files import write_jsonl
 
@@ -271,7 +271,7 @@ def _lengths(measures: list) -> list:
 
 def _study(rows: list[dict], folder: Path) -> list:
     write_jsonl(folder / "rows.jsonl", rows)
-    return judge_study(study_data("", str(folder / "rows.jsonl"), "", 0, 0, 0, 0)).findings
+    return judge_study(load_study_data("", str(folder / "rows.jsonl"), "", 0, 0, 0, 0)).findings
 
 
 def _leaked() -> list[dict]:

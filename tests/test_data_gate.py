@@ -9,7 +9,7 @@ import pytest
 from planted_data import prose
 from tiny_models import tokenizer
 from tunebook.data.curve import fit_curve, read_curve
-from tunebook.data.examples import Thresholds, thresholds_of
+from tunebook.data.examples import Thresholds
 from tunebook.data.progress import Progress
 from tunebook.data.rows import rows_from_records
 from tunebook.data.sources import read_rows
@@ -24,8 +24,9 @@ PROMPT, ANSWER = [{"role": "user", "content": "<b>noon</b>"}], [{"role": "assist
 
 def test_limits_equal_the_base_parameters():
     base = load_base(ROOT)
-    assert thresholds_of(base) == Thresholds()
-    assert {f"limit_{name}" for name in vars(Thresholds())} == {name for name in base if name.startswith("limit_")}
+    assert {f"limit_{name}": value for name, value in vars(Thresholds()).items()} == {
+        name: value for name, value in base.items() if name.startswith("limit_")
+    }
 
 
 def test_a_limit_changes_what_is_found_and_a_wrong_one_is_refused():

@@ -2,7 +2,15 @@
 
 import pytest
 
-from tunebook.decision.economics import break_even, fixed_a_month, per_correct_answer, read_prices, share_seconds, sweep
+from tunebook.decision.economics import (
+    Prices,
+    break_even,
+    fixed_a_month,
+    per_correct_answer,
+    read_prices,
+    share_seconds,
+    sweep,
+)
 from tunebook.errors import InputProblem
 
 CALLS = [{"input_tokens": 100, "output_tokens": 50, "seconds": 0.36} for _ in range(20)]
@@ -12,14 +20,14 @@ GIVEN |= {"price_hosted_output": 20.0, "price_staff_hour": 50.0, "staff_hours": 
 
 def test_break_even_by_hand():
     """Fixed 300 once in 10 months = 30 a month. A call: 0.0001 own, 0.002 hosted. 30 / 0.0019 / 30.44 days = 518.8 a day."""
-    found = break_even(CALLS, read_prices(GIVEN), machine_seconds=0, pass_rate=1.0)
+    found = break_even(CALLS, Prices(**GIVEN), machine_seconds=0, pass_rate=1.0)
     assert found["own"]["calls_a_day"] == pytest.approx(30 / 0.0019 / (365.25 / 12))
     assert found["own"]["interval"] == pytest.approx([found["own"]["calls_a_day"]] * 2)  # equal inputs: no spread
     assert found["missing"] == []
 
 
 def test_the_cascade_pays_later_and_never_when_too_little_is_right():
-    prices = read_prices(GIVEN)
+    prices = Prices(**GIVEN)
     half = break_even(CALLS, prices, 0, pass_rate=0.5)
     assert half["cascade"]["calls_a_day"] == pytest.approx(30 / (0.5 * 0.002 - 0.0001) / (365.25 / 12))
     assert break_even(CALLS, prices, 0, pass_rate=0.04)["cascade"] == {"calls_a_day": None, "interval": [None, None]}
@@ -27,12 +35,12 @@ def test_the_cascade_pays_later_and_never_when_too_little_is_right():
 
 def test_the_interval_comes_from_the_inputs():
     mixed = [{**call, "output_tokens": 10 if at % 2 else 400} for at, call in enumerate(CALLS)]
-    low, high = break_even(mixed, read_prices(GIVEN), 0, 1.0)["own"]["interval"]
-    assert low < break_even(mixed, read_prices(GIVEN), 0, 1.0)["own"]["calls_a_day"] < high
+    low, high = break_even(mixed, Prices(**GIVEN), 0, 1.0)["own"]["interval"]
+    assert low < break_even(mixed, Prices(**GIVEN), 0, 1.0)["own"]["calls_a_day"] < high
 
 
 def test_machine_time_and_data_are_fixed_costs():
-    assert fixed_a_month(read_prices(GIVEN | {"data_cost": 100.0}), 36_000) == pytest.approx((300 + 100 + 10) / 10)
+    assert fixed_a_month(Prices(**(GIVEN | {"data_cost": 100.0})), 36_000) == pytest.approx((300 + 100 + 10) / 10)
 
 
 @pytest.mark.parametrize(
@@ -52,21 +60,21 @@ def test_machine_time_and_data_are_fixed_costs():
 )
 def test_a_price_without_source_date_or_sense_is_refused(change, named):
     with pytest.raises(InputProblem, match=named):
-        read_prices(GIVEN | change)
+        read_prices(**(GIVEN | change))
 
 
 def test_without_prices_the_figure_sweeps_them():
-    prices = read_prices({})
+    prices = Prices()
     rows = sweep(CALLS, prices, 100.0, 0.5)
     assert len({row["price"] for row in rows}) > 10 and len({row["machine_hour"] for row in rows}) > 1
     assert "price_hosted_input" in prices.missing() and prices.given() == []
-    assert len({row["machine_hour"] for row in sweep(CALLS, read_prices(GIVEN), 100.0, 0.5)}) == 1
+    assert len({row["machine_hour"] for row in sweep(CALLS, Prices(**GIVEN), 100.0, 0.5)}) == 1
 
 
 def test_cost_of_a_right_answer():
-    found = per_correct_answer(CALLS, read_prices(GIVEN), 0.5)
+    found = per_correct_answer(CALLS, Prices(**GIVEN), 0.5)
     assert found["seconds"] == pytest.approx(0.72) and found["money"] == pytest.approx(0.0002)
-    assert per_correct_answer(CALLS, read_prices({}), 0.0) == {
+    assert per_correct_answer(CALLS, Prices(), 0.0) == {
         "seconds": None,
         "money": None,
         "seconds_per_call": pytest.approx(0.36),

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from tunebook.decision import gates
-from tunebook.decision.economics import read_prices
-from tunebook.decision.ladder import check_rungs, examples_from, nearest_examples
+from tunebook.decision.economics import Prices
+from tunebook.decision.ladder import Ladder
 from tunebook.decision.spec import (
     check_names,
     freeze_for_run,
@@ -19,7 +19,7 @@ from tunebook.decision.spec import (
 )
 from tunebook.errors import InputProblem
 from tunebook.evaluation.benchmark import from_problems
-from tunebook.evaluation.prompts import CODE_INSTRUCTION
+from tunebook.evaluation.prompts import CODE_INSTRUCTION, examples_from, nearest_examples
 from tunebook.files import read_json, write_json
 
 PARAMS = {
@@ -162,19 +162,19 @@ def test_a_code_row_is_shown_without_the_words_that_are_put_around_it_again():
 )
 def test_a_rung_that_lacks_what_it_needs_is_named_before_a_model_is_loaded(names, params, message):
     with pytest.raises(InputProblem, match=message):
-        check_rungs(names, {"larger_model": "", "hosted_completions": "", "few_shot": 4} | params, False, 10)
+        Ladder(names, **params).wanted(False, 10)
 
 
 def test_a_named_model_or_file_is_a_rung_of_its_own():
-    params = {"larger_model": "m", "hosted_completions": "c.jsonl", "few_shot": 4}
-    assert check_rungs(["few_shot"], params, False, 10) == ["few_shot", "larger", "hosted"]
+    ladder = Ladder(["few_shot"], larger_model="m", hosted_completions="c.jsonl")
+    assert ladder.wanted(False, 10) == ["few_shot", "larger", "hosted"]
 
 
 def test_money_is_compared_with_the_budget_and_the_calls_with_break_even():
     given = {"price_source": "s", "price_date": "2026-11-25", "price_staff_hour": 50.0, "staff_hours": 8.0}
     for budget, verdict in ((500.0, "GO"), (300.0, "NO-GO"), (0.0, "INCONCLUSIVE")):
-        assert gates.budget_gate({"budget": budget}, read_prices(given))["verdict"] == verdict
-    assert "staff_hours" in gates.budget_gate({"budget": 500.0}, read_prices({}))["evidence"]
+        assert gates.budget_gate({"budget": budget}, Prices(**given))["verdict"] == verdict
+    assert "staff_hours" in gates.budget_gate({"budget": 500.0}, Prices())["evidence"]
     found = {"break_even": {"own": {"calls_a_day": 100.0, "interval": [90.0, 110.0]}}, "source": "x"}
     for calls, verdict in ((200.0, "GO"), (100.0, "INCONCLUSIVE"), (50.0, "NO-GO"), (0.0, "INCONCLUSIVE")):
         assert gates.volume_gate({"calls_per_day": calls}, found)["verdict"] == verdict

@@ -6,12 +6,13 @@ import pytest
 
 from tunebook.decision import evidence as gathering
 from tunebook.decision import gates
-from tunebook.decision.economics import read_prices
+from tunebook.decision.economics import Prices
 from tunebook.decision.hinges import hinges
-from tunebook.decision.ladder import climb, rung_cost
+from tunebook.decision.ladder import Ladder, climb, rung_cost
 from tunebook.decision.verdict import Evidence, decide
 from tunebook.errors import InputProblem
 from tunebook.evaluation.benchmark import from_problems
+from tunebook.evaluation.protocol import Asking
 from tunebook.evaluation.score_folder import Scores
 from tunebook.files import write_jsonl
 from tunebook.models.engine import Generated
@@ -201,10 +202,10 @@ def test_the_ladder_is_climbed_on_one_path_and_priced(tmp_path):
     write_jsonl(
         tmp_path / "hosted.jsonl", [{"task_id": p["task_id"], "completion": p["canonical_solution"]} for p in PROBLEMS]
     )
-    params = {"few_shot": 2, "seed": 0, "max_new_tokens": 8, "allow_unisolated": True, "target_score": 70.0}
-    params |= {"hosted_completions": str(tmp_path / "hosted.jsonl"), "larger_model": "", "thinking": "none"}
-    params |= {"temperature": 0.0, "top_p": 1.0, "n_samples": 1, "prompt_style": "chat", "instruction": ""}
-    context = SimpleNamespace(params=params, folder=tmp_path, progress=None, resume_folder=None)
+    hosted = str(tmp_path / "hosted.jsonl")
+    ladder = Ladder(["instruction", "few_shot", "retrieved"], few_shot=2, hosted_completions=hosted, target_score=70.0)
+    asking = Asking(instruction="Say it.", max_new_tokens=8, allow_unisolated=True)
+    context = SimpleNamespace(folder=tmp_path, progress=None, resume_folder=None)
     rows = [
         {
             "prompt": [{"role": "user", "content": f"say {at} {at}"}],
@@ -212,12 +213,12 @@ def test_the_ladder_is_climbed_on_one_path_and_priced(tmp_path):
         }
         for at in range(5)
     ]
-    found, calls = climb(["instruction", "few_shot", "retrieved", "hosted"], Engine(), bench, rows, "Say it.", context)
+    found, calls = climb(ladder, Engine(), bench, rows, asking, context)
     assert [(row["rung"], row["k"], row["meets_spec"]) for row in found] == [
         ("instruction", 0, False), ("few_shot", 12, True), ("retrieved", 12, True), ("hosted", 12, True),
     ]  # fmt: skip
     assert (tmp_path / "ladder" / "hosted" / "score" / "scores.jsonl").is_file()
-    prices = read_prices({"price_source": "s", "price_date": "2026-11-25", "price_hosted_input": 5.0})
+    prices = Prices("s", "2026-11-25", price_hosted_input=5.0)
     assert rung_cost("few_shot", calls["few_shot"], prices)["money_per_1000_calls"] == "no price given"
     assert rung_cost("hosted", calls["hosted"], prices)["money_per_1000_calls"] == pytest.approx(1000 * 2 * 5e-6)
     assert rung_cost("few_shot", calls["few_shot"], prices)["seconds_alone"] >= 0

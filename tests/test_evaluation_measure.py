@@ -13,8 +13,8 @@ from tunebook.errors import InputProblem
 from tunebook.evaluation import prompts
 from tunebook.evaluation.benchmark import from_problems
 from tunebook.evaluation.completions import complete
-from tunebook.evaluation.measure import failure_examples, measure, protocol_table, settings
-from tunebook.evaluation.protocol import Protocol
+from tunebook.evaluation.measure import answer_and_score, failure_examples, protocol_table
+from tunebook.evaluation.protocol import Asking, Protocol
 from tunebook.files import read_jsonl
 from tunebook.models.engine import TransformersEngine
 from tunebook.pipeline.context import _frame
@@ -170,16 +170,16 @@ def test_protocols_that_cannot_be_are_refused(engine, tmp_path, fields):
         complete(engine, answers(1), Protocol("", **fields), tmp_path / "c")
 
 
-def test_a_retained_benchmark_is_not_asked_with_the_tasks_words(tmp_path):
+def test_a_retained_benchmark_is_not_asked_with_the_tasks_words():
     """Schedules as examples before a programming problem would measure the protocol."""
-    params = context(tmp_path, prompt_style="few_shot", instruction="To cron:").params
-    assert settings("task", params)["prompt_style"] == "few_shot" and settings("task", params)["max_new_tokens"] == 6
-    retained = settings("humaneval", params)
+    asking = Asking(prompt_style="few_shot", instruction="To cron:", max_new_tokens=6, retained_max_new_tokens=7)
+    assert asking.fields("task")["prompt_style"] == "few_shot" and asking.fields("task")["max_new_tokens"] == 6
+    retained = asking.fields("humaneval")
     assert (retained["prompt_style"], retained["instruction"], retained["max_new_tokens"]) == ("chat", "", 7)
 
 
 def test_measure_leaves_completions_and_score(engine, tmp_path):
-    done = measure(engine, answers(), tmp_path, context(tmp_path), max_new_tokens=4)
+    done = answer_and_score(engine, answers(), tmp_path, context(tmp_path), max_new_tokens=4)
     assert done["metrics"]["n"] == 6 and done["cost"]["tokens"] > 0 and done["cost"]["resumed"] == 0
     assert json.loads((tmp_path / "score" / "protocol.json").read_text())["max_new_tokens"] == 4
     part = done["metrics"]["slices"]["a"]
@@ -187,17 +187,17 @@ def test_measure_leaves_completions_and_score(engine, tmp_path):
 
 
 def test_the_table_of_protocols_shows_what_varies(engine, tmp_path):
-    here = context(tmp_path)
+    here, asking = context(tmp_path), Asking(max_new_tokens=6)
     shown = [{"prompt": "a", "completion": "b"}]
     variants = ["prompt_style=raw", "prompt_style = few_shot", "max_new_tokens=3"]
-    rows = protocol_table(engine, {"task": answers()}, here, variants, shown, 4)
+    rows = protocol_table(engine, {"task": answers()}, asking, variants, shown, 4, here)
     assert [row["prompt_style"] for row in rows] == ["chat", "raw", "few_shot", "chat"]
     assert [row["max_new_tokens"] for row in rows] == ["6", "6", "6", "3"]
     assert all("/4 = " in row["pass@1"] for row in rows) and "seed" not in rows[0]
-    assert protocol_table(engine, {"task": answers()}, here, [], shown, 4) == []
+    assert protocol_table(engine, {"task": answers()}, asking, [], shown, 4, here) == []
     for variant in ("colour=red", "", "raw", "max_new_tokens=many", "prompt_style=raw; x"):
         with pytest.raises(InputProblem, match="sensitivity"):
-            protocol_table(engine, {"task": answers()}, here, [variant], shown, 4)
+            protocol_table(engine, {"task": answers()}, asking, [variant], shown, 4, here)
 
 
 def test_shown_examples_carry_no_control_characters_and_no_markup():

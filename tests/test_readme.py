@@ -1,22 +1,45 @@
 """Every number in the README comes from a recorded file, and every name in it exists."""
 
 import re
+import subprocess
 from pathlib import Path
 
 from tunebook import tasks
 from tunebook.cli import build_parser
-from tunebook.decision.readme import BEGIN, END, list_runs, results
+from tunebook.decision.readme import BEGIN, END, list_checks, list_runs, results
 from tunebook.pipeline.params import load_base
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+FOLDERS = ("notebooks", "lib", "params", "outputs", "tests", "bench", "lib/tunebook/data", "lib/tunebook/execution")
+READMES = {name: (ROOT / name / "README.md").read_text() for name in FOLDERS} | {".": README}
 OUTPUTS = ROOT / "outputs"
 
 
 def test_the_results_are_those_of_the_recorded_run():
-    shown = README.partition(BEGIN)[2].partition(END)[0].strip()
-    assert shown == results(OUTPUTS).strip()
-    assert (OUTPUTS / "README.md").read_text() == list_runs(OUTPUTS)
+    made = {".": results(OUTPUTS), "outputs": list_runs(OUTPUTS), "lib/tunebook/data": list_checks()}
+    for name, text in made.items():
+        assert READMES[name].partition(BEGIN)[2].partition(END)[0].strip() == text.strip(), name
+
+
+def test_the_readme_is_read_in_five_minutes():
+    """What grows in the first page pushes the two commands off the screen; the rest has a folder of its own."""
+    assert len(README.splitlines()) <= 150
+
+
+def test_the_map_is_what_git_has():
+    """A map with a missing folder is worse than none."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    folders = {str(parent) for path in listed for parent in Path(path).parents} - {"."}
+    folders = {name for name in folders if not re.match(r"outputs/|tests/data", name)}
+    tree = README.partition("<!-- tree: begin -->")[2].partition("<!-- tree: end -->")[0]
+    above, drawn = [], set()
+    for line in tree.splitlines():
+        if found := re.match(r"( *)(\S+)/  +\S", line):
+            depth = len(found[1]) // 2
+            above[depth:] = [found[2]]
+            drawn.add("/".join(above))
+    assert drawn == folders
 
 
 def test_recorded_notebooks_stay_small_and_weights_stay_out():
@@ -36,10 +59,10 @@ def test_every_command_and_key_in_the_readme_exists():
 
 
 def test_the_conventions_are_those_of_the_task():
-    assert all(f"- {text}" in README for text in tasks.load("schedule_to_cron").conventions)
+    assert all(f"- {text}" in READMES["notebooks"] for text in tasks.load("schedule_to_cron").conventions)
 
 
 def test_every_linked_file_exists():
-    links = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    links = [(name, link) for name, text in READMES.items() for link in re.findall(r"\]\(([^)#:]+)\)", text)]
+    assert len(links) >= 10
+    assert [(name, link) for name, link in links if not (ROOT / name / link).exists()] == []

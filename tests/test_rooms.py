@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 LIBRARY = Path(__file__).parent.parent / "lib" / "tunebook"
-ROOMS = ["errors", "files", "findings", "setup", "pipeline", "statistics", "execution", "inspection", "models", "tasks"]
+ROOMS = ["errors", "face", "files", "findings", "picking", "setup", "pipeline", "statistics", "execution", "inspection", "models", "tasks"]
 ROOMS += ["evaluation", "data", "training", "export", "decision", "plots", "stage"]
 FRONT = {"cli", "__main__", "doctor", "__init__"}
 

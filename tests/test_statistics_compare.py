@@ -4,7 +4,7 @@ import numpy
 import pytest
 
 from tunebook.errors import InputProblem
-from tunebook.statistics.compare import compare, decide, noninferiority
+from tunebook.statistics.compare import compare_paired, decide, noninferiority
 from tunebook.statistics.paired import bootstrap, clustered_interval, mcnemar, paired_interval, sign_flip
 
 KEYS = {
@@ -30,7 +30,7 @@ def scores(gained: int, lost: int, both: int, n: int = 164) -> tuple[dict, dict]
 
 
 def test_fifty_to_fifty_six_of_164_is_inconclusive():
-    result = compare(*scores(12, 6, 44))
+    result = compare_paired(*scores(12, 6, 44))
     assert KEYS <= result.keys()
     assert (result["verdict"], result["k_a"], result["k_b"], result["n"]) == ("INCONCLUSIVE", 50, 56, 164)
     assert result["interval"][0] < 0 < result["difference"] < result["interval"][1]
@@ -43,16 +43,16 @@ def test_fifty_to_fifty_six_of_164_is_inconclusive():
     [(6, 0, "GO"), (5, 0, "INCONCLUSIVE"), (7, 1, "INCONCLUSIVE"), (0, 6, "NO-GO"), (0, 0, "INCONCLUSIVE")],
 )
 def test_at_margin_zero_the_exact_test_decides(gained, lost, verdict):
-    assert compare(*scores(gained, lost, 40))["verdict"] == verdict
+    assert compare_paired(*scores(gained, lost, 40))["verdict"] == verdict
 
 
 @pytest.mark.parametrize(("margin", "verdict"), [(-5.0, "GO"), (2.0, "INCONCLUSIVE"), (30.0, "NO-GO")])
 def test_at_another_margin_the_interval_decides(margin, verdict):
-    assert compare(*scores(20, 15, 40), margin=margin)["verdict"] == verdict
+    assert compare_paired(*scores(20, 15, 40), margin=margin)["verdict"] == verdict
 
 
 def test_lists_of_gained_and_lost_problems_are_named():
-    result = compare(*scores(2, 1, 3, n=10))
+    result = compare_paired(*scores(2, 1, 3, n=10))
     assert (result["gained_tasks"], result["lost_tasks"]) == (["T/4", "T/5"], ["T/3"])
 
 
@@ -60,7 +60,7 @@ def test_several_samples_are_one_cluster_a_problem():
     """Ten samples of the same six gained problems are no sixty gains."""
     a = {f"T/{i}": [False] * 10 for i in range(164)}
     b = {f"T/{i}": [i < 5] * 10 for i in range(164)}
-    result = compare(a, b)
+    result = compare_paired(a, b)
     assert (result["verdict"], result["gained"], result["k_b"]) == ("INCONCLUSIVE", 5, 50)
     assert result["p_exact"] == pytest.approx(mcnemar(5, 0)[0])
     assert 2 < result["detectable_effect"] < 10
@@ -78,7 +78,7 @@ def test_several_samples_are_one_cluster_a_problem():
 )
 def test_scores_that_do_not_pair_are_refused(a, b, words):
     with pytest.raises(InputProblem, match=words):
-        compare(a, b)
+        compare_paired(a, b)
 
 
 def test_a_and_a_is_called_go_in_at_most_five_percent():

@@ -1,7 +1,6 @@
 """The fast path trains the same as TRL's own: losses and gradients in float32 on a tiny model."""
 
 import itertools
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from safetensors.torch import load_file
 from tiny_models import tiny_llama, tokenizer
 from tunebook.errors import InputProblem
 from tunebook.models.device import Placement
+from tunebook.models.loading import BaseModel
 from tunebook.models.source import ModelSource, resolve_model
 from tunebook.training.checkpoints import KeepAdapters, choose_checkpoint
 from tunebook.training.compact_head import use_compact_head
@@ -163,8 +163,7 @@ def test_texts_of_bases_own_are_trained_whole_but_for_the_start_and_depend_on_th
     source, cpu = resolve_model(str(tmp_path)), Placement("cpu", "float32", "float32", "", "test")
 
     def write(seed):
-        context = SimpleNamespace(params={"slots": 3, "seed": seed}, progress=lambda *_: None)
-        return own_texts(source, cpu, tokenizer(), 6, 5, context)
+        return own_texts(BaseModel(source, cpu, tokenizer(), 3), 6, 5, seed, lambda *_: None)
 
     texts = write(0)
     assert texts == write(0) != write(1) and 1 <= len(texts) <= 6

@@ -1,1 +1,22 @@
 """Data: read rows, judge them, split them. Notebook 01 and `tunebook validate`."""
+
+from tunebook.face import face
+
+__getattr__, __dir__, __all__ = face(
+    __name__,
+    {
+        "load_study_data": "study_data",  # a study's rows and problems, split
+        "Thresholds": "examples",  # the thresholds that a study may change
+        "check_lengths": "lengths",  # rows cut or emptied by max_length
+        "judge_study": "validate",  # every check that needs no model
+        "merge_findings": "notes",  # lists of findings as one, errors first
+        "status_of_findings": "notes",  # pass, warn or fail
+        "findings_table": "views",  # findings as rows of a table
+        "verdict_line": "views",  # the judgement in one line
+        "cluster_table": "views",  # groups of rows that repeat
+        "contamination_table": "views",  # rows that hold a problem of a benchmark
+        "write_rejects": "validate",  # rejects.jsonl
+        "redact": "checks.secrets",  # text without secrets
+        "redact_record": "checks.secrets",  # a record without secrets
+    },
+)

@@ -48,7 +48,7 @@ def add(subparsers) -> None:
 
 def validate(args: argparse.Namespace) -> int:
     """Print the verdict line and the findings; 0 for pass and warn, 1 for fail."""
-    from tunebook.data.notes import merge, status_of_findings
+    from tunebook.data.notes import merge_findings, status_of_findings
     from tunebook.data.progress import Progress
     from tunebook.data.sources import read_rows
     from tunebook.data.validate import HUMANEVAL, judge_data
@@ -67,7 +67,7 @@ def validate(args: argparse.Namespace) -> int:
     judgement = judge_data(rows, args.map, kind, benchmarks, progress)
     lengths = _length_findings(judgement.examples, args) if args.model else []
     progress.end()
-    findings = merge(judgement.findings, lengths, curve)
+    findings = merge_findings(judgement.findings, lengths, curve)
     judgement = dataclasses.replace(judgement, verdict=status_of_findings(findings), findings=findings)
     if args.json:
         shown = [item.to_dict() for item in findings]

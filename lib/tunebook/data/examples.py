@@ -44,11 +44,6 @@ class Thresholds:
                 raise InputProblem(f"limit_{name} is {value}; it is a {'number from 1' if value else 'share above 0'}")
 
 
-def thresholds_of(params: dict) -> Thresholds:
-    """The limits among the parameters of a stage: `limit_near_duplicate` and so on; what is missing keeps its default."""
-    return Thresholds(**{name: params[f"limit_{name}"] for name in vars(Thresholds()) if f"limit_{name}" in params})
-
-
 ID_NAMES = ("id", "uid", "uuid", "row_id", "example_id", "sample_id")
 GROUP_NAMES = ("task_id", "question_id", "problem_id", "prompt_id")  # several rows may belong to one of these
 MAX_DOUBLED_FEW = 3  # more repeated ids than these shares of the rows number groups, not rows

@@ -85,7 +85,7 @@ def reject(check: str, row: int, line: int | None, record, reason: str = "") -> 
     }
 
 
-def merge(*lists) -> list[Finding]:
+def merge_findings(*lists) -> list[Finding]:
     """Join lists of findings, errors first; the order within a severity stays."""
     rank = {"error": 0, "warn": 1, "info": 2}
     return sorted(itertools.chain(*lists), key=lambda item: rank[item.severity])

@@ -84,11 +84,3 @@ def split_rows(rows: list[dict], seed: int, shares=SHARES) -> dict[str, list[dic
     for row in rows:
         parts[split_of(row, seed, shares)].append(row)
     return parts
-
-
-def pick(items: list[dict], n_wanted: int, seed: int, key) -> list[dict]:
-    """At most `n_wanted` items, chosen by hash (not the first ones), in their old order; 0 = all."""
-    if not n_wanted or len(items) <= n_wanted:
-        return items
-    order = sorted(range(len(items)), key=lambda n: (hashlib.sha256(f"{seed}\n{key(items[n])}".encode()).digest(), n))
-    return [items[n] for n in sorted(order[:n_wanted])]

@@ -9,22 +9,13 @@ from tunebook.data.checks.code import find_copies
 from tunebook.data.checks.contamination import find_contamination, find_shared_runs
 from tunebook.data.checks.repeats import find_conflicts, find_exact_duplicates
 from tunebook.data.examples import Examples, Thresholds, read_examples
-from tunebook.data.notes import Notes, merge, reject, word_finding
+from tunebook.data.notes import Notes, merge_findings, reject, word_finding
 from tunebook.data.rows import rows_from_records
 from tunebook.data.sources import read_rows
-from tunebook.data.splits import (
-    SHARES,
-    answer_text,
-    group_of,
-    normalise,
-    pick,
-    prompt_key,
-    prompt_text,
-    slice_of,
-    split_rows,
-)
+from tunebook.data.splits import SHARES, answer_text, group_of, normalise, prompt_key, prompt_text, slice_of, split_rows
 from tunebook.errors import InputProblem
 from tunebook.evaluation.extraction import extract
+from tunebook.picking import pick
 
 MAX_GENERATED_RATIO = 8
 SPARE_RATIO = 1.1
@@ -63,7 +54,7 @@ class StudyData:
         return from_problems(f"{self.name}/test", self.test_problems, source=self.name)
 
 
-def study_data(
+def load_study_data(
     task: str,
     rows: str,
     benchmark: str,
@@ -99,7 +90,7 @@ def study_data(
     _remove_leaked(data, limits)
     if not data.train:
         data.findings.append(word_finding("no_rows", 0, detail="no row is left for training"))
-    data.findings = merge(data.findings)
+    data.findings = merge_findings(data.findings)
     return data
 
 

@@ -16,7 +16,7 @@ from tunebook.data.checks.repeats import (
 from tunebook.data.checks.secrets import find_secrets, redact_record
 from tunebook.data.checks.text import find_content_troubles, find_truncated
 from tunebook.data.examples import Examples, Thresholds, read_examples
-from tunebook.data.notes import merge, status_of_findings
+from tunebook.data.notes import merge_findings, status_of_findings
 from tunebook.data.rows import Rows
 from tunebook.data.splits import slice_of
 from tunebook.data.study_data import StudyData, examples_of
@@ -77,14 +77,14 @@ def judge_study(
     judgement = judge_examples(examples_of(data.train, limits), benchmarks, progress, represented)
     known = {item.check for item in data.findings}
     known -= {"contamination", "contamination_near", "contamination_code", "contamination_reworded"}
-    findings = merge(data.findings, [item for item in judgement.findings if item.check not in known])
+    findings = merge_findings(data.findings, [item for item in judgement.findings if item.check not in known])
     judgement = replace(judgement, verdict=status_of_findings(findings), findings=findings, n_rows=data.n_records)
     return _with_coverage(judgement, [slice_of(row) for row in data.train], data.test_problems, data.slices)
 
 
 def _with_coverage(judgement: Judgement, slices: list, problems: list[dict], expected) -> Judgement:
     table, found = cover(slices, problems, expected)
-    findings = merge(judgement.findings, found)
+    findings = merge_findings(judgement.findings, found)
     return replace(judgement, verdict=status_of_findings(findings), findings=findings, coverage=table)
 
 
@@ -115,7 +115,7 @@ def judge_examples(
             progress(number, len(steps), note)
         if len(examples) or note == "secrets":
             step()
-    findings = merge(rows.findings, examples.notes.findings())
+    findings = merge_findings(rows.findings, examples.notes.findings())
     shown["clusters"] = [[examples.place(number)[0] for number in cluster] for cluster in shown["clusters"]]
     shown["domains"] = [found for found in shown["domains"] if found]
     return Judgement(status_of_findings(findings), rows.n_records, findings, examples, **shown)

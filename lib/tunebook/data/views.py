@@ -53,3 +53,8 @@ def _excerpt(row: dict) -> str:
 def _list(numbers: list) -> str:
     shown = ", ".join(map(str, numbers[:8]))
     return shown + (" ..." if len(numbers) > 8 else "")
+
+
+def findings_table(findings: list) -> list[dict]:
+    """Findings as rows: `severity, check, rows, message, fix`."""
+    return [{"severity": f.severity, "check": f.check, "rows": f.count, "message": f.message, "fix": f.fix} for f in findings]

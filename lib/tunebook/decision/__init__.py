@@ -1,1 +1,41 @@
-"""The decision: what was promised before training, and whether the numbers keep it."""
+"""Decision: the specification, the gates, the ladder without training, the verdict and its page. Notebooks 00, 06 and 07."""
+
+from tunebook.face import face
+
+__getattr__, __dir__, __all__ = face(
+    __name__,
+    {
+        "spec_from": "spec",  # the specification of a study
+        "spec_table": "spec",  # the specification as a table
+        "check_names": "spec",  # slices and gates exist
+        "freeze_for_run": "spec",  # write it down once, hashed
+        "override_reason": "spec",  # the written reason against a gate
+        "read_prices": "economics",  # what things cost
+        "sweep": "economics",  # break-even over prices
+        "Ladder": "ladder",  # the rungs to try
+        "climb": "ladder",  # score every rung
+        "rung_row": "measures",  # a rung of the ladder
+        "rung_cost": "ladder",  # price and latency of a rung
+        "task_gate": "gates",  # is the task described?
+        "ladder_gate": "gates",  # is prompting enough?
+        "audit_gate": "gates",  # does the benchmark measure it?
+        "power_gate": "gates",  # can the benchmark show the gain?
+        "operation_gate": "gates",  # who runs it?
+        "budget_gate": "gates",  # does it fit the budget?
+        "gather": "evidence",  # every score of the run
+        "decide": "verdict",  # the frozen rules on the evidence
+        "headline": "tables",  # the verdict in words
+        "score_table": "measures",  # scores as rows
+        "comparison_rows": "tables",  # paired comparisons as rows
+        "stage_rows": "tables",  # stages as rows
+        "build_report": "report",  # report.json
+        "write_page": "page",  # report.html
+        "read_run": "drift",  # a finished run
+        "read_inputs": "drift",  # new inputs
+        "input_drift": "drift",  # have the inputs moved?
+        "open_shipped": "drift",  # the file that ships
+        "canary": "drift",  # the frozen benchmark once more
+        "advise": "drift",  # what the rules ask for
+        "UPGRADE": "drift",  # when a new base is scored
+    },
+)

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tunebook.data.splits import prompt_text
-from tunebook.decision.ladder import fixed_examples
 from tunebook.errors import InputProblem
 from tunebook.evaluation.benchmark import from_problems
 from tunebook.evaluation.completions import complete
+from tunebook.evaluation.prompts import fixed_examples
 from tunebook.evaluation.protocol import from_dict
 from tunebook.evaluation.score import score
 from tunebook.evaluation.score_folder import read_scores
@@ -22,7 +22,7 @@ from tunebook.files import read_json, read_jsonl
 from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline import record
 from tunebook.pipeline.context import Upstream
-from tunebook.statistics.compare import GO, NO_GO, compare
+from tunebook.statistics.compare import GO, NO_GO, compare_paired
 from tunebook.statistics.domains import separate
 
 TEXT_KEYS = ("prompt", "messages", "input", "question", "text")
@@ -107,14 +107,14 @@ def canary(found: dict[str, Upstream], make_engine, allow_unisolated: bool = Fal
         examples = _examples(found, stage.manifest["params"]) if protocol.prompt_style == "few_shot" else ()
         done = complete(engine, problems, protocol, Path(name) / "completions.jsonl", examples, on_progress)
         score(problems, done["rows"], Path(name) / "score", done["protocol"], allow_unisolated=allow_unisolated)
-        result = compare(recorded.passed, read_scores(Path(name) / "score").passed)
+        result = compare_paired(recorded.passed, read_scores(Path(name) / "score").passed)
     return {"target": target, **result, "worse": result["verdict"] == NO_GO, "better": result["verdict"] == GO}
 
 
 def _examples(found: dict[str, Upstream], params: dict) -> list[dict]:
     """The worked examples that 04 showed."""
     rows = read_jsonl(found["01_validate_data"].file("train.jsonl"))
-    return fixed_examples([row for row in rows if row["prompt"]], params)
+    return fixed_examples([row for row in rows if row["prompt"]], params["few_shot"], params["seed"])
 
 
 def open_shipped(target: str, found: dict[str, Upstream]):

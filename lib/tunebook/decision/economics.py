@@ -49,10 +49,11 @@ class Prices:
         return [name for name in names if not getattr(self, name)]
 
 
-def read_prices(values: dict) -> Prices:
-    """Prices from parameters. InputProblem where a number is negative, or a price has no source or no date of the form 2026-11-25."""
-    prices = Prices(**{f.name: values[f.name] for f in fields(Prices) if f.name in values})
-    for f in fields(Prices):
+def read_prices(**given) -> Prices:
+    """The prices that a study gives. InputProblem where a number is negative, or a price has no source or no date of the form
+    2026-11-25."""
+    prices = Prices(**given)
+    for f in fields(prices):
         value = getattr(prices, f.name)
         if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):
             raise InputProblem(f"{f.name} is {value}: a cost is 0 (not given) or more")

@@ -11,7 +11,7 @@ from pathlib import Path
 from tunebook.errors import InputProblem
 from tunebook.evaluation.protocol import differences, require_equal
 from tunebook.evaluation.score_folder import Scores, read_scores
-from tunebook.statistics.compare import compare, noninferiority
+from tunebook.statistics.compare import compare_paired, noninferiority
 from tunebook.statistics.paired import holm
 from tunebook.statistics.relative import rise
 
@@ -150,7 +150,7 @@ def left_out(evidence: Evidence, shipped: str) -> list[tuple[str, str]]:
 
 
 def _compared(target: str, against: str, before: Scores, found: Scores, spec: dict) -> dict:
-    return {"model": target, "against": against, **compare(before.passed, found.passed, spec["smallest_gain"])}
+    return {"model": target, "against": against, **compare_paired(before.passed, found.passed, spec["smallest_gain"])}
 
 
 def _corrected(rows: list[dict]) -> list[dict]:
@@ -172,7 +172,7 @@ def slice_comparisons(evidence: Evidence, target: str) -> list[dict]:
     for name, tasks in evidence.slices.items():
         parts = [{task: scores.passed[task] for task in tasks if task in scores.passed} for scores in (base, found)]
         if parts[0]:
-            rows.append({"slice": name, "model": target, **compare(*parts)})
+            rows.append({"slice": name, "model": target, **compare_paired(*parts)})
     named = [row for row in rows if row["slice"] in evidence.spec.get("slices", [])]
     _corrected(rows)
     for row in [*_corrected(named), *rows]:

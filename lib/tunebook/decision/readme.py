@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tunebook.data.wording import CHECKS
 from tunebook.errors import InputProblem
 from tunebook.files import read_json, write_text
 from tunebook.pipeline.runs import find_root
@@ -76,44 +77,42 @@ def _others(outputs: Path) -> list[str]:
     return [*head, *rows] if rows else []
 
 
-def write_results(readme: Path, outputs: Path) -> None:
-    """Replaces what stands between the two marks of the README."""
-    text = readme.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
+def write_between(readme: Path, text: str) -> None:
+    """Replaces what stands between the two marks of a README."""
+    whole = readme.read_text(encoding="utf-8")
+    before, _, rest = whole.partition(BEGIN)
     _, _, after = rest.partition(END)
-    write_text(readme, f"{before}{BEGIN}\n{results(outputs)}\n{END}{after}")
+    write_text(readme, f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
 def list_runs(outputs: Path) -> str:
-    """The text of outputs/README.md: every recorded run with its commit, its date and its machine."""
-    lines = [
-        "# Recorded runs",
-        "",
-        "Made by the pipeline from a clean commit; weights are not stored. `tunebook verify NAME` hashes",
-    ]
-    lines += [
-        "the files again, `tunebook reproduce NAME` runs the study again and compares. This list is written by `make readme`.",
-        "",
-    ]
-    lines += ["| run | verdict | commit | date | machine |", "|---|---|---|---|---|"]
+    """A table of every recorded run with its verdict, commit, date and machine, for outputs/README.md."""
+    lines = ["| run | verdict | commit | date | machine |", "|---|---|---|---|---|"]
     for report in sorted(outputs.glob("ref-*/report.json")):
         first = read_json(min(report.parent.glob("*/manifest.json")))
-        machine = first["environment"]
+        machine, name = first["environment"], report.parent.name
         where = f"{machine['cpu']['model']}, {machine['cpu']['cores']} cores, {machine['device']}"
         date, commit = first["timing"]["started_at"][:10], machine["commit"][:12]
-        lines.append(
-            f"| [{report.parent.name}]({report.parent.name}/report.html) | {read_json(report)['verdict']} | {commit} | {date} | {where} |"
-        )
-    lines += ["", "`bench/` holds what `make bench` measured, each file with its machine and load.", ""]
+        lines.append(f"| [{name}]({name}/report.html) | {read_json(report)['verdict']} | {commit} | {date} | {where} |")
+    return "\n".join(lines)
+
+
+def list_checks() -> str:
+    """The data gate's checks as a table, for its README."""
+    lines = ["| check | severity | what it means | what to do |", "|---|---|---|---|"]
+    for name, (severity, what, fix) in CHECKS.items():
+        means = what[1:] if what.startswith("=") else f"rows that {what}"
+        lines.append(f"| `{name}` | {severity} | {means} | {fix} |")
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Rewrites README.md and outputs/README.md from what is recorded: `make readme`."""
+    """Rewrites the generated parts of the READMEs: `make readme`."""
     root = find_root()
     outputs = root / "outputs"
-    write_results(root / "README.md", outputs)
-    write_text(outputs / "README.md", list_runs(outputs))
+    write_between(root / "README.md", results(outputs))
+    write_between(outputs / "README.md", list_runs(outputs))
+    write_between(root / "lib" / "tunebook" / "data" / "README.md", list_checks())
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from tunebook.files import read_json
 from tunebook.pipeline import ledger, runs
 
 
-def build(context, evidence: Evidence, outcome: dict) -> dict:
+def build_report(context, evidence: Evidence, outcome: dict, seed: int) -> dict:
     """The report: what `decide` found and everything around it, each part with the file in the run that it came from.
 
     `ledger` and `stages` depend on the clock and on other runs, so the file is outside the content hash.
@@ -24,7 +24,7 @@ def build(context, evidence: Evidence, outcome: dict) -> dict:
     spec_stage = found[rooms.SPEC_STAGE]
     spec, digest = read_frozen(spec_stage.file("spec.json"))
     rungs = [{key: value for key, value in rung.items() if key != "scores"} for rung in evidence.rungs]
-    costs = economics(found, outcome, context.params["seed"])
+    costs = economics(found, outcome, seed)
     started = [s.manifest["timing"]["started_at"] for name, s in found.items() if name[:2] in ("02", "03", "04")]
     return {
         "run": context.run_folder.name,

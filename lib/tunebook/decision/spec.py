@@ -185,6 +185,18 @@ def read_frozen(path: Path) -> tuple[dict, str]:
     return stored["spec"], stored["sha256"]
 
 
+def spec_table(spec: dict) -> list[dict]:
+    """The frozen specification as rows `field, value`, how it is measured at the end; a field that nobody filled in says so."""
+    rows = [{"field": name, "value": _shown(value)} for name, value in spec.items() if name != "measured_by"]
+    return rows + [{"field": f"measured by {name}", "value": _shown(value)} for name, value in spec["measured_by"].items()]
+
+
+def _shown(value) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {str(part)[:12]}" for key, part in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value) or "not said"
+
+
 def override_reason(text: str) -> str:
     """The written reason to go on against a gate, "" for none. InputProblem for a reason that says nothing."""
     reason = " ".join(text.split())

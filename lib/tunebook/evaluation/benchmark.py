@@ -149,3 +149,17 @@ def _check_problem(row: dict, where: str) -> None:
         raise InputProblem(f"{where}: messages must be a list of role and content, the user's turn last")
     if kind == "code" and not row["entry_point"].strip():
         raise InputProblem(f"{where}: entry_point is empty: name the function that the test calls")
+
+
+def load_benchmarks(task: Benchmark, retained: list[str], limit: int = 0) -> dict[str, Benchmark]:
+    """The task's problems and every retained benchmark (the first `limit` problems of each, 0 for all), by name.
+
+    InputProblem where two have one name: their scores would be one.
+    """
+    benchmarks = {"task": task}
+    for name in retained:
+        loaded = load_benchmark(name)
+        if loaded.name in benchmarks:
+            raise InputProblem(f"retained: {name} is called {loaded.name!r}, as another benchmark of this study: rename the file")
+        benchmarks[loaded.name] = loaded.first(limit) if limit else loaded
+    return benchmarks

@@ -96,7 +96,7 @@ def compare_scores(args) -> int:
     from tunebook.evaluation import measure, protocol
     from tunebook.evaluation.score_folder import read_scores
     from tunebook.statistics.compare import GO
-    from tunebook.statistics.compare import compare as compare_passed
+    from tunebook.statistics.compare import compare_paired as compare_passed
 
     if not 0 <= args.margin <= 100:
         raise InputProblem(f"--margin is {args.margin:g}: it is in points, 0 to 100")

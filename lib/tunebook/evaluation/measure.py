@@ -1,6 +1,6 @@
 """One measurement, from a model to its score: completions under a protocol, judged, in a folder of a stage.
 
-The prompting ladder, choices on dev and notebook 04 all measure through `measure`. Does not choose a protocol and does not decide.
+The prompting ladder, choices on dev and notebook 04 all measure through `answer_and_score`. Does not choose a protocol and does not decide.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from tunebook.errors import InputProblem
 from tunebook.evaluation.benchmark import Benchmark
 from tunebook.evaluation.completions import complete
-from tunebook.evaluation.protocol import Protocol
+from tunebook.evaluation.protocol import Asking, Protocol
 from tunebook.evaluation.score import score
 
 # what a variant of a protocol may change, and how its text is read; the rest follows from the model and the benchmark
@@ -22,56 +22,35 @@ VARIABLE = {
 }  # fmt: skip
 
 
-def measure(
+def answer_and_score(
     engine,
     problems: Benchmark,
     folder: Path,
     context,
     examples: Sequence[dict] = (),
     places: tuple[str, str] = ("completions.jsonl", "score"),
+    *,
+    allow_unisolated: bool = False,
     **fields,
 ) -> dict:
-    """Completions and score of `problems`, at `places` in `folder`; `fields` are those of the Protocol.
+    """Completions and score of `problems`, at `places` in `folder`; `fields` are those of the Protocol (see `Asking`).
 
     `examples` are shown only in the style few_shot. A stage that was killed goes on where it stood. Returns `metrics`, `rows` (the
     completions), `protocol`, and `cost`: seconds, tokens, tokens_per_second and completions `resumed` from a killed try.
     """
-    fields = {"seed": context.params["seed"], **fields}
     protocol = Protocol(problems.sha256, **{**fields, "stops": tuple(fields.get("stops", ()))})
     shown = examples if protocol.prompt_style == "few_shot" else ()
     done = complete(
         engine, problems, protocol, folder / places[0], shown, context.progress, resume=context.resume_folder
     )
-    consent = context.params["allow_unisolated"]
-    metrics = score(problems, done["rows"], folder / places[1], done["protocol"], allow_unisolated=consent)
+    metrics = score(problems, done["rows"], folder / places[1], done["protocol"], allow_unisolated=allow_unisolated)
     cost = {key: done[key] for key in ("seconds", "tokens", "resumed")}
     cost["tokens_per_second"] = done["tokens"] / done["seconds"]
     return {"metrics": metrics, "rows": done["rows"], "protocol": done["protocol"], "cost": cost}
 
 
-def settings(name: str, params: dict) -> dict:
-    """The protocol fields by which a stage's parameters ask the benchmark called `name`.
-
-    The task's instruction and examples are no help for a retained benchmark: that is asked without them.
-    """
-    is_task, style = name == "task", params["prompt_style"]
-    return {
-        "prompt_style": style if is_task or style != "few_shot" else "chat",
-        "instruction": params["instruction"] if is_task else "",
-        "max_new_tokens": params["max_new_tokens" if is_task else "retained_max_new_tokens"],
-        **{key: params[key] for key in ("thinking", "temperature", "top_p", "n_samples")},
-    }
-
-
-def choice_settings(params: dict) -> dict:
-    """The protocol fields of a choice on dev: those of the study's score, greedy, one sample a problem, without examples."""
-    style = params["prompt_style"]
-    kept = {key: params[key] for key in ("instruction", "thinking", "max_new_tokens")}
-    return {"prompt_style": "chat" if style == "few_shot" else style, **kept}
-
-
 def protocol_table(
-    engine, benchmarks: dict[str, Benchmark], context, variants: Sequence[str], examples: Sequence[dict], limit: int
+    engine, benchmarks: dict[str, Benchmark], asking: Asking, variants: Sequence[str], examples: Sequence[dict], limit: int, context
 ) -> list[dict]:
     """Scores of one model under its usual protocol and under each of `variants`, on the first `limit` problems (0: all).
 
@@ -86,8 +65,8 @@ def protocol_table(
             if name != "task" and variant.get("prompt_style") == "few_shot":
                 continue  # the task's examples are none for another benchmark
             folder = context.folder / "sensitivity" / name / str(at)
-            fields = {**settings(name, context.params), **variant}
-            done = measure(engine, problems.first(limit), folder, context, examples, **fields)
+            fields = {**asking.fields(name), **variant}
+            done = answer_and_score(engine, problems.first(limit), folder, context, examples, **fields)
             found.append((done["protocol"].to_dict(), done["metrics"]))
         rows += [{"benchmark": name, **row} for row in sensitivity(found)]
     return rows
@@ -126,6 +105,11 @@ def rate_text(part: dict) -> str:
     """k/n, percentage and interval of one `rates` dict."""
     low, high = part["interval"]
     return f"{part['k']}/{part['n']} = {part['pass_at_1']:.1%} [{low:.1%}, {high:.1%}]"
+
+
+def score_line(name: str, part: dict) -> str:
+    """One score for a reader: name, k/n, percentage and interval."""
+    return f"{name}: {rate_text(part)}, 95% interval"
 
 
 def score_text(metrics: dict) -> str:

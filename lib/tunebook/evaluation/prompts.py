@@ -6,6 +6,7 @@ Does not apply a chat template (that needs a tokenizer) and does not generate.
 from collections.abc import Sequence
 
 from tunebook.errors import InputProblem
+from tunebook.picking import pick
 
 VERSION = "tunebook-prompt/2"
 STYLES = ("chat", "raw", "few_shot")
@@ -53,3 +54,40 @@ def request(text: str, problem: dict, instruction: str = "") -> str:
 def default_stops(kind: str, style: str) -> tuple[str, ...]:
     """Stop strings: only a raw continuation of code needs them; chat ends with the model's own end token."""
     return RAW_CODE_STOPS if style == "raw" and kind == "code" else ()
+
+
+def examples_from(rows: list[dict]) -> list[dict]:
+    """Worked examples as the prompt room takes them: `prompt` and `completion` as text, from canonical rows."""
+    return [
+        {"prompt": _unwrapped(row["prompt"][-1]["content"]), "completion": row["completion"][-1]["content"]}
+        for row in rows
+    ]
+
+
+def fixed_examples(rows: list[dict], n: int, seed: int) -> list[dict]:
+    """The worked examples that are the same for every problem: `n` of the rows, chosen by `seed`; none where it is 0."""
+    return examples_from(pick(rows, n, seed, lambda row: str(row["prompt"]))) if n else []
+
+
+def _unwrapped(text: str) -> str:
+    """A code row asks in the words of the benchmark's prompt; those are put around it once more when it is shown."""
+    head, tail = f"{CODE_INSTRUCTION}\n\n```python\n", "\n```"
+    return text[len(head) : -len(tail)] if text.startswith(head) and text.endswith(tail) else text
+
+
+def nearest_examples(rows: list[dict], problems, k: int) -> dict[str, list[dict]]:
+    """For every problem the `k` rows whose prompts are most like it (cosine of tf-idf over letters), the nearest one last.
+
+    `rows` are training rows only: the caller's split keeps test answers out.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    examples = examples_from(rows)
+    vectors = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True)
+    known = vectors.fit_transform([example["prompt"] for example in examples])
+    likeness = (vectors.transform([problem["prompt"] for problem in problems.problems]) @ known.T).toarray()
+    order = likeness.argsort(axis=1, kind="stable")[:, -k:]
+    return {
+        problem["task_id"]: [examples[at] for at in near]
+        for problem, near in zip(problems.problems, order, strict=True)
+    }

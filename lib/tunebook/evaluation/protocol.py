@@ -67,6 +67,46 @@ def filled_in(protocol: Protocol, benchmark: Benchmark) -> Protocol:
     return protocol
 
 
+@dataclass(frozen=True)
+class Asking:
+    """How a study asks: the fields of the protocol that its parameters set, the same for every model of the study.
+
+    `max_new_tokens` are for the task, `retained_max_new_tokens` for every retained benchmark; `allow_unisolated` is the consent to
+    run programs without isolation.
+    """
+
+    prompt_style: str = "chat"
+    instruction: str = ""
+    thinking: str = "none"
+    max_new_tokens: int = 32
+    retained_max_new_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    n_samples: int = 1
+    seed: int = 0
+    allow_unisolated: bool = False
+
+    def fields(self, name: str) -> dict:
+        """What the benchmark called `name` is asked with, as `answer_and_score` takes it.
+
+        The task's instruction and examples are no help for a retained benchmark: that is asked without them.
+        """
+        is_task = name == "task"
+        return {
+            "prompt_style": self.prompt_style if is_task or self.prompt_style != "few_shot" else "chat",
+            "instruction": self.instruction if is_task else "",
+            "max_new_tokens": self.max_new_tokens if is_task else self.retained_max_new_tokens,
+            **{key: getattr(self, key) for key in ("thinking", "temperature", "top_p", "n_samples", "seed")},
+            "allow_unisolated": self.allow_unisolated,
+        }
+
+    def choice_fields(self) -> dict:
+        """What a choice on dev is asked with: as the study's score, but greedy, one sample a problem, without examples."""
+        kept = {key: getattr(self, key) for key in ("instruction", "thinking", "max_new_tokens", "seed")}
+        style = "chat" if self.prompt_style == "few_shot" else self.prompt_style
+        return {"prompt_style": style, **kept, "allow_unisolated": self.allow_unisolated}
+
+
 def from_dict(values: dict) -> Protocol:
     """Protocol from protocol.json or a hand-written dict; InputProblem for an unknown or missing key."""
     values = {key: value for key, value in values.items() if key not in ("sha256", "source")}

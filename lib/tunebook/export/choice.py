@@ -5,9 +5,12 @@ Every file is paired with the transformers model, problem by problem. Does not o
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from tunebook.evaluation.measure import choice_settings, measure
+from tunebook.evaluation.benchmark import Benchmark
+from tunebook.evaluation.measure import answer_and_score
+from tunebook.evaluation.protocol import Asking
 from tunebook.evaluation.score_folder import read_scores
 from tunebook.export.parity import HeldOutRows, agreement, divergence, gguf_log_probabilities
 from tunebook.models.gguf_engine import GgufModel
@@ -23,10 +26,21 @@ MEANING = {
 }
 
 
-def score_on(engine, problems, context, name: str) -> dict:
+@dataclass(frozen=True)
+class Trial:
+    """What every file answers: problems on which choices are made and how they are asked, the margin in points that a file may lose,
+    and the sequences in flight."""
+
+    problems: Benchmark
+    asking: Asking
+    margin: float = 5.0
+    slots: int = 64
+
+
+def score_on(engine, trial: Trial, name: str, context) -> dict:
     """Greedy answers and their score in `dev/NAME`: `type, k, n, pass_at_1, low, high` (points), with `rows` and `folder`."""
     folder = context.folder / "dev" / name
-    done = measure(engine, problems, folder, context, **choice_settings(context.params))
+    done = answer_and_score(engine, trial.problems, folder, context, **trial.asking.choice_fields())
     found = done["metrics"]
     low, high = (100 * end for end in found["interval"])
     row = {
@@ -37,24 +51,23 @@ def score_on(engine, problems, context, name: str) -> dict:
         "low": low,
         "high": high,
     }
-    return {**row, "rows": done["rows"], "folder": folder / "score", "seconds": done["cost"]["seconds"]}
+    return {**row, "tokenizer": engine.tokenizer, "rows": done["rows"], "folder": folder / "score", "seconds": done["cost"]["seconds"]}
 
 
-def score_types(
-    files: dict[str, Path], reference: dict, problems, context, rows: HeldOutRows, trained: list, tokenizer
-) -> list[dict]:
-    """A row for every file: its score, its distance from the trained model, and the paired result against `reference`.
+def score_types(files: dict[str, Path], reference: dict, trial: Trial, rows: HeldOutRows, trained: list, context) -> list[dict]:
+    """A row for every file: its score, its distance from the trained model (log-probabilities `trained` on the held-out `rows`), and
+    the paired result against `reference`.
 
-    `verdict` is that of `statistics.compare.noninferiority` with the margin `quantisation_margin`, `why` says it in words.
+    `verdict` is that of `statistics.compare.noninferiority` with the trial's margin, `why` says it in words.
     """
-    margin, made = context.params["quantisation_margin"], []
+    made = []
     for kind, path in files.items():
-        engine = GgufModel(path, context.params.get("slots", 64))
+        engine = GgufModel(path, trial.slots)
         distance = divergence(trained, gguf_log_probabilities(engine, rows))
-        found = score_on(engine, problems, context, kind)
+        found = score_on(engine, trial, kind, context)
         engine.close()
         passed = [read_scores(one["folder"]).passed for one in (reference, found)]
-        paired = noninferiority(*passed, margin)
+        paired = noninferiority(*passed, trial.margin)
         gained = sum(
             a[0] < b[0] for a, b in zip(passed[0].values(), [passed[1][task] for task in passed[0]], strict=True)
         )
@@ -63,7 +76,7 @@ def score_types(
             {
                 **{key: found[key] for key in ("type", "k", "n", "pass_at_1", "low", "high")},
                 "bytes": path.stat().st_size,
-                **agreement(reference["rows"], found["rows"], tokenizer),
+                **agreement(reference["rows"], found["rows"], reference["tokenizer"]),
                 **distance,
                 **{"gained": gained, "lost": lost, "p_exact": mcnemar(gained, lost)[0]},
                 **{key: paired[key] for key in ("difference", "lower", "upper", "margin", "verdict")},
@@ -90,3 +103,9 @@ def smallest_that_holds(rows: list[dict]) -> dict:
     if holding:
         return min(holding, key=lambda row: row["bytes"])
     return next((row for row in rows if row["type"] == "f16"), max(rows, key=lambda row: row["bytes"]))
+
+
+def tensors_of_another_type(kind: str, types: dict[str, int]) -> int:
+    """How many tensors of a file of type `kind` have fallen back to another type; `types`: type of a tensor -> how many."""
+    made_of = kind.removesuffix("_s").removesuffix("_m").removesuffix("_l")  # q4_k_m is made of Q4_K
+    return sum(count for name, count in types.items() if name.lower() not in (kind, made_of, "f32"))

@@ -104,8 +104,10 @@ def serve_adapters(
 ):
     """Rows of `compare_served` and the bytes of `compare_memory`; base and adapters stay in `folder`, other files do not.
 
-    `made` are merged f16 files that exist already; `new` tokens at most are answered.
+    `made` are merged f16 files that exist already; `new` tokens at most are answered. Nothing is served without a conversation.
     """
+    if not conversations:
+        return [], {}
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".merged-") as scratch:
         found = export_served(source, adapters, tokenizer, folder, Path(scratch), made)
         rows = compare_served(found["base"], found["adapters"], found["merged"], conversations, new)

@@ -1,1 +1,23 @@
-"""Models: where they come from, on what they run, how their prompts are rendered, how they generate."""
+"""Models: resolve, load, ask and tokenise a model, whatever form it has. Everything torch is imported late."""
+
+from tunebook.face import face
+
+__getattr__, __dir__, __all__ = face(
+    __name__,
+    {
+        "this_machine": "device",  # what this machine has
+        "choose_placement": "device",  # device and precision, with the reason
+        "seed_everything": "device",  # one seed for Python, numpy and torch
+        "cores": "device",  # CPU cores of this process
+        "resolve_model": "source",  # a package, a folder or a Hub id as files on this disk
+        "load_tokenizer": "loading",  # tokenizer with its chat template
+        "load_model": "loading",  # weights, with an adapter merged
+        "open_engine": "loading",  # what answers prompts: transformers or llama.cpp
+        "BaseModel": "loading",  # the model that a study starts from
+        "free_memory": "loading",  # give memory back
+        "GgufModel": "gguf_engine",  # a GGUF file through llama.cpp
+        "Decoding": "engine",  # how tokens are drawn
+        "mask_html": "templates",  # rows with the trained part on colour
+        "measure_row": "templates",  # tokens of a row
+    },
+)

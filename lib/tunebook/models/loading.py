@@ -6,6 +6,7 @@ Does not download (see `source`) and does not choose the device (see `device`).
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
@@ -81,6 +82,28 @@ def open_engine(source: ModelSource, placement: Placement, chat_template: str, s
         return GgufModel(source.folder, slots, chat_template)
     tokenizer = load_tokenizer(source.folder, chat_template)
     return TransformersEngine(load_model(source, placement, adapter), tokenizer, slots)
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """The model that a study starts from, on this machine: its files, device and precision, tokenizer, and the sequences in flight."""
+
+    source: ModelSource
+    placement: Placement
+    tokenizer: object
+    slots: int = 64
+
+    @contextmanager
+    def engine(self, adapter: Path | None = None):
+        """What answers prompts with the model (and `adapter` merged into it); its memory is free again afterwards."""
+        from tunebook.models.engine import TransformersEngine
+
+        engine = TransformersEngine(load_model(self.source, self.placement, adapter), self.tokenizer, self.slots)
+        try:
+            yield engine
+        finally:
+            engine.model = None  # the caller's name outlives the block
+            free_memory()
 
 
 def _read_weights(source: ModelSource, dtype, attention: str):

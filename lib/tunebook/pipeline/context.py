@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem
-from tunebook.files import read_json, sha256_file, write_bytes, write_json, write_text
+from tunebook.files import read_json, read_jsonl, sha256_file, write_bytes, write_json, write_jsonl, write_text
 from tunebook.pipeline import inputs, ledger, notebooks, provenance, record, runs
 from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline import stages as stage_names
@@ -42,6 +42,10 @@ class Upstream:
             )
         self._verify(records[0])
         return self.path / name
+
+    def rows(self, name: str) -> list[dict]:
+        """The rows of a recorded JSON-lines file, verified."""
+        return read_jsonl(self.file(f"{name}.jsonl"))
 
     def folder(self, name: str) -> Path:
         """Verified path of a folder such as `adapter`: every recorded file in it is checked."""
@@ -161,20 +165,48 @@ class Context:
         """Record a source from outside the run: a Hub repository, a wheel, a file of the user."""
         self._external.append({"repo": repo, "revision": revision, "sha256": sha256})
 
+    def external_file(self, name: str, path: str) -> None:
+        """Record a file of the user that the stage reads, by its hash."""
+        self.external(name, "", sha256_file(path))
+
+    def other_run(self, name: str) -> Path:
+        """The folder of a finished run: a name under outputs/, or a path. InputProblem where there is none."""
+        return runs.run_folder_to_read(name, runs.outputs_root(self.root))
+
     def note_device(self, device: str, dtype: str, reason: str) -> None:
         """Record where the numbers were computed, in which precision, and why."""
         self._device = {"device": str(device), "dtype": str(dtype), "dtype_reason": reason}
 
-    def table(self, name: str, rows: list[dict], hashed: bool = True):
-        """Write tables/NAME.csv and return it as a DataFrame. `hashed=False` for tables with times: they differ on every run."""
+    def save(self, name: str, content: list | dict) -> None:
+        """Write NAME in the stage's folder: JSON lines for a name that ends in .jsonl, one JSON object else."""
+        write = write_jsonl if name.endswith(".jsonl") else write_json
+        write(self.folder / name, content)
+
+    def written(self, name: str) -> list[dict]:
+        """The rows of a JSON-lines file that this stage wrote."""
+        return read_jsonl(self.folder / f"{name}.jsonl")
+
+    def table(self, name: str, rows: list[dict], hashed: bool = True, empty: str = ""):
+        """Write tables/NAME.csv and return it as a DataFrame; without a row nothing is written, and `empty` says so.
+
+        `hashed=False` for tables with times: they differ on every run.
+        """
+        if not rows:
+            return print(empty) if empty else None
         frame = _frame(rows)
         write_text(self.folder / "tables" / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
         if not hashed:
             self._unhashed.append(f"tables/{name}.csv")
         return frame
 
-    def figure(self, name: str, fig):
-        """Write figures/NAME.png and return it as an image, so that the cell shows exactly the recorded file."""
+    def figure(self, name: str, draw, rows, *more):
+        """Write figures/NAME.png and return it as an image, so that the cell shows exactly the recorded file.
+
+        `draw(rows, *more)` makes the figure; where there are no rows nothing is drawn.
+        """
+        if not rows:
+            return None
+        fig = draw(rows, *more)
         from IPython.display import Image
 
         image = io.BytesIO()

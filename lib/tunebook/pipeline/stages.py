@@ -48,7 +48,7 @@ def looks_like_stage(text: str) -> bool:
 def resolve_stage(text: str, known: dict[str, str]) -> str:
     """Full instance name of a short or full name. InputProblem names the nearest stage.
 
-    >>> resolve("04@sft", {"04": "04_evaluate_pass_at_1"})
+    >>> resolve_stage("04@sft", {"04": "04_evaluate_pass_at_1"})
     '04_evaluate_pass_at_1@sft'
     """
     match = SHORT.fullmatch(text)

@@ -1,1 +1,17 @@
-"""Intervals, paired tests and power for pass@1. Imports no torch and starts in a moment."""
+"""Statistics: intervals, paired tests, power, comparisons. Values from EVALUATION are tests."""
+
+from tunebook.face import face
+
+__getattr__, __dir__, __all__ = face(
+    __name__,
+    {
+        "compare_paired": "compare",  # B against A, problem by problem
+        "rate_line": "intervals",  # k/n with its interval
+        "plan": "power",  # problems that a gain takes
+        "nearest_rates": "published",  # which k/n a published number is
+        "possible_splits": "published",  # gained and lost that fit two scores
+        "most_lost_that_shows": "published",  # how few may be lost
+        "usual_split": "published",  # at the usual correlation
+        "verdict": "published",  # from the numbers alone
+    },
+)

@@ -15,7 +15,7 @@ NON_INFERIOR, VIOLATION, BLIND = "non-inferior", "violation", "cannot see a loss
 Passed = dict[str, list[bool]]
 
 
-def compare(passed_a: Passed, passed_b: Passed, margin: float = 0.0) -> dict:
+def compare_paired(passed_a: Passed, passed_b: Passed, margin: float = 0.0) -> dict:
     """Is B better than A by more than `margin` points? Both map task_id to that problem's samples, True where it passed.
 
     GO if L > margin, NO-GO if U < margin, else INCONCLUSIVE, with [L, U] the paired 95% interval of B - A; GO over a margin above 0
@@ -24,7 +24,7 @@ def compare(passed_a: Passed, passed_b: Passed, margin: float = 0.0) -> dict:
 
     >>> a = {str(i): [i < 50] for i in range(164)}
     >>> b = {str(i): [6 <= i < 62] for i in range(164)}
-    >>> result = compare(a, b)
+    >>> result = compare_paired(a, b)
     >>> result["verdict"], result["gained"], result["lost"], round(result["p_exact"], 3)
     ('INCONCLUSIVE', 12, 6, 0.238)
     """

@@ -6,18 +6,29 @@ Source: Shenfeld, Pari and Agrawal 2025, RL's Razor: the distance from base on t
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from transformers import TrainerCallback
 
 from tunebook.evaluation.benchmark import from_problems
 from tunebook.evaluation.forgetting import bits_per_byte, measure_kept
-from tunebook.evaluation.measure import choice_settings, measure
-from tunebook.models.device import Placement
-from tunebook.models.engine import TransformersEngine
-from tunebook.models.loading import free_memory, load_model
+from tunebook.evaluation.measure import answer_and_score
+from tunebook.evaluation.protocol import Asking
+from tunebook.models.loading import BaseModel
 from tunebook.models.source import ModelSource
 from tunebook.training.settings import save_adapter
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What checkpoints are compared by: problems of dev and how they are asked, the general text that is read (documents, 0 for
+    none), and the rise in percent of its bits that a checkpoint may need."""
+
+    problems: list[dict]
+    asking: Asking
+    general_documents: int = 40
+    largest_bits_rise: float = 10.0
 
 
 class KeepAdapters(TrainerCallback):
@@ -34,49 +45,37 @@ class KeepAdapters(TrainerCallback):
             self.folders[state.global_step] = place
 
 
-def keep_best(
-    source: ModelSource, placement: Placement, folders: dict[int, Path], tokenizer, dev: list[dict], context
-) -> tuple[list[dict], int]:
-    """Compares the checkpoints on the problems `dev` and copies the best one over `adapter/` of the stage; their rows, and the step
-    of the one that is kept."""
-    problems = from_problems("dev", dev, source="dev_problems.jsonl")
-    rows = compare_checkpoints(source, placement, folders, tokenizer, problems, context)
-    kept, reason = choose_checkpoint(rows, context.params["largest_bits_rise"])
+def keep_best(base: BaseModel, folders: dict[int, Path], yardstick: Yardstick, context) -> tuple[list[dict], int]:
+    """Compares the checkpoints and copies the best one over `adapter/` of the stage; their rows, and the step of the one that is
+    kept. Without a checkpoint the end of the training stays."""
+    if not folders:
+        return [], 0
+    rows = compare_checkpoints(base, folders, yardstick, context)
+    kept, reason = choose_checkpoint(rows, yardstick.largest_bits_rise)
     shutil.copytree(folders[kept["step"]], context.folder / "adapter", dirs_exist_ok=True)
     context.check("checkpoint", f"step {kept['step']}", reason, True, severity="info")
     return rows, kept["step"]
 
 
-def compare_checkpoints(
-    source: ModelSource, placement: Placement, folders: dict[int, Path], tokenizer, problems, context
-) -> list[dict]:
-    """A row a checkpoint: `step`, `k`, `n` on `problems`, `bits_per_byte` of general text, its `rise` over base in percent, and the
-    distance `kl` from base on the task's prompts in nats a token. Takes the protocol, `slots`, `general_documents` (0: no text is
-    read) and `seed` from the stage's parameters.
-    """
-    params = context.params
-    told = problems, params["general_documents"], params["seed"]
-    base = TransformersEngine(load_model(source, placement), tokenizer, params["slots"])
-    before = bits_per_byte(measure_kept(base, None, *told, context.folder / "checkpoints" / "base.json"))
+def compare_checkpoints(base: BaseModel, folders: dict[int, Path], yardstick: Yardstick, context) -> list[dict]:
+    """A row a checkpoint: `step`, `k`, `n` on the problems, `bits_per_byte` of general text, its `rise` over base in percent, and
+    the distance `kl` from base on the task's prompts in nats a token."""
+    problems = from_problems("dev", yardstick.problems, source="dev_problems.jsonl")
+    read = problems, yardstick.general_documents, yardstick.asking.seed
     rows = []
-    for step, adapter in folders.items():
-        engine = TransformersEngine(load_model(source, placement, adapter), tokenizer, params["slots"])
-        folder = context.folder / "checkpoints" / f"step-{step}"
-        found = measure(engine, problems, folder, context, **choice_settings(params))["metrics"]
-        kept = measure_kept(engine, base, *told, folder / "forgetting.json")
-        bits = bits_per_byte(kept)
-        del engine
-        free_memory()
-        rows.append(
-            {
-                "step": step,
-                "k": found["k"],
-                "n": found["n"],
-                "bits_per_byte": None if bits is None else round(bits, 4),
-                "rise": None if bits is None else round(100 * (bits / before - 1), 2),
-                "kl": kept["kl"]["nats_per_token"] if bits is not None else None,
-            }
-        )
+    with base.engine() as before:
+        at_first = bits_per_byte(measure_kept(before, None, *read, context.folder / "checkpoints" / "base.json"))
+        for step, adapter in folders.items():
+            folder = context.folder / "checkpoints" / f"step-{step}"
+            with base.engine(adapter) as engine:
+                found = answer_and_score(engine, problems, folder, context, **yardstick.asking.choice_fields())["metrics"]
+                kept = measure_kept(engine, before, *read, folder / "forgetting.json")
+            bits = bits_per_byte(kept)
+            row = {"step": step, "k": found["k"], "n": found["n"], "bits_per_byte": None, "rise": None, "kl": None}
+            if bits is not None:
+                row |= {"bits_per_byte": round(bits, 4), "rise": round(100 * (bits / at_first - 1), 2)}
+                row["kl"] = kept["kl"]["nats_per_token"]
+            rows.append(row)
     return rows
 
 
@@ -109,20 +108,17 @@ def _is_worse(row: dict, other: dict) -> bool:
 RULE = "dpo when it solves more dev problems than sft, else sft"
 
 
-def keep_better(
-    source: ModelSource, placement: Placement, adapters: dict[str, Path], tokenizer, problems, context, *, slots: int
-) -> dict:
-    """Scores every adapter on `problems` (None: no dev part, so the first adapter is kept) and copies the better to `chosen/`.
+def keep_better(base: BaseModel, adapters: dict[str, Path], dev: list[dict], asking: Asking, context) -> dict:
+    """Scores every adapter on the problems `dev` ([]: no dev part, so the first adapter is kept) and copies the better to `chosen/`.
 
     `adapters` are in order of preference at equal scores. Returns `kept`, `rule`, and `rows` of `adapter, k, n`.
     """
     rows = []
-    for name, adapter in adapters.items() if problems else ():
-        engine = TransformersEngine(load_model(source, placement, adapter), tokenizer, slots)
+    for name, adapter in adapters.items() if dev else ():
+        problems = from_problems("dev", dev, source="dev_problems.jsonl")
         folder = context.folder / "dev" / name
-        found = measure(engine, problems, folder, context, **choice_settings(context.params))["metrics"]
-        del engine
-        free_memory()
+        with base.engine(adapter) as engine:
+            found = answer_and_score(engine, problems, folder, context, **asking.choice_fields())["metrics"]
         rows.append({"adapter": name, "k": found["k"], "n": found["n"]})
     kept = max(rows, key=lambda row: row["k"])["adapter"] if rows else next(iter(adapters))
     shutil.copytree(adapters[kept], context.folder / "chosen")

@@ -8,32 +8,25 @@ from __future__ import annotations
 
 import random
 
-from tunebook.models.device import Placement
-from tunebook.models.engine import Decoding, TransformersEngine
-from tunebook.models.loading import free_memory, load_model
-from tunebook.models.source import ModelSource
+from tunebook.models.engine import Decoding
+from tunebook.models.loading import BaseModel
 from tunebook.models.templates import start_id
 from tunebook.training.dataset import IGNORED
 
 
-def own_texts(
-    source: ModelSource, placement: Placement, tokenizer, n: int, tokens: int, context
-) -> list[dict[str, list[int]]]:
+def own_texts(base: BaseModel, n: int, tokens: int, seed: int, on_progress) -> list[dict[str, list[int]]]:
     """`n` rows of `input_ids` and `labels`: at most `tokens` tokens each that base writes after its start token, all trained.
 
-    A text that ends at once is left out. The same seed of the stage gives the same texts.
+    A text that ends at once is left out. The same seed gives the same texts.
     """
     if not n:
         return []
-    engine = TransformersEngine(load_model(source, placement), tokenizer, context.params["slots"])
-    start = start_id(tokenizer)
+    start = start_id(base.tokenizer)
     found: list[list[int]] = [[]] * n
-    decoding = Decoding(tokens, temperature=1.0, seed=context.params["seed"])
-    for at, done in enumerate(engine.generate([[start]] * n, decoding)):
-        found[done.index] = done.ids
-        context.progress(at + 1, n, "texts of base's own")
-    del engine
-    free_memory()
+    with base.engine() as engine:
+        for at, done in enumerate(engine.generate([[start]] * n, Decoding(tokens, temperature=1.0, seed=seed))):
+            found[done.index] = done.ids
+            on_progress(at + 1, n, "texts of base's own")
     return [{"input_ids": [start, *ids], "labels": [IGNORED, *ids]} for ids in found if ids]
 
 

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
-from tunebook.models.device import Placement
-from tunebook.models.engine import Decoding, TransformersEngine
-from tunebook.models.loading import free_memory, load_model
-from tunebook.models.source import ModelSource
+from tunebook.evaluation.prompts import messages
+from tunebook.evaluation.protocol import Asking
+from tunebook.models.engine import Decoding
+from tunebook.models.loading import BaseModel
+from tunebook.models.templates import render_prompt, stop_ids
 
 
 def sample_answers(
-    source: ModelSource,
-    placement: Placement,
-    adapter: Path,
-    tokenizer,
-    rows: list[dict],
-    context,
-    *,
-    samples: int,
-    slots: int,
-    decoding: Decoding,
+    base: BaseModel, adapter: Path, rows: list[dict], samples: int, decoding: Decoding, on_progress
 ) -> list[list[str]]:
     """`samples` answers of the adapted model to each row's prompt, in the order of `rows`, as text without the end token."""
-    engine = TransformersEngine(load_model(source, placement, adapter), tokenizer, slots)
-    prompts = [engine.encode(row["prompt"]) for row in rows for _ in range(samples)]
-    texts: list[str] = [""] * len(prompts)
-    for at, done in enumerate(engine.generate(prompts, decoding)):
-        texts[done.index] = engine.decode(done.ids)
-        context.progress(at + 1, len(prompts), "answers")
-    del engine
-    free_memory()
+    with base.engine(adapter) as engine:
+        prompts = [engine.encode(row["prompt"]) for row in rows for _ in range(samples)]
+        texts: list[str] = [""] * len(prompts)
+        for at, done in enumerate(engine.generate(prompts, decoding)):
+            texts[done.index] = engine.decode(done.ids)
+            on_progress(at + 1, len(prompts), "answers")
     return [texts[first : first + samples] for first in range(0, len(texts), samples)]
 
 
@@ -62,3 +53,31 @@ def checker_of(task: str):
         return True
 
     return is_right
+
+
+def answers_before_and_after(model, tokenizer, problems: list[dict], asking: Asking) -> list[dict]:
+    """What base and the trained PEFT `model` say to each problem, greedy: rows `prompt, base, trained`. Shows, and judges nothing."""
+    import torch
+
+    style = "chat" if asking.prompt_style == "few_shot" else asking.prompt_style
+    rows = []
+    model.eval()
+    for problem in problems:
+        asked = messages(problem, style, asking.instruction)
+        ids = list(tokenizer(asked)["input_ids"]) if isinstance(asked, str) else render_prompt(tokenizer, asked, asking.thinking)
+        row = {"prompt": problem["prompt"]}
+        for name, adapted in (("base", model.disable_adapter), ("trained", contextlib.nullcontext)):
+            given = torch.tensor([ids], device=model.device)
+            ends = stop_ids(tokenizer, model.generation_config)
+            with adapted(), torch.inference_mode():
+                made = model.generate(
+                    input_ids=given,
+                    attention_mask=torch.ones_like(given),
+                    max_new_tokens=asking.max_new_tokens,
+                    do_sample=False,
+                    eos_token_id=sorted(ends),
+                    pad_token_id=tokenizer.pad_token_id,
+                )
+            row[name] = tokenizer.decode(made[0, len(ids) :], skip_special_tokens=True).strip()
+        rows.append(row)
+    return rows
