@@ -160,7 +160,9 @@ def test_a_fault_of_the_runner_gives_no_number(tmp_path, monkeypatch):
 
 def test_a_benchmark_whose_canonical_solution_fails_is_bad_input(tmp_path):
     wrong = from_problems("wrong", [{**ADD, "canonical_solution": "    return a\n"}])
-    with pytest.raises(InputProblem, match=r"the benchmark is wrong in 1 of 1 problems: add: .* fails its own test .wrong: candidate"):
+    with pytest.raises(
+        InputProblem, match=r"the benchmark is wrong in 1 of 1 problems: add: .* fails its own test .wrong: candidate"
+    ):
         score(wrong, RIGHT[:1], tmp_path, workers=1, allow_unisolated=True)
 
 

@@ -104,7 +104,9 @@ def from_problems(name: str, problems: Iterable[dict], source: str = "") -> Benc
         checked.append({**row, "kind": row.get("kind") or "code"})
     readings = {row["reading"] for row in checked if row.get("reading")}
     if len(readings) > 1 or not readings <= set(ANSWERS):
-        raise InputProblem(f"{where}: reading is {', '.join(sorted(readings))}: use one of {', '.join(ANSWERS)} in all problems")
+        raise InputProblem(
+            f"{where}: reading is {', '.join(sorted(readings))}: use one of {', '.join(ANSWERS)} in all problems"
+        )
     if not checked:
         raise InputProblem(f"{where}: no problems: a benchmark needs at least one JSON line")
     return Benchmark(name, tuple(checked), hash_json(checked), where)
@@ -151,15 +153,19 @@ def _check_problem(row: dict, where: str) -> None:
         raise InputProblem(f"{where}: entry_point is empty: name the function that the test calls")
 
 
-def load_benchmarks(task: Benchmark, retained: list[str], limit: int = 0) -> dict[str, Benchmark]:
-    """The task's problems and every retained benchmark (the first `limit` problems of each, 0 for all), by name.
+def load_benchmarks(
+    task: Benchmark, retained: list[str], limit: int = 0, leave_out: Iterable[str] = ()
+) -> dict[str, Benchmark]:
+    """The task's problems and every retained benchmark (the first `limit` problems of each, 0 for all) without those named in `leave_out`, by name.
 
     InputProblem where two have one name: their scores would be one.
     """
     benchmarks = {"task": task}
     for name in retained:
-        loaded = load_benchmark(name)
+        loaded = load_benchmark(name).without(leave_out)
         if loaded.name in benchmarks:
-            raise InputProblem(f"retained: {name} is called {loaded.name!r}, as another benchmark of this study: rename the file")
+            raise InputProblem(
+                f"retained: {name} is called {loaded.name!r}, as another benchmark of this study: rename the file"
+            )
         benchmarks[loaded.name] = loaded.first(limit) if limit else loaded
     return benchmarks

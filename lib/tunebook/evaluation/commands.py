@@ -38,7 +38,9 @@ def add(subparsers) -> None:
 def _add_score(subparsers) -> None:
     parser = subparsers.add_parser("score", help="judge completions of a benchmark and print pass@1 with its interval")
     parser.add_argument(
-        "--benchmark", required=True, help='"humaneval", or a file in its schema or as MBPP, EvalPlus or GSM8K publish theirs'
+        "--benchmark",
+        required=True,
+        help='"humaneval", or a file in its schema or as MBPP, EvalPlus or GSM8K publish theirs',
     )
     parser.add_argument(
         "--completions", required=True, help="rows with task_id and completion, or samples of EvalPlus or a harness"
@@ -48,10 +50,16 @@ def _add_score(subparsers) -> None:
         "--protocol", help="protocol.json of the completions; without it their protocol is recorded as unknown"
     )
     parser.add_argument(
-        "--map", action="append", default=[], metavar="FIELD=PATH", help="where a field of ours stands in a row of another form"
+        "--map",
+        action="append",
+        default=[],
+        metavar="FIELD=PATH",
+        help="where a field of ours stands in a row of another form",
     )
     parser.add_argument("--leave-out", action="append", default=[], metavar="TASK_ID,...", help="problems not to score")
-    parser.add_argument("--answer-reading", choices=ANSWERS, help="how the answer is taken (default: as the benchmark says)")
+    parser.add_argument(
+        "--answer-reading", choices=ANSWERS, help="how the answer is taken (default: as the benchmark says)"
+    )
     parser.add_argument("--code-block", choices=BLOCKS, help="which block that defines the function (default: last)")
     parser.add_argument("--cpu-seconds", type=_number, help="CPU time of one program (default 3)")
     parser.add_argument("--workers", type=_whole, help="programs judged at once (default: one a core)")

@@ -50,7 +50,13 @@ def answer_and_score(
 
 
 def protocol_table(
-    engine, benchmarks: dict[str, Benchmark], asking: Asking, variants: Sequence[str], examples: Sequence[dict], limit: int, context
+    engine,
+    benchmarks: dict[str, Benchmark],
+    asking: Asking,
+    variants: Sequence[str],
+    examples: Sequence[dict],
+    limit: int,
+    context,
 ) -> list[dict]:
     """Scores of one model under its usual protocol and under each of `variants`, on the first `limit` problems (0: all).
 

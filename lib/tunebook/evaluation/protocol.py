@@ -63,7 +63,9 @@ def filled_in(protocol: Protocol, benchmark: Benchmark) -> Protocol:
         if getattr(protocol, key) not in words:
             raise InputProblem(f"{key}: {getattr(protocol, key)!r} is unknown: use auto, {', '.join(words)}")
     if not 0 < protocol.cpu_seconds <= 600:
-        raise InputProblem(f"cpu_seconds: {protocol.cpu_seconds!r}: a program gets above 0 and at most 600 s of CPU time")
+        raise InputProblem(
+            f"cpu_seconds: {protocol.cpu_seconds!r}: a program gets above 0 and at most 600 s of CPU time"
+        )
     return protocol
 
 
@@ -84,12 +86,15 @@ class Asking:
     top_p: float = 1.0
     n_samples: int = 1
     seed: int = 0
+    answer_reading: str = AUTO
+    code_block: str = AUTO
+    cpu_seconds: float = 3.0
     allow_unisolated: bool = False
 
     def fields(self, name: str) -> dict:
         """What the benchmark called `name` is asked with, as `answer_and_score` takes it.
 
-        The task's instruction and examples are no help for a retained benchmark: that is asked without them.
+        The task's instruction, examples and reading are not those of a retained benchmark: that is asked and read without them.
         """
         is_task = name == "task"
         return {
@@ -97,12 +102,15 @@ class Asking:
             "instruction": self.instruction if is_task else "",
             "max_new_tokens": self.max_new_tokens if is_task else self.retained_max_new_tokens,
             **{key: getattr(self, key) for key in ("thinking", "temperature", "top_p", "n_samples", "seed")},
+            "answer_reading": self.answer_reading if is_task else AUTO,
+            **{key: getattr(self, key) for key in ("code_block", "cpu_seconds")},
             "allow_unisolated": self.allow_unisolated,
         }
 
     def choice_fields(self) -> dict:
         """What a choice on dev is asked with: as the study's score, but greedy, one sample a problem, without examples."""
-        kept = {key: getattr(self, key) for key in ("instruction", "thinking", "max_new_tokens", "seed")}
+        names = ("instruction", "thinking", "max_new_tokens", "seed", "answer_reading", "code_block", "cpu_seconds")
+        kept = {key: getattr(self, key) for key in names}
         style = "chat" if self.prompt_style == "few_shot" else self.prompt_style
         return {"prompt_style": style, **kept, "allow_unisolated": self.allow_unisolated}
 

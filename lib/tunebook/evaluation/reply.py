@@ -140,7 +140,9 @@ def fence_lines(text: str) -> list[int]:
 def outer_blocks(text: str) -> list[str]:
     """Contents of the fences read in the plain way, each closed by the next; the last may be unterminated."""
     lines, marks = text.split("\n"), fence_lines(text)
-    return ["\n".join(lines[start + 1 : end]) for start, end in zip(marks[::2], [*marks[1::2], len(lines)], strict=False)]
+    return [
+        "\n".join(lines[start + 1 : end]) for start, end in zip(marks[::2], [*marks[1::2], len(lines)], strict=False)
+    ]
 
 
 def extract_answer(text: str, reading: str = "whole") -> str:

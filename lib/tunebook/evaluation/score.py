@@ -121,7 +121,9 @@ def _told_apart(outcome, row: dict, source: str, problem: dict, reading: Reading
         return replace(outcome, verdict="truncated", detail=f"cut at the limit{limit}{before}")
     others = other_functions(source, problem["prompt"], problem["entry_point"])
     if problem["kind"] == "code" and outcome.verdict == "exception" and others and "NameError" in outcome.detail:
-        return replace(outcome, verdict="wrong_name", detail=f"defines {', '.join(others)}, not {problem['entry_point']}")
+        return replace(
+            outcome, verdict="wrong_name", detail=f"defines {', '.join(others)}, not {problem['entry_point']}"
+        )
     return outcome
 
 

@@ -245,7 +245,9 @@ def completions_from(
             )
         rows.append({**row, "task_id": str(row["task_id"])} if type(row.get("task_id")) is int else row)
     filters = [row.get("filter") for row in rows if "filter" in row]
-    rows = [row for row in rows if row.get("filter") in (None, *filters[:1])]  # the harness repeats each row for every filter
+    rows = [
+        row for row in rows if row.get("filter") in (None, *filters[:1])
+    ]  # the harness repeats each row for every filter
     return _with_ids_of(rows, task_ids)
 
 
@@ -254,7 +256,9 @@ def _harness_rows(row: dict, task_ids: list[str], where: str) -> list[dict]:
     place = row.get("doc_id")
     named = row["doc"].get("task_id") if isinstance(row.get("doc"), dict) else None
     if named is None and not (type(place) is int and 0 <= place < len(task_ids)):
-        raise InputProblem(f"{where}: doc_id {place!r} is no place in the benchmark, and doc has no task_id: name it with --map")
+        raise InputProblem(
+            f"{where}: doc_id {place!r} is no place in the benchmark, and doc has no task_id: name it with --map"
+        )
     texts = row["resps"][0] if row["resps"] and isinstance(row["resps"][0], list) else row["resps"]
     task_id = task_ids[place] if named is None else str(named)
     return [{"task_id": task_id, "completion": text, "filter": row.get("filter")} for text in texts]
@@ -266,7 +270,9 @@ def _generations(lists: list[list], task_ids: list[str], where: str) -> list[dic
         raise InputProblem(
             f"{where}: {len(lists)} lists of texts for {len(task_ids)} problems: without ids there must be one for each"
         )
-    return [{"task_id": task, "completion": text} for task, texts in zip(task_ids, lists, strict=True) for text in texts]
+    return [
+        {"task_id": task, "completion": text} for task, texts in zip(task_ids, lists, strict=True) for text in texts
+    ]
 
 
 def _with_ids_of(rows: list[dict], task_ids: list[str]) -> list[dict]:

@@ -100,9 +100,7 @@ def _build_root(folder, read, hidden):
     for path in ("/tmp", "/dev/shm"):
         os.symlink(HOME, folder + path)
     linux.pivot_into(folder)
-    linux.mount(
-        "", "/", flags=linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV
-    )
+    linux.mount("", "/", flags=linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV)
 
 
 def _show(path, target):

@@ -56,6 +56,7 @@ def make_problems(rows: list[dict]) -> list[dict]:
             "canonical_solution": row["group"],
             "test": TEST.format(number=row["group"]),
             "kind": "answer",
+            "reading": "first_line",
         }
         for at, row in enumerate(rows, start=1)
     ]

@@ -86,6 +86,7 @@ def make_problems(rows: list[dict]) -> list[dict]:
                 "canonical_solution": expression,
                 "test": TEST.format(expression=expression),
                 "kind": "answer",
+                "reading": "first_line",
                 "slice": row["slice"],
             }
         )
