@@ -17,7 +17,7 @@ from tunebook.evaluation.reply import (
     extract_answer,
     fence_lines,
     has_fence,
-    holds_mark,
+    line_of_mark,
     outer_blocks,
     replies,
 )
@@ -58,10 +58,11 @@ def extract_code(text: str, problem: dict, block: str = "last") -> str:
     found, source = [reply for reply in replies(text) if reply.strip()], ""
     if found and len(text) > LARGEST:
         return _joined(problem["prompt"], found[-1])
-    for reply in found:
+    for reply, later in zip(found, [*found[1:], ""], strict=False):
         source = _spaced_program(reply, problem, block) or source
-        if holds_mark(source):
-            break
+        mark = line_of_mark(reply[: -len(later)]) if later else None
+        if mark and any(line.strip().startswith(mark) for line in source.split("\n")):
+            break  # the mark at which the next reply begins is text of the program
     return source or (_unparsed(before_control(found[-1]).translate(SPACES), problem) if found else "")
 
 

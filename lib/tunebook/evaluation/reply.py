@@ -91,9 +91,10 @@ def opened_thought(prompt: str) -> str:
     return found.group().strip() if found else ""
 
 
-def holds_mark(text: str) -> bool:
-    """Whether a mark that closes a thought stands in the text."""
-    return bool(_CLOSES.search(text))
+def line_of_mark(text: str) -> str:
+    """The line up to the last mark in the text that closes a thought."""
+    end = [found.end() for found in _CLOSES.finditer(text)][-1]
+    return text[:end].rpartition("\n")[2].strip()
 
 
 def _final_channel(text: str) -> str | None:
