@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.execution.programs import KINDS, TIMEOUTS, Limits, Outcome, Program, clean_detail
-from tunebook.execution.workshop import remove_tree
+from tunebook.execution.sandbox import remove_tree
 
 LIBRARY = str(Path(__file__).resolve().parents[2])
 ANSWERS_AT_ONCE = 256
