@@ -2,10 +2,9 @@
 the shape of the chat template, names of weights and buffers, byte-level BPE and SentencePiece, tied and untied.
 
 `build(name, folder)` writes one in a fraction of a second. Templates are written for this file with the turns and control tokens of
-the originals. Sizes are tiny, so vocabularies are small: `converter` says how the GGUF converter is led round its table of hashes.
+the originals. Vocabularies are small: `zoo_converter` says how the GGUF converter is led round its table of hashes.
 """
 
-import functools
 import json
 import re
 from dataclasses import dataclass, field
@@ -215,6 +214,8 @@ def _publish(family: Family, config, model, folder, ends: list[int]) -> None:
                 weights[key] = torch.ones(2)
             else:
                 weights[key] = torch.tril(torch.ones(64, 64)).view(1, 1, 64, 64)
+    if family.model == "GPTNeoX":  # published in float16, where masked_bias is minus infinity
+        weights = {key: value.half() for key, value in weights.items()}
     save_file({key: value.contiguous() for key, value in weights.items()}, folder / "model.safetensors", metadata={"format": "pt"})
     _publish_config(folder, family)
     stated = {"_from_model_config": True, "eos_token_id": ends if len(ends) > 1 else ends[0]}
@@ -234,6 +235,8 @@ def _publish_config(folder, family: Family) -> None:
             part["rope_scaling"] = rope if rope.pop("rope_type") != "default" else None
             if part["rope_scaling"]:
                 part["rope_scaling"]["rope_type"] = "llama3"
+        if "layer_types" in family.config and "layer_types" in part:
+            part["layer_types"] = family.config["layer_types"]
         if "dtype" in part:
             part["torch_dtype"] = part.pop("dtype")
     (folder / "config.json").write_text(json.dumps(config | family.config_facts, indent=2))

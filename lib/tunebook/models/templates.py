@@ -171,6 +171,11 @@ def ends_of(tokenizer) -> frozenset[int]:
     return tokenizer.ends
 
 
+def end_texts(tokenizer) -> list[str]:
+    """The texts of all ends, the one that closes a turn first."""
+    return [tokenizer.decode([token]) for token in sorted(ends_of(tokenizer), key=lambda token: token != tokenizer.turn_end)]
+
+
 def turn_end(tokenizer, ids: list[int], start: int) -> int:
     """The place after the token that closes the last turn of a rendered conversation, whose text begins at `start`.
 
