@@ -16,6 +16,8 @@ def sample_answers(
     base: BaseModel, adapter: Path, rows: list[dict], samples: int, decoding: Decoding, on_progress
 ) -> list[list[str]]:
     """`samples` answers of the adapted model to each row's prompt, in the order of `rows`, as text without the end token."""
+    if not rows:
+        return []
     with base.engine(adapter) as engine:
         prompts = [engine.encode(row["prompt"]) for row in rows for _ in range(samples)]
         texts: list[str] = [""] * len(prompts)

@@ -75,21 +75,32 @@ def save_adapter(model, folder: Path, source: ModelSource) -> None:
 
 
 class Report(TrainerCallback):
-    """Tells a stage how far the training is, and keeps one row a logged step; `kinds` says what each step of a pass reads."""
+    """Tells a stage how far the training is, and keeps one row a logged step; `kinds` says what each step of a pass reads.
+
+    `kind` and `seconds` go into the trainer's own log, so that rows and time survive a kill with the checkpoint. `seconds`: since the
+    training began, without what a kill lost.
+    """
 
     def __init__(self, context, kinds: Sequence[str] = ("rows",)):
-        self.context, self.kinds, self.rows, self.started = context, kinds, [], None
+        self.context, self.kinds, self.rows, self.seconds = context, kinds, [], 0.0
+        self._started = time.perf_counter()
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.started = time.perf_counter()
+        self.rows = [row for row in state.log_history if "loss" in row]
+        self._started = time.perf_counter() - (self.rows[-1]["seconds"] if self.rows else 0.0)
 
     def on_step_end(self, args, state, control, **kwargs):
-        self.context.progress(state.global_step, state.max_steps, "steps")
+        loss = f", loss {self.rows[-1]['loss']:.3g}" if self.rows else ""
+        self.context.progress(state.global_step, state.max_steps, f"steps{loss}")
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if logs and "loss" in logs:
-            kept = {key: value for key, value in logs.items() if isinstance(value, (int, float))}
-            kind = self.kinds[(state.global_step - 1) % len(self.kinds)]
-            self.rows.append(
-                {"step": state.global_step, "kind": kind, "seconds": time.perf_counter() - self.started} | kept
-            )
+            row = state.log_history[-1]
+            row |= {
+                "kind": self.kinds[(state.global_step - 1) % len(self.kinds)],
+                "seconds": time.perf_counter() - self._started,
+            }
+            self.rows.append(row)
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.seconds = time.perf_counter() - self._started
