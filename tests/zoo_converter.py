@@ -28,7 +28,7 @@ def main(script: str) -> None:
                 os.dup2(said.fileno(), 1)
                 os.dup2(said.fileno(), 2)
                 if request["pre"]:
-                    base.TextModel.get_vocab_base_pre = lambda self, tokenizer: request["pre"]
+                    base.TextModel.get_vocab_base_pre = lambda self, tokenizer, pre=request["pre"]: pre
                 status, (mode, *words) = 1, request["words"]
                 try:
                     run[mode](*words)

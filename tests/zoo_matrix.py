@@ -156,8 +156,15 @@ class Case:
         self.file = GgufModel(files["f16"], 4)
 
     def tokens(self):
-        from tunebook.export.parity import HeldOutRows, compare_strings, compare_templates, divergence
-        from tunebook.export.parity import SAME_KL, gguf_log_probabilities, log_probabilities
+        from tunebook.export.parity import (
+            SAME_KL,
+            HeldOutRows,
+            compare_strings,
+            compare_templates,
+            divergence,
+            gguf_log_probabilities,
+            log_probabilities,
+        )
         from tunebook.models.templates import encode_row
 
         theirs = self.file.tokenizer
