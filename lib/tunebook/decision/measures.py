@@ -11,9 +11,8 @@ from pathlib import Path
 from tunebook.errors import InputProblem
 from tunebook.evaluation.protocol import differences, require_equal
 from tunebook.evaluation.score_folder import Scores, read_scores
-from tunebook.statistics.compare import compare_paired, noninferiority
+from tunebook.statistics.compare import compare_paired, noninferiority, rise
 from tunebook.statistics.paired import holm
-from tunebook.statistics.relative import rise
 
 ORDER = ("base", "sft", "dpo", "gguf")
 BITS = "bits_per_byte"

@@ -44,13 +44,12 @@ def _origin(stages: dict, export, params: dict) -> list[str]:
         )
     for stage, keys in (
         ("02_train_sft", ("lora_rank", "lora_alpha", "learning_rate", "epochs", "batch_size")),
-        ("03_train_dpo", ("dpo_beta", "dpo_learning_rate")),
+        ("03_train_dpo", ("preference", "beta", "learning_rate")),
     ):
         found = stages.get(stage)
         if found:
-            used = ", ".join(
-                f"{key} {found.manifest['params'][key]}" for key in keys if key in found.manifest["params"]
-            )
+            told = found.manifest["params"] | found.metrics  # a method's own beta is a result
+            used = ", ".join(f"{key} {told[key]}" for key in keys if key in told)
             lines.append(f"- {stage}: {used}.")
     return lines
 

@@ -46,7 +46,7 @@ sys.exit(0 if text.strip() == EXPECTED.strip() else 1)
 def write_ship(folder: Path, file: Path, engine_facts: dict, example: dict, max_new_tokens: int, licence: str) -> Path:
     """Fills `folder` with a link to the file, `Modelfile` and `smoke.py`.
 
-    `engine_facts` has `chat_template` and `end` (the text of the token that ends a turn); `example` has `asked` (messages, or the
+    `engine_facts` has `chat_template` and `ends` (the texts of the tokens that end a turn); `example` has `asked` (messages, or the
     text to go on) and `completion`.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,8 @@ def modelfile(name: str, facts: dict, max_new_tokens: int, licence: str) -> str:
         lines.append(
             "# no TEMPLATE: Ollama takes the chat template inside the file; compare a prompt before you trust it"
         )
-    lines += [f"PARAMETER stop {json.dumps(facts['end'], ensure_ascii=False)}", "PARAMETER temperature 0"]
+    lines += [f"PARAMETER stop {json.dumps(end, ensure_ascii=False)}" for end in facts["ends"]]
+    lines.append("PARAMETER temperature 0")
     lines.append(f"PARAMETER num_predict {max_new_tokens}")
     lines += [f'LICENSE """{licence}"""'] if licence else []
     return "\n".join(lines) + "\n"
