@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 LIBRARY = Path(__file__).parent.parent / "lib" / "tunebook"
-ROOMS = ["errors", "face", "files", "findings", "picking", "setup", "pipeline", "statistics", "execution", "inspection", "models", "tasks"]
+ROOMS = ["errors", "face", "files", "findings", "machine", "picking", "setup", "pipeline", "statistics", "execution", "inspection", "models", "tasks"]
 ROOMS += ["evaluation", "data", "training", "export", "decision", "plots", "stage"]
 FRONT = {"cli", "__main__", "doctor", "__init__"}
 
