@@ -145,7 +145,6 @@ class Case:
 
     def merge(self):
         from tunebook.models.loading import load_model
-
         from tunebook.models.source import resolve_model
 
         judged = resolve_model(str(self.adapter))  # the shapes fit, though names in the files are others
