@@ -4,12 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from tunebook.decision import evidence as gathering
 from tunebook.decision import gates
+from tunebook.decision import gather as gathering
 from tunebook.decision.economics import Prices
-from tunebook.decision.hinges import hinges
+from tunebook.decision.gather import Evidence
 from tunebook.decision.ladder import Ladder, climb, rung_cost
-from tunebook.decision.verdict import Evidence, decide
+from tunebook.decision.verdict import decide, hinges
 from tunebook.errors import InputProblem
 from tunebook.evaluation.benchmark import from_problems
 from tunebook.evaluation.protocol import Asking

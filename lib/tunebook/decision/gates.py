@@ -37,6 +37,24 @@ def task_gate(spec: dict) -> dict:
     return gate(PHASES[0], "the task is narrow and stable", GO, spec["stability"], rule, "spec.json")
 
 
+def rung_row(rung: str, found: dict, target: float) -> dict:
+    """`rung, benchmark, k, n, pass_at_1, low, high` (points), and whether it `meets_spec`: the lower end of its 95% interval reaches
+    `target`."""
+    low, high = (100 * end for end in found["interval"])
+    return {
+        "rung": rung,
+        "benchmark": "task",
+        "benchmark_sha256": found.get("benchmark_sha256", ""),
+        "k": found["k"],
+        "n": found["n"],
+        "pass_at_1": 100 * found["pass_at_1"],
+        "low": low,
+        "high": high,
+        "meets_spec": low >= target,
+        "rule": f"lower end of the 95% interval at least {target:g} points",
+    }
+
+
 def ladder_gate(rungs: list[dict], target: float) -> dict:
     """Is it still unsolved without training?"""
     rule = f"no rung without training has the lower end of its 95% interval at {target:g} points or more"

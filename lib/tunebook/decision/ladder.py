@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tunebook.decision.economics import Prices, share_seconds, whole_seconds
-from tunebook.decision.measures import rung_row
+from tunebook.decision.gates import rung_row
 from tunebook.errors import InputProblem
 from tunebook.evaluation import completions, prompts
 from tunebook.evaluation.measure import answer_and_score
@@ -55,7 +55,9 @@ class Ladder:
             if getattr(self, parameter) and name not in wanted:
                 wanted.append(name)
         if "instruction" in wanted and not has_instruction:
-            raise InputProblem("ladder: this task has no instruction; set instruction, leave the rung out, or use few_shot")
+            raise InputProblem(
+                "ladder: this task has no instruction; set instruction, leave the rung out, or use few_shot"
+            )
         if ("few_shot" in wanted or "retrieved" in wanted) and not (self.few_shot and n_rows):
             raise InputProblem("ladder: few_shot needs examples; raise few_shot above 0, or leave the rung out")
         return wanted
@@ -96,7 +98,9 @@ def score_rung(rung: str, engine, problems, context, asking: Asking, examples=()
     """
     folder = context.folder / "ladder" / rung
     shown = {"prompt_style": "few_shot", "instruction": ""} if examples else {"prompt_style": "chat"}
-    done = answer_and_score(engine, problems, folder, context, examples, **(asking.fields("task") | shown))  # else as 04 asks
+    done = answer_and_score(
+        engine, problems, folder, context, examples, **(asking.fields("task") | shown)
+    )  # else as 04 asks
     protocol, calls = done["protocol"], []
     by_task = {problem["task_id"]: problem for problem in problems.problems}
     for row in done["rows"]:

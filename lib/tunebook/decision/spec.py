@@ -8,7 +8,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tunebook.decision.measures import BITS
 from tunebook.errors import InputProblem, IntegrityProblem
 from tunebook.evaluation.benchmark import load_benchmark
 from tunebook.files import hash_json, read_json, sha256_file, write_json
@@ -45,6 +44,7 @@ MEASURED_BY = (
     " larger_model_revision hosted_completions prompt_style instruction thinking max_new_tokens temperature top_p n_samples audit_problems"
 ).split()
 FEWEST_WORDS = 4
+BITS = "bits_per_byte"  # general text, as a name in `gated`
 
 
 def spec_from(params: dict, task=None, problems=None, overrides: dict | None = None) -> dict:
@@ -188,7 +188,9 @@ def read_frozen(path: Path) -> tuple[dict, str]:
 def spec_table(spec: dict) -> list[dict]:
     """The frozen specification as rows `field, value`, how it is measured at the end; a field that nobody filled in says so."""
     rows = [{"field": name, "value": _shown(value)} for name, value in spec.items() if name != "measured_by"]
-    return rows + [{"field": f"measured by {name}", "value": _shown(value)} for name, value in spec["measured_by"].items()]
+    return rows + [
+        {"field": f"measured by {name}", "value": _shown(value)} for name, value in spec["measured_by"].items()
+    ]
 
 
 def _shown(value) -> str:

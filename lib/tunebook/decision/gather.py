@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from pathlib import Path
+
 from tunebook.decision.economics import share_seconds, whole_seconds
-from tunebook.decision.gates import PROMPTING
-from tunebook.decision.measures import Evidence, rung_row
+from tunebook.decision.gates import PROMPTING, rung_row
 from tunebook.decision.spec import read_frozen, require_overrides
 from tunebook.errors import InputProblem
+from tunebook.evaluation.score_folder import Scores, read_scores
 from tunebook.files import read_json, read_jsonl
 from tunebook.pipeline.manifest import broken
 
 SPEC_STAGE, SCORE_STAGE, DATA_STAGE = "00_should_we_fine_tune", "04_evaluate_pass_at_1", "01_validate_data"
 TASK = "task"
+ORDER = ("base", "sft", "dpo", "gguf")
 
 
-def gather(context) -> tuple[Evidence, str, str]:
+@dataclass
+class Evidence:
+    """What a verdict rests on. `scores[target][benchmark]` is a score folder (or its Scores); `rungs` are rows of the prompting
+    ladder, with their own `scores` where they were kept; `slices` maps a name to task ids; `bits[target]` maps a document to its
+    bits per byte; `chosen_on_test` names the stage that chose what ships on the test problems themselves."""
+
+    scores: dict[str, dict[str, Path | Scores]]
+    task: str
+    spec: dict
+    rungs: list[dict] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    slices: dict[str, list[str]] = field(default_factory=dict)
+    bits: dict[str, dict[str, float]] = field(default_factory=dict)
+    chosen_on_test: str = ""
+
+    def read(self, target: str, benchmark: str) -> Scores | None:
+        """The scores of one model on one benchmark, None where there are none."""
+        return read_kept(self.scores.get(target, {}).get(benchmark))
+
+    def targets(self) -> list[str]:
+        """The models in the order of training."""
+        return sorted(self.scores, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+
+def read_kept(found) -> Scores | None:
+    """The scores of a folder, or those that are read already."""
+    return read_scores(found) if isinstance(found, str | Path) else found
+
+
+def gather_evidence(context) -> tuple[Evidence, str, str]:
     """The evidence, the name of the model that would ship, and the name of the weights in it (they differ for a GGUF file).
 
     Raises InputProblem when the run has no frozen specification, for then nothing was promised that could be judged.
