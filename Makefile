@@ -17,7 +17,7 @@ test: setup
 	@$(BIN) -m pytest -q
 
 lab: setup
-	@$(BIN) -m jupyterlab notebooks
+	@$(BIN) -m tunebook.setup.lab
 
 bench: setup
 	@$(BIN) bench/run.py

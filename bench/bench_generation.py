@@ -34,12 +34,12 @@ def _compare(source, placement, tokenizer, prompts: list[list[int]]) -> dict:
     from tunebook.models.engine import Decoding
     from tunebook.models.generate import generate, lock_step
     from tunebook.models.loading import load_model
-    from tunebook.models.templates import stop_ids
+    from tunebook.models.templates import ends_of
 
     result, texts = {}, {}
     for name, engine in (("lock_step", lock_step), ("full_batch", generate)):
         model = load_model(source, placement)
-        stops = stop_ids(tokenizer, model.generation_config)
+        stops = set(ends_of(tokenizer))
         started = time.perf_counter()
         texts[name] = {done.index: done.ids for done in engine(model, prompts, stops, Decoding(NEW_TOKENS), SLOTS)}
         seconds = time.perf_counter() - started

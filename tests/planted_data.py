@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from tunebook.data.curve import curve_sentence, fit_curve
 from tunebook.data.lengths import check_lengths
+from tunebook.data.mapping import reading_of
 from tunebook.data.notes import word_finding
 from tunebook.data.rows import rows_from_records
 from tunebook.data.sources import read_rows
@@ -213,11 +214,28 @@ RECORDS = {
     "mixed_types": (with_rows("prose", r3={"completion": 5}), [3]),
     "doubled_ids": ([{**row, "id": 7 if n == 9 else n} for n, row in enumerate(prose())], [9]),
     "monstrous_row": (with_rows("prose", r3={"completion": " ".join(sentence(random.Random(n)) for n in range(400))}), [3]),
-    "roles": (with_rows("chats", r3={"messages": [{"role": "human", "content": "a"}]}), [3]),
+    "roles": (with_rows("chats", r3={"messages": [{"role": "narrator", "content": "a"}]}), [3]),
     "alternation": (with_rows("chats", r3={"messages": chats()[3]["messages"][2:]}), [3]),
     "no_assistant_turn": (with_rows("chats", r3={"messages": chats()[3]["messages"][:2]}), [3]),
     "trailing_turns": (with_rows("chats", r3={"messages": chats()[3]["messages"][:4]}), [3]),
-    "text_rows": ([{"text": row["completion"]} for row in prose()], []),
+    "text_rows": ([{"text": f"User: {row['prompt']}\nAssistant: {row['completion']}"} for row in prose()], []),
+    "documents": ([{"text": row["completion"]} for row in prose()], []),
+    "left_out": ([{**row, "context": f"In story {n} the bridge is closed."} for n, row in enumerate(prose())], list(range(60))),
+    "left_out (label)": ([{**row, "label": n % 3 > 0} for n, row in enumerate(prose())], list(range(60))),
+    "unread": ([{**row, "remarks": sentence(random.Random(n))} for n, row in enumerate(prose())], list(range(60))),
+    "weights": (with_rows("chats", r3={"messages": [*chats()[3]["messages"][:4], {**chats()[3]["messages"][4], "weight": 0.5}]}), [3]),
+    "weight_zero": (with_rows("chats", r3={"messages": [{**turn, "weight": 0} if turn["role"] == "assistant" else turn
+                                                        for turn in chats()[3]["messages"]]}), [3]),
+    "few_rows": (prose(12), []),
+    "carriage_returns": (with_rows("prose", r3={"completion": prose()[3]["completion"].replace(". ", ".\r\n")}), [3]),
+    "blank_cell": (with_rows("prose", r3={"completion": "nan"}, r8={"completion": "None"}), [3, 8]),
+    "prompt_repeated": (with_rows("prose", r3={"completion": prose()[3]["prompt"] + "\n" + prose()[3]["completion"]}), [3]),
+    "pair_scores": ([{**row, "score_chosen": 7.5, "score_rejected": 8.0 if n == 3 else 2.5} for n, row in enumerate(pairs())], [3]),
+    "template_fields": ([{**row, "tools": [{"name": "ring", "parameters": {}}]} for row in chats()], []),
+    "contamination (text)": (
+        [{"text": f"They ask: {PROBLEM['prompt']} One of them is." if n == 11 else row["completion"]} for n, row in enumerate(prose())],
+        [11],
+    ),
 }  # fmt: skip
 RECORDS |= {
     "doubled_ids (task)": ([{**row, "task_id": 7 if n == 9 else n} for n, row in enumerate(prose())], [9]),
@@ -242,7 +260,16 @@ RECORDS |= {
         [5],
     ),
 }  # fmt: skip
+CELLS = b"".join(f'{row["prompt"]},"{row["completion"]}"\n'.encode() for row in prose(24))
+
+
+def _bomb() -> bytes:
+    """A small gzip file whose last row unpacks to 70 MB."""
+    return gzip.compress(SOUND + b'{"prompt": "' + b"a" * 70_000_000)
+
+
 SOUND = b"".join(json.dumps(row).encode() + b"\n" for row in prose(24))
+NUMPY = b"\"[{'role': 'user', 'content': 'Is the bridge open?'}\n {'role': 'assistant', 'content': 'It is.'}]\"\n"
 FILES = {
     "file_format": ("jsonl", b"<!DOCTYPE html><html>404</html>", []),
     "file_format (gzip)": ("jsonl", gzip.compress(SOUND), []),
@@ -252,10 +279,13 @@ FILES = {
     "torn_file": ("jsonl", SOUND + b'{"prompt": "What is', [24]),
     "torn_file (gzip)": ("jsonl.gz", gzip.compress(SOUND)[:-6], []),
     "bad_json": ("jsonl", SOUND + b"{'prompt': 'a'}\n" + SOUND[:0], [24]),
-    "bad_csv": ("csv", b"prompt,completion\nWhat?,That.\nHow?,So,very.\n", [1]),
+    "bad_csv": ("csv", b"prompt,completion\nWhat?,That.\nHow?,So,very.\n" + CELLS, [1]),
     "not_a_number": ("jsonl", SOUND + b'{"prompt": "Weight?", "completion": "None.", "weight": NaN}\n', [24]),
     "doubled_keys": ("jsonl", SOUND + b'{"prompt": "Key?", "completion": "One.", "completion": "Two."}\n', [24]),
     "no_rows": ("jsonl", b"\n\n", []),
+    "file_format (spread)": ("jsonl", "\n".join(json.dumps(row, indent=1) for row in prose(24)).encode(), []),
+    "numpy_cell": ("csv", b"messages\n" + NUMPY * 24, list(range(24))),
+    "absurd_size": ("jsonl.gz", _bomb(), []),
 }
 
 
@@ -306,7 +336,7 @@ def _tested(wrong: int | None) -> list:
     rows = [
         {"prompt": f"Add {n} to x.", "completion": f"def add{n}(x):\n    return x {'-' if n == wrong else '+'} {n}\n",
          "test": f"assert add{n}(1) == {n + 1}"}
-        for n in range(1, 4)
+        for n in range(1, 25)
     ]  # fmt: skip
     return judge_data(rows_from_records(rows, "planted", "memory")).findings
 
@@ -319,10 +349,16 @@ def _curve() -> list:
 
 SUMS = [f"What is {n} plus {n * 7 % 50}?" for n in range(40)]
 SPECIAL = {
-    "cut_completion": (lambda _: _lengths([(1, 5, "")] * 20 + [(3, 11, "")]), [20]),
-    "fully_masked": (lambda _: _lengths([(1, 5, "")] * 20 + [(12, 13, "")]), [20]),
-    "prompt_prefix": (lambda _: _lengths([(1, 5, "")] * 20 + [(3, 0, "prompt_prefix")]), [20]),
-    "end_token": (lambda _: _lengths([(1, 5, "")] * 20 + [(3, 6, "end_token")]), [20]),
+    "pair_contradiction (KTO)": (lambda _: _labelled(), [3, 9]),
+    "cut_completion": (lambda _: _lengths([(1, 5, "", 1)] * 20 + [(3, 11, "", 1)]), [20]),
+    "fully_masked": (lambda _: _lengths([(1, 5, "", 1)] * 20 + [(12, 13, "", 1)]), [20]),
+    "prompt_prefix": (lambda _: _lengths([(1, 5, "", 1)] * 20 + [(3, 0, "prompt_prefix", 1)]), [20]),
+    "not_rendered": (lambda _: _lengths([(1, 5, "", 4)] * 20 + [(3, 6, "not_rendered: tools", 1)]), [20]),
+    "template_refuses": (
+        lambda _: _lengths([(1, 5, "", 4)] * 20 + [(3, 0, "template_refuses: no system turn", 0)]),
+        [20],
+    ),
+    "end_token": (lambda _: _lengths([(1, 5, "", 1)] * 20 + [(3, 6, "end_token", 1)]), [20]),
     "split_leakage": (lambda folder: _study(_leaked(), folder), [24]),
     "split_leakage_near": (lambda folder: _study(_shared_passage(), folder), [24]),
     "slice_missing": (lambda _: _sliced(["daily", "weekly"], ["daily", "yearly"]), []),
@@ -334,6 +370,13 @@ SPECIAL = {
     "answers_run": (lambda _: _tested(None), []),
     "more_rows": (lambda _: _curve(), []),
 }
+
+
+def _labelled() -> list:
+    """Rows with KTO's label, of which one answer is called good in row 3 and bad in row 9."""
+    rows = [{**row, "label": True} for row in prose()]
+    rows[9] = {**rows[3], "label": False}
+    return judge_data(rows_from_records(rows, "planted", "memory"), reading_of(["label=label"])).findings
 
 
 def _two_languages() -> list[dict]:

@@ -173,12 +173,8 @@ def test_paraphrases_and_template_variants_are_not_near_duplicates():
     ] + [{"prompt": template.format("invoice", "May", f"number {n}"), "completion": "high"} for n in range(30)]
     unique = list({row["prompt"]: row for row in records}.values())
     assert "near_duplicates" not in run(unique)
-    assert (
-        run(
-            [{"prompt": p, "completion": "0 12 * * *"} for p in ("daily at noon", "every day at noon", "at noon daily")]
-        )
-        == {}
-    )
+    short = [{"prompt": p, "completion": "0 12 * * *"} for p in ("daily at noon", "every day at noon", "at noon daily")]
+    assert set(run(short)) == {"few_rows"}
 
 
 ENDINGS = ["Three parts:\n- the pier\n- the bearing of the left span", "See https://example.org/bridges/old", "The answer is 40",

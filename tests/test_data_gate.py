@@ -32,7 +32,8 @@ def test_limits_equal_the_base_parameters():
 def test_a_limit_changes_what_is_found_and_a_wrong_one_is_refused():
     rows = [{**row, "completion": "Yes." if n % 10 == 0 else row["completion"]} for n, row in enumerate(prose())]
     loose, strict = (
-        judge_data(rows_from_records(rows, "rows", "memory"), limits=Thresholds(constant_answer=share)) for share in (0.2, 0.1)
+        judge_data(rows_from_records(rows, "rows", "memory"), limits=Thresholds(constant_answer=share))
+        for share in (0.2, 0.1)
     )
     assert [item.check for item in loose.findings] == [] and [item.check for item in strict.findings] == [
         "constant_answer"
@@ -52,11 +53,11 @@ def test_a_template_that_never_closes_the_turn_is_found():
     spoken = tokenizer()
     spoken.chat_template = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
     spoken.chat_template += "{% if add_generation_prompt %}assistant: {% endif %}"
-    assert measure_row(spoken)(PROMPT + ANSWER)[2] == "end_token"
+    assert measure_row(spoken)({"prompt": PROMPT, "completion": ANSWER})[2] == "end_token"
     spoken.chat_template = (
         "{% for m in messages %}{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}GO{% endif %}"
     )
-    assert measure_row(spoken)(PROMPT + ANSWER)[2] == "prompt_prefix"
+    assert measure_row(spoken)({"prompt": PROMPT, "completion": ANSWER})[2] == "prompt_prefix"
 
 
 def test_a_learning_curve_that_still_falls_and_one_that_is_flat():
@@ -77,14 +78,15 @@ def test_a_run_of_several_passes_has_no_learning_curve(tmp_path):
         read_curve(tmp_path)
 
 
-def test_progress_tells_the_time_left_on_a_terminal(monkeypatch):
-    stream, now = io.StringIO(), iter([0.0, 1.0, 10.0])
+def test_progress_tells_the_part_and_the_time_left_on_a_terminal(monkeypatch):
+    stream = io.StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: True)
-    monkeypatch.setattr("tunebook.data.progress.time.monotonic", lambda: next(now))
     progress = Progress(stream, 1)
+    progress._bar.mininterval = 0.0
     progress(0, 10, "reading")
-    progress(10, 10, "reading")
-    assert "reading, " in stream.getvalue() and stream.getvalue().rstrip().endswith("left")
+    for done in range(10):
+        progress(done, 10, "reading")
+    assert "reading, " in stream.getvalue() and "left" in stream.getvalue()
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32"])

@@ -6,7 +6,9 @@ import pytest
 
 from planted_data import write_rows
 from tunebook.data.examples import read_examples
-from tunebook.data.row_types import RowProblem, convert, likely_mapping, read_column_mapping
+from tunebook.data.mapping import likely_mapping, read_column_mapping, reading_of
+from tunebook.data.messages import RowProblem
+from tunebook.data.row_types import convert
 from tunebook.data.sources import read_rows
 from tunebook.errors import InputProblem, MachineProblem
 
@@ -230,7 +232,10 @@ def test_every_row_type_becomes_prompt_and_completion(row, kind):
 
 def test_messages_prompt_is_everything_before_the_last_assistant_turn():
     converted = convert({"messages": [SYSTEM, USER, ASSISTANT, USER, ASSISTANT], "id": 7}, "messages")
-    assert converted == {"id": 7, "prompt": [SYSTEM, USER, ASSISTANT, USER], "completion": [ASSISTANT]}
+    trained = {**ASSISTANT, "weight": 1}
+    assert converted == {"id": 7, "prompt": [SYSTEM, USER, trained, USER], "completion": [ASSISTANT]}
+    last = convert({"messages": [SYSTEM, USER, ASSISTANT, USER, ASSISTANT]}, "messages", "last")
+    assert last["prompt"] == [SYSTEM, USER, ASSISTANT, USER]
 
 
 def test_implicit_pair_of_plain_texts_shares_its_turns():
@@ -252,7 +257,7 @@ def test_implicit_pair_of_plain_texts_shares_its_turns():
         ({"messages": [USER, USER, ASSISTANT]}, "messages", "alternation"),
         ({"messages": [USER, SYSTEM, ASSISTANT]}, "messages", "alternation"),
         ({"messages": [ASSISTANT, USER, ASSISTANT]}, "messages", "alternation"),
-        ({"messages": [{"role": "human", "content": "a"}, ASSISTANT]}, "messages", "roles"),
+        ({"messages": [{"role": "narrator", "content": "a"}, ASSISTANT]}, "messages", "roles"),
         ({"messages": [{"role": "user"}, ASSISTANT]}, "messages", "empty_field"),
         ({"messages": ["hello", ASSISTANT]}, "messages", "roles"),
         ({"prompt": "a", "chosen": "b", "rejected": ["c"]}, "preference", "pair_types"),
@@ -267,7 +272,7 @@ def test_row_that_cannot_be_trained(row, kind, check):
 
 
 def test_tool_calls_are_valid_turns():
-    call = {"role": "assistant", "content": None, "tool_calls": [{"type": "function"}]}
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "add", "arguments": "{}"}}]}
     converted = convert({"messages": [USER, call, {"role": "tool", "content": "4"}, ASSISTANT]}, "messages")
     assert len(converted["prompt"]) == 3
 
@@ -282,7 +287,7 @@ def test_tool_calls_are_valid_turns():
     ],
 )
 def test_likely_mapping_is_proposed(columns, mapping):
-    assert likely_mapping(columns) == mapping
+    assert likely_mapping(columns)[0] == mapping
 
 
 def test_mapping_is_never_guessed_silently(tmp_path):
@@ -292,7 +297,7 @@ def test_mapping_is_never_guessed_silently(tmp_path):
     [finding] = examples.notes.findings()
     assert finding.check == "columns" and finding.severity == "error"
     assert "prompt=question, completion=answer" in finding.message
-    examples = read_examples(read_rows(path), ["prompt=question", "completion=answer"])
+    examples = read_examples(read_rows(path), reading_of(["prompt=question", "completion=answer"]))
     assert examples.notes.findings() == [] and examples.row(2)["completion"][0]["content"] == "a2"
 
 

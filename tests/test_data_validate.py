@@ -9,6 +9,7 @@ import pytest
 from tunebook.cli import main
 from tunebook.data import commands
 from tunebook.data.lengths import check_lengths
+from tunebook.data.mapping import reading_of
 from tunebook.data.sources import read_rows
 from tunebook.data.study_data import load_study_data
 from tunebook.data.validate import judge_data, judge_study, write_rejects
@@ -50,7 +51,10 @@ def test_clean_file_passes(clean, capsys):
 
 def test_json_is_one_object_and_nothing_else(clean, capsys):
     assert validate(clean, "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"verdict": "pass", "n_rows": 24, "findings": []}
+    found = json.loads(capsys.readouterr().out)
+    assert (found["verdict"], found["n_rows"], found["findings"]) == ("pass", 24, [])
+    assert [(row["column"], row["becomes"]) for row in found["account"]] == [("prompt", "used"), ("completion", "used")]
+    assert found["compared"] == {"humaneval": [164, 164]}
 
 
 def test_warning_exits_0_and_error_exits_1(tmp_path, capsys):
@@ -163,9 +167,9 @@ def test_slices_without_training_rows_are_named(tmp_path):
 
 
 def test_lengths_keep_whole_rows_and_count_the_rest():
-    def measure(messages):
-        n_prompt = len(messages[0]["content"].split())
-        return n_prompt, n_prompt + len(messages[1]["content"].split()), ""
+    def measure(row):
+        n_prompt, n_answer = (len(row[side][0]["content"].split()) for side in ("prompt", "completion"))
+        return n_prompt, n_prompt + n_answer, "", n_answer
 
     def row(n_prompt, n_completion):
         sides = (("user", n_prompt), ("assistant", n_completion))
@@ -174,7 +178,7 @@ def test_lengths_keep_whole_rows_and_count_the_rest():
 
     rows = [row(3, 4)] * 20 + [row(3, 8), row(12, 1)]
     kept, findings, rejects, lengths = check_lengths(rows, measure, 10)
-    assert kept == rows[:20] and lengths[20:] == [(3, 11), (12, 13)]
+    assert kept == rows[:20] and lengths[20:] == [(8, 11), (1, 13)]
     assert {item.check: item.rows for item in findings} == {"cut_completion": [20], "fully_masked": [21]}
     assert [item["row"] for item in rejects] == [20, 21]
     assert "12 prompt tokens, 13 in all, max_length is 10" in rejects[1]["reason"]
@@ -189,7 +193,7 @@ def test_too_many_cut_rows_fail_the_gate():
 
 def _counts(totals):
     totals = iter(totals)
-    return lambda messages: (1, next(totals), "")
+    return lambda row: (1, next(totals), "", 1)
 
 
 def test_rejects_are_written_without_secrets(tmp_path):
@@ -208,8 +212,9 @@ def test_plain_columns_need_a_mapping_in_a_study_too(tmp_path):
     judgement = judge_study(data)
     assert data.train == [] and judgement.verdict == "fail"
     assert {item.check for item in judgement.findings} == {"columns", "no_rows"}
-    mapping = ["prompt=question", "completion=answer"]
-    assert judge_study(load_study_data("", str(tmp_path / "rows.jsonl"), "", 0, 0, 0, 0, mapping=mapping)).verdict == "pass"
+    reading = reading_of(["prompt=question", "completion=answer"])
+    data = load_study_data("", str(tmp_path / "rows.jsonl"), "", 0, 0, 0, 0, reading=reading)
+    assert judge_study(data).verdict == "pass"
 
 
 def test_preference_rows_of_a_study_keep_both_answers(tmp_path):
@@ -237,7 +242,7 @@ def test_text_rows_are_trained_whole_and_warned_about(tmp_path):
     write_jsonl(tmp_path / "bench.jsonl", [PROBLEM])
     data = load_study_data("", str(tmp_path / "rows.jsonl"), str(tmp_path / "bench.jsonl"), 0, 0, 0, 0)
     assert data.train[0]["prompt"] == [] and data.train[0]["completion"][0]["content"] == data.train[0]["text"]
-    assert [item.check for item in judge_study(data).findings] == ["text_rows"]
+    assert [(item.check, item.severity) for item in judge_study(data).findings] == [("documents", "info")]
 
 
 def test_rows_that_leave_no_test_problem_say_how_to_look_at_them(tmp_path):

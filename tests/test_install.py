@@ -4,6 +4,7 @@ import ast
 import hashlib
 import importlib.metadata
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -233,7 +234,10 @@ echo "$@" >> "$0.calls"
 case "$*" in
   *"-I -c"*) if [ -e "$0.sigill" ]; then rm "$0.sigill"; kill -ILL $$; fi; echo AVX2 ;;
   *"pip install"*"{broken}"*) cat "$0.pip-says"; exit 1 ;;
-  *"pip wheel"*) while [ "$1" != -w ]; do shift; done; echo compiled > "$2/llama_cpp_python-9.9-py3-none-any.whl" ;;
+  *download*abetlen*) [ -e "$0.index" ] || exit 1
+    while [ "$1" != --dest ]; do shift; done; echo ready-made > "$2/llama_cpp_python-9.9-py3-none-manylinux2014_x86_64.whl" ;;
+  *"pip wheel"*) grep -q LLAMA_BUILD_COMMON "${CMAKE_ARGS##*INCLUDE=}" || exit 1
+    while [ "$1" != -w ]; do shift; done; echo compiled > "$2/llama_cpp_python-9.9-py3-none-any.whl" ;;
 esac
 """
 
@@ -322,6 +326,31 @@ def test_a_cached_wheel_that_dies_of_sigill_is_compiled_again(world, tmp_path, c
     assert other.is_stamped()
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64" or platform.system() != "Linux", reason="the index has x86-64 Linux only")
+def test_a_ready_made_wheel_is_taken_where_it_decodes_and_compiled_where_it_does_not(world, tmp_path, cache, monkeypatch):
+    """Nobody should compile for minutes what the index has, nor keep a wheel that dies on this CPU."""
+    monkeypatch.setattr(llama_wheel, "cpu_flags", lambda: AVX2)
+    monkeypatch.delenv("CMAKE_ARGS", raising=False)
+    Path(f"{world.python}.index").touch()
+    Path(f"{world.python}.sigill").touch()
+    world.install()
+    assert "pip wheel" in world.calls(), "it died, so it was compiled"
+    [kept] = cache.rglob("llama*.whl")
+    kept.unlink()
+    other = World(tmp_path / "other")
+    Path(f"{other.python}.index").touch()
+    other.install()
+    assert "pip wheel" not in other.calls()
+    assert next(cache.rglob("llama*.whl")).read_text() == "ready-made\n"
+
+
+def test_one_compiled_wheel_serves_every_python(cache, monkeypatch):
+    """The wheel is py3-none: a key with the Python version compiled it again in vain."""
+    before = llama_wheel.wheel_folder("0.3.36", ["-DA=ON"])
+    monkeypatch.setattr(sys, "version_info", (3, 13, 1))
+    assert llama_wheel.wheel_folder("0.3.36", ["-DA=ON"]) == before
+
+
 def test_a_fresh_build_that_cannot_decode_is_not_kept(world, cache):
     Path(f"{world.python}.sigill").touch()
     with pytest.raises(MachineProblem, match="SIGILL.*CMAKE_ARGS"):
@@ -389,6 +418,17 @@ def test_a_failed_download_keeps_the_environment(world):
     world.repair()
     world.install()
     assert kept.exists()
+
+
+def test_debians_python_without_ensurepip_still_gets_an_environment(tmp_path, monkeypatch):
+    """Debian and Colab ship python3 without ensurepip; where its pip is there, the set-up can do without."""
+    body = f'case "$*" in *--without-pip*|*--python*) echo "$@" >> "{tmp_path}/calls" ;; *) echo "ensurepip is not"; exit 1 ;; esac'
+    monkeypatch.setattr(sys, "executable", stand_in_python(tmp_path / "python3", body))
+    monkeypatch.setattr(install, "NEEDED_BYTES", 0)
+    monkeypatch.setenv("PATH", "/bin:/usr/bin")
+    (tmp_path / ".venv").mkdir()
+    install.make_venv(tmp_path / ".venv", tmp_path / ".venv" / "install.log")
+    assert "install pip" in (tmp_path / "calls").read_text()
 
 
 def test_debians_python_without_venv_is_told_what_to_install(tmp_path, monkeypatch):

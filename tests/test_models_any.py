@@ -61,7 +61,7 @@ def test_an_adapter_is_judged_on_the_base_that_it_names(models):
 def test_the_tokenizer_in_a_gguf_counts_as_the_folders_does(models):
     """01 counts a row's tokens with it when the model to be judged is a GGUF file."""
     ours, theirs = load_tokenizer(models / "base", "chatml"), load_tokenizer(models / "base.gguf", "chatml")
-    row = [*PROMPTS[0], {"role": "assistant", "content": "0 12 * * *"}]
+    row = {"prompt": PROMPTS[0], "completion": [{"role": "assistant", "content": "0 12 * * *"}]}
     assert measure_row(ours)(row) == measure_row(theirs)(row)
     assert theirs.chat_template == CHATML and theirs.decode(theirs.tokenize("0 9 * * 1-5")) == "0 9 * * 1-5"
     theirs.close()

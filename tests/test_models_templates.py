@@ -27,7 +27,7 @@ def test_the_model_is_asked_with_the_tokens_it_was_trained_on():
     spoken = tokenizer()
     ids, mask = encode_row(spoken, PROMPT, ANSWER)
     assert render_prompt(spoken, PROMPT) == ids[: mask.index(1)]
-    assert measure_row(spoken)(PROMPT + ANSWER) == (mask.index(1), len(ids), "")
+    assert measure_row(spoken)({"prompt": PROMPT, "completion": ANSWER}) == (mask.index(1), len(ids), "", sum(mask))
 
 
 def test_the_short_template_saves_the_default_system_turn():

@@ -30,9 +30,9 @@ def code(path: Path) -> list[str]:
 
 
 def shown_code(path: Path) -> list[str]:
-    """The code cells without the one of the parameters."""
+    """The code cells without the one of the parameters, and without the bootstrap, which is one and the same in all of them."""
     tagged = [cell for cell in cells(path) if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", [])]
-    return ["".join(cell["source"]) for cell in tagged]
+    return ["".join(cell["source"]) for cell in tagged if cell["id"] != "bootstrap"]
 
 
 def imported(path: Path) -> set[str]:

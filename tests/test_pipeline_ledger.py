@@ -28,7 +28,7 @@ def test_concurrent_runs_never_mix_their_lines(tmp_path):
              b'{"schema": "tunebook-ledger/1", "at": "x", "opened": [{"sha256": [1], "benchmark": "b"}]}'])  # fmt: skip
 def test_a_torn_line_costs_only_itself(tmp_path, tail):
     ledger.append(tmp_path, {"run": "before"})
-    with open(tmp_path / ledger.NAME, "ab") as stream:
+    with open(tmp_path / ledger.LOCAL, "ab") as stream:
         stream.write(tail)
     ledger.append(tmp_path, {"run": "after"})
     entries, torn = ledger.read_ledger(tmp_path)
@@ -39,11 +39,11 @@ def test_a_folder_in_the_place_of_the_ledger_is_no_empty_ledger(tmp_path, monkey
     root = make_root(tmp_path / "checkout")
     monkeypatch.setenv("TUNEBOOK_ROOT", str(root))
     assert main(["ledger"]) == 0 and "no run is in the ledger yet" in capsys.readouterr().out
-    (root / "outputs" / ledger.NAME).mkdir(parents=True)
+    (root / "outputs" / ledger.LOCAL).mkdir(parents=True)
     for arguments in (["ledger"], ["ledger", "--json"]):
         assert main(arguments) == 2
         shown = capsys.readouterr()
-        assert shown.out == "" and "ledger.jsonl is a folder" in shown.err
+        assert shown.out == "" and "ledger.local.jsonl is a folder" in shown.err
     with pytest.raises(InputProblem, match="is a folder"):
         ledger.append(root / "outputs", {"run": "r"})
 

@@ -13,8 +13,8 @@ from mini_study import DATA, SCORE, SCORE_PARAMETERS, make_root, write_notebook
 from tunebook import stage
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
 from tunebook.files import read_json, write_json, write_jsonl
+from tunebook.pipeline import ledger, notebooks, provenance, reuse, runs
 from tunebook.pipeline import manifest as manifests
-from tunebook.pipeline import notebooks, runs
 from tunebook.pipeline.provenance import EnergyCounters
 
 SCORE_STAGE = "04_evaluate_pass_at_1@base"
@@ -71,7 +71,8 @@ def test_a_missing_upstream_stage_runs_first_with_the_same_parameters(root, caps
     assert capsys.readouterr().out == "", "the second time there is nothing to run"
 
 
-def test_an_upstream_stage_is_made_again_only_for_a_value_that_both_share(root):
+def test_an_upstream_stage_that_passed_is_taken_unless_somebody_asks_for_a_new_one(root, capsys):
+    """Trained anew for an evaluation's parameter, a person's own result of ten minutes was gone."""
     write_notebook(root, "04_evaluate_pass_at_1", f"{SCORE_PARAMETERS}\nrows: int = 5", SCORE)
     data, _ = make_data(root, rows=3)
     study = {"name": "mine", "params": {}, "stages": [data.name, SCORE_STAGE]}
@@ -81,23 +82,118 @@ def test_an_upstream_stage_is_made_again_only_for_a_value_that_both_share(root):
     assert context.need("01").metrics == {"n_rows": 3}, "9 is this stage's own value, not one for its data"
     context.finish({})
     write_json(data.run_folder / "run.json", run | {"study": study | {"overrides": {}}})
-    assert begin(root, "04_evaluate_pass_at_1", rows=4).need("01").metrics == {"n_rows": 4}
+    assert begin(root, "04_evaluate_pass_at_1", rows=4).need("01").metrics == {"n_rows": 3}
+    assert "01_validate_data is taken as it is, though rows was 3, is 4" in capsys.readouterr().out
+    assert begin(root, "04_evaluate_pass_at_1", rows=4, rerun_upstream=True).need("01").metrics == {"n_rows": 4}
     assert read_json(data.run_folder / "run.json")["study"]["name"] == "mine"
 
 
 def test_a_run_has_one_writer_by_hand_too(root):
     context = begin(root, "01_validate_data")
-    with pytest.raises(MachineProblem, match=str(os.getpid())):
+    with pytest.raises(MachineProblem, match=rf"by 01_validate_data \(process {os.getpid()}\)"):
         runs.RunLock(context.run_folder).acquire()
     context = begin(root, "01_validate_data")  # the cell is run again in the same kernel
     context.finish({})
     runs.RunLock(context.run_folder).acquire().release()
 
 
-def test_beginning_again_removes_the_manifest_before_anything_else(root):
+def test_the_last_result_stays_until_the_new_one_has_finished_and_is_compared_with_it(root):
+    """An interrupted second try used to leave neither the old adapter nor a new one."""
     folder = make_data(root)[0].folder
-    begin(root, "01_validate_data")
-    assert sorted(path.name for path in folder.iterdir()) == ["params.yaml"]
+    before = (folder / "manifest.json").read_bytes()
+    broken_off = begin(root, "01_validate_data", rows=9)
+    assert sorted(path.name for path in broken_off.folder.iterdir()) == ["params.yaml"]
+    (broken_off.folder / "left").touch()
+    assert (folder / "manifest.json").read_bytes() == before
+    context, line = make_data(root, rows=7)
+    assert context.folder == folder and read_json(folder / "metrics.json") == {"n_rows": 7}
+    assert line.splitlines()[1] == "compared with the last try: rows 3 -> 7: n_rows 3 -> 7"
+    assert not (folder / "left").exists() and not (context.run_folder / ".new").exists()
+
+
+def test_a_run_by_hand_leaves_the_checkout_as_it_was(root):
+    """A changed tracked file makes the next record `dirty` and stops a pull."""
+    git = ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a"]
+    (root / ".gitignore").write_text("outputs/*\n!outputs/ledger.jsonl\n")
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *command], check=True)
+    make_data(root)
+    begin(root, "04_evaluate_pass_at_1").finish({"verdict": "GO"})
+    status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    assert status == "" and ledger.read_ledger(root / "outputs")[0]
+    path = root / "notebooks" / "01_validate_data.ipynb"
+    notebook = read_json(path)
+    notebook["cells"][0]["execution_count"] = 7
+    write_json(path, notebook)
+    assert provenance.commit(root)["dirty"] is False, "counts and outputs are no other source"
+    notebook["cells"][-1]["source"] = "another = 1"
+    write_json(path, notebook)
+    assert provenance.commit(root)["dirty"] is True
+
+
+def test_the_record_names_the_working_copy_that_ran(root, monkeypatch):
+    """JupyterLab runs a copy: the hash of the untouched source would describe a notebook that nobody ran."""
+    copy = root / "work" / "01_validate_data.ipynb"
+    notebook = read_json(root / "notebooks" / copy.name)
+    notebook["cells"].append({"cell_type": "code", "id": "mine", "metadata": {}, "source": "mine = 1", "outputs": []})
+    copy.parent.mkdir()
+    write_json(copy, notebook)
+    monkeypatch.setenv("JPY_SESSION_NAME", str(copy))
+    manifest = read_json(make_data(root)[0].folder / "manifest.json")
+    assert manifest["notebook"]["sha256"] == notebooks.source_hash(copy)
+
+
+def test_an_error_of_the_reader_is_one_line_in_a_notebook():
+    """Forty-five red lines of frames hid the sentence with the remedy below the fold."""
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.utils.capture import capture_output
+
+    shell = InteractiveShell()
+    with capture_output() as shown:
+        shell.run_cell("from tunebook.errors import InputProblem\nraise InputProblem('rows: no such file')")
+    assert shown.stdout.strip() == "InputProblem: rows: no such file"
+
+
+def test_progress_by_hand_is_one_line_in_the_cell_and_none_under_the_runner(root, monkeypatch):
+    """Twelve minutes of [*] is all that one saw."""
+    lines = []
+
+    class Handle:
+        def update(self, line, raw):
+            lines[-1] = line["text/plain"]
+
+    class Shell:
+        execution_count, kernel = 1, None
+
+    class Display:
+        @staticmethod
+        def display(line, raw, display_id):
+            lines.append(line["text/plain"])
+            return Handle()
+
+    fake = type("IPython", (), {"get_ipython": staticmethod(Shell), "display": Display})
+    monkeypatch.setitem(sys.modules, "IPython", fake)
+    monkeypatch.setattr("tunebook.pipeline.context.PROGRESS_SECONDS", 0)
+    context = begin(root, "01_validate_data")
+    context.progress(1, 4, "loss 0.5")
+    context.progress(2, 4, "loss 0.4")
+    assert len(lines) == 1 and lines[0].startswith("step 2/4") and lines[0].endswith("loss 0.4")
+    Shell.execution_count = 2
+    context.progress(3, 4)
+    assert len(lines) == 2, "the next cell has its own line"
+    context._line = None
+    context.progress(4, 4)
+    assert len(lines) == 2
+
+
+def test_what_a_gpu_made_is_kept_beside_another_processor(root, monkeypatch):
+    """Each new virtual machine of Colab has some other CPU: everything would run again."""
+    here = provenance.environment(root)
+    environment = here | {"device": "cuda", "gpus": ["Tesla T4, 580.82.07, 15360 MiB"], "device_fingerprint": "another"}
+    monkeypatch.setattr(provenance, "gpus", lambda: ("Tesla T4, 580.82.07, 15360 MiB",))
+    assert reuse._device(environment) == ""
+    assert "another processor" in reuse._device(environment | {"device": "cpu"})
+    assert "another processor" in reuse._device(environment | {"gpus": ["NVIDIA L4, 580.82.07, 23034 MiB"]})
 
 
 @pytest.mark.parametrize(

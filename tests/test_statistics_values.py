@@ -3,13 +3,15 @@
 import doctest
 import importlib
 import math
+import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import numpy
 import pytest
 
 from tunebook.errors import InputProblem
-from tunebook.statistics import paired
 from tunebook.statistics.intervals import is_a_rate_of, mean_interval, pass_at_k, rate_line, wilson
 from tunebook.statistics.paired import bootstrap, clustered_interval, holm, mcnemar, paired_interval, sign_flip
 from tunebook.statistics.power import (
@@ -23,6 +25,7 @@ from tunebook.statistics.power import (
     smallest_difference,
 )
 
+ROOT = Path(__file__).parent.parent
 NAN = float("nan")
 
 
@@ -66,13 +69,7 @@ def test_mcnemar_equals_the_exact_sum_down_to_the_smallest_tails():
     assert 0 < mcnemar(360, 0)[0] < 1e-107
 
 
-def test_thousands_of_discordant_problems_do_not_sum_thousands_of_binomials(monkeypatch):
-    """Each C(m, i) from nothing took a minute at 9,000 and 8,800; each from the one before takes an instant."""
-
-    def refuse(n, k):
-        raise AssertionError(f"C({n}, {k}) from nothing")
-
-    monkeypatch.setattr(paired.math, "comb", refuse)
+def test_thousands_of_discordant_problems_are_exact_too():
     assert mcnemar(9000, 8800) == pytest.approx((0.135810172806, 0.133865843691), rel=1e-9)  # scipy.stats.binomtest
     assert sign_flip([1] * 900 + [-1] * 880) == pytest.approx(mcnemar(900, 880), rel=1e-9)
 
@@ -277,6 +274,12 @@ def test_a_rate_is_printed_as_k_of_n_and_a_published_one_can_be_checked():
     assert not is_a_rate_of(0.306, 164) and not is_a_rate_of(0.342, 164) and is_a_rate_of(0.341, 164)
 
 
-@pytest.mark.parametrize("module", ["intervals", "paired", "power", "compare"])
+@pytest.mark.parametrize("module", ["intervals", "paired", "power", "compare", "domains", "published"])
 def test_examples_in_docstrings_run(module):
     assert doctest.testmod(importlib.import_module(f"tunebook.statistics.{module}")).failed == 0
+
+
+def test_scipy_is_loaded_only_when_a_number_is_asked_for():
+    """`tunebook validate` and every notebook import these rooms; scipy takes a second to load."""
+    code = "import sys, tunebook.statistics.compare, tunebook.statistics.published; sys.exit('scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": "lib"}, cwd=ROOT).returncode == 0

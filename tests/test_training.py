@@ -8,90 +8,15 @@ from datasets import Dataset
 from safetensors.torch import load_file
 
 from tiny_models import tiny_llama, tokenizer
+from tiny_training import ROWS, dpo, kto, sft
 from tunebook.errors import InputProblem
 from tunebook.models.device import Placement
 from tunebook.models.loading import BaseModel
 from tunebook.models.source import ModelSource, resolve_model
 from tunebook.training.checkpoints import KeepAdapters, choose_checkpoint
-from tunebook.training.compact_head import use_compact_head
-from tunebook.training.dataset import pair_dataset, preference_pairs, tokenised
+from tunebook.training.dataset import tokenised
 from tunebook.training.rehearsal import interleave, own_texts
 from tunebook.training.settings import row_layout
-
-SCHEDULES = [
-    ("every day at noon", "0 12 * * *"),
-    ("hourly", "0 * * * *"),
-    ("every monday at 7:15 in the morning", "15 7 * * 1"),
-]
-SCHEDULES += [
-    ("at 22:00 on weekdays please", "0 22 * * 1-5"),
-    ("yearly", "0 0 1 1 *"),
-    ("every 5 minutes", "*/5 * * * *"),
-]
-SCHEDULES += [("on the 15th at 3am", "0 3 15 * *"), ("weekends at 9", "0 9 * * 0,6")]
-
-
-def turn(role: str, text: str) -> list[dict]:
-    return [{"role": role, "content": text}]
-
-
-ROWS = [{"prompt": turn("user", text), "completion": turn("assistant", answer)} for text, answer in SCHEDULES]
-PAIRS = [
-    {"prompt": row["prompt"], "chosen": row["completion"], "rejected": turn("assistant", "1 1 * * *")} for row in ROWS
-]
-
-
-def settings(tmp_path, **changes) -> dict:
-    common = {"output_dir": str(tmp_path), "use_cpu": True, "bf16": False, "report_to": "none", "save_strategy": "no"}
-    common |= {
-        "logging_steps": 1,
-        "disable_tqdm": True,
-        "gradient_checkpointing": False,
-        "seed": 0,
-        "learning_rate": 1e-2,
-    }
-    return common | {"max_steps": 2, "per_device_train_batch_size": 4, "lr_scheduler_type": "constant"} | changes
-
-
-def lora():
-    from peft import LoraConfig
-
-    return LoraConfig(
-        r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights="gaussian"
-    )
-
-
-def sft(tmp_path, is_compact: bool, **changes):
-    from trl import SFTConfig, SFTTrainer
-
-    torch.manual_seed(0)
-    spoken = tokenizer()
-    trainer = SFTTrainer(
-        model=tiny_llama(),
-        args=SFTConfig(**settings(tmp_path, **({"max_length": 64} | changes))),
-        train_dataset=tokenised(ROWS, spoken, 64),
-        processing_class=spoken,
-        peft_config=lora(),
-    )
-    if is_compact:
-        assert use_compact_head(trainer)
-    return trainer
-
-
-def dpo(tmp_path, is_compact: bool):
-    from trl import DPOConfig, DPOTrainer
-
-    torch.manual_seed(0)
-    trainer = DPOTrainer(
-        model=tiny_llama(),
-        args=DPOConfig(**settings(tmp_path, max_length=96)),
-        train_dataset=pair_dataset(PAIRS),
-        processing_class=tokenizer(),
-        peft_config=lora(),
-    )
-    if is_compact:
-        assert use_compact_head(trainer)
-    return trainer
 
 
 def trained(trainer) -> tuple[list[float], torch.Tensor]:
@@ -101,7 +26,7 @@ def trained(trainer) -> tuple[list[float], torch.Tensor]:
     return losses, torch.cat(weights)
 
 
-@pytest.mark.parametrize("build", [sft, dpo])
+@pytest.mark.parametrize("build", [sft, dpo, kto])
 def test_the_compact_head_trains_the_same_weights(tmp_path, build):
     """Scoring only the trained tokens must not change what is learned: losses, metrics and updated weights agree."""
     plain_losses, plain = trained(build(tmp_path, False))
@@ -193,16 +118,9 @@ def test_a_row_without_a_trained_token_is_named():
         tokenised(ROWS, tokenizer(), 8)
 
 
-def test_pairs_need_a_right_and_a_wrong_answer():
-    samples = [["a", "b", "b"], ["a", "a", "a"], ["b", "b", "b"]]
-    pairs = preference_pairs(ROWS[:3], samples, lambda row, text: text == "a")
-    assert len(pairs) == 1
-    assert (pairs[0]["chosen"][0]["content"], pairs[0]["rejected"][0]["content"]) == ("a", "b")
-
-
 def test_adapters_are_kept_at_even_distances_and_differ(tmp_path):
     trainer = sft(tmp_path, True)
-    keep = KeepAdapters(2, tmp_path / "adapters", ModelSource("tiny", "1", tmp_path, "0" * 64))
+    keep = KeepAdapters(2, tmp_path / "adapters", tmp_path / "resume", ModelSource("tiny", "1", tmp_path, "0" * 64))
     trainer.add_callback(keep)
     trainer.train()
     last = trainer.state.max_steps

@@ -5,19 +5,27 @@ Tunebook itself.
 """
 
 
+def _one_line(problem: Exception) -> list[str]:
+    """What IPython shows instead of a traceback: these errors are about what somebody gave, and name the remedy."""
+    return [f"{type(problem).__name__}: {problem}"]
+
+
 class InputProblem(ValueError):
     """What the user gave cannot be used: a missing file, an unknown key, a wrong type. Exit code 2."""
 
     exit_code = 2
+    _render_traceback_ = _one_line
 
 
 class MachineProblem(RuntimeError):
     """The machine cannot do it: no disk, no isolation, no network, a dead kernel. Exit code 3."""
 
     exit_code = 3
+    _render_traceback_ = _one_line
 
 
 class IntegrityProblem(RuntimeError):
     """A recorded hash and the bytes on disk differ. Exit code 4."""
 
     exit_code = 4
+    _render_traceback_ = _one_line

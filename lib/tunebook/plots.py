@@ -68,20 +68,20 @@ def checkpoints(rows: list[dict], kept: int, largest_rise: float):
     return fig
 
 
-def preference(rows: list[dict], n_pairs: int):
-    """Share of pairs whose chosen answer has the higher reward, and the margin between them in nats."""
+def preference(rows: list[dict], n_rows: int):
+    """Share of pairs whose chosen answer has the higher reward (KTO has no pairs: its loss), and the margin in nats times beta."""
     fig, axes = _figure(8, 3, columns=2)
-    steps = [row["step"] for row in rows]
-    axes[0].plot(steps, [100 * row["rewards/accuracies"] for row in rows], color=ACCENT)
-    axes[0].set_ylim(0, 102)
-    axes[0].set_ylabel("pairs ranked right (%)")
-    axes[1].plot(steps, [row["rewards/margins"] for row in rows], color=ACCENT)
-    axes[1].set_ylabel("reward margin (nats × beta)")
-    for ax in axes:
+    share = ("rewards/accuracies", 100, "pairs ranked right (%)")
+    left = share if any("rewards/accuracies" in row for row in rows) else ("loss", 1, "loss")
+    for ax, (key, scale, label) in zip(axes, (left, ("rewards/margins", 1, "reward margin (nats × beta)")), strict=True):
+        shown = [(row["step"], scale * row[key]) for row in rows if key in row]  # a batch of one label has no margin
+        ax.plot([step for step, _ in shown], [value for _, value in shown], color=ACCENT)
+        ax.set_ylabel(label)
         ax.set_xlabel("optimiser step")
-    axes[0].set_title(f"preference training, {n_pairs} pairs", loc="left", fontsize=10)
+    if left is share:
+        axes[0].set_ylim(0, 102)
+    axes[0].set_title(f"preference training, {n_rows} rows", loc="left", fontsize=10)
     return fig
-
 
 def lengths(totals: list[int], max_length: int):
     """How long the rows are, in tokens, with the cut drawn in."""

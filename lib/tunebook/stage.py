@@ -4,6 +4,7 @@ Does not compute results and does not know any model or data format.
 """
 
 import os
+import sys
 import warnings
 from pathlib import Path
 
@@ -18,10 +19,11 @@ _locks: dict[Path, runs.RunLock] = {}
 
 
 def begin(notebook: str, namespace: dict) -> Context:
-    """Begin a stage: read its parameters from the notebook's namespace, verify what it reads, empty its folder.
+    """Begin a stage: read its parameters from the notebook's namespace, verify what it reads, give it an empty folder.
 
     Under the runner the folder is already empty. By hand (JupyterLab, or bare papermill) the missing upstream stages are run first,
-    with the same parameters. InputProblem where the parameters did not arrive as the runner sent them.
+    with the same parameters; those that are there are taken as they are, unless the notebook has set `rerun_upstream = True`. The last
+    result of this stage stays until the new one has finished. InputProblem where the parameters did not arrive as the runner sent them.
     """
     _quiet()
     root = runs.find_root()
@@ -36,7 +38,7 @@ def begin(notebook: str, namespace: dict) -> Context:
         _check_sent(folder, instance, values)
         run_stages = read_json(folder / "run.json")["study"]["stages"]
         return Context(root, folder, instance, run_stages, own)
-    run_stages = _prepare_by_hand(root, folder, instance, own)
+    run_stages = _prepare_by_hand(root, folder, instance, own, bool(namespace.get("rerun_upstream")))
     return Context(root, folder, instance, run_stages, own, _locks[folder])
 
 
@@ -68,15 +70,15 @@ def _check_sent(folder: Path, instance: str, values: dict) -> None:
             )
 
 
-def _prepare_by_hand(root: Path, folder: Path, instance: str, own: dict) -> list[str]:
-    """Run the missing upstream stages, take the lock of the run, empty the stage folder. Returns the stages of the run."""
+def _prepare_by_hand(root: Path, folder: Path, instance: str, own: dict, rerun: bool) -> list[str]:
+    """Have the upstream stages, take the lock of the run, make an empty work folder. Returns the stages of the run."""
     from tunebook.pipeline import byhand
 
     if folder in _locks:
         _locks.pop(folder).release()
-    run_stages = byhand.prepare_upstream(root, folder, instance, own)
-    _locks[folder] = runs.RunLock(folder).acquire()
-    runs.start_over(folder / instance)
+    run_stages = byhand.prepare_upstream(root, folder, instance, own, rerun)
+    _locks[folder] = runs.RunLock(folder, instance).acquire()
+    runs.start_over(runs.work_folder(folder, instance))
     byhand.write_params_by_hand(root, folder, instance, own)
     return run_stages
 
@@ -84,4 +86,6 @@ def _prepare_by_hand(root: Path, folder: Path, instance: str, own: dict) -> list
 def _quiet() -> None:
     """No progress bars in a notebook: `context.progress` tells how far a stage is."""
     os.environ |= {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    if "transformers" in sys.modules:  # imported before, it would draw a red bar for every model that it loads
+        sys.modules["transformers"].utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers|trl|peft")

@@ -6,6 +6,8 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "load_study_data": "study_data",  # a study's rows and problems, split
+        "reading_of": "mapping",  # mapping, drop and train_on as one value
+        "demonstrations": "row_types",  # the rows that supervised training may imitate
         "Thresholds": "examples",  # the thresholds that a study may change
         "check_lengths": "lengths",  # rows cut or emptied by max_length
         "judge_study": "validate",  # every check that needs no model
@@ -13,6 +15,8 @@ __getattr__, __dir__, __all__ = face(
         "status_of_findings": "notes",  # pass, warn or fail
         "findings_table": "views",  # findings as rows of a table
         "verdict_line": "views",  # the judgement in one line
+        "compared_line": "views",  # how many problems of each benchmark could be compared
+        "trained_line": "views",  # how many turns and tokens are trained
         "cluster_table": "views",  # groups of rows that repeat
         "contamination_table": "views",  # rows that hold a problem of a benchmark
         "write_rejects": "validate",  # rejects.jsonl

@@ -8,9 +8,13 @@ import textwrap
 
 from tunebook.errors import InputProblem
 
-ROW_TYPES = ("prompt_completion", "messages", "text", "preference")
+ROW_TYPES = ("prompt_completion", "messages", "text", "preference", "kto")
 FILE_FORMATS = ("jsonl", "json", "csv", "parquet")
 N_SHOWN = 8
+MAP_HELP = (
+    "e.g. prompt=question, prompt=instruction+input, messages=input.messages, completion=answers.text[0]; also system, "
+    "context, history, tools, label, weight; system=first_user"
+)
 
 
 def add(subparsers) -> None:
@@ -34,12 +38,19 @@ def add(subparsers) -> None:
         metavar="BENCHMARK",
         help="benchmark files; HumanEval always",
     )
-    parser.add_argument("--map", action="append", default=[], metavar="FIELD=COLUMN", help="e.g. prompt=question")
+    parser.add_argument("--map", action="append", default=[], metavar="FIELD=COLUMN", help=MAP_HELP)
+    parser.add_argument(
+        "--drop", action="append", default=[], metavar="NAME", help="a column or message key to leave out"
+    )
+    parser.add_argument(
+        "--train-on", default="all", choices=("all", "last"), help="assistant turns of a conversation that are trained"
+    )
     parser.add_argument("--revision", default="", help="revision of a Hub data set")
     parser.add_argument(
         "--model", default="", metavar="MODEL", help="a folder, owner/name or package: its tokenizer counts tokens"
     )
     parser.add_argument("--model-revision", default="", help="revision of the model")
+    parser.add_argument("--chat-template", default="model", help="model (its own), chatml or plain, with --model")
     parser.add_argument("--max-length", type=int, metavar="TOKENS", help="the cut, with --model; 1024 by default")
     parser.add_argument("--run", default="", help="a run that trained on these rows: would more of them help?")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
@@ -48,6 +59,7 @@ def add(subparsers) -> None:
 
 def validate(args: argparse.Namespace) -> int:
     """Print the verdict line and the findings; 0 for pass and warn, 1 for fail."""
+    from tunebook.data.mapping import reading_of
     from tunebook.data.notes import merge_findings, status_of_findings
     from tunebook.data.progress import Progress
     from tunebook.data.sources import read_rows
@@ -59,34 +71,41 @@ def validate(args: argparse.Namespace) -> int:
         )
     file_format = args.format if args.format in FILE_FORMATS else ""
     kind = args.format if args.format in ROW_TYPES else ""
+    reading = reading_of(args.map, kind, args.drop, args.train_on)
     names = list(dict.fromkeys([HUMANEVAL, *(name for group in args.against for name in group)]))
     benchmarks = {name: load_against(name) for name in names}
     curve = _curve_findings(args.run) if args.run else []
     progress = Progress(sys.stderr, len(names))
     rows = read_rows(args.data, revision=args.revision, file_format=file_format, progress=progress)
-    judgement = judge_data(rows, args.map, kind, benchmarks, progress)
-    lengths = _length_findings(judgement.examples, args) if args.model else []
+    judgement = judge_data(rows, reading, benchmarks, progress)
+    lengths, trained = _length_findings(judgement.examples, args) if args.model else ([], "")
     progress.end()
-    findings = merge_findings(judgement.findings, lengths, curve)
+    known = [item for item in judgement.findings if not (args.model and item.check == "template_fields")]
+    findings = merge_findings(known, lengths, curve)
     judgement = dataclasses.replace(judgement, verdict=status_of_findings(findings), findings=findings)
+    account = judgement.examples.account
     if args.json:
         shown = [item.to_dict() for item in findings]
-        print(json.dumps({"verdict": judgement.verdict, "n_rows": judgement.n_rows, "findings": shown}))
+        facts = {"account": account.table(), "trained": account.counts(), "compared": judgement.compared}
+        print(json.dumps({"verdict": judgement.verdict, "n_rows": judgement.n_rows, "findings": shown, **facts}))
     else:
         print(findings_text(args.data, judgement))
+        print(account_text(judgement, trained))
     return 1 if judgement.verdict == "fail" else 0
 
 
-def _length_findings(examples, args: argparse.Namespace) -> list:
-    """The checks that need the model's tokenizer and its own chat template."""
+def _length_findings(examples, args: argparse.Namespace) -> tuple[list, str]:
+    """The checks that need the model's tokenizer and its own chat template; and how many tokens are trained."""
     from tunebook.data.lengths import check_lengths
     from tunebook.models.loading import load_tokenizer
     from tunebook.models.source import resolve_model
     from tunebook.models.templates import measure_row
 
-    measure = measure_row(load_tokenizer(resolve_model(args.model, args.model_revision).folder, "model"))
+    measure = measure_row(load_tokenizer(resolve_model(args.model, args.model_revision), args.chat_template))
     rows = [{**row, "record": examples.place(number)} for number, row in enumerate(examples)]
-    return check_lengths(rows, measure, args.max_length or 1024)[1]
+    _, findings, _, lengths = check_lengths(rows, measure, args.max_length or 1024)
+    trained, total = (sum(counts) for counts in zip(*lengths, strict=True)) if lengths else (0, 0)
+    return findings, f"{trained:,} of {total:,} tokens"
 
 
 def _curve_findings(run: str) -> list:
@@ -103,10 +122,11 @@ def _curve_findings(run: str) -> list:
 
 
 def load_against(name: str) -> list[dict]:
-    """The problems of a benchmark; any other file of rows counts as one whose problems are the rows' prompts.
+    """The problems of a benchmark; any other file of rows counts as one whose problems are the rows (of plain text: the texts).
 
     Raises InputProblem for a file that is neither.
     """
+    from tunebook.data.checks.code import python_of
     from tunebook.data.examples import read_examples
     from tunebook.data.sources import read_rows
     from tunebook.evaluation.benchmark import load_benchmark
@@ -117,9 +137,13 @@ def load_against(name: str) -> list[dict]:
         examples = read_examples(read_rows(name))
         if not len(examples):
             raise
-        return [
-            {"task_id": f"row {examples.place(n)[0]}", "prompt": p, "kind": "answer"} for n, p, _ in examples.texts()
-        ]
+    problems = []
+    for number, prompt, answer in examples.texts():
+        prompt, answer = (prompt, answer) if prompt else (answer, "")
+        task = f"row {examples.place(number)[0]}"
+        kind = "code" if python_of(answer)[0] else "answer"
+        problems.append({"task_id": task, "prompt": prompt, "canonical_solution": answer, "kind": kind})
+    return problems
 
 
 def findings_text(name: str, judgement) -> str:
@@ -134,4 +158,20 @@ def findings_text(name: str, judgement) -> str:
             more = " ..." if item.count > N_SHOWN else ""
             lines.append(f"       rows: {', '.join(map(str, item.rows[:N_SHOWN]))}{more}")
         lines.append(f"       what to do: {item.fix}")
+    return "\n".join(lines)
+
+
+def account_text(judgement, tokens: str) -> str:
+    """What becomes of every column, what is trained, and with how many problems of each benchmark the rows were compared."""
+    account = judgement.examples.account
+    rows = account.table() if len(judgement.examples) else []
+    width = max((len(row["column"]) for row in rows), default=0)
+    lines = [""]
+    for row in rows:
+        how = f": {row['how']}" if row["how"] else ""
+        lines.append(f"{row['column']:{width}s}  {row['becomes']}{how}")
+    if rows:
+        lines.append(f"trained: {account.trained()}" + (f", {tokens}" if tokens else ""))
+    for name, (n, total) in judgement.compared.items():
+        lines.append(f"compared with {n} of {total} problems of {name}")
     return "\n".join(lines)

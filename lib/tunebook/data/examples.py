@@ -6,13 +6,18 @@ The checks read these columns, so no check parses a row again. Does not compare 
 import collections
 import functools
 import hashlib
+import itertools
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
 
 from tunebook.data import row_types
+from tunebook.data.checks.accounting import Account, Ids, Types, columns_of
+from tunebook.data.mapping import Reading, flags_of, has_better_shape, likely_mapping
+from tunebook.data.messages import RowProblem, message_text, unpacked
 from tunebook.data.notes import Notes, reject
 from tunebook.data.rows import BATCH_ROWS, Rows
 from tunebook.data.splits import answer_text, normalise
@@ -44,81 +49,31 @@ class Thresholds:
                 raise InputProblem(f"limit_{name} is {value}; it is a {'number from 1' if value else 'share above 0'}")
 
 
-ID_NAMES = ("id", "uid", "uuid", "row_id", "example_id", "sample_id")
-GROUP_NAMES = ("task_id", "question_id", "problem_id", "prompt_id")  # several rows may belong to one of these
-MAX_DOUBLED_FEW = 3  # more repeated ids than these shares of the rows number groups, not rows
-MAX_DOUBLED_SHARE = {**dict.fromkeys(ID_NAMES, 0.5), **dict.fromkeys(GROUP_NAMES, 0.1)}
-_TYPE_NAMES = {bool: "boolean", int: "number", float: "number", str: "string", list: "list", dict: "object"}
-
-
-class Types:
-    """Which JSON types each column has; the rarer types of a column are troubles."""
-
-    def __init__(self):
-        self.seen = collections.defaultdict(dict)
-
-    def see(self, raw: dict, record: int, line: int | None) -> None:
-        """Look at one raw row."""
-        for name, value in raw.items():
-            if value is not None:
-                entry = self.seen[name].setdefault(_TYPE_NAMES.get(type(value), "other"), [0, []])
-                entry[0] += 1
-                if len(entry[1]) < 100:
-                    entry[1].append((record, line))
-
-    def note(self, notes: Notes) -> None:
-        """Note the rows of the rarer types."""
-        for name, kinds in self.seen.items():
-            if name in ("chosen", "rejected") and notes.count("pair_types"):
-                continue
-            usual = max(kinds, key=lambda kind: kinds[kind][0])
-            for kind, (count, places) in kinds.items():
-                if kind != usual:
-                    for record, line in places:
-                        notes.add("mixed_types", record, line, f"{name} is a {kind}, in most rows a {usual}")
-                    notes.set_count("mixed_types", notes.count("mixed_types") + count - len(places))
-
-
-class Ids:
-    """Ids that repeat, in a column where most values are different (else it numbers groups, not rows)."""
-
-    def __init__(self):
-        self.seen = {}
-
-    def see(self, raw: dict, record: int, line: int | None) -> None:
-        """Look at one raw row."""
-        for name in MAX_DOUBLED_SHARE:
-            value = raw.get(name)
-            if isinstance(value, str | int) and value != "":
-                first, doubled = self.seen.setdefault(name, (set(), []))
-                if value in first:
-                    doubled.append((record, line, value))
-                first.add(value)
-
-    def note(self, notes: Notes) -> None:
-        """Note the rows whose id an earlier row has."""
-        for name, (first, doubled) in self.seen.items():
-            n_rows = len(first) + len(doubled)
-            if len(doubled) <= max(MAX_DOUBLED_FEW, MAX_DOUBLED_SHARE[name] * n_rows):
-                for record, line, value in doubled:
-                    notes.add("doubled_ids", record, line, f"{name} {value!r} again")
-
-
 N_ROWS_FOR_KIND = 1_000
+FAULTS_OF_BAD_ANSWERS = frozenset(
+    "code_syntax wrong_language truncated_answers refusals html_noise mojibake language_mix constant_answer prompt_repeated"
+    " blank_cell answers_fail trigger_token".split()
+)
+MAX_HEAD = 2_000  # characters of a text in which a rendered chat shows itself
+RENDERED_CHAT = re.compile(
+    r"^\W{0,6}(?:user|human|assistant|system|instruction|question|response|answer|bot|q|a)\W{0,3}:|\[/?INST\]|<\|\w+\|>"
+    r"|<(?:start|end)_of_turn>|<</?SYS>>",
+    re.I | re.M,
+)
 
 
 @dataclass
 class Examples:
     """The rows that could be converted.
 
-    `positions`: their positions in `rows`. `prompts`: the prompt with its system turn; `answers`: the text that is learnt;
-    `rejected`: the worse answer of preference rows, else None. `notes` and `rejects` hold the schema's troubles, `matches` the rows that hold a benchmark's problem; `progress(done, total,
+    `reading`: how the rows are read; `account`: what becomes of every column (see `checks.accounting`). `positions`: their positions in `rows`. `prompts`: the prompt with its system turn; `answers`: the text that is learnt;
+    `rejected`: the worse answer of preference rows, else None. `notes` and `rejects` hold the schema's troubles, `matches` the rows that hold a benchmark's problem, `bad` the numbers of KTO's bad answers; `progress(done, total,
     note)` is called by the longer checks.
     """
 
     rows: Rows
-    kind: str
-    mapping: dict
+    reading: Reading
+    account: Account
     positions: np.ndarray
     prompts: pa.ChunkedArray
     answers: pa.ChunkedArray
@@ -128,21 +83,26 @@ class Examples:
     limits: Thresholds = Thresholds()
     progress: Callable | None = None
     matches: list = field(default_factory=list)
+    bad: frozenset = frozenset()
 
     def __len__(self) -> int:
         return len(self.positions)
 
+    @property
+    def kind(self) -> str:
+        """The row type."""
+        return self.reading.kind
+
     def row(self, number: int) -> dict:
-        """The canonical row at this number (see `formats.convert`)."""
-        raw = self.rows[int(self.positions[number])]
-        return row_types.convert(row_types.apply_mapping(raw, self.mapping), self.kind)
+        """The canonical row at this number (see `row_types.convert`)."""
+        return row_types.read_row(self.rows[int(self.positions[number])], self.reading)
 
     def __iter__(self) -> Iterator[dict]:
         wanted = iter(self.positions.tolist())
         following = next(wanted, None)
         for position, raw in enumerate(self.rows):
             if position == following:
-                yield row_types.convert(row_types.apply_mapping(raw, self.mapping), self.kind)
+                yield row_types.read_row(raw, self.reading)
                 following = next(wanted, None)
 
     def texts(self, note: str = "") -> Iterator[tuple[int, str, str]]:
@@ -178,7 +138,9 @@ class Examples:
         return self.rows.record(position), self.rows.line(position)
 
     def add(self, check: str, number: int, detail: str = "") -> None:
-        """Note a trouble of the row at this number."""
+        """Note a trouble of the row at this number; an answer that KTO's label calls bad may have the faults of one."""
+        if number in self.bad and check in FAULTS_OF_BAD_ANSWERS:
+            return
         self.notes.add(check, *self.place(number), detail)
 
     def add_match(self, check: str, number: int, task: str, name: str, how: str) -> None:
@@ -192,87 +154,124 @@ class Examples:
             self.add(check, number, detail)
 
 
-def read_examples(rows: Rows, mapping=None, kind: str = "", limits: Thresholds | None = None, progress=None) -> Examples:
+def read_examples(rows: Rows, asked: Reading = Reading(), limits: Thresholds | None = None, progress=None) -> Examples:
     """Convert every row, noting what is wrong with it; rows with a trouble are left out and go to the rejects.
 
-    `kind` names the row type where it must not be detected. Without a mapping for plain columns the likely one is used
-    for the further checks, and the finding `columns` (an error) names it. Raises InputProblem for a bad mapping or kind.
+    `asked`: how to read them (see `mapping.reading_of`); what it leaves open is found out. Without a mapping for plain columns
+    the likely one is used for the further checks, and the finding `columns` (an error) names it. Raises InputProblem for a
+    mapping or a drop that names a column which is not there.
     """
-    mapping = row_types.read_column_mapping(mapping)
-    if kind and kind not in row_types.KINDS:
-        raise InputProblem(f"row type {kind}: expected one of {', '.join(row_types.KINDS)}")
     notes = Notes(rows.n_records)
-    kind, mapping = _decide_kind(rows, mapping, kind, notes)
-    builder = _Columns(has_rejected=kind == "preference")
-    rejects, types, ids = [], Types(), Ids()
-    positions = []
+    reading = _decide_reading(rows, asked, notes)
+    builder, account = _Columns(has_rejected=reading.kind == "preference"), Account(reading)
+    rejects, positions, bad = [], [], set()
+    for position, row in enumerate(_converted(rows, account, notes, rejects, progress)):
+        if row is not None:
+            if row.get("label") is False:
+                bad.add(len(positions))
+            builder.add(row)
+            positions.append(position)
+    if reading.kind:
+        account.note(notes)
+    columns = builder.build()
+    numbers = np.array(positions, np.int64)
+    facts = (notes, rejects, limits or Thresholds(), progress, [], frozenset(bad))
+    examples = Examples(rows, reading, account, numbers, *columns, *facts)
+    _note_text_rows(examples)
+    _note_monsters(examples)
+    return examples
+
+
+def _converted(rows: Rows, account: Account, notes: Notes, rejects: list, progress) -> Iterator[dict | None]:
+    """The canonical form of every row, None where it has a trouble; the account, types and ids see all of them."""
+    types, ids = Types(), Ids()
     for position, (raw, (record, line)) in enumerate(zip(rows, rows.places(), strict=True)):
         if progress and position % BATCH_ROWS == 0:
             progress(position, len(rows), "converting")
         types.see(raw, record, line)
         ids.see(raw, record, line)
-        if not kind:
-            continue
-        try:
-            row = _convert_checked(raw, mapping, kind)
-        except row_types.RowProblem as problem:
-            notes.add(problem.check, record, line, str(problem))
-            rejects.append(reject(problem.check, record, line, raw, str(problem)))
-            continue
-        if row.get("trailing_turns"):
+        row = None
+        if account.reading.kind:
+            try:
+                row = row_types.read_row(raw, account.reading)
+            except RowProblem as problem:
+                notes.add(problem.check, record, line, str(problem))
+                rejects.append(reject(problem.check, record, line, raw, str(problem)))
+        account.see(raw, row, record, line)
+        if row and row.get("trailing_turns"):
             notes.add("trailing_turns", record, line, f"{row['trailing_turns']} turns after the last answer")
-        builder.add(row)
-        positions.append(position)
+        yield row
     types.note(notes)
     ids.note(notes)
-    if kind == "text" and positions:
-        notes.add("text_rows", detail="there is no question to mask")
-        notes.set_count("text_rows", len(positions))
-    columns = builder.build()
-    numbers = np.array(positions, np.int64)
-    examples = Examples(rows, kind, mapping, numbers, *columns, notes, rejects, limits or Thresholds(), progress)
-    _note_monsters(examples)
-    return examples
 
 
-def _decide_kind(rows: Rows, mapping: dict, kind: str, notes: Notes) -> tuple[str, dict]:
+def _decide_reading(rows: Rows, reading: Reading, notes: Notes) -> Reading:
     """The row type of most of the first 1,000 rows, and the mapping to use."""
-    counts, columns = collections.Counter(), collections.Counter()
-    for number, raw in enumerate(rows):
-        if number >= N_ROWS_FOR_KIND:
-            break
-        names = set(raw) | set(mapping)
-        counts[row_types.row_type_of(names)] += 1
-        columns.update(list(raw))
-    named = (name for names in mapping.values() for name in names.split("+"))
-    if counts and (unknown := next((name for name in named if name not in columns), "")):
-        raise InputProblem(
-            f"{rows.source}: the mapping names a column {unknown!r}; there are {', '.join(map(str, columns))}"
+    sample = list(itertools.islice(rows, N_ROWS_FOR_KIND))
+    columns = collections.Counter(name for raw in sample for name in raw if name not in reading.drop)
+    roots = reading.roots()
+    if columns and (unknown := next((name for name in roots if name not in columns), "")):
+        there = ", ".join(map(str, columns))
+        raise InputProblem(f"{rows.source}: the mapping names a column {unknown!r}; there are {there}")
+    if sample and (unknown := reading.drop - columns_of(sample)):
+        raise InputProblem(f"{rows.source}: drop names {min(unknown)!r}; there are {', '.join(map(str, columns))}")
+    if reading.kind == "kto" and "label" not in reading.fields and "label" in columns:
+        reading = replace(reading, mapping=(*reading.mapping, ("label", "label")))
+    if reading.kind or not sample:
+        return reading
+    if "label" in reading.fields:
+        return replace(reading, kind="kto")
+    counts = collections.Counter(
+        row_types.row_type_of(
+            {*(name for name in raw if name not in reading.drop and name not in roots), *reading.fields}
         )
-    if kind or not counts:
-        return kind, mapping
-    known = [(count, name) for name, count in counts.items() if name]
-    if known and max(known)[0] * 2 >= sum(counts.values()):
-        return max(known)[1], mapping
-    usual = [name for name, count in columns.items() if count * 2 >= sum(counts.values())]
-    likely = row_types.likely_mapping(usual)
-    text = ", ".join(f"{name}={column}" for name, column in likely.items())
-    detail = f"columns {', '.join(map(str, usual[:12]))}" + (
-        f"; the likely mapping is {text} (--map {text.replace(', ', ' --map ')})" if likely else ""
+        for raw in sample
     )
+    usual = [name for name, count in columns.items() if count * 2 >= len(sample)]
+    known = [(count, name) for name, count in counts.items() if name]
+    kind = max(known)[1] if known and max(known)[0] * 2 >= len(sample) else ""
+    is_half = kind == "preference" and _lacks_prompt(sample, reading)
+    is_half = is_half or kind == "text" and not reading.mapping and has_better_shape(usual)
+    if kind and not is_half:
+        return replace(reading, kind=kind)
+    return _likely_reading(reading, usual, sample, len(rows), notes)
+
+
+def _likely_reading(reading: Reading, usual: list, sample: list[dict], n_rows: int, notes: Notes) -> Reading:
+    """The reading by the likely mapping, with the finding `columns` that names it."""
+    likely, shape = likely_mapping([name for name in usual if name not in reading.drop], sample)
+    likely = {**likely, **reading.fields}
+    detail = (f"known as {shape}; " if shape else "") + f"columns {', '.join(map(str, usual[:12]))}"
+    kind = "kto" if "label" in likely else row_types.row_type_of(likely)
+    if kind:
+        text = ", ".join(f"{name}={column}" for name, column in likely.items())
+        detail += f"; the likely mapping is {text} ({flags_of(likely)})"
     notes.add("columns", detail=detail)
-    notes.set_count("columns", len(rows))
-    return row_types.row_type_of(likely), likely
+    notes.set_count("columns", n_rows)
+    return replace(reading, kind=kind, mapping=tuple(likely.items()))
 
 
-def _convert_checked(raw: dict, mapping: dict, kind: str) -> dict:
-    """Convert one row; a row that has none of the type's fields but makes another type is `mixed_types`."""
-    mapped = row_types.apply_mapping(raw, mapping)
-    if not any(name in mapped for name in row_types.FIELDS[kind]):
-        other = row_types.row_type_of(mapped)
-        if other:
-            raise row_types.RowProblem("mixed_types", f"this row is of type {other}, most are {kind}")
-    return row_types.convert(mapped, kind)
+def _lacks_prompt(sample: list[dict], reading: Reading) -> bool:
+    """True for pairs of bare answers: no prompt, and `chosen` does not begin with one."""
+    if "prompt" in reading.fields or "messages" in reading.fields:
+        return False
+    row = sample[0]
+    chosen = unpacked(row.get("chosen"))
+    if "prompt" in row or "messages" in row:
+        return False
+    if isinstance(chosen, list):
+        return bool(chosen) and isinstance(chosen[0], dict) and chosen[0].get("role", "assistant") == "assistant"
+    return isinstance(chosen, str) and "Assistant:" not in chosen or isinstance(chosen, dict)
+
+
+def _note_text_rows(examples: Examples) -> None:
+    """Plain text is trained whole: a warning where it looks like a rendered chat, else only said."""
+    if examples.kind != "text" or not len(examples):
+        return
+    heads = (answer[:MAX_HEAD] for _, _, answer in itertools.islice(examples.texts(), N_ROWS_FOR_KIND))
+    is_chat = any(RENDERED_CHAT.search(text) for text in heads)
+    examples.notes.add("text_rows" if is_chat else "documents", detail="there is no question to mask")
+    examples.notes.set_count("text_rows" if is_chat else "documents", len(examples))
 
 
 class _Columns:
@@ -284,7 +283,7 @@ class _Columns:
         self.batch = [[] for _ in self.names]
 
     def add(self, row: dict) -> None:
-        prompt = "\n".join(message["content"] for message in row["prompt"])
+        prompt = "\n".join(map(message_text, row["prompt"]))
         values = (prompt, answer_text(row)) + ((answer_text(row, "rejected"),) if len(self.names) == 3 else ())
         for column, value in zip(self.batch, values, strict=True):
             column.append(value)

@@ -3,6 +3,7 @@
 Does not open files and does not look at what the rows mean.
 """
 
+import ast
 import io
 import json
 import math
@@ -79,23 +80,140 @@ def _has_lone_surrogate(text: str) -> bool:
 
 
 def read_json_lines(lines, builder: RowsBuilder, notes: Notes, rejects: list) -> None:
-    """One object a line; blank lines are passed over."""
-    for number, line in enumerate(lines, 1):
+    """One object a line; blank lines are passed over. Where the first line is none, the whole file is looked at first."""
+    following = iter(lines)
+    for number, line in enumerate(following, 1):
         text = line.strip()
         if not text:
             continue
         trouble = lines.take_trouble()
         if trouble:
             notes.add("encoding", builder.n_records, number, trouble)
-        value, check, detail = parse_object(text)
-        if check == "bad_json" and not lines.ends_with_newline and _stops_early(text):
-            check = "torn_file"
-        if check:
-            notes.add(check, builder.n_records, number, detail)
-        if value is None:
-            rejects.append(reject(check, builder.skip(), number, text[:2000], detail))
+        if not builder.n_records and parse_object(text)[0] is None:
+            text = line + "".join(following)
+            if not read_whole(text, builder, notes):
+                _read_lines(_Plain(text), number, builder, notes, rejects)
+            return
+        rejects += _add_line(lines, number, text, builder, notes)
+
+
+def _read_lines(lines, start: int, builder: RowsBuilder, notes: Notes, rejects: list) -> None:
+    """Lines of a text in memory, one object a line; the first has the number `start`."""
+    for number, line in enumerate(lines, start):
+        if text := line.strip():
+            rejects += _add_line(lines, number, text, builder, notes)
+
+
+def _add_line(lines, number: int, text: str, builder: RowsBuilder, notes: Notes) -> list[dict]:
+    """Read one line into the builder; what cannot be read is returned as a reject."""
+    value, check, detail = parse_object(text)
+    if check == "bad_json" and not lines.ends_with_newline and _stops_early(text):
+        check = "torn_file"
+    if check:
+        notes.add(check, builder.n_records, number, detail)
+    if value is None:
+        return [reject(check, builder.skip(), number, text[:2000], detail)]
+    builder.add(text, number)
+    return []
+
+
+def read_whole(text: str, builder: RowsBuilder, notes: Notes) -> bool:
+    """Read a text that is wrong as a whole, and say so in one finding `file_format`; False where only some lines are wrong.
+
+    Objects spread over lines, side by side, or with a comma after each are read. Bare lists, lines of Python, JSON inside
+    strings and commas before a closing bracket are only named.
+    """
+    records, end = _objects_of(text)
+    n_lines = sum(bool(line.strip()) for line in text.split("\n"))
+    is_list = text.lstrip()[:1] == "["
+    is_whole = not text[end:].strip(" \t\r\n],") and (text.rstrip()[-1:] == "]") == is_list
+    if is_whole and records and max(len(records), n_lines) > 1:
+        if is_list:
+            how = "a comma stands before the closing bracket"
+        elif re.search(r"\}\s*,\s*\{", text):
+            how = "a comma follows each object"
         else:
-            builder.add(text, number)
+            how = "each object is spread over several lines" if n_lines > len(records) else "objects share a line"
+        notes.add("file_format", detail=f"{how}; {len(records)} rows are read; write one object a line")
+        for record in records:
+            _add_record(record, builder, notes, [])
+        return True
+    sample = [line for line in text.split("\n") if line.strip()][:N_DIAGNOSED]
+    for how, is_it in WHOLE_FILE:
+        if sum(map(is_it, sample)) > MOST * len(sample):
+            notes.add("file_format", detail=f"{how} ({n_lines} lines); write one JSON object a line")
+            return True
+    if TRAILING_COMMA.search(text) and _parses(TRAILING_COMMA.sub(r"\1", text)):
+        line = text.count("\n", 0, TRAILING_COMMA.search(text).start()) + 1
+        notes.add(
+            "file_format", detail=f"a comma stands before a closing bracket (line {line}), which JSON does not allow"
+        )
+        return True
+    return False
+
+
+N_DIAGNOSED = 200  # lines that are looked at
+MOST = 0.8  # of them
+TRAILING_COMMA = re.compile(r",(\s*[}\]])")
+
+
+def _objects_of(text: str) -> tuple[list[dict], int]:
+    """The objects that follow each other in a text, commas and one opening bracket passed over, and where they end."""
+    read, at, records = json.JSONDecoder().raw_decode, 0, []
+    gap = re.compile(r"[\s,]*\[?\s*" if text.lstrip()[:1] == "[" else r"[\s,]*")
+    while True:
+        at = gap.match(text, at).end()
+        gap = re.compile(r"[\s,]*")
+        if text[at : at + 1] != "{":
+            return records, at
+        try:
+            record, at = read(text, at)
+        except (ValueError, RecursionError):
+            return records, at
+        records.append(record)
+
+
+def _is_list(line: str) -> bool:
+    return line.lstrip().startswith("[") and isinstance(_value(line), list)
+
+
+def _is_python(line: str) -> bool:
+    """True for an object as Python prints it, with single quotes."""
+    if not re.match(r"\s*\{\s*'", line):
+        return False
+    try:
+        return isinstance(ast.literal_eval(line.strip()), dict)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return False
+
+
+def _is_packed(line: str) -> bool:
+    value = _value(line)
+    return isinstance(value, str) and isinstance(_value(value), dict)
+
+
+def _has_trailing_comma(line: str) -> bool:
+    return bool(TRAILING_COMMA.search(line)) and isinstance(_value(TRAILING_COMMA.sub(r"\1", line)), dict)
+
+
+def _value(text: str):
+    """The parsed value, None where it is no JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _parses(text: str) -> bool:
+    return isinstance(_value(text), dict | list)
+
+
+WHOLE_FILE = (
+    ("every line is a bare list, so the columns have no names", _is_list),
+    ("every line is an object as Python prints it, with single quotes, not JSON", _is_python),
+    ("every line is a string that holds JSON, so the rows were written twice", _is_packed),
+    ("every line has a comma before a closing bracket, which JSON does not allow", _has_trailing_comma),
+)
 
 
 def _stops_early(text: str) -> bool:
@@ -126,6 +244,9 @@ def read_json_rows(lines, builder: RowsBuilder, notes: Notes, rejects: list) -> 
     constants, doubled = list(_decoder.constants), list(_decoder.doubled)
     if isinstance(value, dict):
         value = _rows_inside(value, notes)
+    if isinstance(value, list) and value and all(isinstance(item, list) for item in value):
+        notes.add("file_format", detail=f"the rows are bare lists ({len(value)}), so the columns have no names")
+        return
     for record in value if isinstance(value, list) else [value]:
         _add_record(record, builder, notes, rejects)
     if constants and not notes.count("not_a_number"):
@@ -138,7 +259,9 @@ def _note_broken(text: str, problem, builder: RowsBuilder, notes: Notes, rejects
     """JSON lines are read as such; anything else is one broken record."""
     first = text.lstrip().split("\n", 1)[0]
     if parse_object(first)[0] is not None:
-        read_json_lines(_Plain(text), builder, notes, rejects)
+        _read_lines(_Plain(text), 1, builder, notes, rejects)
+        return
+    if read_whole(text, builder, notes):
         return
     line = getattr(problem, "lineno", 1)
     where = f"{getattr(problem, 'msg', problem)} at line {line}, column {getattr(problem, 'colno', 1)}"

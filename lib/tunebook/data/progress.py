@@ -1,17 +1,14 @@
-"""How far a judgement is, on stderr: one live line on a terminal, elsewhere a plain line every half minute.
+"""How far a judgement is, on stderr, by tqdm: a live line on a terminal, elsewhere a plain line every half minute.
 
-The parts take unequal time, so each has its measured share. Does not touch stdout.
+The parts take unequal time, so each has its measured share.
 """
 
-import time
 from typing import TextIO
-
-from tunebook.pipeline.progress import PLAIN_SECONDS, clock
 
 # Share of the time of a million rows of 500 characters; "contamination" and "domain" are one benchmark each.
 SHARES = {"reading": 8, "converting": 8, "repetition": 24, "content": 10, "endings": 4, "code": 5, "pairs": 1, "triggers": 6,
           "languages": 5, "secrets": 16, "answers": 1, "contamination": 12, "domain": 1}  # fmt: skip
-LIVE_SECONDS = 0.5
+PLAIN_SECONDS = 30.0
 
 
 class Progress:
@@ -19,9 +16,14 @@ class Progress:
 
     def __init__(self, stream: TextIO, n_benchmarks: int):
         """`n_benchmarks`: how many the rows are held against."""
-        self._stream, self._is_live = stream, stream.isatty()
-        self._started = self._last = time.monotonic()
-        self._total = sum(SHARES.values()) + (n_benchmarks - 1) * SHARES["contamination"]
+        from tqdm import tqdm
+
+        is_live = stream.isatty()
+        self._bar = tqdm(
+            total=sum(SHARES.values()) + (n_benchmarks - 1) * SHARES["contamination"], file=stream, leave=False,
+            delay=0.0 if is_live else PLAIN_SECONDS, mininterval=0.5 if is_live else PLAIN_SECONDS, ascii=not is_live,
+            bar_format="{percentage:3.0f}% {desc}, {remaining} left" + ("" if is_live else "\n"),
+        )  # fmt: skip
         self._done, self._part = 0.0, ("", 0)
 
     def __call__(self, done: int, total: int, note: str) -> None:
@@ -30,18 +32,10 @@ class Progress:
         if note != self._part[0]:
             self._done += self._part[1]
             self._part, done = (note, share), 0
-        now = time.monotonic()
-        if now - self._last < (LIVE_SECONDS if self._is_live else PLAIN_SECONDS):
-            return
-        self._last = now
-        ratio = min(0.99, (self._done + share * done / max(1, total)) / self._total)
-        left = f", {clock((now - self._started) * (1 - ratio) / ratio)} left" if ratio > 0.01 else ""
-        start, end = ("\r\x1b[K", "") if self._is_live else ("", "\n")
-        self._stream.write(f"{start}{ratio:4.0%} {note}{left}{end}")
-        self._stream.flush()
+            self._bar.set_description_str(note, refresh=False)
+        now = min(self._bar.total, self._done + share * done / max(1, total))
+        self._bar.update(max(0.0, now - self._bar.n))
 
     def end(self) -> None:
         """Clear the live line."""
-        if self._is_live:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
+        self._bar.close()

@@ -1,245 +1,217 @@
 """TRL's row types, read and converted to the conversational prompt + completion form.
 
-Row types ("kinds"): `prompt_completion`, `messages`, `text`, `preference`; plain columns become one of them by a mapping
-such as `{"prompt": "question", "completion": "answer"}`. A likely mapping is proposed, never applied silently.
-Does not read files.
+Row types ("kinds"): `prompt_completion`, `messages`, `text`, `preference`, `kto`. Plain columns become one of them by a
+mapping (see `mapping`). Does not read files.
 """
 
-import ast
-import json
-import re
+from tunebook.data.mapping import FIRST_USER, Reading, apply_mapping, judgement_of
+from tunebook.data.messages import (
+    RowProblem,
+    as_messages,
+    check_order,
+    read_history,
+    read_tools,
+    split_turns,
+    turn,
+    unpacked,
+)
 
-from tunebook.errors import InputProblem
-
-KINDS = ("prompt_completion", "messages", "text", "preference")
 FIELDS = {
     "prompt_completion": ("prompt", "completion"),
     "messages": ("messages",),
     "text": ("text",),
     "preference": ("chosen", "rejected"),
+    "kto": ("label",),
 }
-LIKELY_NAMES = {
-    "prompt": tuple("instruction question query input user problem request source english phrase".split()),
-    "completion": ("output", "response", "answer", "solution", "target", "assistant", "reply", "label", "result"),
-    "chosen": ("preferred", "accepted", "winner", "better", "response_chosen"),
-    "rejected": ("dispreferred", "loser", "worse", "response_rejected"),
-    "messages": ("conversations", "conversation", "dialog", "dialogue", "chat", "turns"),
-    "text": ("content", "document", "body"),
-}
-SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant"}
-
-
-class RowProblem(Exception):
-    """One row cannot be converted; `check` is the name in `wording.CHECKS`, the text is the detail."""
-
-    def __init__(self, check: str, detail: str):
-        super().__init__(detail)
-        self.check = check
+TOOL_COLUMNS = ("tools", "functions")  # read without a mapping: TRL's and OpenAI's own names
+EXTRAS = ("system", "context", "history", "weight", FIRST_USER)  # mapped fields that are worked into the turns
+CONSUMED = ("prompt", "completion", "messages", "text", "chosen", "rejected", "label", *TOOL_COLUMNS)
 
 
 def row_type_of(columns) -> str:
     """The row type that these column names make, or ""."""
     columns = set(columns)
+    if "rejected" in columns and "messages" in columns:
+        return "preference"
     for kind in ("preference", "prompt_completion", "messages", "text"):
         if columns >= set(FIELDS[kind]):
             return kind
     return ""
 
 
-def read_column_mapping(mapping) -> dict[str, str]:
-    """A mapping as a dict; accepts a dict, a list of "prompt=question" or one such text with commas.
+def read_row(raw: dict, reading: Reading) -> dict:
+    """The canonical row of a raw one: without the dropped columns and keys, mapped, converted.
 
-    "prompt=instruction+input" joins two columns by an empty line. Raises InputProblem for anything else.
+    Raises RowProblem; a row that has none of its type's fields but makes another type is `mixed_types`.
     """
-    if not mapping:
-        return {}
-    if isinstance(mapping, dict):
-        pairs = list(mapping.items())
-    else:
-        given = [mapping] if isinstance(mapping, str) else list(mapping)
-        parts = [part for text in given for part in re.split(rf",\s*(?=(?:{'|'.join(LIKELY_NAMES)})=)", str(text))]
-        pairs = [tuple(part.split("=", 1)) for part in parts]
-    for pair in pairs:
-        if len(pair) != 2 or pair[0] not in LIKELY_NAMES:
-            raise InputProblem(
-                f"mapping {'='.join(map(str, pair))}: expected FIELD=COLUMN with FIELD one of {', '.join(LIKELY_NAMES)}"
-            )
-    return dict(pairs)
+    raw = without(raw, reading.drop)
+    mapped = apply_mapping(raw, reading.fields)
+    used = reading.roots()
+    row = {key: value for key, value in raw.items() if key not in used and key not in mapped}
+    fields = {key: value for key, value in mapped.items() if key not in EXTRAS}
+    needed = [*FIELDS[reading.kind], *(("messages",) if reading.kind == "preference" else ())]
+    if not any(name in row or name in fields for name in needed):
+        other = row_type_of({**row, **fields})
+        if other:
+            raise RowProblem("mixed_types", f"this row is of type {other}, most are {reading.kind}")
+    if "weight" in mapped:
+        _check_weight(mapped["weight"])
+    return convert({**row, **fields}, reading.kind, reading.train_on, mapped)
 
 
-def likely_mapping(columns) -> dict[str, str]:
-    """Propose a mapping for plain columns, {} when there is none: question, answer → prompt=question, completion=answer."""
-    by_lower = {str(column).lower(): column for column in columns}
-
-    def pick(field):
-        return by_lower.get(field) or next((by_lower[n] for n in LIKELY_NAMES[field] if n in by_lower), None)
-
-    for fields in (("chosen", "rejected"), ("prompt", "completion"), ("messages",), ("text",)):
-        found = {field: pick(field) for field in fields}
-        if all(found.values()):
-            break
-    else:
-        return {}
-    if fields == ("chosen", "rejected") and pick("prompt"):
-        found["prompt"] = pick("prompt")
-    if found.get("prompt") == by_lower.get("instruction") and "input" in by_lower:
-        found["prompt"] += "+" + by_lower["input"]
-    return found
+def without(value, names: frozenset):
+    """A row without the named columns, and its messages without the named keys."""
+    if not names:
+        return value
+    row = {key: unpacked(item) for key, item in value.items() if key not in names}
+    return {
+        key: [without(part, names) if isinstance(part, dict) else part for part in item]
+        if isinstance(item, list)
+        else item
+        for key, item in row.items()
+    }
 
 
-def apply_mapping(row: dict, mapping: dict[str, str]) -> dict:
-    """Add the mapped fields to the row. Raises RowProblem when a mapped column is missing."""
-    if not mapping:
-        return row
-    mapped = {}
-    for field, columns in mapping.items():
-        names = columns.split("+")
-        missing = [name for name in names if name not in row]
-        if missing:
-            raise RowProblem("missing_field", f"no column {missing[0]}")
-        values = [row[name] for name in names]
-        mapped[field] = values[0] if len(values) == 1 else "\n\n".join(str(v) for v in values if v)
-    used = {name for columns in mapping.values() for name in columns.split("+")}
-    return {**{key: value for key, value in row.items() if key not in used}, **mapped}
+def _check_weight(value) -> None:
+    """A row's weight: 0 leaves it out, 1 trains it; nothing between is obeyed."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1.0
+    if number == 0:
+        raise RowProblem("weight_zero", "its weight is 0")
+    if number != 1:
+        raise RowProblem("weights", f"the row's weight is {value!r}")
 
 
-def convert(row: dict, kind: str) -> dict:
+def convert(row: dict, kind: str, train_on: str = "all", extras: dict | None = None) -> dict:
     """The canonical row: `prompt` and `completion` as lists of messages; preference rows keep `chosen` and `rejected`.
 
     {"prompt": "2+2?", "completion": "4"} → {"prompt": [{"role": "user", "content": "2+2?"}], "completion": [{"role":
-    "assistant", "content": "4"}]}. `messages`: the prompt is everything before the last assistant turn. `text` keeps its
-    text, with an empty prompt: all tokens are trained. Preference rows take `chosen` as completion. Other keys stay.
-    Raises RowProblem with the check's name. Source: TRL, "Dataset formats and types".
+    "assistant", "content": "4"}]}. `messages`: see `messages.split_turns`. `text` keeps its text, with an empty prompt: all
+    tokens are trained. Preference rows take `chosen` as completion; KTO rows keep `label` as a truth value. `extras` holds
+    the mapped `system`, `context` and `history`. Other keys stay. Raises RowProblem with the check's name.
+    Source: TRL, "Dataset formats and types".
     """
-    missing = [field for field in FIELDS[kind] if row.get(field) is None]
+    extras = extras or {}
+    fields = FIELDS[kind] if kind != "preference" or "messages" not in row else ("rejected",)
+    missing = [field for field in fields if row.get(field) is None]
     if missing:
         raise RowProblem("missing_field", f"no {missing[0]}")
-    rest = {k: v for k, v in row.items() if k not in ("prompt", "completion", "messages", "text", "chosen", "rejected")}
-    if kind == "prompt_completion":
-        prompt = as_messages(row["prompt"], "user", "prompt")
-        completion = as_messages(row["completion"], "assistant", "completion")
-        _check_order(prompt, completion)
-        return {**rest, "prompt": prompt, "completion": completion}
-    if kind == "messages":
-        return {**rest, **_split_messages(as_messages(row["messages"], "", "messages"))}
+    rest = {key: value for key, value in row.items() if key not in CONSUMED}
     if kind == "text":
-        if not isinstance(row["text"], str):
-            raise RowProblem("mixed_types", f"text is a {type(row['text']).__name__}, expected a string")
-        if not row["text"].strip():
-            raise RowProblem("empty_field", "text is empty")
-        return {**rest, "text": row["text"], "prompt": [], "completion": _turn("assistant", row["text"])}
-    return {**rest, **_convert_pair(row)}
+        return {**rest, **_convert_text(row["text"])}
+    tools = [tool for name in TOOL_COLUMNS for tool in read_tools(row.get(name))]
+    rest |= {"tools": tools} if tools else {}
+    if kind == "preference":
+        return {**rest, **_convert_pair(row, extras)}
+    if kind == "kto":
+        label = judgement_of(row["label"])
+        if label is None:
+            raise RowProblem("mixed_types", f"label is {row['label']!r}, expected true or false")
+        rest["label"] = label
+    if kind == "messages" or kind == "kto" and row.get("messages") is not None:
+        turns = _with_extras(as_messages(row["messages"], "", "messages"), extras)
+        return {**rest, **split_turns(turns, train_on if kind == "messages" else "last")}
+    return {**rest, **_convert_prompt(row, train_on, extras)}
 
 
-def _turn(role: str, content: str) -> list[dict]:
-    return [{"role": role, "content": content}]
+def _convert_text(text) -> dict:
+    if not isinstance(text, str):
+        raise RowProblem("mixed_types", f"text is a {type(text).__name__}, expected a string")
+    if not text.strip():
+        raise RowProblem("empty_field", "text is empty")
+    return {"text": text, "prompt": [], "completion": turn("assistant", text)}
 
 
-def as_messages(value, role: str, field: str) -> list[dict]:
-    """A list of checked messages from a string (spoken by `role`) or a list of messages."""
-    value = _unpacked(value)
-    if isinstance(value, str) and role:
-        if not value.strip():
-            raise RowProblem("empty_field", f"{field} is empty")
-        return _turn(role, value)
-    if not isinstance(value, list):
-        raise RowProblem("mixed_types", f"{field} is a {type(value).__name__}, expected a string or a list of messages")
-    if not value:
-        raise RowProblem("empty_field", f"{field} is an empty list")
-    return [_message(item, field) for item in value]
+def _convert_prompt(row: dict, train_on: str, extras: dict) -> dict:
+    missing = [field for field in ("prompt", "completion") if row.get(field) is None]
+    if missing:
+        raise RowProblem("missing_field", f"no {missing[0]}")
+    prompt = _with_extras(as_messages(row["prompt"], "user", "prompt"), extras)
+    completion = as_messages(row["completion"], "assistant", "completion")
+    check_order(prompt, completion)
+    return split_turns(prompt + completion, train_on, len(prompt))
 
 
-def _unpacked(value):
-    """Messages that a csv cell holds as text, as JSON or as Python wrote them; anything else stays, other lists of objects too."""
-    if isinstance(value, str) and value.lstrip().startswith("[{"):
-        for read in (json.loads, ast.literal_eval):
-            try:
-                found = read(value.strip())
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
-                continue
-            is_talk = all(isinstance(m, dict) and ("role" in m or {"from", "value"} <= m.keys()) for m in found)
-            return found if is_talk else value
-    return value
+def _with_extras(turns: list[dict], extras: dict) -> list[dict]:
+    """The turns with the system text first, the earlier turns before the question, and the context after its text."""
+    turns = list(turns)
+    start = 1 if turns and turns[0]["role"] in ("system", "developer") else 0
+    if extras.get("context"):
+        place = next((n for n, message in enumerate(turns) if message["role"] == "user"), None)
+        if place is None:
+            raise RowProblem("alternation", "there is a context, but no user turn to put it in")
+        turns[place] = {**turns[place], "content": f"{turns[place]['content']}\n\n{extras['context']}"}
+    turns[start:start] = [{k: v for k, v in m.items() if k != "weight"} for m in read_history(extras.get("history"))]
+    system = extras.get("system")
+    if system and not (start and turns[0]["content"].strip() == str(system).strip()):
+        if start:
+            raise RowProblem("alternation", "there is a system text beside a system turn")
+        turns[:0] = turn("system", str(system))
+    return _merged_system(turns) if extras.get(FIRST_USER) else turns
 
 
-def _message(item, field: str) -> dict:
-    """One message with a known role and a non-empty text; other keys (tool_calls, name) stay."""
-    if not isinstance(item, dict):
-        raise RowProblem("roles", f"a message in {field} is a {type(item).__name__}, expected role and content")
-    if isinstance(item.get("from"), str) and "value" in item:
-        item = {"role": SHAREGPT_ROLES.get(item["from"], item["from"]), "content": item["value"]}
-    role, content = item.get("role"), item.get("content")
-    if not isinstance(role, str) or role not in ("system", "developer", "user", "assistant", "tool"):
-        raise RowProblem("roles", f"role {role!r} in {field}")
-    if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
-        texts = [part.get("text") or "" for part in content]
-        content = "".join(texts) if all(isinstance(text, str) for text in texts) else content
-    is_call = role == "assistant" and item.get("tool_calls")
-    if content is not None and not isinstance(content, str):
-        raise RowProblem("roles", f"the {role} content in {field} is a {type(content).__name__}, expected a string")
-    if not (content or "").strip() and not is_call:
-        raise RowProblem("empty_field", f"the {role} message in {field} is empty")
-    extra = {key: value for key, value in item.items() if key not in ("role", "content") and value is not None}
-    return {"role": role, "content": content or "", **extra}
+def _merged_system(turns: list[dict]) -> list[dict]:
+    """The system turn's text before the first user turn's, for templates that take no system turn."""
+    if len(turns) < 2 or turns[0]["role"] not in ("system", "developer") or turns[1]["role"] != "user":
+        return turns
+    return [{**turns[1], "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}, *turns[2:]]
 
 
-def _check_order(prompt: list[dict], completion: list[dict]) -> None:
-    """System first, then user and assistant in turn; the prompt ends before the assistant speaks."""
-    if not any(message["role"] == "assistant" for message in completion):
-        raise RowProblem("no_assistant_turn", "the completion has no assistant turn")
-    previous = None
-    for place, message in enumerate(prompt + completion):
-        role = message["role"]
-        if role in ("system", "developer"):
-            if place:
-                raise RowProblem("alternation", f"turn {place + 1} is {role}, which comes first only")
-            previous = "system"
-            continue
-        allowed = {None: ("user",), "system": ("user",), "user": ("assistant",), "tool": ("assistant", "tool")}
-        allowed["assistant"] = ("user", "tool")
-        if role not in allowed[previous]:
-            raise RowProblem("alternation", f"turn {place + 1} is {role} after {previous or 'nothing'}")
-        previous = role
-    if prompt and prompt[-1]["role"] == "assistant":
-        raise RowProblem("alternation", "the prompt ends with an assistant turn")
-
-
-def _split_messages(messages: list[dict]) -> dict:
-    last = max((n for n, message in enumerate(messages) if message["role"] == "assistant"), default=None)
-    if last is None:
-        raise RowProblem("no_assistant_turn", f"the roles are {', '.join(m['role'] for m in messages)}")
-    prompt, completion = messages[:last], messages[last : last + 1]
-    _check_order(prompt, completion)
-    trailing = {"trailing_turns": len(messages) - last - 1} if len(messages) > last + 1 else {}
-    return {"prompt": prompt, "completion": completion, **trailing}
-
-
-def _convert_pair(row: dict) -> dict:
-    """Explicit pairs keep their prompt; implicit ones share the turns (or the text) before chosen and rejected differ."""
-    chosen, rejected, prompt = _unpacked(row["chosen"]), _unpacked(row["rejected"]), row.get("prompt")
+def _convert_pair(row: dict, extras: dict) -> dict:
+    """Explicit pairs keep their prompt; of implicit ones it is the common beginning, up to the answer where they part."""
+    if row.get("messages") is not None and row.get("chosen") is None:
+        turns = as_messages(row["messages"], "", "messages")
+        last = max((n for n, m in enumerate(turns) if m["role"] == "assistant"), default=len(turns))
+        row = {"prompt": turns[:last], "chosen": turns[last : last + 1], "rejected": row["rejected"]}
+        row["rejected"] = as_messages(row["rejected"], "assistant", "rejected")
+    chosen, rejected, prompt = unpacked(row["chosen"]), unpacked(row["rejected"]), row.get("prompt")
     if type(chosen) is not type(rejected):
         raise RowProblem("pair_types", f"chosen is a {type(chosen).__name__}, rejected a {type(rejected).__name__}")
     if isinstance(chosen, str) and prompt is None:
-        cut = next((n for n, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), len(chosen))
-        cut = chosen.rfind("Assistant:", 0, cut) + len("Assistant:") if "Assistant:" in chosen[:cut] else 0
-        prompt, chosen, rejected = chosen[:cut], chosen[cut:].strip(), rejected[cut:].strip()
-        if not prompt and "Assistant:" in chosen and "Assistant:" in rejected:
-            raise RowProblem("pair_prompts", "the turns before the last answer differ")
-        if not prompt:
-            raise RowProblem("missing_field", "no prompt, and chosen and rejected share no turn")
-    chosen = as_messages(chosen, "assistant", "chosen")
-    rejected = as_messages(rejected, "assistant", "rejected")
+        prompt, chosen, rejected = _shared_text(chosen, rejected)
+    chosen, rejected = (
+        as_messages(side, "assistant", name) for side, name in ((chosen, "chosen"), (rejected, "rejected"))
+    )
     given = as_messages(prompt, "user", "prompt") if prompt is not None else []
-    start = next((n for n, message in enumerate(chosen) if message["role"] == "assistant"), None)
-    if start is None or all(message["role"] != "assistant" for message in rejected):
+    if any(all(message["role"] != "assistant" for message in side) for side in (chosen, rejected)):
         raise RowProblem("no_assistant_turn", "chosen or rejected has no assistant turn")
     if chosen[0]["role"] != "assistant" or rejected[0]["role"] != "assistant":
-        last = max(n for n, message in enumerate(chosen) if message["role"] == "assistant")
-        if rejected[:last] != chosen[:last] or (given and given != chosen[:last] and given[-1] != chosen[last - 1]):
-            raise RowProblem("pair_prompts", "the turns before the last answer differ")
-        given, chosen, rejected = chosen[:last], chosen[last:], rejected[last:]
+        given, chosen, rejected = _part(given, chosen, rejected)
     if not given:
         raise RowProblem("missing_field", "no prompt")
-    _check_order(given, chosen)
-    _check_order(given, rejected)
+    given = _with_extras(given, extras)
+    for side in (chosen, rejected):
+        check_order(given, side)
+        for message in side:
+            message.pop("weight", None)
     return {"prompt": given, "chosen": chosen, "rejected": rejected, "completion": chosen}
+
+
+def _part(given: list[dict], chosen: list[dict], rejected: list[dict]) -> tuple:
+    """(prompt, chosen, rejected) of two whole conversations: they part at the first answer that differs."""
+    shorter = min(len(chosen), len(rejected))
+    at = next((n for n in range(shorter) if chosen[n] != rejected[n]), shorter - 1)
+    is_question = any(side[at]["role"] != "assistant" for side in (chosen, rejected))
+    if is_question or (given and given[-1] not in chosen[:at]):
+        raise RowProblem("pair_prompts", "the turns before the first answer that differs are not the same")
+    system = given[:1] if given and given[0]["role"] == "system" != chosen[0]["role"] else []
+    return system + chosen[:at], chosen[at:], rejected[at:]
+
+
+def _shared_text(chosen: str, rejected: str) -> tuple[str, str, str]:
+    """(prompt, chosen, rejected) of two texts that share their turns up to an "Assistant:"."""
+    cut = next((n for n, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), len(chosen))
+    cut = chosen.rfind("Assistant:", 0, cut) + len("Assistant:") if "Assistant:" in chosen[:cut] else 0
+    prompt, chosen, rejected = chosen[:cut], chosen[cut:].strip(), rejected[cut:].strip()
+    if not prompt and "Assistant:" in chosen and "Assistant:" in rejected:
+        raise RowProblem("pair_prompts", "the turns before the last answer differ")
+    if not prompt:
+        raise RowProblem("missing_field", "no prompt, and chosen and rejected share no turn")
+    return prompt, chosen, rejected
+
+
+def demonstrations(rows: list[dict]) -> list[dict]:
+    """The canonical rows that supervised training may imitate: all but KTO's bad answers."""
+    return [row for row in rows if row.get("label") is not False]

@@ -113,7 +113,7 @@ def read_file(path: Path, file_format: str = "", progress=None) -> Rows:
         stream.close()
     else:
         _read(stream, head, actual, builder, notes, rejects)
-    if not builder.n_records and not any(map(notes.count, ("file_format", "torn_file", "bad_csv"))):
+    if not builder.n_records and not any(map(notes.count, ("file_format", "torn_file", "bad_csv", "absurd_size"))):
         notes.add("no_rows", detail="the file holds no row")
     notes.n_rows = builder.n_records
     return builder.build(str(path), actual, notes.findings(), rejects)
@@ -133,6 +133,25 @@ class _Counted(io.FileIO):
         return n
 
 
+MAX_UNPACKED = 64 * 1024 * 1024  # bytes, and MAX_RATIO times what is packed: text packs to a fifth or a twentieth
+MAX_RATIO = 200
+MAX_LINE = 64 * 1024 * 1024  # bytes of one row
+
+
+class _AbsurdSize(Exception):
+    """A packed file grows beyond all measure as it is unpacked; the text says how far."""
+
+
+class _Unpacked(gzip.GzipFile):
+    """A gzip file that stops where it unpacks to an absurd size."""
+
+    def read(self, size: int = -1) -> bytes:
+        data = super().read(size)
+        if self.tell() > MAX_UNPACKED and self.tell() > MAX_RATIO * self.fileobj.tell():
+            raise _AbsurdSize(f"{self.fileobj.tell():,} packed bytes unpack to more than {self.tell():,}")
+        return data
+
+
 def _open(path: Path, notes: Notes, progress):
     """The decompressed byte stream and its first 4 KiB. A plain file named .gz, or the reverse, is a finding."""
     file = io.BufferedReader(_Counted(path, progress), 1 << 18)
@@ -140,10 +159,10 @@ def _open(path: Path, notes: Notes, progress):
     says_gzip = path.suffix.lower() in (".gz", ".gzip")
     if is_gzip != says_gzip and path.stat().st_size:
         notes.add("file_format", detail="the content is gzip" if is_gzip else "the name says gzip, the content is not")
-    stream = io.BufferedReader(gzip.GzipFile(fileobj=file), 1 << 18) if is_gzip else file
+    stream = io.BufferedReader(_Unpacked(fileobj=file), 1 << 18) if is_gzip else file
     try:
         head = stream.peek(4096)[:4096]
-    except (EOFError, OSError, zlib.error):
+    except (EOFError, OSError, zlib.error, _AbsurdSize):
         head = b""
     return stream, head
 
@@ -154,7 +173,7 @@ def _read(stream, head: bytes, kind: str, builder: RowsBuilder, notes: Notes, re
         if kind == "parquet":
             read_parquet(stream, builder, notes)
             return
-        lines = _Lines(stream, head, notes)
+        lines = _Lines(stream, head, notes, MAX_LINE if kind == "jsonl" else -1)
         if kind == "csv":
             read_csv(lines, builder, notes, rejects)
         elif kind == "json":
@@ -165,15 +184,21 @@ def _read(stream, head: bytes, kind: str, builder: RowsBuilder, notes: Notes, re
             notes.add("encoding", detail=lines.trouble)
     except (EOFError, zlib.error, OSError) as problem:
         notes.add("torn_file", detail=f"reading stops after {builder.n_records} rows: {problem}")
+    except _AbsurdSize as problem:
+        notes.add("absurd_size", detail=str(problem))
     finally:
         stream.close()
 
 
 class _Lines:
-    """Iterate over decoded lines; notes a BOM. Bytes that are not UTF-8 wait in `trouble` for the row they belong to."""
+    """Iterate over decoded lines; notes a BOM and lines over `longest` bytes (-1: any length), which it passes over.
 
-    def __init__(self, stream, head: bytes, notes: Notes):
+    Bytes that are not UTF-8 wait in `trouble` for the row they belong to.
+    """
+
+    def __init__(self, stream, head: bytes, notes: Notes, longest: int):
         self.stream, self.trouble, self.ends_with_newline = stream, "", True
+        self.notes, self.longest = notes, longest
         self.encoding = encoding_of(head)
         if self.encoding == "utf-8-sig":
             notes.add("byte_order_mark")
@@ -181,7 +206,7 @@ class _Lines:
             notes.add("encoding", 0, 1, detail=f"the file is {self.encoding.upper()[:6]}")
 
     def __iter__(self):
-        stream = self.stream
+        stream = iter(self._next_line, b"")
         if not self.encoding.startswith("utf-8"):
             stream = (line.encode() for line in io.TextIOWrapper(self.stream, self.encoding, "replace", newline="\n"))
         for number, raw in enumerate(stream, 1):
@@ -194,6 +219,16 @@ class _Lines:
                 where = f"line {number}, byte {problem.start + 1} is 0x{raw[problem.start]:02x}"
                 self.trouble = self.trouble or where
                 yield raw.decode("utf-8", "replace")
+
+    def _next_line(self) -> bytes:
+        """The next line, b"" at the end; an absurdly long one is passed over in pieces."""
+        line = self.stream.readline(self.longest)
+        if len(line) != self.longest or line.endswith(b"\n"):
+            return line
+        self.notes.add("absurd_size", detail=f"a line is longer than {self.longest:,} bytes, and is passed over")
+        while line and not line.endswith(b"\n"):
+            line = self.stream.readline(self.longest)
+        return b"\n"
 
     def take_trouble(self) -> str:
         """The bad bytes since the last call, or ""."""

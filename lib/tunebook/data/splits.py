@@ -7,6 +7,7 @@ import hashlib
 import re
 import unicodedata
 
+from tunebook.data.messages import message_text
 from tunebook.errors import InputProblem
 
 SPLITS = ("train", "dev", "test")
@@ -53,13 +54,13 @@ def slice_of(row: dict) -> str:
 
 
 def prompt_text(row: dict) -> str:
-    """What is asked: the contents of the prompt's messages without system turns, one a line."""
-    return "\n".join(m["content"] for m in row["prompt"] if m["role"] not in ("system", "developer"))
+    """What is asked: the texts of the prompt's messages without system turns, one a line."""
+    return "\n".join(message_text(m) for m in row["prompt"] if m["role"] not in ("system", "developer"))
 
 
 def answer_text(row: dict, field: str = "completion") -> str:
-    """What is answered: the contents of the assistant's messages, one a line."""
-    return "\n".join(message["content"] for message in row[field] if message["role"] == "assistant")
+    """What is answered: the texts of the assistant's messages, tool calls as JSON, one a line."""
+    return "\n".join(message_text(message) for message in row[field] if message["role"] == "assistant")
 
 
 def normalise(text: str) -> str:

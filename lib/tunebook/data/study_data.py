@@ -9,7 +9,9 @@ from tunebook.data.checks.code import find_copies
 from tunebook.data.checks.contamination import find_contamination, find_shared_runs
 from tunebook.data.checks.repeats import find_conflicts, find_exact_duplicates
 from tunebook.data.examples import Examples, Thresholds, read_examples
+from tunebook.data.mapping import Reading
 from tunebook.data.notes import Notes, merge_findings, reject, word_finding
+from tunebook.data.row_types import demonstrations
 from tunebook.data.rows import rows_from_records
 from tunebook.data.sources import read_rows
 from tunebook.data.splits import SHARES, answer_text, group_of, normalise, prompt_key, prompt_text, slice_of, split_rows
@@ -27,7 +29,8 @@ class StudyData:
 
     With generated problems `dev[i]` belongs to `dev_problems[i]`, and `test[i]` to `test_problems[i]`. `dev_problems` is
     empty for the user's own benchmark file, which has no dev part; choices are then "selected on test". `matches`: the rows
-    that were removed since they hold a test problem (see `Examples.matches`); `slices`: those of the task's specification.
+    that were removed since they hold a test problem (see `Examples.matches`); `slices`: those of the task's specification;
+    `account`: what becomes of every column of the user's file (see `checks.accounting`).
     """
 
     train: list[dict]
@@ -41,6 +44,7 @@ class StudyData:
     n_records: int = 0
     matches: list = field(default_factory=list)
     slices: tuple = ()
+    account: list = field(default_factory=list)
 
     def benchmark(self):
         """The test problems as a `Benchmark`; InputProblem where the rows leave none."""
@@ -65,12 +69,13 @@ def load_study_data(
     benchmark_limit: int = 0,
     *,
     revision: str = "",
-    mapping=None,
+    reading: Reading = Reading(),
     limits: Thresholds | None = None,
 ) -> StudyData:
     """Collect the data of a study; the same arguments always give the same rows.
 
-    `rows` "" takes the shipped `task`, else it is a file or a Hub data set (with `revision`, `mapping`). `benchmark` ""
+    `rows` "" takes the shipped `task`, else it is a file or a Hub data set (with `revision`, and `reading`, see
+    `mapping.reading_of`). `benchmark` ""
     makes the test problems from test rows, else it names a benchmark file. `n_rows`: training rows wanted, 0 = all (a
     shipped task needs a number). `n_dev`, `n_test`: problems wanted. `benchmark_limit`: at most so many test problems,
     0 = all. Raises InputProblem when an argument cannot be used.
@@ -78,7 +83,7 @@ def load_study_data(
     if min(n_rows, n_dev, n_test, benchmark_limit) < 0:
         raise InputProblem("n_rows, n_dev, n_test and benchmark_limit must not be negative; 0 means all")
     if rows:
-        data = _own_data(rows, (n_rows, n_dev, n_test), seed, bool(benchmark), (revision, mapping))
+        data = _own_data(rows, (n_rows, n_dev, n_test), seed, bool(benchmark), (revision, reading))
     elif task:
         data = _task_data(task, n_rows, n_dev, n_test, seed, bool(benchmark))
     else:
@@ -133,8 +138,7 @@ def _task_data(name: str, n_rows: int, n_dev: int, n_test: int, seed: int, has_b
 
 def _own_data(source: str, counts: tuple, seed: int, has_benchmark: bool, options: tuple) -> StudyData:
     """The user's rows, cleaned and split; test problems from test rows where there is no benchmark."""
-    revision, mapping = options
-    own = read_own(source, revision, mapping, seed)
+    own = read_own(source, options, seed)
     if not has_benchmark and any("text" in row for row in own.rows):
         raise InputProblem(f"{source}: plain text rows have no question to test; give a benchmark file")
     if has_benchmark:
@@ -143,9 +147,11 @@ def _own_data(source: str, counts: tuple, seed: int, has_benchmark: bool, option
         parts["test"] = []
     else:
         parts = own.split(SHARES)
+    for name in ("dev", "test"):
+        parts[name] = own.without_problem(parts[name], name)
     train, dev, test = (own.keep(parts[name], n, name) for name, n in zip(parts, counts, strict=True))
     problems = ([], []) if has_benchmark else (make_own_problems(dev), make_own_problems(test))
-    return StudyData(train, dev, test, *problems, own.findings, source, own.rejects, own.n_records)
+    return StudyData(train, dev, test, *problems, own.findings, source, own.rejects, own.n_records, account=own.account)
 
 
 def _distinct(rows: list[dict], key=prompt_key) -> list[dict]:
@@ -180,8 +186,9 @@ def _remove_contaminated(data: StudyData, benchmark: str, limits: Thresholds | N
 
 def examples_of(rows: list[dict], limits: Thresholds | None = None) -> Examples:
     """Examples from canonical rows in memory; row numbers are those of the user's file, else positions in this list."""
-    kind = "text" if rows and "text" in rows[0] else "preference" if rows and "rejected" in rows[0] else ""
-    return read_examples(rows_from_records(rows, "rows", "memory"), kind=kind or "prompt_completion", limits=limits)
+    marks = (("text", "text"), ("rejected", "preference"), ("label", "kto"))
+    kind = next((kind for mark, kind in marks if rows and mark in rows[0]), "prompt_completion")
+    return read_examples(rows_from_records(rows, "rows", "memory"), Reading(kind), limits)
 
 
 def _remove_leaked(data: StudyData, limits: Thresholds | None) -> None:
@@ -215,6 +222,7 @@ class OwnRows:
     rejects: list
     n_records: int
     seed: int
+    account: list = field(default_factory=list)
 
     def split(self, shares: tuple[float, float, float]) -> dict[str, list[dict]]:
         """The rows by split."""
@@ -228,17 +236,34 @@ class OwnRows:
         self.leave_out(left, f"there are more {split} rows than the {n_wanted} wanted")
         return chosen
 
+    def without_problem(self, rows: list[dict], split: str) -> list[dict]:
+        """The rows that make a problem: one answer in words that is not KTO's bad one; the others leave."""
+        good = [
+            r for r in demonstrations(rows) if len(r["completion"]) == 1 and not r["completion"][0].get("tool_calls")
+        ]
+        kept = {id(row) for row in good}
+        left = [row for row in rows if id(row) not in kept]
+        self.leave_out(
+            left, f"its answer is a tool call, several turns, or marked as bad, which makes no {split} problem"
+        )
+        return good
+
     def leave_out(self, rows: list[dict], reason: str) -> None:
         """These rows take no part in the study."""
         self.rejects += [reject("not_used", row["record"], None, row, reason) for row in rows]
 
 
-def read_own(source: str, revision: str, mapping, seed: int) -> OwnRows:
-    """Read and clean the user's rows. Columns without a mapping give no rows, only the finding `columns`."""
+def read_own(source: str, options: tuple, seed: int) -> OwnRows:
+    """Read and clean the user's rows; `options`: the revision and the reading.
+
+    Columns without a mapping give no rows, only the finding `columns`.
+    """
+    revision, reading = options
     raw = read_rows(source, revision=revision)
-    examples = read_examples(raw, mapping)
+    examples = read_examples(raw, reading)
+    account = examples.account.table()
     if examples.notes.count("columns"):
-        return OwnRows([], raw.findings + examples.notes.findings(), [], raw.n_records, seed)
+        return OwnRows([], raw.findings + examples.notes.findings(), [], raw.n_records, seed, account)
     rejects = raw.rejects + examples.rejects
     repeated = find_exact_duplicates(examples)
     find_conflicts(examples)
@@ -251,7 +276,7 @@ def read_own(source: str, revision: str, mapping, seed: int) -> OwnRows:
             rejects.append(reject("exact_duplicates", *examples.place(number), row, reason))
         else:
             rows.append(row)
-    return OwnRows(rows, raw.findings + examples.notes.findings(), rejects, raw.n_records, seed)
+    return OwnRows(rows, raw.findings + examples.notes.findings(), rejects, raw.n_records, seed, account)
 
 
 def make_own_problems(rows: list[dict]) -> list[dict]:
@@ -276,6 +301,10 @@ def make_own_problems(rows: list[dict]) -> list[dict]:
             "slice": slice_of(row),
         }
         if len(row["prompt"]) > 1:
-            problem["messages"] = row["prompt"]
+            problem["messages"] = [
+                {key: value for key, value in turn.items() if key != "weight"} for turn in row["prompt"]
+            ]
+        if row.get("tools"):
+            problem["tools"] = row["tools"]
         problems.append(problem)
     return problems

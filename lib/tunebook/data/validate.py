@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tunebook.data.checks.code import find_code_troubles, find_copies, find_failing_answers
 from tunebook.data.checks.composition import cover, find_domain_gap, find_language_mix, find_triggers
-from tunebook.data.checks.contamination import find_contamination, find_reworded
-from tunebook.data.checks.pairs import find_pair_troubles
+from tunebook.data.checks.contamination import find_contamination, find_reworded, n_comparable
+from tunebook.data.checks.pairs import find_pair_troubles, find_score_contradictions
 from tunebook.data.checks.repeats import (
     find_conflicts,
     find_constant_answer,
@@ -14,14 +14,16 @@ from tunebook.data.checks.repeats import (
     find_near_duplicates,
 )
 from tunebook.data.checks.secrets import find_secrets, redact_record
-from tunebook.data.checks.text import find_content_troubles, find_truncated
+from tunebook.data.checks.text import find_content_troubles, find_repeated_prompts, find_truncated
 from tunebook.data.examples import Examples, Thresholds, read_examples
+from tunebook.data.mapping import Reading
 from tunebook.data.notes import merge_findings, status_of_findings
 from tunebook.data.rows import Rows
 from tunebook.data.splits import slice_of
 from tunebook.data.study_data import StudyData, examples_of
 from tunebook.files import write_jsonl
 
+MIN_ROWS_TO_SPLIT = 20  # one in twenty is dev
 HUMANEVAL = "humaneval"  # measures what is forgotten, so the rows need not look like it
 
 
@@ -29,6 +31,7 @@ HUMANEVAL = "humaneval"  # measures what is forgotten, so the rows need not look
 class Judgement:
     """The verdict ("pass", "warn", "fail"), the number of records in the source, and the findings, errors first.
 
+    `compared`: benchmark → (problems that hold a prompt or an answer to compare, all of them).
     For display: `clusters` of near duplicates as lists of record numbers; `languages`, `coverage` and `domains` as tables
     (see `languages`, `coverage.cover`, `domain.find_domain_gap`).
     """
@@ -41,22 +44,30 @@ class Judgement:
     languages: list = field(default_factory=list)
     coverage: list = field(default_factory=list)
     domains: list = field(default_factory=list)
+    compared: dict = field(default_factory=dict)
 
 
 def judge_data(
     rows: Rows,
-    mapping=None,
-    kind: str = "",
+    reading: Reading = Reading(),
     benchmarks: dict | None = None,
     progress=None,
     limits: Thresholds | None = None,
 ) -> Judgement:
     """Run every check that needs no model. `benchmarks`: name → problems. `progress(done, total, note)` is called between.
 
-    The rows should represent every benchmark but HumanEval. Raises InputProblem for a bad mapping or row type.
+    `reading`: how the rows are read (see `mapping.reading_of`). The rows should represent every benchmark but HumanEval. Raises
+    InputProblem for a reading that the rows do not have, and for a benchmark that holds nothing to compare.
     """
     benchmarks = benchmarks or {}
-    examples = read_examples(rows, mapping, kind, limits, progress)
+    examples = read_examples(rows, reading, limits, progress)
+    if 0 < len(examples) < MIN_ROWS_TO_SPLIT:
+        examples.notes.add(
+            "few_rows", detail=f"{len(examples)} rows; a twentieth of them is dev, three twentieths are test"
+        )
+    if examples.account.uses_template():
+        examples.notes.add("template_fields", detail="give --model to see what its chat template writes")
+        examples.notes.set_count("template_fields", examples.account.uses_template())
     represented = tuple(name for name in benchmarks if name != HUMANEVAL)
     judgement = judge_examples(examples, benchmarks, progress, represented)
     problems = [problem for name in represented for problem in benchmarks[name]]
@@ -95,10 +106,10 @@ def judge_examples(
     rows, shown = examples.rows, {"clusters": [], "languages": [], "domains": []}
     steps = {
         "repetition": lambda: shown["clusters"].extend(_repetition(examples)),
-        "content": lambda: find_content_troubles(examples),
+        "content": lambda: _content(examples),
         "endings": lambda: find_truncated(examples),
         "code": lambda: find_code_troubles(examples),
-        "pairs": lambda: find_pair_troubles(examples),
+        "pairs": lambda: _pairs(examples),
         "triggers": lambda: find_triggers(examples),
         "languages": lambda: shown["languages"].extend(find_language_mix(examples)),
         "secrets": lambda: find_secrets(examples),
@@ -118,6 +129,7 @@ def judge_examples(
     findings = merge_findings(rows.findings, examples.notes.findings())
     shown["clusters"] = [[examples.place(number)[0] for number in cluster] for cluster in shown["clusters"]]
     shown["domains"] = [found for found in shown["domains"] if found]
+    shown["compared"] = {name: (n_comparable(p), len(p)) for name, p in (benchmarks or {}).items()}
     return Judgement(status_of_findings(findings), rows.n_records, findings, examples, **shown)
 
 
@@ -125,6 +137,16 @@ def _repetition(examples: Examples) -> list:
     find_conflicts(examples)
     find_constant_answer(examples)
     return find_near_duplicates(examples, find_exact_duplicates(examples))
+
+
+def _content(examples: Examples) -> None:
+    find_content_troubles(examples)
+    find_repeated_prompts(examples)
+
+
+def _pairs(examples: Examples) -> None:
+    find_pair_troubles(examples)
+    find_score_contradictions(examples)
 
 
 def _contamination(examples: Examples, problems: list[dict], name: str) -> None:

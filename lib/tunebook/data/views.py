@@ -20,6 +20,24 @@ def verdict_line(judgement: Judgement, n_train: int, n_rejected: int) -> str:
     )
 
 
+def trained_line(rows: list[dict], lengths: list[tuple[int, int]], train_on: str) -> str:
+    """trained: 20 of 30 assistant turns (train_on: all), 812 of 2,310 tokens. `lengths` as of `check_lengths`."""
+    turns = [(turn, is_answer) for row in rows for side, is_answer in ((row["prompt"], False), (row["completion"], True))
+             for turn in side if turn["role"] == "assistant"]  # fmt: skip
+    n_trained = sum(is_answer or turn.get("weight") == 1 for turn, is_answer in turns)
+    n_turns = len(turns) + sum(row.get("cut_turns", 0) for row in rows)
+    tokens, total = (sum(counts) for counts in zip(*lengths, strict=True)) if lengths else (0, 0)
+    return (
+        f"trained: {n_trained:,} of {n_turns:,} assistant turns (train_on: {train_on}), {tokens:,} of {total:,} tokens"
+    )
+
+
+def compared_line(judgement: Judgement) -> str:
+    """compared with 164 of 164 problems of humaneval, 20 of 20 of test"""
+    parts = (f"{n} of {total} problems of {name}" for name, (n, total) in judgement.compared.items())
+    return f"compared with {', '.join(parts) or 'no benchmark'}"
+
+
 def cluster_table(judgement: Judgement, rejects: list[dict]) -> list[dict]:
     """Groups of rows that repeat, largest first: `kind, rows, numbers, text` (row numbers of the source)."""
     exact = {}
@@ -57,4 +75,7 @@ def _list(numbers: list) -> str:
 
 def findings_table(findings: list) -> list[dict]:
     """Findings as rows: `severity, check, rows, message, fix`."""
-    return [{"severity": f.severity, "check": f.check, "rows": f.count, "message": f.message, "fix": f.fix} for f in findings]
+    return [
+        {"severity": f.severity, "check": f.check, "rows": f.count, "message": f.message, "fix": f.fix}
+        for f in findings
+    ]

@@ -14,6 +14,7 @@ CHECKS = {
         "save the file as UTF-8 without BOM",
     ),
     "torn_file": ("error", "=The file is cut off at its end", "copy or download the file again"),
+    "absurd_size": ("error", "=The file unpacks to an absurd size", "look at what the file holds, and write it again"),
     "bad_json": ("error", "are not valid JSON", "correct the line, or write the file with a JSON library"),
     "bad_csv": ("error", "do not fit the CSV header", "quote fields that hold commas, quotes or line breaks"),
     "not_a_number": (
@@ -48,12 +49,57 @@ CHECKS = {
     ),
     "alternation": ("error", "have turns in the wrong order", "let user and assistant take turns, the user first"),
     "no_assistant_turn": ("error", "have no assistant turn, so nothing to learn", "add the answer or remove the row"),
+    "left_out": (
+        "error",
+        "hold what changes what is learnt, and is not used",
+        "map the column, or drop it by name (--drop, `drop` in params)",
+    ),
+    "unread": ("warn", "hold text that nothing reads", "map the column, or drop it by name (--drop, `drop` in params)"),
+    "weights": (
+        "error",
+        "have a weight that is neither 0 nor 1",
+        "use 0 (read only) or 1 (trained), or drop the weight",
+    ),
+    "weight_zero": ("info", "have weight 0 and are left out", "nothing"),
+    "numpy_cell": (
+        "error",
+        "hold numpy's print of a list, which has no commas",
+        "write the rows as JSON lines (`to_json(orient='records', lines=True)`), not as CSV",
+    ),
     "trailing_turns": ("warn", "go on after the last answer; that part is dropped", "end with an assistant turn"),
+    "documents": ("info", "are plain text: all tokens are trained", "nothing"),
     "text_rows": ("warn", "are plain text: all tokens are trained, the question too", "use prompt and completion"),
     "doubled_ids": ("error", "have an id that another row has too", "give each row its own id"),
     "monstrous_row": ("warn", "are very much longer than the rest", "look at the row: is it several rows in one?"),
     "control_characters": ("warn", "hold invisible control characters", "remove them from the text"),
+    "few_rows": (
+        "warn",
+        "=There are too few rows to split into train, dev and test",
+        "collect more rows, or give a benchmark file",
+    ),
+    "carriage_returns": ("warn", "hold carriage returns inside their text", "replace \\r\\n by \\n in the text"),
+    "blank_cell": (
+        "warn",
+        "answer nan, None or the like, the mark of a blank cell",
+        "fill the answer in, or remove the row",
+    ),
+    "prompt_repeated": ("warn", "repeat their prompt inside the answer", "cut the prompt from the answer"),
     # what will be trained
+    "template_fields": (
+        "warn",
+        "hold tools, tool calls or thoughts, which are trained only where the chat template writes them",
+        "choose a model whose template knows them, or drop them by name",
+    ),
+    "not_rendered": (
+        "error",
+        "hold what the model's chat template does not write, so it is neither read nor learnt",
+        "choose a model (or chat_template: model) whose template knows it, or drop it by name",
+    ),
+    "template_refuses": (
+        "error",
+        "are refused by the model's chat template",
+        "change the rows; system texts go into the first user turn by --map system=first_user",
+    ),
     "fully_masked": ("error", "have nothing left to train after the cut at max_length", "raise max_length or shorten"),
     "cut_completion": ("warn", "lose the end of their completion at max_length", "raise max_length or shorten the row"),
     "prompt_prefix": (
@@ -104,6 +150,7 @@ CHECKS = {
     "pair_prompts": ("error", "have different prompts for chosen and rejected", "pair answers of one prompt"),
     "pair_near_equal": ("warn", "have chosen and rejected that hardly differ", "remove pairs that teach nothing"),
     "pair_contradiction": ("error", "prefer what another pair rejects", "decide which answer is better"),
+    "pair_scores": ("warn", "have a lower score for chosen than for rejected", "swap the two, or remove the pair"),
     "pair_length_bias": ("warn", "prefer the longer (or shorter) answer nearly always", "balance lengths"),
     # representation
     "language_mix": ("warn", "are in another script or language than the rest", "check that they belong to the task"),

@@ -10,9 +10,8 @@ from tunebook.decision.spec import BITS
 from tunebook.errors import InputProblem
 from tunebook.evaluation.protocol import differences, require_equal
 from tunebook.evaluation.score_folder import Scores
-from tunebook.statistics.compare import compare_paired, noninferiority
+from tunebook.statistics.compare import compare_paired, noninferiority, rise
 from tunebook.statistics.paired import holm
-from tunebook.statistics.relative import rise
 
 # Rungs that ask the same base model; the others are other systems and decide only by meeting the specification.
 PROMPT_RUNGS = ("instruction", "few_shot", "retrieved")

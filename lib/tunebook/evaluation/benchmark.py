@@ -124,9 +124,9 @@ def _check_problem(row: dict, where: str) -> None:
         raise InputProblem(f"{where}: unknown kind {kind!r}: use {' or '.join(map(repr, KINDS))}")
     turns = row.get("messages")
     if turns and not (
-        isinstance(turns, list) and all(_is_turn(turn) for turn in turns) and turns[-1]["role"] == "user"
+        isinstance(turns, list) and all(_is_turn(turn) for turn in turns) and turns[-1]["role"] in ("user", "tool")
     ):
-        raise InputProblem(f"{where}: messages must be a list of role and content, the user's turn last")
+        raise InputProblem(f"{where}: messages must be a list of role and content, the user's (or a tool's) turn last")
     if kind == "code" and not row["entry_point"].strip():
         raise InputProblem(f"{where}: entry_point is empty: name the function that the test calls")
 

@@ -290,7 +290,8 @@ def _check(protocol: Protocol) -> None:
 def _encoded(engine, problem: dict, protocol: Protocol, examples: Sequence[dict]) -> list[int]:
     shown = examples[problem["task_id"]] if isinstance(examples, dict) else examples
     asked = prompts.messages(problem, protocol.prompt_style, protocol.instruction, shown)
-    ids = engine.encode(asked, protocol.thinking)
+    tools = {"tools": problem["tools"]} if problem.get("tools") else {}
+    ids = engine.encode(asked, protocol.thinking, **tools)
     if not ids:
         raise InputProblem(
             f"problem {problem['task_id']!r}: an empty prompt cannot be continued; use prompt_style: chat"

@@ -41,6 +41,8 @@ def messages(
         turns.append({"role": "user", "content": request(example["prompt"], problem, instruction)})
         turns.append({"role": "assistant", "content": example["completion"]})
     turns += [turn for turn in before if turn["role"] != "system"]
+    if last["role"] == "tool":  # the answer to a tool call: the question stands among the earlier turns
+        return [*turns, last]
     return [*turns, {"role": "user", "content": request(last["content"], problem, instruction)}]
 
 

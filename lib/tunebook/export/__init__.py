@@ -5,6 +5,7 @@ from tunebook.face import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
+        "rehearse_export": "dry_run",  # the export tried with a random adapter
         "measure_importance": "convert",  # mean squares of inputs, for quantising
         "export_files": "convert",  # GGUF files of a model, by type
         "tensor_types": "convert",  # what types are in a file

@@ -7,6 +7,7 @@ package would overwrite the installed one. Does not merge (see `merge`) and does
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import re
 import subprocess
@@ -18,16 +19,16 @@ from pathlib import Path
 import numpy
 
 from tunebook.errors import InputProblem, MachineProblem
-from tunebook.export.merge import merge_to_folder, read_deltas
+from tunebook.export.merge import gguf_name, merge_to_folder, read_deltas
 from tunebook.files import read_jsonl, replace, require_disk
 from tunebook.inspection.gguf_header import TYPES, read_gguf
 from tunebook.models.device import choose_placement, cores, this_machine
 from tunebook.models.gguf_tokenizer import api, last_words
 from tunebook.models.loading import load_model
-from tunebook.models.templates import encode_row
+from tunebook.models.templates import ENDS_BY_TEXT, encode_row, ends_of
 from tunebook.setup.wheels import converter_folder
 
-SCRIPT = Path(__file__).parent / "adapter_script.py"
+SCRIPT = Path(__file__).parent / "converter_script.py"
 
 
 def export_files(
@@ -41,20 +42,39 @@ def export_files(
         )
     with tempfile.TemporaryDirectory(dir=folder, prefix=".merged-") as scratch:
         merged = merge_to_folder(source, adapter, tokenizer, Path(scratch) / "merged")
-        files = {"f16": convert_to_gguf(merged, folder / "model-f16.gguf")}
+        name, ends = gguf_name(source, tokenizer), further_ends(tokenizer)
+        files = {"f16": convert_to_gguf(merged, folder / "model-f16.gguf", name=name, ends=ends)}
     for kind in kinds:
         if kind != "f16":
             files[kind] = quantise(files["f16"], folder / f"model-{kind}.gguf", kind, importance)
     return files
 
 
-def convert_to_gguf(merged: Path, target: Path, outtype: str = "f16") -> Path:
+def further_ends(tokenizer) -> list[int]:
+    """The ends that llama.cpp would not know by itself, the one that closes a turn first: it knows the end token, and some by text.
+
+    Raises InputProblem for more than two, which is what a file can hold beside the end token.
+    """
+    known = tokenizer.get_vocab()
+    ids = ends_of(tokenizer) - {tokenizer.eos_token_id} - {known.get(text) for text in ENDS_BY_TEXT}
+    if len(ids) > 2:
+        named = ", ".join(tokenizer.convert_ids_to_tokens(sorted(ids)))
+        raise InputProblem(
+            f"export: a GGUF file can name two ends beside the end token, this model has {len(ids)} ({named}); take some out of "
+            "eos_token_id in its generation_config.json"
+        )
+    return sorted(ids, key=lambda token: (token != tokenizer.turn_end, token))
+
+
+def convert_to_gguf(merged: Path, target: Path, outtype: str = "f16", name: str = "", ends: list[int] = ()) -> Path:
     """Runs the pinned converter on folder `merged` in a process of its own; `target` appears whole or not at all.
 
-    Raises InputProblem with the converter's last line when it refuses the architecture.
+    `name` is the model's name in the file, `ends` are token ids that end a turn beside the end token. Raises InputProblem with the
+    converter's last line when it refuses the architecture or the tokenizer.
     """
     script = converter_folder() / "convert_hf_to_gguf.py"
-    return _run([script, merged], ["--outfile", "TARGET", "--outtype", outtype], target, merged.name)
+    words = [merged, "--outfile", "TARGET", "--outtype", outtype, *(["--model-name", name] if name else [])]
+    return _run(["model", script, json.dumps(list(ends)), *words], target, name or merged.name)
 
 
 def convert_adapter(base: Path, adapter: Path, target: Path) -> Path:
@@ -71,16 +91,16 @@ def convert_adapter(base: Path, adapter: Path, target: Path) -> Path:
             arrays |= {f"{name}.a": a, f"{name}.b": b, f"{name}.scale": numpy.float64(scale)}
         archive = Path(scratch) / "lora.npz"
         numpy.savez(archive, **arrays)
-        return _run([SCRIPT, base, archive], ["TARGET"], target, adapter.name)
+        return _run(["adapter", base, archive, "TARGET"], target, adapter.name)
 
 
-def _run(command: list, arguments: list[str], target: Path, what: str) -> Path:
+def _run(arguments: list, target: Path, what: str) -> Path:
     home, part = converter_folder(), target.with_name(f".part-{target.name}")
-    words = [str(part) if word == "TARGET" else word for word in arguments]
+    words = [str(part if word == "TARGET" else word) for word in arguments]
     environment = os.environ | {"PYTHONPATH": str(home), "NO_LOCAL_GGUF": "1", "HF_HUB_OFFLINE": "1"}
     try:
         result = subprocess.run(
-            [sys.executable, "-P", *map(str, command), *words],
+            [sys.executable, "-P", str(SCRIPT), *words],
             env=environment,
             capture_output=True,
             text=True,

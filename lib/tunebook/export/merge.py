@@ -1,76 +1,121 @@
-"""Adds a LoRA adapter into its base model's weights tensor by tensor, from file to file: no model is held in memory.
+"""The merged model as a folder that the converter takes: weights with the adapter in them, and the tokenizer as it was published.
 
-W' = W + scale · B A in float32, written as float16 (vectors as float32), which is what the converter would make of it. Does not
-merge DoRA, biases or whole modules that were saved beside an adapter. Source: Hu et al. 2021, section 4.1.
+W' = W + scale · B A in float32, checked against the adapter on its base, then float16 (vectors float32), which is what the
+converter would make of it. Names are those that transformers writes, so they fit every architecture that it maps. The model is in
+memory meanwhile, 4 bytes a weight. Does not convert (see `convert`). Source: Hu et al. 2021, section 4.1.
 """
 
 from __future__ import annotations
 
-import json
 import math
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
-
-import numpy
 
 from tunebook.errors import InputProblem
 from tunebook.files import read_json, require_disk, write_json
-from tunebook.inspection import weight_files
 from tunebook.inspection.adapter_checks import PREFIX, A, B, pairs
+from tunebook.models.device import Placement
+from tunebook.models.loading import free_memory, load_model
 from tunebook.models.source import ModelSource
+from tunebook.models.templates import ASKED, render_prompt
 
-FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
-COPIED = ("config.json", "generation_config.json", "tokenizer.model")
+# what makes a tokenizer: transformers would write these files anew, and leave out what it does not use itself
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
+)  # fmt: skip
 REFUSED = ("use_dora", "modules_to_save", "alpha_pattern", "trainable_token_indices", "lora_bias", "target_parameters")
+IN_FLOAT32 = Placement("cpu", "float32", "float32", "", "merged in float32")
 
 
 def merge_to_folder(source: ModelSource, adapter: Path | None, tokenizer, folder: Path) -> Path:
-    """Weights of `source` with `adapter` in them, with config and tokenizer, as a folder that the converter takes.
+    """Weights of `source` with `adapter` in them, with config and tokenizer, as `folder`.
 
     A folder `adapter` with whole weights (config.json) takes the place of the base's. Raises InputProblem for an adapter that
-    cannot be merged like this, and for a sum that float16 cannot hold; MachineProblem when the disk is too small.
+    cannot be merged, and for a sum that float16 cannot hold; MachineProblem when the disk is too small.
     """
     is_whole = adapter is not None and (adapter / "config.json").is_file()
-    base = adapter if is_whole else source.folder
-    deltas = {} if adapter is None or is_whole else read_deltas(adapter)
-    files = sorted(base.glob("*.safetensors"))
+    weights = replace(source, folder=adapter, adapter=None) if is_whole else source
     # the merged weights, their float16 GGUF, and one smaller file beside it
-    require_disk(folder.parent, 3 * sum(file.stat().st_size for file in files))
-    folder.mkdir(parents=True, exist_ok=True)
-    used = set()
-    for file in files:
-        used |= _merge_file(file, folder / file.name, deltas)
-    left = sorted(deltas.keys() - used)
-    if left:
-        raise InputProblem(f"adapter: it changes {left[0]}, which the base model does not have")
-    for name in (*COPIED, *(path.name for path in base.glob("*.safetensors.index.json"))):
-        if (base / name).is_file():
-            shutil.copyfile(base / name, folder / name)
-    tokenizer.save_pretrained(folder)
-    if (folder / "tokenizer.model").is_file():
-        _list_added_tokens(tokenizer, folder / "tokenizer_config.json")
+    require_disk(folder.parent, 3 * sum(file.stat().st_size for file in weights.folder.glob("*.safetensors")))
+    model = load_model(weights, IN_FLOAT32, None if is_whole else adapter)
+    _halve(model)
+    model.save_pretrained(folder)
+    is_tied = model.config.get_text_config().tie_word_embeddings
+    del model
+    free_memory()
+    for name in ("config.json", "generation_config.json"):  # as published: the converter reads keys that transformers renames
+        if (weights.folder / name).is_file():
+            shutil.copyfile(weights.folder / name, folder / name)
+    config = read_json(folder / "config.json")
+    if not is_tied and any(part.get("tie_word_embeddings", True) for part in (config, config.get("text_config", config))):
+        config |= {"text_config": {**config["text_config"], "tie_word_embeddings": False}} if "text_config" in config else {}
+        write_json(folder / "config.json", config | {"tie_word_embeddings": False})
+    copy_tokenizer(source.tokenizer_folder, tokenizer, folder)
     return folder
 
 
-def _list_added_tokens(tokenizer, path: Path) -> None:
-    """Beside a SentencePiece model the converter reads there which tokens are whole; transformers 5 no longer writes it."""
-    added = {str(at): {"content": t.content, "special": t.special} for at, t in tokenizer.added_tokens_decoder.items()}
-    write_json(path, read_json(path) | {"added_tokens_decoder": added})
+def _halve(model) -> None:
+    """Matrices to float16 in place, so that tied ones stay one weight."""
+    import torch
+
+    for name, weights in model.named_parameters():
+        if weights.dim() > 1:
+            weights.data = weights.data.half()
+            if not torch.isfinite(weights).all():
+                raise InputProblem(f"export: {name} has numbers that are not finite in float16")
 
 
-def read_deltas(adapter: Path) -> dict[str, tuple[numpy.ndarray, numpy.ndarray, float, bool]]:
-    """module path + ".weight" -> (A, B, scale, is_transposed) of a LoRA folder, float32."""
+def copy_tokenizer(source: Path, tokenizer, folder: Path) -> None:
+    """The tokenizer files of `source` as they are, with the chat template in use."""
+    tokenizer.save_pretrained(folder)
+    for path in (folder / "chat_template.jinja", folder / "chat_template.json"):
+        path.unlink(missing_ok=True)
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+    settings = read_json(folder / "tokenizer_config.json")
+    if (folder / "tokenizer.model").is_file() and "added_tokens_decoder" not in settings:
+        # beside a SentencePiece model the converter reads there which tokens are whole; transformers 5 no longer writes it
+        added = tokenizer.added_tokens_decoder.items()
+        settings["added_tokens_decoder"] = {str(at): {"content": t.content, "special": t.special} for at, t in added}
+    settings |= {"chat_template": tokenizer.chat_template, "add_bos_token": begins_with_bos(tokenizer)}
+    write_json(folder / "tokenizer_config.json", settings)
+
+
+def begins_with_bos(tokenizer) -> bool:
+    """Whether a server is to put BOS before a prompt that has none: the tokenizer does so, and the template writes it too.
+
+    Where the template writes none, training had none.
+    """
+    bos, ids = tokenizer.bos_token_id, tokenizer("a")["input_ids"]
+    return bos is not None and ids[:1] == [bos] and render_prompt(tokenizer, [ASKED])[:1] == [bos]
+
+
+def gguf_name(source: ModelSource, tokenizer) -> str:
+    """The model's name inside the file: the last part of its place.
+
+    llama.cpp knows by a name with "phi-3" that control tokens take the white space after them.
+    """
+    name = re.split(r"[/\\]", source.name.rstrip("/\\"))[-1] or source.folder.name
+    takes_space = any(token.rstrip and token.special for token in tokenizer.added_tokens_decoder.values())
+    is_phi3 = read_json(source.folder / "config.json").get("model_type") == "phi3"
+    return f"Phi-3 {name}" if is_phi3 and takes_space and not re.search("phi-?3", name, re.I) else name
+
+
+def read_deltas(adapter: Path) -> dict[str, tuple]:
+    """module path + ".weight" -> (A, B, scale, is_transposed) of a LoRA folder, float32; for an adapter file beside its base."""
+    from safetensors.torch import load_file
+
     config = read_json(adapter / "adapter_config.json")
     wrong = [name for name in REFUSED if config.get(name)] + (["bias"] if config.get("bias", "none") != "none" else [])
     if wrong or config.get("peft_type") != "LORA":
         what = wrong[0] if wrong else config.get("peft_type")
-        raise InputProblem(
-            f"adapter: {adapter} uses {what}, which is not exported; merge it with PEFT and give the folder"
-        )
+        raise InputProblem(f"adapter: {adapter} uses {what}, which no adapter file can hold; serve the merged file")
     weights = {}
     for file in sorted(adapter.glob("*.safetensors")):
-        for name, entry in weight_files.read_safetensors(str(file))["tensors"].items():
-            weights[name] = read_tensor(file, entry)
+        weights |= {name: value.float().numpy() for name, value in load_file(file).items()}
     found = {}
     for module, shapes in pairs({name: list(value.shape) for name, value in weights.items()}).items():
         if set(shapes) != {"A", "B"}:
@@ -80,52 +125,5 @@ def read_deltas(adapter: Path) -> dict[str, tuple[numpy.ndarray, numpy.ndarray, 
         sides = (weights[f"{PREFIX}{module}{A}"], weights[f"{PREFIX}{module}{B}"])
         found[f"{module}.weight"] = (*sides, scale, bool(config.get("fan_in_fan_out")))
     if len(weights) != 2 * len(found) or not found:
-        raise InputProblem(f"adapter: {adapter} holds other tensors than lora_A and lora_B, which are not exported")
+        raise InputProblem(f"adapter: {adapter} holds other tensors than lora_A and lora_B; serve the merged file")
     return found
-
-
-def read_tensor(file: Path, entry: tuple) -> numpy.ndarray:
-    """One tensor of a safetensors file as float32."""
-    kind, shape, start, size = entry
-    with open(file, "rb", buffering=0) as stream:
-        stream.seek(start)
-        data = bytearray(size)
-        stream.readinto(data)
-    if kind == "BF16":
-        return (numpy.frombuffer(data, "<u2").astype(numpy.uint32) << 16).view(numpy.float32).reshape(shape)
-    if kind not in FLOATS:
-        raise InputProblem(
-            f"export: {file.name} has weights of type {kind}; give a model in float16, bfloat16 or float32"
-        )
-    return numpy.frombuffer(data, FLOATS[kind]).reshape(shape).astype(numpy.float32, copy=False)
-
-
-def _merge_file(file: Path, target: Path, deltas: dict) -> set[str]:
-    """Writes one file with its share of the deltas added; the names that were used."""
-    tensors, header, end = weight_files.read_safetensors(str(file))["tensors"], {}, 0
-    for name, (_, shape, _, _) in tensors.items():
-        size = math.prod(shape) * (4 if len(shape) < 2 else 2)
-        kind = "F32" if len(shape) < 2 else "F16"
-        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [end, end + size]}
-        end += size
-    text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
-    text += b" " * (-len(text) % 8)
-    with open(target, "wb") as stream:
-        stream.write(len(text).to_bytes(8, "little") + text)
-        for name, entry in tensors.items():
-            value = read_tensor(file, entry)
-            if name in deltas:
-                value = _add(value, *deltas[name], name)
-            made = value if value.ndim < 2 else value.astype(numpy.float16)
-            if not numpy.isfinite(made).all():
-                raise InputProblem(f"export: {name} has numbers that are not finite in float16")
-            stream.write(made.tobytes())
-    return tensors.keys() & deltas.keys()
-
-
-def _add(weights, a, b, scale: float, is_transposed: bool, name: str) -> numpy.ndarray:
-    delta = (b @ a) * numpy.float32(scale)
-    delta = delta.T if is_transposed else delta
-    if delta.shape != weights.shape:
-        raise InputProblem(f"adapter: its {name} is {list(delta.shape)}, the base model's {list(weights.shape)}")
-    return weights + delta

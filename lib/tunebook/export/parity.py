@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy
 
 from tunebook.evaluation import prompts
-from tunebook.models.templates import encode_row
+from tunebook.models.templates import TemplateRefuses, apply_template, encode_row, ends_of
 
 N_STRINGS = 2000
 # nats: float16 against the computing precision of the trained model stays far below, a wrong tensor far above
@@ -86,37 +86,54 @@ def divergence(expected: list[numpy.ndarray], found) -> dict:
 
 
 def compare_strings(tokenizer, theirs, seed: int, count: int = N_STRINGS) -> dict:
-    """Token ids of a made-up corpus in both tokenizers: `n`, `same`, `first_difference`."""
-    same, first = 0, ""
+    """Token ids of a made-up corpus in both tokenizers: `n`, `same`, `uncomposed`, `first_difference`.
+
+    llama.cpp does not compose characters, as a tokenizer with the normaliser NFC does: strings that differ by that alone are
+    counted in `uncomposed` and as the same.
+    """
+    found = {"n": count, "same": 0, "uncomposed": 0, "first_difference": ""}
     for text in strings(seed, count):
-        ours, found = list(tokenizer(text, add_special_tokens=False)["input_ids"]), theirs.tokenize(text)
-        same += ours == found
-        if ours != found and not first:
-            first = f"{text[:60]!r}: {ours[:12]} / {found[:12]}"
-    return {"n": count, "same": same, "first_difference": first}
+        ours, ids = list(tokenizer(text, add_special_tokens=False)["input_ids"]), theirs.tokenize(text)
+        composed = unicodedata.normalize("NFC", text)
+        is_uncomposed = ours != ids and composed != text and ours == theirs.tokenize(composed)
+        found["uncomposed"] += is_uncomposed
+        found["same"] += ours == ids or is_uncomposed
+        if ours != ids and not is_uncomposed and not found["first_difference"]:
+            found["first_difference"] = f"{text[:60]!r}: {ours[:12]} / {ids[:12]}"
+    return found
 
 
 def compare_templates(tokenizer, theirs, conversations: list[list[dict]]) -> dict:
     """Conversations rendered in both engines, with and without a system turn and over several turns; tools are absent.
 
-    `n`, `same_text`, `same_ids` (BOS included, as a server feeds them), `first_difference`, `doubled_bos`.
+    `n`, `same_text`, `same_ids` (BOS included, as a server feeds them), `refused` (by both, which is the same),
+    `first_difference`, `doubled_bos`.
     """
     probes = [[{"role": "user", "content": text}] for text in PROBES]
     system, answer = {"role": "system", "content": "Answer briefly."}, {"role": "assistant", "content": "ok"}
     everything = conversations + probes + [[system, *turns] for turns in probes]
     everything += [[*turns, answer, *probes[0]] for turns in probes] + [[system, *probes[1], answer, *probes[0]]]
-    found = {"n": len(everything), "same_text": 0, "same_ids": 0, "doubled_bos": 0, "first_difference": ""}
+    everything += [[*probes[0], *probes[1]]]  # two questions in a row, which many templates refuse
+    found = {"n": len(everything), "same_text": 0, "same_ids": 0, "refused": 0, "doubled_bos": 0, "first_difference": ""}
     for messages in everything:
-        ours = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        ids = list(tokenizer(ours, add_special_tokens=False)["input_ids"])
-        text = theirs.render(messages)
-        fed = theirs.encode_text(text)
+        ours, text = _rendered(tokenizer, messages), _rendered(theirs, messages)
+        ids = list(tokenizer(ours, add_special_tokens=False)["input_ids"]) if ours is not None else []
+        fed = theirs.encode_text(text) if text is not None else []
+        found["refused"] += ours is None and text is None
         found["same_text"] += ours == text
         found["same_ids"] += ids == fed
         found["doubled_bos"] += fed[:2] == [theirs.bos_token_id] * 2
         if (ours != text or ids != fed) and not found["first_difference"]:
             found["first_difference"] = f"transformers {ours!r} {ids[:4]} / llama.cpp {text!r} {fed[:4]}"[:300]
     return found
+
+
+def _rendered(tokenizer, messages: list[dict]) -> str | None:
+    """The prompt as text, None where the template refuses it."""
+    try:
+        return apply_template(tokenizer, messages, tokenize=False, add_generation_prompt=True)
+    except TemplateRefuses:
+        return None
 
 
 def export_checks(tokenizer, engine, conversations, seed: int, rows: HeldOutRows, trained: list, base: list) -> list[dict]:
@@ -128,15 +145,18 @@ def export_checks(tokenizer, engine, conversations, seed: int, rows: HeldOutRows
     corpus, template = compare_strings(tokenizer, theirs, seed), compare_templates(tokenizer, theirs, conversations)
     file = list(gguf_log_probabilities(engine, rows))
     to_trained, to_base, moved = divergence(trained, file), divergence(base, file), divergence(base, trained)
-    is_end = theirs.eos_token_id == tokenizer.eos_token_id and tokenizer.eos_token_id in engine.stops
+    ends = [sorted(map(theirs.piece, one)) for one in (ends_of(tokenizer), engine.stops)]
     is_base = to_base["kl_mean"] < SAME_KL < moved["kl_mean"]
     shown = f"{to_trained['kl_mean']:.5f} nats from the trained model, {to_base['kl_mean']:.5f} from the base"
+    refused = f", {template['refused']} refused by both" if template["refused"] else ""
+    uncomposed = f"{corpus['uncomposed']}/{corpus['n']} strings are read otherwise unless their characters are composed (NFC)"
     return [
         _row("same_token_ids", f"{corpus['same']}/{corpus['n']} {corpus['first_difference']}", "all equal", corpus["same"] == corpus["n"]),
-        _row("same_rendered_text", f"{template['same_text']}/{template['n']} {_diff(template)}", "all equal", template["same_text"] == template["n"]),
+        _row("uncomposed_text", uncomposed, "reported", True) | {"severity": "info"},
+        _row("same_rendered_text", f"{template['same_text']}/{template['n']}{refused} {_diff(template)}", "all equal", template["same_text"] == template["n"]),
         _row("same_prompt_ids", f"{template['same_ids']}/{template['n']}", "all equal, BOS included", template["same_ids"] == template["n"]),
         _row("doubled_bos", template["doubled_bos"], "0", template["doubled_bos"] == 0),
-        _row("end_of_turn_stops", f"token {theirs.eos_token_id}", f"token {tokenizer.eos_token_id}, as in training", is_end),
+        _row("same_ends", f"stops at {', '.join(ends[1])}", f"at {', '.join(ends[0])}, as in training", ends[0] == ends[1]),
         _row("adapter_is_in_the_file", shown, "not the base model", not is_base),
         _row("same_distributions", round(to_trained["kl_mean"], 5), f"mean KL below {SAME_KL} nats", to_trained["kl_mean"] < SAME_KL),
     ]  # fmt: skip

@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tunebook.errors import InputProblem
 from tunebook.export.convert import convert_adapter, export_files
 from tunebook.export.parity import log_softmax
 from tunebook.inspection.limited import ChildLimits, call
@@ -41,14 +42,15 @@ def compare_served(
     rows = []
     for name, path in merged.items():
         alone = GgufModel(path, 1)
-        kinds = [_compare(alone, prompt, ids, decoding) for prompt, ids in zip(prompts, answers[name], strict=True)]
+        kinds = [compare_answer(alone, prompt, ids, decoding) for prompt, ids in zip(prompts, answers[name], strict=True)]
         alone.close()
         counts = {kind: kinds.count(kind) for kind in ("same_text", "near_ties", "unexplained")}
         rows.append({"adapter": name, "n": len(prompts), **counts})
     return rows
 
 
-def _compare(alone: GgufModel, prompt: list[int], served: list[int], decoding: Decoding) -> str:
+def compare_answer(alone: GgufModel, prompt: list[int], served: list[int], decoding: Decoding) -> str:
+    """Whether a greedy answer from elsewhere is the file's own: `same_text`, `near_ties` or `unexplained`."""
     own = next(alone.generate([prompt], decoding)).ids
     if own == served:
         return "same_text"
@@ -109,7 +111,11 @@ def serve_adapters(
     if not conversations:
         return [], {}
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".merged-") as scratch:
-        found = export_served(source, adapters, tokenizer, folder, Path(scratch), made)
+        try:
+            found = export_served(source, adapters, tokenizer, folder, Path(scratch), made)
+        except InputProblem as problem:  # some adapters can be merged, but not be a file of their own
+            nothing = {"n": 0, "same_text": 0, "near_ties": 0, "unexplained": 0}
+            return [{"adapter": name, **nothing, "why": str(problem)} for name in adapters], {}
         rows = compare_served(found["base"], found["adapters"], found["merged"], conversations, new)
         return rows, compare_memory(found["base"], found["adapters"], list(found["merged"].values()))
 

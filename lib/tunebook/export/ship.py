@@ -47,7 +47,7 @@ SCORES = "04_evaluate_pass_at_1@"  # of the stages that scored
 def write_ship(folder: Path, file: Path, engine_facts: dict, example: dict, max_new_tokens: int, licence: str) -> Path:
     """Fills `folder` with a link to the file, `Modelfile` and `smoke.py`.
 
-    `engine_facts` has `chat_template` and `end` (the text of the token that ends a turn); `example` has `asked` (messages, or the
+    `engine_facts` has `chat_template` and `ends` (the texts of the tokens that end a turn); `example` has `asked` (messages, or the
     text to go on) and `completion`.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,8 @@ def modelfile(name: str, facts: dict, max_new_tokens: int, licence: str) -> str:
         lines.append(
             "# no TEMPLATE: Ollama takes the chat template inside the file; compare a prompt before you trust it"
         )
-    lines += [f"PARAMETER stop {json.dumps(facts['end'], ensure_ascii=False)}", "PARAMETER temperature 0"]
+    lines += [f"PARAMETER stop {json.dumps(end, ensure_ascii=False)}" for end in facts["ends"]]
+    lines.append("PARAMETER temperature 0")
     lines.append(f"PARAMETER num_predict {max_new_tokens}")
     lines += [f'LICENSE """{licence}"""'] if licence else []
     return "\n".join(lines) + "\n"
@@ -178,13 +179,12 @@ def _origin(stages: dict, export, params: dict) -> list[str]:
         )
     for stage, keys in (
         ("02_train_sft", ("lora_rank", "lora_alpha", "learning_rate", "epochs", "batch_size")),
-        ("03_train_dpo", ("dpo_beta", "dpo_learning_rate")),
+        ("03_train_dpo", ("preference", "beta", "learning_rate")),
     ):
         found = stages.get(stage)
         if found:
-            used = ", ".join(
-                f"{key} {found.manifest['params'][key]}" for key in keys if key in found.manifest["params"]
-            )
+            told = found.manifest["params"] | found.metrics  # a method's own beta is a result
+            used = ", ".join(f"{key} {told[key]}" for key in keys if key in told)
             lines.append(f"- {stage}: {used}.")
     return lines
 

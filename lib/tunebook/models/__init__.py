@@ -17,6 +17,8 @@ __getattr__, __dir__, __all__ = face(
         "free_memory": "loading",  # give memory back
         "GgufModel": "gguf_engine",  # a GGUF file through llama.cpp
         "Decoding": "engine",  # how tokens are drawn
+        "lora_targets": "abilities",  # which layers take an adapter
+        "end_texts": "templates",  # what ends a turn, as text
         "mask_html": "templates",  # rows with the trained part on colour
         "measure_row": "templates",  # tokens of a row
     },

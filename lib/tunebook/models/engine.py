@@ -75,7 +75,7 @@ class TransformersEngine:
         """The chat template as text."""
         return self.tokenizer.chat_template
 
-    def encode(self, messages: list[dict] | str, thinking: str = "none") -> list[int]:
+    def encode(self, messages: list[dict] | str, thinking: str = "none", tools=None) -> list[int]:
         """Token ids of a conversation up to the opening of the assistant's turn; a string is continued as it is.
 
         `thinking` "on" or "off" goes to a template that knows the mode; InputProblem for one that does not.
@@ -84,7 +84,7 @@ class TransformersEngine:
 
         if isinstance(messages, str):
             return list(self.tokenizer(messages)["input_ids"])
-        return render_prompt(self.tokenizer, messages, thinking)
+        return render_prompt(self.tokenizer, messages, thinking, tools)
 
     def decode(self, ids: list[int]) -> str:
         """Text of token ids, control tokens included."""
@@ -117,10 +117,10 @@ class TransformersEngine:
         A text may run on for some tokens past one of the strings `stops`: the caller cuts it.
         """
         from tunebook.models.generate import generate
-        from tunebook.models.templates import stop_ids
+        from tunebook.models.templates import ends_of
 
         def is_over(ids: list[int]) -> bool:
             return has_stop(self.decode(ids[-TAIL_TOKENS:]), stops)
 
-        ends = stop_ids(self.tokenizer, self.model.generation_config)
+        ends = set(ends_of(self.tokenizer))
         return generate(self.model, prompts, ends, decoding, self.slots, on_tokens, only, is_over if stops else None)

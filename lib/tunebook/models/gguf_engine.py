@@ -63,6 +63,7 @@ class GgufModel:
         adapters: dict[str, Path] | None = None,
         threads: int = 0,
         found: dict | None = None,
+        thinking: str = "none",
     ):
         llama, path = api(), Path(path)
         self.path, self.slots, self.threads = path, slots, threads or cores()
@@ -74,8 +75,8 @@ class GgufModel:
         if found["kind"] != "gguf":
             raise InputProblem(f"gguf: {path} is an adapter; give the file of a whole model")
         self.model = load_gguf(path)
-        self.tokenizer = GgufTokenizer(path, chat_template, self.model, found)
-        self.stops, self.n_tokens = self.tokenizer.stops, self.tokenizer.n_tokens
+        self.tokenizer = GgufTokenizer(path, chat_template, self.model, found, thinking)
+        self.stops, self.n_tokens = self.tokenizer.ends, self.tokenizer.n_tokens
         self.limit = llama.llama_model_n_ctx_train(self.model)
         self.adapters = {name: self._load_adapter(file) for name, file in files.items()}
         self.adapter, self.ctx, self._shape = "", None, (0, 0)
@@ -92,11 +93,11 @@ class GgufModel:
         """The template in use, as text."""
         return self.tokenizer.chat_template
 
-    def encode(self, messages: list[dict] | str, thinking: str = "none") -> list[int]:
+    def encode(self, messages: list[dict] | str, thinking: str = "none", tools=None) -> list[int]:
         """Token ids of a conversation up to the opening of the assistant's turn; a string is continued as it is."""
         if isinstance(messages, str):
             return self.tokenizer.encode_text(messages)
-        return render_prompt(self.tokenizer, messages, thinking)
+        return render_prompt(self.tokenizer, messages, thinking, tools)
 
     def identity(self) -> str:
         """A hash of what makes the texts: the file and the adapter on it."""

@@ -15,7 +15,7 @@ from tunebook.errors import InputProblem
 from tunebook.inspection.file_kind import GGUF, file_kind_of
 from tunebook.inspection.limited import LARGE_BYTES, ChildLimits, Refused, call, look
 from tunebook.inspection.template_sandbox import Renderer
-from tunebook.models.templates import use_template
+from tunebook.models.templates import closing_token, use_template
 
 TRIAL = ChildLimits(cpu_seconds=60, wall_seconds=300, memory_bytes=2**44)
 
@@ -74,7 +74,9 @@ def _utf8(text: str) -> bytes:
 class GgufTokenizer:
     """Opens only the vocabulary unless a loaded `model` is given. Close it with `close`."""
 
-    def __init__(self, path: Path, chat_template: str = "model", model=None, found: dict | None = None):
+    def __init__(
+        self, path: Path, chat_template: str = "model", model=None, found: dict | None = None, thinking: str = "none"
+    ):
         found = found or checked_file(path, scan=False)
         if found["kind"] != "gguf":
             raise InputProblem(f"gguf: {path} is an adapter; give the file of a whole model")
@@ -86,14 +88,23 @@ class GgufTokenizer:
         self.n_tokens = llama.llama_vocab_n_tokens(self._vocab)
         self.adds_bos = bool(llama.llama_vocab_get_add_bos(self._vocab))
         self.unk_token_id, self.unk_token = None, None
-        use_template(self, chat_template)
+        use_template(self, chat_template, thinking)
         self._renderer = None
 
-    @property
-    def stops(self) -> set[int]:
+    @functools.cached_property
+    def ends(self) -> frozenset[int]:
         """Every token at which llama.cpp ends a generation."""
         llama = api()
-        return {token for token in range(self.n_tokens) if llama.llama_vocab_is_eog(self._vocab, token)}
+        return frozenset(token for token in range(self.n_tokens) if llama.llama_vocab_is_eog(self._vocab, token))
+
+    @functools.cached_property
+    def turn_end(self) -> int | None:
+        """The token that closes the assistant's turn."""
+        return closing_token(self)
+
+    def is_control(self, token: int) -> bool:
+        """Whether a token is no text."""
+        return bool(api().llama_vocab_is_control(self._vocab, token))
 
     def convert_tokens_to_ids(self, tokens: list[str]) -> list[int | None]:
         """The id of each control token, None where the text is more than one token."""

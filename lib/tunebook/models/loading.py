@@ -17,19 +17,23 @@ from tunebook.inspection.template_sandbox import render_probes
 from tunebook.models.device import Placement
 from tunebook.models.gguf_tokenizer import GgufTokenizer
 from tunebook.models.source import ADAPTER, ModelSource
-from tunebook.models.templates import use_template
+from tunebook.models.templates import learn_ends, use_template
 
+PROBES, PROBED_IDS = (3, 16), 20_000  # rows and tokens; ids below this are text in every vocabulary
+SAME_LOGITS = 1e-3  # float32 sums in another order stay below 1e-5 of the largest logit
 LIST = "`tunebook inspect` lists every objection"
 REPAIR = "give the base that it was trained on, or save it again with PEFT's save_pretrained"
 
 
-def load_tokenizer(folder: Path, chat_template: str):
-    """The tokenizer of `folder` (or of a GGUF file) with the chat template called `chat_template` ("model" or "chatml").
+def load_tokenizer(place: ModelSource | Path, chat_template: str, end_of_turn: str = "", thinking: str = "none"):
+    """The tokenizer of a model (or of its folder, or of a GGUF file) with the chat template called `chat_template` ("model",
+    "chatml" or "plain"); an adapter's own where it brings one. It knows the ends of a turn (see `templates.learn_ends`).
 
     A model's own template is rendered once in the sandbox first. Raises InputProblem when it fails, or there is no tokenizer.
     """
+    folder = place if isinstance(place, Path) else place.tokenizer_folder
     if folder.is_file():
-        return GgufTokenizer(folder, chat_template)
+        return GgufTokenizer(folder, chat_template, thinking=thinking)
     from transformers import AutoConfig, AutoTokenizer
 
     with one_sentence(f"model: {folder} has no readable tokenizer", "save it there with tokenizer.save_pretrained"):
@@ -42,12 +46,26 @@ def load_tokenizer(folder: Path, chat_template: str):
             raise
         if not isinstance(tokenizer.model_max_length, (int, float)):
             raise ValueError("model_max_length is no number")
-    use_template(tokenizer, chat_template)
+    use_template(tokenizer, chat_template, thinking)
     if chat_template == "model":
         render_probes(tokenizer.chat_template, tokenizer.bos_token or "", tokenizer.eos_token or "")
+    weights = place if isinstance(place, Path) else place.folder
+    learn_ends(tokenizer, _named_ends(weights), end_of_turn)
     if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(min(tokenizer.ends))
     return tokenizer
+
+
+def _named_ends(folder: Path) -> list[int]:
+    """The end tokens that generation_config.json and config.json name."""
+    named = []
+    for name in ("generation_config.json", "config.json"):
+        if (folder / name).is_file():
+            config = read_json(folder / name)
+            for part in (config, config.get("text_config")):
+                value = part.get("eos_token_id") if isinstance(part, dict) else None
+                named += value if isinstance(value, list) else [value]
+    return [token for token in named if isinstance(token, int)]
 
 
 def load_model(source: ModelSource, placement: Placement, adapter: Path | None = None, attention: str = "sdpa"):
@@ -72,15 +90,23 @@ def load_model(source: ModelSource, placement: Placement, adapter: Path | None =
     return model.to(placement.device).eval()
 
 
-def open_engine(source: ModelSource, placement: Placement, chat_template: str, slots: int, adapter: Path | None = None):
+def open_engine(
+    source: ModelSource,
+    placement: Placement,
+    chat_template: str,
+    slots: int,
+    adapter: Path | None = None,
+    end_of_turn: str = "",
+    thinking: str = "none",
+):
     """What answers prompts with this model, whatever form it has: transformers for weights, llama.cpp for a GGUF file."""
     from tunebook.models.engine import TransformersEngine
 
     if source.is_gguf:
         from tunebook.models.gguf_engine import GgufModel
 
-        return GgufModel(source.folder, slots, chat_template)
-    tokenizer = load_tokenizer(source.folder, chat_template)
+        return GgufModel(source.folder, slots, chat_template, thinking=thinking)
+    tokenizer = load_tokenizer(source, chat_template, end_of_turn, thinking)
     return TransformersEngine(load_model(source, placement, adapter), tokenizer, slots)
 
 
@@ -131,7 +157,11 @@ def _read_weights(source: ModelSource, dtype, attention: str):
 
 
 def merge_adapter(model, adapter: Path):
-    """`model` with the LoRA of folder `adapter` added into its weights. Raises InputProblem unless each weight finds its place."""
+    """`model` with the LoRA of folder `adapter` added into its weights. Raises InputProblem unless each weight finds its place,
+    and unless the merged model gives the logits of the adapter on its base.
+
+    Embedding and output head that are one weight are parted first where the adapter changes one of them.
+    """
     from peft import PeftModel
 
     refuse_config(adapter, read_json(adapter / ADAPTER))
@@ -144,12 +174,57 @@ def merge_adapter(model, adapter: Path):
             raise ValueError(f"its config asks for {name}, which its file does not have")
         if told.unexpected_keys:
             raise ValueError(f"its file has {told.unexpected_keys[0]}, which its config does not ask for")
+        expected = probe(adapted)
+        if _changes_tied(adapted):
+            model = untie(adapted.unload())
+            adapted = PeftModel.from_pretrained(model, str(adapter))
         try:
-            return adapted.merge_and_unload(safe_merge=True)
+            merged = adapted.merge_and_unload(safe_merge=True)
         except ValueError as problem:
             if "NaNs detected" not in str(problem):
                 raise
             raise InputProblem(f"adapter: {adapter} has weights that are NaN or infinite") from problem
+    apart = difference(expected, probe(merged))
+    if not apart < SAME_LOGITS:
+        raise InputProblem(
+            f"adapter: {adapter} cannot be merged: the merged model's logits differ from those of the adapter on its base by "
+            f"{apart:.2g} of the largest; train one whose weights can be added into the base (LoRA on linear layers)"
+        )
+    return merged
+
+
+def probe(model):
+    """Logits (rows, tokens, vocabulary) in float32 after a few fixed token ids, to compare two forms of one model."""
+    import torch
+
+    size = min(model.get_input_embeddings().weight.shape[0], PROBED_IDS)
+    ids = torch.randint(size, PROBES, generator=torch.Generator().manual_seed(0)).to(model.device)
+    with torch.inference_mode():
+        return model.eval()(input_ids=ids).logits.float()
+
+
+def difference(ours, theirs) -> float:
+    """The largest difference of two `probe`s, as a share of the largest logit."""
+    return float((ours - theirs).abs().max() / ours.abs().max().clamp(min=1e-30))
+
+
+def _changes_tied(adapted) -> bool:
+    """Whether an adapter changes the embedding or the head of a model in which both are one weight."""
+    ends = [adapted.get_input_embeddings(), adapted.get_output_embeddings()]
+    weights = [getattr(module, "base_layer", getattr(module, "original_module", module)).weight for module in ends if module]
+    return len(weights) == 2 and weights[0] is weights[1] and any(hasattr(module, "base_layer") or hasattr(module, "original_module") for module in ends)
+
+
+def untie(model):
+    """`model` with an output head of its own, equal to the embedding."""
+    import torch
+
+    head = model.get_output_embeddings()
+    head.weight = torch.nn.Parameter(head.weight.detach().clone())
+    for config in (model.config, model.config.get_text_config()):
+        config.tie_word_embeddings = False
+    model.all_tied_weights_keys = {}
+    return model
 
 
 @contextmanager

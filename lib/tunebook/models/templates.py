@@ -1,12 +1,18 @@
-"""Chat templates and the loss mask: which text a conversation becomes, and which of its tokens are trained.
+"""Chat templates, the ends of a turn and the loss mask: which text a conversation becomes, and which of its tokens are trained.
 
 Does not train and does not generate. What is rendered here is what is trained, scored and exported.
 """
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import html
 import itertools
+import json
+import os
+import re
+from collections.abc import Iterable
 
 from tunebook.errors import InputProblem
 
@@ -15,25 +21,68 @@ CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+# ChatML that writes tools and tool calls too, for models whose own template does not.
+CHATML_TOOLS = (
+    "{% set is_first = messages[0]['role'] == 'system' %}{% if tools %}{{ '<|im_start|>system\n' }}"
+    "{% if is_first %}{{ messages[0]['content'] + '\n\n' }}{% endif %}"
+    "{{ 'Functions you may call, each call as JSON inside <tool_call></tool_call>:\n' }}"
+    "{% for tool in tools %}{{ (tool['function'] | tojson) + '\n' }}{% endfor %}{{ '<|im_end|>\n' }}{% endif %}"
+    "{% for message in messages %}{% if not (tools and is_first and loop.first) %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] }}{% for call in message['tool_calls'] or [] %}"
+    "{{ '<tool_call>' + (call['function'] | tojson) + '</tool_call>' }}{% endfor %}{{ '<|im_end|>\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+# For base models without control tokens: turns in words, each answer closed by the model's own end of a text.
+PLAIN = (
+    "{% for message in messages %}{% if message['role'] == 'assistant' %}{{ 'Assistant:\n' + message['content'] + eos_token + '\n' }}"
+    "{% elif message['role'] == 'user' %}{{ 'User:\n' + message['content'] + '\n' }}{% else %}{{ message['content'] + '\n' }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}"
+)
 TRAINED, READ = "background:#dcfce7;color:#14532d", "color:#6b7280"
+THOUGHT_KEYS = ("reasoning_content", "thinking", "reasoning")  # of a turn; few templates write them
 LONGEST_TEMPLATE = 100_000  # characters, here and in `tunebook inspect`
-TEMPLATES = {"model": "", "chatml": CHATML}
+TEMPLATES = {"model": "", "chatml": CHATML, "chatml_tools": CHATML_TOOLS, "plain": PLAIN}
+DAY = datetime.date(
+    2026, 1, 1
+)  # what a template that prints today's date prints, in every stage and in the exported file
+# Texts of tokens at which llama.cpp ends a generation, whatever the file says. Source: llama.cpp, src/llama-vocab.cpp.
+ENDS_BY_TEXT = (
+    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>", "<|endoftext|>", "</s>",
+    "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>", "<|tool_response>",
+    "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]", "<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>",
+    "<|file_sep|>",
+)  # fmt: skip
+# (the tokens that a vocabulary has, the one that then is no end); from the same place
+NO_END_BESIDE = (
+    ({"<|return|>", "<|call|>"}, "<|end|>"), ({"<|calls|>", "<|flush|>"}, "<|end|>"), ({"<|tool_response>"}, "</s>"),
+)  # fmt: skip
 
 
-def use_template(tokenizer, name: str) -> None:
-    """Puts the template called `name` on `tokenizer`: "model" keeps its own, "chatml" is ChatML without a default system turn.
+class TemplateRefuses(InputProblem):
+    """The chat template itself refuses a conversation: some take no system turn, or only turns that alternate."""
 
-    Raises InputProblem when the model has no template of its own, or no ChatML tokens.
+
+ASKED, ANSWER = {"role": "user", "content": "Every day at noon"}, "0 12 * * *"
+
+
+def use_template(tokenizer, name: str, thinking: str = "none") -> None:
+    """Puts the template called `name` on `tokenizer`: "model" keeps its own, "chatml" is ChatML without a default system turn,
+    "plain" is for base models, with turns in words.
+
+    A date that it prints is fixed at DAY, and `thinking` "on" or "off" is written into it, so that every stage and the exported
+    file render alike. Raises InputProblem when the model has no template of its own, no ChatML tokens, or no such mode.
     """
     if name not in TEMPLATES:
         raise InputProblem(f"chat_template: {name!r} is unknown; choose one of {', '.join(TEMPLATES)}")
-    if name == "chatml":
+    if name in ("chatml", "chatml_tools"):
         ids = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
         if None in ids or tokenizer.unk_token_id in ids and tokenizer.unk_token not in ("<|im_start|>", "<|im_end|>"):
+            other = "model" if tokenizer.chat_template else "plain"
             raise InputProblem(
-                "chat_template: this model has no <|im_start|> and <|im_end|> tokens; use chat_template: model"
+                f"chat_template: this model has no <|im_start|> and <|im_end|> tokens; use chat_template: {other}"
             )
-        tokenizer.chat_template = CHATML
+    if TEMPLATES[name]:
+        tokenizer.chat_template = TEMPLATES[name]
     if isinstance(tokenizer.chat_template, dict):  # named templates, of which one is for a plain conversation
         named = tokenizer.chat_template
         if not isinstance(named.get("default"), str):
@@ -43,7 +92,7 @@ def use_template(tokenizer, name: str) -> None:
             )
         tokenizer.chat_template = named["default"]
     if not tokenizer.chat_template:
-        raise InputProblem("model: it has no chat template; choose an instruct model, or chat_template: chatml")
+        raise InputProblem("model: it has no chat template, as base models have none; use chat_template: plain")
     if not isinstance(tokenizer.chat_template, str):
         raise InputProblem(
             "chat_template: the model's is no text; fetch its tokenizer again, or use chat_template: chatml"
@@ -53,21 +102,110 @@ def use_template(tokenizer, name: str) -> None:
             f"chat_template: the model's has {len(tokenizer.chat_template)} characters, at most {LONGEST_TEMPLATE} are read; "
             "use chat_template: chatml, or another model"
         )
+    tokenizer.chat_template = _fixed(tokenizer.chat_template, thinking)
 
 
-def render_prompt(tokenizer, messages: list[dict], thinking: str = "none") -> list[int]:
+def _fixed(template: str, thinking: str) -> str:
+    """The template with DAY for today, and with the mode of thinking set at its beginning."""
+    mode = "".join(
+        f"{{%- set {key} = {str(value).lower()} %}}" for key, value in thinking_mode(template, thinking).items()
+    )
+    dated = re.sub(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""", lambda hit: repr(DAY.strftime(hit[2])), template)
+    dated = re.sub(r"\bstrftime_now is defined\b", "true", dated)
+    if "strftime_now" in dated:
+        raise InputProblem(
+            "chat_template: the model's prints the date in a form that cannot be fixed, so no two days would have one prompt; "
+            "use chat_template: chatml"
+        )
+    return dated if dated.startswith(mode) else mode + dated
+
+
+def learn_ends(tokenizer, named: Iterable[int] = (), end_of_turn: str = "") -> None:
+    """Sets `turn_end`, the token that closes the assistant's turn (None where none does), and `ends`, all tokens that end a
+    generation: that one, the tokenizer's end token, those `named` by the model's files, and those that llama.cpp knows by text.
+
+    `turn_end` is the last control token that the template writes after an answer, in the last turn as in an earlier one;
+    `end_of_turn` names it where that cannot be told. Raises InputProblem where that is not one token.
+    """
+    tokenizer.turn_end = closing_token(tokenizer)
+    if end_of_turn:
+        ids = list(tokenizer(end_of_turn, add_special_tokens=False)["input_ids"])
+        if len(ids) != 1:
+            raise InputProblem(
+                f"end_of_turn: {end_of_turn!r} is {len(ids)} tokens of this model; name the one token that closes a turn"
+            )
+        tokenizer.turn_end = ids[0]
+    known = tokenizer.get_vocab()
+    texts = {text for text in ENDS_BY_TEXT if text in known}
+    texts -= {end for beside, end in NO_END_BESIDE if beside <= texts}
+    ids = {tokenizer.eos_token_id, tokenizer.turn_end, *(known[text] for text in texts)}
+    ids |= {token for token in named if 0 <= token < len(tokenizer)}
+    tokenizer.ends = frozenset(ids - {None})
+
+
+def closing_token(tokenizer) -> int | None:
+    """The last control token that the template writes after an answer that is the last turn as well as after one that is not."""
+    tails = []
+    for turns in (
+        [ASKED, {"role": "assistant", "content": ANSWER}],
+        [ASKED, {"role": "assistant", "content": ANSWER}, ASKED],
+    ):
+        with contextlib.suppress(TemplateRefuses):  # some take one question only
+            tails.append(apply_template(tokenizer, turns, tokenize=False).partition(ANSWER)[2])
+    ids = tokenizer(os.path.commonprefix(tails), add_special_tokens=False)["input_ids"]
+    return next((token for token in reversed(ids) if is_control(tokenizer, token)), None)
+
+
+def is_control(tokenizer, token: int) -> bool:
+    """Whether a token is no text: a special one of the tokenizer's."""
+    if hasattr(tokenizer, "is_control"):
+        return tokenizer.is_control(token)
+    added = tokenizer.added_tokens_decoder.get(token)
+    return token in tokenizer.all_special_ids or added is not None and added.special
+
+
+def ends_of(tokenizer) -> frozenset[int]:
+    """All tokens that end a generation of this tokenizer's model: for the loss mask, both engines, and the exported file."""
+    if not hasattr(tokenizer, "ends"):
+        learn_ends(tokenizer)
+    return tokenizer.ends
+
+
+def end_texts(tokenizer) -> list[str]:
+    """The texts of all ends, the one that closes a turn first."""
+    return [tokenizer.decode([token]) for token in sorted(ends_of(tokenizer), key=lambda token: token != tokenizer.turn_end)]
+
+
+def turn_end(tokenizer, ids: list[int], start: int) -> int:
+    """The place after the token that closes the last turn of a rendered conversation, whose text begins at `start`.
+
+    What a template writes after it (a newline, a second end) is never generated, so it is not trained. len(ids) where the turn
+    is not closed.
+    """
+    ends_of(tokenizer)
+    return max((at + 1 for at in range(start, len(ids)) if ids[at] == tokenizer.turn_end), default=len(ids))
+
+
+def render_prompt(tokenizer, messages: list[dict], thinking: str = "none", tools=None) -> list[int]:
     """Token ids of `messages` up to and including the opening of the assistant's turn.
 
     `thinking` "on" or "off" is told to a template that has the mode (`enable_thinking`); "none" says nothing to the template.
+    `tools` go to the template.
     """
-    encoded = tokenizer.apply_chat_template(
-        messages,
-        tokenize=True,
-        add_generation_prompt=True,
-        return_dict=True,
-        **thinking_mode(tokenizer.chat_template, thinking),
-    )
-    return list(encoded["input_ids"])
+    mode = thinking_mode(tokenizer.chat_template, thinking) | ({"tools": tools} if tools else {})
+    return apply_template(tokenizer, messages, add_generation_prompt=True, **mode)
+
+
+def apply_template(tokenizer, messages: list[dict], tokenize: bool = True, **options):
+    """Token ids, or the text, of a conversation. Raises TemplateRefuses, with the template's own words, where it refuses."""
+    try:
+        made = tokenizer.apply_chat_template(list(messages), tokenize=tokenize, return_dict=tokenize, **options)
+    except Exception as problem:  # whatever a template raises
+        if isinstance(problem, InputProblem) and not str(problem).startswith("chat template: "):
+            raise
+        words = str(problem).strip().partition("\n")[0].removeprefix("chat template: ")[:200]
+        raise TemplateRefuses(f"chat_template: the model's refuses these turns ({words})") from problem
+    return list(made["input_ids"]) if tokenize else made
 
 
 def thinking_mode(chat_template: str, thinking: str) -> dict:
@@ -81,11 +219,12 @@ def thinking_mode(chat_template: str, thinking: str) -> dict:
     return {"enable_thinking": thinking == "on"}
 
 
-def encode_row(tokenizer, prompt: list[dict], completion: list[dict]) -> tuple[list[int], list[int]]:
-    """Token ids of a row, and 1 where a token is trained: the completion and the token that ends its turn.
+def encode_row(tokenizer, prompt: list[dict], completion: list[dict], tools=None) -> tuple[list[int], list[int]]:
+    """Token ids of a row, and 1 where a token is trained: each trained turn and the token that ends it.
 
-    The newline that ChatML writes after the end token is cut, since nothing generates past the end token. Raises InputProblem
-    when the prompt's tokens are not a prefix of the whole row's, for then no mask is right. A row without a prompt is plain text:
+    Trained are the assistant's turns of the completion, and those of the prompt with `"weight": 1`. What the template writes
+    after the last of them is cut (see `turn_end`). `tools` go to the template. Raises InputProblem
+    when a turn's opening is not a prefix of the whole row, for then no mask is right. A row without a prompt is plain text:
     all its tokens are trained, and an end token is added.
     """
     if not prompt:
@@ -93,33 +232,85 @@ def encode_row(tokenizer, prompt: list[dict], completion: list[dict]) -> tuple[l
             tokenizer.eos_token_id
         ]
         return ids, [1] * len(ids)
-    start = render_prompt(tokenizer, prompt)
-    whole = tokenizer.apply_chat_template(list(prompt) + list(completion), tokenize=True, return_dict=True)["input_ids"]
-    whole = list(whole)
-    if whole[: len(start)] != start:
-        raise InputProblem(
-            "chat_template: the rendered prompt is not a prefix of prompt + completion, so no loss mask is right"
-        )
-    end = tokenizer.eos_token_id
-    last = max((at for at, token in enumerate(whole) if token == end), default=len(whole) - 1)
-    whole = whole[: max(last + 1, len(start))]
-    return whole, [0] * len(start) + [1] * (len(whole) - len(start))
+    turns = [*prompt, *completion]
+    whole = render_turns(tokenizer, turns, tools)
+    mask, stop = [0] * len(whole), 0
+    for at, turn in enumerate(turns):
+        if turn["role"] != "assistant" or at < len(prompt) and turn.get("weight") != 1:
+            continue
+        start = render_turns(tokenizer, turns[:at], tools, opens=True)
+        if whole[: len(start)] != start:
+            raise InputProblem(
+                "chat_template: the rendered prompt is not a prefix of prompt + completion, so no loss mask is right"
+            )
+        stop = _turn_stop(tokenizer, whole, len(start), is_last=at == len(turns) - 1)
+        mask[len(start) : stop] = [1] * (stop - len(start))
+    return whole[:stop], mask[:stop]
+
+
+def _turn_stop(tokenizer, ids: list[int], start: int, is_last: bool) -> int:
+    """The place after the token that closes the turn whose text begins at `start`; of an earlier turn it is the first such token."""
+    if is_last:
+        return turn_end(tokenizer, ids, start)
+    ends_of(tokenizer)
+    return next((at + 1 for at in range(start, len(ids)) if ids[at] == tokenizer.turn_end), start)
+
+
+def render_turns(tokenizer, turns: list[dict], tools=None, opens: bool = False) -> list[int]:
+    """Token ids of a conversation, with the opening of the assistant's turn where it `opens`.
+
+    Arguments of tool calls go to the template as objects, and as JSON text where it wants them so.
+    """
+    plain = [{key: value for key, value in turn.items() if key != "weight"} for turn in turns]
+    options = {"add_generation_prompt": opens, **({"tools": tools} if tools else {})}
+    try:
+        return apply_template(tokenizer, plain, **options)
+    except TemplateRefuses:
+        if not any(turn.get("tool_calls") for turn in plain):
+            raise
+    return apply_template(tokenizer, [_with_text(turn) for turn in plain], **options)
+
+
+def _with_text(turn: dict) -> dict:
+    """A turn whose tool calls have their arguments as JSON text."""
+    calls = [
+        {**call, "function": {**call["function"], "arguments": json.dumps(call["function"]["arguments"])}}
+        for call in turn.get("tool_calls") or ()
+    ]
+    return {**turn, "tool_calls": calls} if calls else turn
+
+
+def not_written(tokenizer, row: dict) -> list[str]:
+    """What the row holds and the template does not write: `tools`, `tool_calls`, the thoughts of the trained turn."""
+    turns, tools = [*row["prompt"], *row["completion"]], row.get("tools")
+    keys = {key for turn in turns for key in turn} & {"tool_calls"} | (row["completion"][-1].keys() & set(THOUGHT_KEYS))
+    if not keys and not tools:
+        return []
+    whole = render_turns(tokenizer, turns, tools)
+    lost = [key for key in sorted(keys)
+            if whole == render_turns(tokenizer, [{k: v for k, v in turn.items() if k != key} for turn in turns], tools)]  # fmt: skip
+    return lost + (["tools"] if tools and whole == render_turns(tokenizer, turns) else [])
 
 
 def measure_row(tokenizer):
-    """A function of a row's messages that gives (prompt tokens, all tokens, trouble), as `encode_row` encodes them.
+    """A function of a canonical row that gives (tokens before the first trained one, all tokens, trouble, trained tokens).
 
-    trouble: "" or a check of the data gate: `prompt_prefix` (no loss mask is right) or `end_token` (the last trained token
-    does not end a turn, so stopping is never learnt).
+    Counts are as `encode_row` encodes the row. trouble: "" or a check of the data gate: `prompt_prefix` (no loss mask is
+    right), `not_rendered: ` with what the template does not write, `template_refuses: ` with the template's own words, or
+    `end_token` (the last trained token does not end a turn, so stopping is never learnt).
     """
-    ends = stop_ids(tokenizer)
+    ends = ends_of(tokenizer)
 
-    def measure(messages: list[dict]) -> tuple[int, int, str]:
+    def measure(row: dict) -> tuple[int, int, str, int]:
         try:
-            ids, mask = encode_row(tokenizer, messages[:-1], messages[-1:])
+            ids, mask = encode_row(tokenizer, row["prompt"], row["completion"], row.get("tools"))
+        except TemplateRefuses as problem:
+            return 0, 0, f"template_refuses: {problem}", 0
         except InputProblem:
-            return len(render_prompt(tokenizer, messages[:-1])), 0, "prompt_prefix"
-        return len(ids) - sum(mask), len(ids), "" if ids[-1] in ends else "end_token"
+            return len(render_turns(tokenizer, row["prompt"], row.get("tools"), opens=True)), 0, "prompt_prefix", 0
+        lost = not_written(tokenizer, row) if row["prompt"] else []
+        trouble = f"not_rendered: {', '.join(lost)}" if lost else "" if ids[-1] in ends else "end_token"
+        return mask.index(1), len(ids), trouble, sum(mask)
 
     return measure
 
@@ -128,15 +319,6 @@ def start_id(tokenizer) -> int:
     """The token before a text of its own: BOS, or the end token where there is none (a GGUF file then says -1)."""
     start = tokenizer.bos_token_id
     return tokenizer.eos_token_id if start in (None, -1) else start
-
-
-def stop_ids(tokenizer, model_config=None) -> set[int]:
-    """The token ids that end a turn: the tokenizer's, and those which the model's config names."""
-    ids = {tokenizer.eos_token_id}
-    named = getattr(model_config, "eos_token_id", None)
-    ids.update(named if isinstance(named, list) else [named])
-    ids.discard(None)
-    return ids
 
 
 def show_mask(tokenizer, ids: list[int], mask: list[int]) -> str:
@@ -148,7 +330,7 @@ def mask_html(tokenizer, rows: list[dict]) -> str:
     """Rows as HTML, one paragraph each: what is trained stands on colour, what is only read is grey; all text is escaped."""
     shown = []
     for row in rows:
-        parts = _mask_parts(tokenizer, *encode_row(tokenizer, row["prompt"], row["completion"]))
+        parts = _mask_parts(tokenizer, *encode_row(tokenizer, row["prompt"], row["completion"], row.get("tools")))
         spans = (f'<span style="{TRAINED if trained else READ}">{html.escape(text)}</span>' for trained, text in parts)
         shown.append(f'<pre style="white-space:pre-wrap;margin:0 0 .6em">{"".join(spans)}</pre>')
     return "\n".join(shown)

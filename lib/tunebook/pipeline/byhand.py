@@ -1,4 +1,4 @@
-"""The stages before a notebook that somebody runs by hand: run what is missing or out of date, with the same parameters.
+"""The stages before a notebook that somebody runs by hand: run what is missing, with the same parameters; take what is there.
 
 Does not run the notebook itself; that is the person's.
 """
@@ -14,14 +14,15 @@ from tunebook.pipeline import stages as stage_names
 from tunebook.pipeline import study as studies
 from tunebook.pipeline.notebooks import declared
 from tunebook.pipeline.progress import Display
-from tunebook.pipeline.reuse import why_not
+from tunebook.pipeline.reuse import can_stand, why_not
 
 
-def prepare_upstream(root: Path, folder: Path, instance: str, own: dict) -> list[str]:
-    """Make every stage that `instance` reads, directly or not, and return the stages of the run in order.
+def prepare_upstream(root: Path, folder: Path, instance: str, own: dict, rerun: bool = False) -> list[str]:
+    """Have every stage that `instance` reads, directly or not, and return the stages of the run in order.
 
-    A missing stage gets the values of the run's study and, on top, those of this notebook. One that is there keeps the values with
-    which it was made, except where this notebook has another value for the same key: then it runs again.
+    A missing stage gets the values of the run's study and, on top, those of this notebook. One that passed is taken as it is, and what
+    differs from now is said; with `rerun` it is made anew. One whose inputs have changed is always made anew: rows that a new split
+    puts into the test may have been in its training.
     """
     base = params.load_base(root)
     known = stage_names.discover(root)
@@ -33,18 +34,18 @@ def prepare_upstream(root: Path, folder: Path, instance: str, own: dict) -> list
     wanted = closure(instance, run_stages)
     working = replace(study, overrides=_values_of(root, folder, study, instance, own, wanted))
     plan = studies.make_plan(root, folder, working, Display(sys.stdout))
-    with runs.RunLock(folder):
+    with runs.RunLock(folder, instance):
         record.start(root, folder, study)
         for name in wanted:
-            reason = why_not(folder / name, studies.wanted_now(plan, name))
-            if reason:
+            now = studies.wanted_now(plan, name)
+            reason = why_not(folder / name, now)
+            if reason and not rerun and can_stand(folder / name, now):
+                plan.display.say(f"{name} is taken as it is, though {reason} (rerun_upstream = True makes it anew)")
+            elif reason:
                 plan.display.say(f"run {folder.name}: {name} runs first, since {reason}")
-                break
-        else:
-            return run_stages
-        error = studies.run_stages(plan, wanted)
-    if error and not stage_names.is_verdict(instance):
-        raise InputProblem(f"{instance} needs what broke off before it: {error}")
+                error = studies.run_stages(plan, [name])
+                if error and not stage_names.is_verdict(instance):
+                    raise InputProblem(f"{instance} needs what broke off before it: {error}")
     return run_stages
 
 
@@ -52,7 +53,7 @@ def write_params_by_hand(root: Path, folder: Path, instance: str, own: dict) -> 
     """params.yaml of a stage by hand, as the runner writes it."""
     target = stage_names.split(instance)[1]
     value = runs.run_value(folder, runs.outputs_root(root))
-    studies.write_params(folder / instance, {"run": value, **({"target": target} if target else {}), **own})
+    studies.write_params(runs.work_folder(folder, instance), {"run": value, **({"target": target} if target else {}), **own})
 
 
 def closure(instance: str, run_stages: list[str]) -> list[str]:

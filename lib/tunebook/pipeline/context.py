@@ -78,7 +78,7 @@ class Context:
     ):
         """`lock` is the run's lock where the notebook runs by hand; `finish` releases it."""
         self.root, self.run_folder, self.name = root, run_folder, instance
-        self.folder = run_folder / instance
+        self.folder = runs.work_folder(run_folder, instance) if lock else run_folder / instance
         # what a killed stage had made, for the next try: beside the stage folders, because those are emptied; gone after `finish`
         self.resume_folder = run_folder / RESUME / instance
         self.notebook, self.target = stage_names.split(instance)
@@ -87,7 +87,9 @@ class Context:
         self._external, self._device, self._unhashed, self._last_progress = [], {}, [], 0.0
         self._environment = provenance.environment(root)
         self._inputs = inputs.hashes(values, root)  # as they are now, not as they are left while the stage runs
-        self._notebook_hash = notebooks.source_hash(root / "notebooks" / f"{self.notebook}.ipynb")
+        source = root / "notebooks" / f"{self.notebook}.ipynb"
+        self._notebook_hash = notebooks.source_hash(notebooks.running(self.notebook, root) if lock else source)
+        self._line = _cell_line() if lock else None
         self._started, self._started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
         self._usage = Usage()
         self._upstream = self._find_upstream()
@@ -146,6 +148,8 @@ class Context:
         temporary = self.folder / ".progress.partial"
         temporary.write_text(json.dumps(step), encoding="utf-8")  # not flushed: progress may be lost
         os.replace(temporary, self.folder / "progress.json")
+        if self._line:
+            self._line.show(step)
 
     def check(self, name: str, measured, rule: str, ok: bool, severity: str = "error") -> bool:
         """Add a row to the gate. A row that is not ok fails the stage (error), warns (warn) or only informs (info). Returns `ok`."""
@@ -212,7 +216,10 @@ class Context:
         image = io.BytesIO()
         fig.savefig(image, format="png", dpi=100, bbox_inches="tight")
         write_bytes(self.folder / "figures" / f"{name}.png", image.getvalue())
-        return Image(data=image.getvalue(), format="png", alt=name.replace("_", " "))
+        try:
+            return Image(data=image.getvalue(), format="png", alt=name.replace("_", " "))
+        except TypeError:  # IPython 7, as on Colab
+            return Image(data=image.getvalue(), format="png")
 
     def finish(self, metrics: dict, unstored: tuple = (), costs: dict | None = None, unhashed: tuple = ()) -> str:
         """Write metrics.json and, last, manifest.json; returns the status line.
@@ -248,17 +255,36 @@ class Context:
         }
         manifests.write(self.folder, manifest)
         shutil.rmtree(self.resume_folder, ignore_errors=True)
-        if self._lock:
-            record.set_state(
-                self.run_folder, self.name, self.status, seconds=manifest["timing"]["seconds"], reused=False
-            )
-            ledger.note_by_hand(runs.outputs_root(self.root), manifest)
-            self._lock.release()
-        return status_line(self.name, self.status, self.checks)
+        line = status_line(self.name, self.status, self.checks)
+        return line + self._take_place(manifest) if self._lock else line
+
+    def _take_place(self, manifest: dict) -> str:
+        """By hand: put the finished stage in the place of the last one, let the next writer in. Returns how the two differ, as text."""
+        from tunebook.pipeline.reuse import differences  # no part of a stage under the runner, so not of its code hash
+
+        before = self.run_folder / self.name / manifests.NAME
+        try:
+            last = differences(read_json(before), manifest) if before.is_file() else ""
+        except (InputProblem, KeyError, TypeError):
+            last = ""
+        self.folder = runs.swap_in(self.run_folder, self.name)
+        record.set_state(self.run_folder, self.name, self.status, seconds=manifest["timing"]["seconds"], reused=False)
+        ledger.note_by_hand(runs.outputs_root(self.root), manifest)
+        if "TUNEBOOK_KEEP" in os.environ:  # Drive, on Colab
+            kept = Path(os.environ["TUNEBOOK_KEEP"]) / self.run_folder.name
+            shutil.copytree(self.run_folder, kept, dirs_exist_ok=True, ignore=shutil.ignore_patterns(runs.LOCK, RESUME))
+        self._lock.release()
+        return f"\ncompared with the last try: {last}" if last else ""
 
     def _describe_environment(self) -> dict:
         seeds = {key: value for key, value in self.params.items() if key.startswith("seed")}
         return {**self._environment, **self._device, "threads": provenance.threads(), "seeds": seeds}
+
+
+def _cell_line():
+    from tunebook.pipeline.progress import CellLine  # as above
+
+    return CellLine()
 
 
 def _frame(rows: list[dict]):

@@ -1,6 +1,7 @@
-"""outputs/ledger.jsonl: one line for every run, failed and negative ones too, and how often each test split was opened.
+"""One line for every run, failed and negative ones too, and how often each test split was opened.
 
-Lines are appended, never changed. A line holds no path and no message of an error: it is committed. Does not judge.
+Recorded runs (`ref-*`) are lines of outputs/ledger.jsonl, which is committed; all others are lines of ledger.local.jsonl beside it, so
+that no run changes the checkout. Lines are appended, never changed. A line holds no path and no message of an error. Does not judge.
 """
 
 import fcntl
@@ -12,7 +13,8 @@ from pathlib import Path
 
 from tunebook.errors import InputProblem
 
-NAME = "ledger.jsonl"
+NAME, LOCAL = "ledger.jsonl", "ledger.local.jsonl"
+RECORDED = "ref-"
 SCHEMA = "tunebook-ledger/1"
 # Stages that show test problems to a model.
 OPENING = ("should_we_fine_tune", "evaluate_pass_at_1")
@@ -23,7 +25,7 @@ def append(outputs: Path, entry: dict) -> dict:
 
     A torn line that a killed process left is closed first, so that it costs itself alone.
     """
-    path = _path(outputs)
+    path = _path(outputs, NAME if str(entry.get("run", "")).startswith(RECORDED) else LOCAL)
     entry = {"schema": SCHEMA, "at": datetime.now(UTC).isoformat(timespec="seconds"), **entry}
     line = json.dumps(entry, sort_keys=True, allow_nan=False).encode("ascii") + b"\n"
     outputs.mkdir(parents=True, exist_ok=True)
@@ -53,10 +55,11 @@ def note_by_hand(outputs: Path, manifest: dict) -> None:
 
 
 def read_ledger(outputs: Path) -> tuple[list[dict], int]:
-    """All lines that are ledger entries, oldest first, and the number of lines that are not (torn, or of another version)."""
-    path = _path(outputs)
+    """All lines that are ledger entries, recorded and local, oldest first, and the number of lines that are not (torn, or of another
+    version)."""
+    paths = [path for path in (_path(outputs, NAME), _path(outputs, LOCAL)) if path.is_file()]
     entries, torn = [], 0
-    for line in path.read_bytes().split(b"\n") if path.is_file() else []:
+    for line in b"\n".join(path.read_bytes() for path in paths).split(b"\n"):
         if not line.strip():
             continue
         try:
@@ -67,12 +70,12 @@ def read_ledger(outputs: Path) -> tuple[list[dict], int]:
             entries.append(entry)
         else:
             torn += 1
-    return entries, torn
+    return sorted(entries, key=lambda entry: entry["at"]), torn
 
 
-def _path(outputs: Path) -> Path:
-    """Where the ledger is or will be; InputProblem where something else has its name."""
-    path = outputs / NAME
+def _path(outputs: Path, name: str) -> Path:
+    """Where this file of the ledger is or will be; InputProblem where something else has its name."""
+    path = outputs / name
     if path.exists() and not path.is_file():
         kind = "a folder" if path.is_dir() else "no file"
         raise InputProblem(f"{path} is {kind}, the ledger is a file of JSON lines: move it away")

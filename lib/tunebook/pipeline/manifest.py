@@ -15,6 +15,7 @@ from tunebook.pipeline import provenance
 
 SCHEMA = "tunebook-manifest/1"
 NAME = "manifest.json"
+DATA = (".yaml", ".jinja")  # files that modules read from their own folder
 PACKAGE = Path(__file__).resolve().parents[1]
 # Not outputs of the stage: written around it, some of them after the manifest.
 OUTSIDE = (NAME, "executed.ipynb", "params.yaml", "progress.json", "kernel.log", ".*")
@@ -91,13 +92,14 @@ def content_hash(manifest: dict) -> str:
 
 
 def code_files() -> list[str]:
-    """Tunebook's own modules that this process has imported, as paths inside the package."""
+    """Tunebook's own modules that this process has imported, and the data files beside them, as paths inside the package."""
     paths = []
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if name.partition(".")[0] == "tunebook" and file and Path(file).resolve().is_relative_to(PACKAGE):
-            paths.append(Path(file).resolve().relative_to(PACKAGE).as_posix())
-    return sorted(set(paths))
+            paths.append(Path(file).resolve())
+    data = [path for folder in {path.parent for path in paths} for path in folder.iterdir() if path.suffix in DATA]
+    return sorted({path.relative_to(PACKAGE).as_posix() for path in paths + data})
 
 
 def code_record(root: Path, files: list[str]) -> dict:

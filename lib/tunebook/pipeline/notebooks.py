@@ -6,6 +6,7 @@ injects nothing there without an error. Where the two differ, the notebook is re
 
 import ast
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -32,8 +33,22 @@ def source_hash(path: Path) -> str:
     Outputs and ids stay outside, and so does the text of the parameters cell: its values are in `params`, and a reader who edits
     them in JupyterLab has not changed the method.
     """
-    cells = read_cells(path)
-    return hash_json([[cell["cell_type"], TAG if _is_tagged(cell) else cell["source"]] for cell in cells])
+    return source_hash_of(read_cells(path))
+
+
+def source_hash_of(cells: list[dict]) -> str:
+    """The same for cells that are read already."""
+    sources = [TAG if _is_tagged(cell) else "".join(cell["source"]) for cell in cells]
+    return hash_json([[cell["cell_type"], source] for cell, source in zip(cells, sources, strict=True)])
+
+
+def running(name: str, root: Path) -> Path:
+    """The notebook that runs: the working copy where JupyterLab or Colab shows it, else the source of the checkout."""
+    shown = Path(os.environ.get("TUNEBOOK_RUNNING_NOTEBOOK", ""))
+    if shown.is_file():
+        return shown
+    copy = Path(os.environ.get("JPY_SESSION_NAME", ""))
+    return copy if copy.name == f"{name}.ipynb" and copy.is_file() else root / "notebooks" / f"{name}.ipynb"
 
 
 def declared(path: Path) -> dict:

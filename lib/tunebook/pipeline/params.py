@@ -299,17 +299,20 @@ def read_yaml(path: Path) -> dict:
 CHOICES = {
     "prompt_style": ("chat", "few_shot", "raw"),
     "thinking": ("none", "off", "on"),
+    "train_on": ("all", "last"),
+    "preference": ("dpo", "ipo", "rpo", "kto", "none"),
+    "preference_source": ("auto", "own", "sampled", "both"),
     "ladder": ("instruction", "few_shot", "retrieved", "larger", "hosted"),
 }
 # whole numbers and numbers that must be above 0
 POSITIVE = (
     "batch_size dpo_batch_size lora_rank lora_alpha max_length max_new_tokens retained_max_new_tokens n_samples dpo_prompts dpo_samples"
-    " slots learning_rate dpo_learning_rate epochs dpo_epochs dpo_beta rehearsal_tokens quantisation_margin"
+    " slots learning_rate epochs dpo_epochs rehearsal_tokens quantisation_margin"
 ).split()
 # numbers that must not be below 0
 NOT_NEGATIVE = (
     "n_rows n_dev n_test benchmark_limit retained_limit seed few_shot audit_problems general_documents checkpoints rehearsal_share"
-    " temperature dpo_temperature warmup_share parity_rows importance_rows served_prompts sensitivity_limit"
+    " temperature dpo_temperature dpo_learning_rate dpo_beta watch_points save_seconds warmup_share parity_rows importance_rows served_prompts sensitivity_limit"
     " price_machine_hour price_hosted_input price_hosted_output price_staff_hour staff_hours data_cost cell_timeout_seconds"
 ).split()
 # (above, up to)

@@ -1,7 +1,9 @@
 """What a person sees while a study runs: on a terminal one live line, elsewhere a plain line now and then. Writes no files."""
 
+import io
 import os
 import shutil
+import sys
 import time
 from typing import TextIO
 
@@ -28,7 +30,7 @@ class Display:
     def tick(self, progress: dict) -> None:
         """Show how far the stage is; called several times a second."""
         now = time.monotonic()
-        text = f"{self._place}  {self._describe(progress, now)}"
+        text = f"{self._place}  {self.describe(progress, now)}"
         if self._is_live:
             width = shutil.get_terminal_size().columns - 1
             self._stream.write("\r\x1b[K" + text[:width])
@@ -37,7 +39,8 @@ class Display:
             self._last_plain = now
             self.say(text)
 
-    def _describe(self, progress: dict, now: float) -> str:
+    def describe(self, progress: dict, now: float) -> str:
+        """Step, time left and note as text; `now` is of the monotonic clock."""
         if not progress.get("total"):
             return clock(now - self._started)
         done, total, seconds = progress["done"], progress["total"], progress["seconds"]
@@ -68,6 +71,26 @@ class Display:
             self._stream.write("\r\x1b[K")
         self._stream.write(text + "\n")
         self._stream.flush()
+
+
+class CellLine:
+    """One line below the running cell of a notebook, changed in place; nothing where there is no notebook."""
+
+    def __init__(self):
+        self._words, self._handle, self._cell = Display(io.StringIO()), None, None
+
+    def show(self, progress: dict) -> None:
+        """Show `done`, `total`, `note` and the time left; a new cell gets a line of its own."""
+        ipython = sys.modules.get("IPython")
+        shell = ipython.get_ipython() if ipython else None
+        if shell is None or not hasattr(shell, "kernel"):
+            return
+        line = {"text/plain": self._words.describe(progress, time.monotonic())}
+        if self._cell != shell.execution_count:
+            self._cell = shell.execution_count
+            self._handle = ipython.display.display(line, raw=True, display_id=True)
+        else:
+            self._handle.update(line, raw=True)
 
 
 def clock(seconds: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -18,6 +19,8 @@ from pathlib import Path
 
 import psutil
 
+from tunebook.errors import InputProblem
+from tunebook.pipeline import notebooks
 from tunebook.setup.packages import read_requirements
 
 # The processor features that change which kernels run, and so the last bits of a result.
@@ -84,8 +87,20 @@ def git(root: Path, *arguments: str) -> str | None:
 def commit(root: Path) -> dict:
     """`commit` ("" outside git) and `dirty`: whether lib, notebooks, params or the pins differ from it."""
     head = git(root, "rev-parse", "HEAD")
-    changes = git(root, "status", "--porcelain", "--", *CODE_PATHS)
-    return {"commit": head or "", "dirty": bool(changes) or not head}
+    changes = git(root, "status", "--porcelain", "--no-renames", "--", *CODE_PATHS) or ""
+    changed = [line.split(maxsplit=1) for line in changes.splitlines()]
+    return {"commit": head or "", "dirty": not head or any(_is_edited(root, *entry) for entry in changed)}
+
+
+def _is_edited(root: Path, state: str, name: str) -> bool:
+    """Whether a changed file has another source: outputs, counts and values of parameters in a notebook are none."""
+    if state != "M" or not name.endswith(".ipynb"):
+        return True
+    try:
+        before = notebooks.source_hash_of(json.loads(git(root, "show", f"HEAD:{name}"))["cells"])
+        return before != notebooks.source_hash(root / name)
+    except (InputProblem, TypeError, ValueError):
+        return True
 
 
 def lock_hash(root: Path) -> str:

@@ -40,6 +40,46 @@ def why_not(folder: Path, wanted: Wanted) -> str:
     return next((reason for reason in reasons if reason), "") or _files(folder, recorded)
 
 
+def can_stand(folder: Path, wanted: Wanted) -> bool:
+    """Whether a person's own stage may be read although something has changed since: it passed, is whole, and read what is there now."""
+    try:
+        recorded = manifests.read_verified(folder, stages.kind(wanted.instance))
+    except (InputProblem, IntegrityProblem):
+        return False
+    same = recorded["stage"] == wanted.instance and recorded["status"] != "fail"
+    return same and not _upstream(recorded["upstream"], wanted) and not _files(folder, recorded)
+
+
+def differences(old: dict, new: dict) -> str:
+    """What two manifests of one stage differ in, as text: parameters first, then the numbers that moved, at most eight.
+
+    >>> differences({"params": {"lr": 1}, "metrics": {"loss": 0.41}}, {"params": {"lr": 2}, "metrics": {"loss": 0.37}})
+    'lr 1 -> 2: loss 0.41 -> 0.37'
+    """
+    def pairs(before: dict, after: dict) -> list[str]:
+        shown = [(name, before.get(name), after.get(name)) for name in dict.fromkeys([*before, *after])]
+        return [f"{name} {_short(a)} -> {_short(b)}" for name, a, b in shown if a != b]
+
+    params = ", ".join(pairs(old["params"], new["params"])) or "the same parameters"
+    moved = pairs(_numbers(old["metrics"]), _numbers(new["metrics"]))[:8]
+    return f"{params}: {', '.join(moved) or 'the same numbers'}"
+
+
+def _short(value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _numbers(metrics: dict, before: str = "") -> dict:
+    """Every number in nested metrics, by its dotted name."""
+    found = {}
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            found |= _numbers(value, f"{before}{name}.")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            found[before + name] = value
+    return found
+
+
 def _params(recorded: dict, wanted: dict) -> str:
     for key in sorted(set(recorded) | set(wanted)):
         if key not in wanted:
@@ -89,7 +129,12 @@ def _code(recorded: dict, root: Path) -> str:
 
 
 def _device(environment: dict) -> str:
-    """Device and precision are a function of the machine and the params, so the machine stands for both."""
+    """Device and precision are a function of the machine and the params, so the machine stands for both.
+
+    What a GPU computed is kept beside another processor: each virtual machine of a cloud may have another one.
+    """
+    if str(environment.get("device", "")).startswith("cuda") and environment["gpus"] == list(provenance.gpus()):
+        return ""
     return (
         ""
         if environment["device_fingerprint"] == provenance.device_fingerprint()

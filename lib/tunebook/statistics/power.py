@@ -119,8 +119,10 @@ def power_paired(n: int, gained: float, lost: float, mid: bool = False, alpha: f
         return 0.0
     spread = 9 * math.sqrt(n * share * (1 - share)) + 9
     low, high = max(0, math.floor(n * share - spread)), min(n, math.ceil(n * share + spread))
+    from scipy.special import bdtr
+
     ms = numpy.arange(low, high + 1)
-    weights = _binomial(ms, numpy.full_like(ms, n), share)
+    weights = numpy.diff(bdtr(ms, n, share), prepend=bdtr(low - 1, n, share) if low else 0.0)
     return float(sum(w * _power_given(int(m), gained / share, mid, alpha) for m, w in zip(ms, weights) if w > 1e-12))
 
 
@@ -203,30 +205,16 @@ def _require_gain(gain: float) -> None:
         raise InputProblem(f"the gain is {gain:g}: below {SMALLEST:g} no benchmark is large enough")
 
 
-@lru_cache(maxsize=8)
-def _log_factorials(size: int) -> numpy.ndarray:
-    """ln 0! to ln size!."""
-    return numpy.concatenate([[0.0], numpy.cumsum(numpy.log(numpy.arange(1, size + 1)))])
-
-
-def _binomial(k: numpy.ndarray, n: numpy.ndarray, p: float) -> numpy.ndarray:
-    """Binomial probabilities of k in n, elementwise."""
-    if p >= 1:
-        return (k == n).astype(float)
-    if p <= 0:
-        return (k == 0).astype(float)
-    logs = _log_factorials(max(4096, 1 << int(n.max()).bit_length()))
-    return numpy.exp(logs[n] - logs[k] - logs[n - k] + k * math.log(p) + (n - k) * math.log1p(-p))
-
-
 @lru_cache(maxsize=200_000)
 def _fewest_gains(m: int, mid: bool, alpha: float) -> int:
     """Fewest gains among m discordant problems that are significant; m + 1 when none are."""
-    ks = numpy.arange(m + 1)
-    law = _binomial(ks, numpy.full_like(ks, m), 0.5)
-    p = 2 * (numpy.cumsum(law) - (law / 2 if mid else 0))
-    significant = numpy.nonzero((p < alpha * (1 - 1e-12)) & (2 * ks < m))[0]
-    return m - int(significant[-1]) if significant.size else m + 1
+    from scipy.special import bdtr
+
+    lost = numpy.arange((m + 1) // 2)  # fewer than half: the gain has the right direction
+    up_to = bdtr(lost, m, 0.5)
+    p = up_to + numpy.append(0.0, up_to[:-1]) if mid else 2 * up_to
+    n_significant = int((p < alpha * (1 - 1e-12)).sum())  # p rises with the losses
+    return m + 1 - n_significant if n_significant else m + 1
 
 
 @lru_cache(maxsize=200_000)
@@ -235,8 +223,9 @@ def _power_given(m: int, share_up: float, mid: bool, alpha: float) -> float:
     if m > EXACT_UP_TO and 0 < share_up < 1:
         fewest = m / 2 + NormalDist().inv_cdf(1 - alpha / 2) * math.sqrt(m) / 2 + (0.0 if mid else 0.5)
         return NormalDist().cdf((m * share_up - fewest) / math.sqrt(m * share_up * (1 - share_up)))
+    from scipy.special import bdtrc
+
     fewest = _fewest_gains(m, mid, alpha)
     if fewest > m:
         return 0.0
-    ks = numpy.arange(fewest, m + 1)
-    return float(_binomial(ks, numpy.full_like(ks, m), share_up).sum())
+    return float(bdtrc(fewest - 1, m, share_up))

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 from tunebook.errors import InputProblem
 
-NAMES = ("schedule_to_cron", "python_functions", "order_number")
+NAMES = ("schedule_to_cron", "python_functions", "order_number", "extraction", "facts")
 
 
 def load(name: str) -> SimpleNamespace:
@@ -22,22 +22,22 @@ def load(name: str) -> SimpleNamespace:
     if name not in NAMES:
         nearest = (get_close_matches(name, NAMES, n=1, cutoff=0.0) or NAMES)[0]
         raise InputProblem(f"no task is named {name!r}; the nearest is {nearest!r} (known: {', '.join(NAMES)}).")
-    if name != "schedule_to_cron":
-        from importlib import import_module
+    if name == "schedule_to_cron":
+        from tunebook.tasks.cron import check, rows, task
 
-        module = import_module(f"tunebook.tasks.{name}")
-        parts = {key: getattr(module, key) for key in ("make_rows", "make_problems", "check_answer")}
         return SimpleNamespace(
-            name=name, **parts, instruction=module.INSTRUCTION, conventions=module.SPEC["conventions"], spec=module.SPEC
+            name=name,
+            make_rows=rows.make_rows,
+            make_problems=rows.make_problems,
+            check_answer=check.check_answer,
+            instruction=task.INSTRUCTION,
+            conventions=task.CONVENTIONS,
+            spec=task.SPEC,
         )
-    from tunebook.tasks.cron import check, conventions, rows, task
+    from importlib import import_module
 
+    module = import_module(f"tunebook.tasks.{name}")
+    parts = {key: getattr(module, key) for key in ("make_rows", "make_problems", "check_answer")}
     return SimpleNamespace(
-        name=name,
-        make_rows=rows.make_rows,
-        make_problems=rows.make_problems,
-        check_answer=check.check_answer,
-        instruction=task.INSTRUCTION,
-        conventions=conventions.CONVENTIONS,
-        spec=task.SPEC,
+        name=name, **parts, instruction=module.INSTRUCTION, conventions=module.SPEC["conventions"], spec=module.SPEC
     )

@@ -3,10 +3,9 @@
 It is here so that a study can come out as "prompting is enough". Rows and problems are drawn with a seed.
 """
 
-import hashlib
 from random import Random
 
-from tunebook.errors import InputProblem
+from tunebook.tasks.seeded import Draw, draw_rows, to_problems
 
 SENTENCES = (
     "Hello, my order {n} has not arrived yet.",
@@ -25,7 +24,7 @@ SENTENCES = (
 LETTERS = "ABCDEFGHKLMNPRSTUVWX"
 INSTRUCTION = "Answer with the order number in the message and nothing else."
 TEST = """def check(answer):
-    assert answer.strip().strip(".") == "{number}", answer
+    assert answer.strip().strip(".") == {expected}, answer
 """
 SPEC = {
     "task": "order_number",
@@ -41,24 +40,12 @@ SPEC = {
 
 def make_rows(n: int, seed: int) -> list[dict]:
     """`n` rows: prompt, completion, group (the number), id. InputProblem when n is below 1."""
-    if n < 1:
-        raise InputProblem(f"order_number makes 1 row or more, {n} were asked")
-    return [_row(Random(f"order_number:{seed}:{at}")) for at in range(n)]
+    return draw_rows("order_number", n, seed, _draw)
 
 
 def make_problems(rows: list[dict]) -> list[dict]:
     """Benchmark problems of these rows, one a row, kind "answer"."""
-    return [
-        {
-            "task_id": f"order/{at:04d}",
-            "prompt": row["prompt"][0]["content"],
-            "entry_point": "check",
-            "canonical_solution": row["group"],
-            "test": TEST.format(number=row["group"]),
-            "kind": "answer",
-        }
-        for at, row in enumerate(rows, start=1)
-    ]
+    return to_problems(rows, "order", TEST)
 
 
 def check_answer(answer: str, expected: str) -> None:
@@ -66,12 +53,6 @@ def check_answer(answer: str, expected: str) -> None:
     assert answer.strip().strip(".") == expected, answer
 
 
-def _row(rng: Random) -> dict:
+def _draw(rng: Random) -> Draw:
     number = f"{rng.choice(LETTERS)}{rng.choice(LETTERS)}-{rng.randrange(1000, 10000)}"
-    text = f"Message: {rng.choice(SENTENCES).format(n=number)}\nOrder number:"
-    return {
-        "id": hashlib.sha256(text.encode()).hexdigest()[:12],
-        "prompt": [{"role": "user", "content": text}],
-        "completion": [{"role": "assistant", "content": number}],
-        "group": number,
-    }
+    return Draw(f"Message: {rng.choice(SENTENCES).format(n=number)}\nOrder number:", number, number)

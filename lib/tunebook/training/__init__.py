@@ -22,7 +22,21 @@ __getattr__, __dir__, __all__ = face(
         "keep_better": "checkpoints",  # the better of two adapters
         "sample_answers": "sampling",  # answers of a model to training prompts
         "checker_of": "sampling",  # is this answer right?
-        "preference_pairs": "dataset",  # right answers beside wrong ones
-        "pair_dataset": "dataset",  # pairs as TRL takes them
+        "sft_rows": "dataset",  # what may be imitated
+        "choose_method": "preferences",  # dpo, ipo, rpo, kto or none, with its own settings
+        "own_preferences": "preferences",  # pairs and labels that rows hold
+        "hold_out": "preferences",  # preferences that training does not see
+        "wants_samples": "preferences",  # must the model answer?
+        "sampled_preferences": "preferences",  # its answers, labelled and paired
+        "Preferences": "preferences",  # pairs and labelled answers
+        "rows_for": "preferences",  # what a method trains
+        "label_weights": "preferences",  # both labels weigh the same
+        "preference_dataset": "dataset",  # preferences as TRL takes them
+        "rank_pairs": "preferences",  # held-out pairs before and after
+        "ranking": "preferences",  # accuracy and margin of held-out pairs
+        "Checkpoints": "resume",  # whole or absent: a killed training goes on
+        "Watching": "watch",  # how a training is watched
+        "Watch": "watch",  # held-out loss, distance from base, health
+        "held_out": "watch",  # the rows that it watches
     },
 )

@@ -15,8 +15,10 @@ from tunebook.evaluation.benchmark import from_problems
 from tunebook.evaluation.forgetting import bits_per_byte, measure_kept
 from tunebook.evaluation.measure import answer_and_score
 from tunebook.evaluation.protocol import Asking
+from tunebook.evaluation.score_folder import read_scores
 from tunebook.models.loading import BaseModel
 from tunebook.models.source import ModelSource
+from tunebook.statistics.compare import compare_paired
 from tunebook.training.settings import save_adapter
 
 
@@ -32,17 +34,33 @@ class Yardstick:
 
 
 class KeepAdapters(TrainerCallback):
-    """Saves the adapter `n` times at even distances, the last time at the end; `folders` maps the step to its folder."""
+    """Saves the adapter `n` times at even distances, the last time at the end; `folders` maps the step to its folder in `folder`.
 
-    def __init__(self, n: int, folder: Path, source: ModelSource):
-        self.n, self.folder, self.source = n, folder, source
+    Until the training ends they lie in `resume`, which outlives a killed stage.
+    """
+
+    def __init__(self, n: int, folder: Path, resume: Path, source: ModelSource):
+        self.n, self.folder, self.resume, self.source = n, folder, resume / "adapters", source
         self.folders: dict[int, Path] = {}
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if not state.global_step:
+            shutil.rmtree(self.resume, ignore_errors=True)
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
         if state.global_step in {round(state.max_steps * part / self.n) for part in range(1, self.n + 1)}:
-            place = self.folder / f"step-{state.global_step}"
-            save_adapter(model, place, self.source)
-            self.folders[state.global_step] = place
+            place, scratch = self.resume / f"step-{state.global_step}", self.resume / "scratch"
+            for old in (scratch, place):
+                shutil.rmtree(old, ignore_errors=True)
+            save_adapter(model, scratch, self.source)
+            scratch.rename(place)
+
+    def on_train_end(self, args, state, control, **kwargs):
+        kept = sorted(self.resume.glob("step-*"), key=lambda place: int(place.name[5:]))
+        for place in kept:
+            self.folders[int(place.name[5:])] = Path(
+                shutil.copytree(place, self.folder / place.name, dirs_exist_ok=True)
+            )
 
 
 def keep_best(base: BaseModel, folders: dict[int, Path], yardstick: Yardstick, context) -> tuple[list[dict], int]:
@@ -105,25 +123,33 @@ def _is_worse(row: dict, other: dict) -> bool:
     return rival[0] >= pair[0] and rival[1] >= pair[1] and rival != pair
 
 
-RULE = "dpo when it solves more dev problems than sft, else sft"
+RULE = "the preference adapter when it solves more dev problems than sft, else sft"
 
 
 def keep_better(base: BaseModel, adapters: dict[str, Path], dev: list[dict], asking: Asking, context) -> dict:
     """Scores every adapter on the problems `dev` ([]: no dev part, so the first adapter is kept) and copies the better to `chosen/`.
 
-    `adapters` are in order of preference at equal scores. Returns `kept`, `rule`, and `rows` of `adapter, k, n`.
+    `adapters` are in order of preference at equal scores. Returns `kept`, `rule`, `rows` of `adapter, k, n`, and `change`: the paired
+    comparison of the last adapter with the first (`verdict`, `gained`, `lost`, `difference` and `interval` in points, `p_exact`), None without two scores.
     """
-    rows = []
+    rows, passed = [], []
     for name, adapter in adapters.items() if dev else ():
         problems = from_problems("dev", dev, source="dev_problems.jsonl")
         folder = context.folder / "dev" / name
         with base.engine(adapter) as engine:
             found = answer_and_score(engine, problems, folder, context, **asking.choice_fields())["metrics"]
+        passed.append(read_scores(folder / "score").passed)
         rows.append({"adapter": name, "k": found["k"], "n": found["n"]})
     kept = max(rows, key=lambda row: row["k"])["adapter"] if rows else next(iter(adapters))
     shutil.copytree(adapters[kept], context.folder / "chosen")
+    change = compare_paired(passed[0], passed[-1]) if len(passed) > 1 else None
     return {
         "kept": kept,
         "rule": RULE if rows else "no dev part, so the adapter of the demonstrations is kept",
         "rows": rows,
+        "change": change
+        and {
+            key: change[key]
+            for key in ("verdict", "n", "k_a", "k_b", "gained", "lost", "difference", "interval", "p_exact")
+        },
     }

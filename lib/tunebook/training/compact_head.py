@@ -3,7 +3,7 @@
 Off CUDA, TRL's fused head projects every position onto the vocabulary, though in a short instruction row most of them are
 prompt and get no loss. `use_compact_head` gives a model the same head with the same outputs, computed at the trained positions
 alone. It replaces the forward of one model object, as TRL's own `add_fused_lm_head` does; no library file changes. Models that
-scale or cap their logits keep TRL's path.
+scale or cap their logits, or that have a router, keep TRL's path.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import types
 
 import torch
 from trl.trainer.utils import FusedCausalLMOutput
+
+from tunebook.models.abilities import has_router
 
 SPECIAL = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
 
@@ -25,7 +27,8 @@ def use_compact_head(trainer) -> bool:
     """
     model = trainer.model.get_base_model() if hasattr(trainer.model, "get_base_model") else trainer.model
     config = model.config.get_text_config()
-    is_special = any(getattr(config, name, None) for name in SPECIAL) or getattr(config, "output_router_logits", False)
+    is_special = any(getattr(config, name, None) for name in SPECIAL) or has_router(config)
+    temperature = getattr(trainer, "temperature", 1.0)
     if model.device.type == "cuda" or is_special:
         return False
     fused = model.forward
@@ -35,14 +38,16 @@ def use_compact_head(trainer) -> bool:
         if not fused_lm_head:
             return fused(*args, labels=labels, **kwargs)
         kwargs.pop("num_items_in_batch", None)
-        return score_trained(self, labels, *args, **kwargs)
+        return score_trained(self, labels, *args, temperature=temperature, **kwargs)
 
     model.forward = types.MethodType(forward, model)
     return True
 
 
-def score_trained(model, labels: torch.Tensor, *args, **kwargs) -> FusedCausalLMOutput:
+def score_trained(model, labels: torch.Tensor, *args, temperature: float = 1.0, **kwargs) -> FusedCausalLMOutput:
     """Log-probabilities (nats), entropy and hits of the next tokens that `labels` (batch, length) names; -100 is untrained.
+
+    The logits are divided by `temperature`, as a trainer of sampled answers asks for.
 
     Every field is (batch, length - 1) and zero where nothing is trained, as in TRL's head.
     """
@@ -50,7 +55,7 @@ def score_trained(model, labels: torch.Tensor, *args, **kwargs) -> FusedCausalLM
     hidden = model.base_model(*args, **kwargs).last_hidden_state[:, :-1]
     targets = labels[:, 1:]
     mask = targets != -100
-    logits = model.get_output_embeddings()(hidden[mask]).float()
+    logits = model.get_output_embeddings()(hidden[mask]).float() / temperature
     logps = torch.log_softmax(logits, dim=-1)
     chosen = targets[mask]
     with torch.no_grad():

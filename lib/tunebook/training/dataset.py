@@ -1,10 +1,11 @@
-"""Rows as the trainer takes them: token ids with labels, and preference pairs.
+"""Rows as the trainers take them: token ids with labels, and preferences.
 
 Does not read files and does not decide which rows are fit (see the data room).
 """
 
 from __future__ import annotations
 
+from tunebook.data.row_types import demonstrations
 from tunebook.errors import InputProblem
 from tunebook.models.templates import encode_row
 
@@ -12,15 +13,16 @@ IGNORED = -100
 
 
 def tokenised(rows: list[dict], tokenizer, max_length: int):
-    """A `datasets.Dataset` of `input_ids` and `labels` (-100 where nothing is trained), rows longer than `max_length` cut.
+    """A `datasets.Dataset` of `input_ids` and `labels` (-100 where nothing is trained), rows longer than `max_length` cut;
+    KTO's bad answers are left out.
 
     Raises InputProblem when a cut leaves a row without a trained token, naming the row: such a row would teach nothing.
     """
     from datasets import Dataset
 
     encoded = []
-    for at, row in enumerate(rows):
-        ids, mask = encode_row(tokenizer, row["prompt"], row["completion"])
+    for at, row in enumerate(demonstrations(rows)):
+        ids, mask = encode_row(tokenizer, row["prompt"], row["completion"], row.get("tools"))
         ids, mask = ids[:max_length], mask[:max_length]
         if not any(mask):
             raise InputProblem(
@@ -32,27 +34,27 @@ def tokenised(rows: list[dict], tokenizer, max_length: int):
     return Dataset.from_list(encoded)
 
 
-def preference_pairs(rows: list[dict], samples: list[list[str]], is_right) -> list[dict]:
-    """Pairs of a model's own right and wrong answers: `samples[i]` are its answers to `rows[i]`.
+def sft_rows(rows: list[dict]) -> tuple[list[dict], str]:
+    """The canonical rows that supervised training may imitate, and in one line what of preference rows it takes ("" without any).
 
-    `is_right(row, text)` judges one answer. A row gives one pair when it has both kinds: its most frequent right answer
-    against its most frequent wrong one, ties broken by order. Conversational `prompt`, `chosen`, `rejected`.
+    >>> sft_rows([{"label": True}, {"label": False}])[1]
+    '1 of 2 labelled rows are wrong answers: they are not imitated here, 03 trains them with preference: kto'
     """
-    from collections import Counter
-
-    pairs = []
-    for row, texts in zip(rows, samples, strict=True):
-        right = Counter(text for text in texts if is_right(row, text))
-        wrong = Counter(text for text in texts if text not in right)
-        if right and wrong:
-            answer = {"role": "assistant", "content": right.most_common(1)[0][0]}
-            miss = {"role": "assistant", "content": wrong.most_common(1)[0][0]}
-            pairs.append({"prompt": row["prompt"], "chosen": [answer], "rejected": [miss]})
-    return pairs
+    kept = [row for row in rows if row.get("label") is not False]
+    n_pairs, n_labels = sum("rejected" in row for row in rows), sum(isinstance(row.get("label"), bool) for row in rows)
+    lines = [f"{n_pairs} rows are preference pairs: here their chosen answers are imitated, 03 trains the preference"] if n_pairs else []
+    if n_labels:
+        lines.append(
+            f"{len(rows) - len(kept)} of {n_labels} labelled rows are wrong answers: they are not imitated here, "
+            "03 trains them with preference: kto"
+        )
+    return kept, "; ".join(lines)
 
 
-def pair_dataset(pairs: list[dict]):
-    """A `datasets.Dataset` of conversational pairs for DPOTrainer."""
+def preference_dataset(rows: list[dict]):
+    """A `datasets.Dataset` of conversational pairs for DPOTrainer, or labelled answers for KTOTrainer; `tools` travel as text."""
+    import json
+
     from datasets import Dataset
 
-    return Dataset.from_list(pairs)
+    return Dataset.from_list([row | {"tools": json.dumps(row["tools"])} if row.get("tools") else row for row in rows])

@@ -9,13 +9,15 @@ from tunebook.evaluation.prompts import messages
 from tunebook.evaluation.protocol import Asking
 from tunebook.models.engine import Decoding
 from tunebook.models.loading import BaseModel
-from tunebook.models.templates import render_prompt, stop_ids
+from tunebook.models.templates import ends_of, render_prompt
 
 
 def sample_answers(
     base: BaseModel, adapter: Path, rows: list[dict], samples: int, decoding: Decoding, on_progress
 ) -> list[list[str]]:
     """`samples` answers of the adapted model to each row's prompt, in the order of `rows`, as text without the end token."""
+    if not rows:
+        return []
     with base.engine(adapter) as engine:
         prompts = [engine.encode(row["prompt"]) for row in rows for _ in range(samples)]
         texts: list[str] = [""] * len(prompts)
@@ -68,7 +70,7 @@ def answers_before_and_after(model, tokenizer, problems: list[dict], asking: Ask
         row = {"prompt": problem["prompt"]}
         for name, adapted in (("base", model.disable_adapter), ("trained", contextlib.nullcontext)):
             given = torch.tensor([ids], device=model.device)
-            ends = stop_ids(tokenizer, model.generation_config)
+            ends = ends_of(tokenizer)
             with adapted(), torch.inference_mode():
                 made = model.generate(
                     input_ids=given,

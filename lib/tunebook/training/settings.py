@@ -11,17 +11,21 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
+from tunebook.models.abilities import has_router, packs_exactly
 from tunebook.models.device import Placement
 from tunebook.models.source import ModelSource
 
 FLAT_TOKENS = 1024  # a batch of so many tokens takes about 60 MB of attention weights a layer with 9 heads
 
 
-def machine_settings(placement: Placement) -> dict:
-    """Arguments for SFTConfig and DPOConfig which the machine decides.
+def machine_settings(placement: Placement, model=None) -> dict:
+    """Arguments for SFTConfig and DPOConfig which the machine, or the form of `model`, decides.
 
-    On a CPU activations of small models fit, so recomputing them (gradient checkpointing) only costs time.
+    On a CPU activations of small models fit, so recomputing them (gradient checkpointing) only costs time. A model without experts
+    has no loss for a router, whatever its config says.
     """
+    config = model.config.get_text_config() if model else None
+    no_router = {"router_aux_loss_coef": 0.0} if hasattr(config, "output_router_logits") and not has_router(config) else {}
     on_cpu = placement.device == "cpu"
     return {
         "use_cpu": on_cpu,
@@ -29,6 +33,7 @@ def machine_settings(placement: Placement) -> dict:
         "fp16": placement.autocast == "float16",
         "gradient_checkpointing": not on_cpu,
         "dataloader_pin_memory": not on_cpu,
+        **no_router,
     }
 
 
@@ -37,15 +42,16 @@ def attention_for(placement: Placement) -> str:
     return "eager" if placement.device == "cpu" else "sdpa"
 
 
-def row_layout(placement: Placement, dataset, batch_size: int) -> dict:
+def row_layout(placement: Placement, dataset, batch_size: int, model) -> dict:
     """Arguments for SFTConfig that say how the rows of a batch lie side by side; `dataset` is already cut to its length.
 
-    On a CPU short rows follow one another without padding, each seeing only itself (`position_ids` tell where a row starts);
-    a third of a padded batch of schedules is padding. Long batches are padded, as on a GPU: plain attention over a whole
-    flat batch takes memory with the square of its tokens.
+    On a CPU short rows follow one another without padding, each seeing only itself (`position_ids` tell where a row starts), where
+    `model` is shown to keep them apart; a third of a padded batch of schedules is padding. Long batches are padded, as on a GPU:
+    plain attention over a whole flat batch takes memory with the square of its tokens.
     """
     tokens = batch_size * max(map(len, dataset["input_ids"]))
-    return {"max_length": None, "padding_free": placement.device == "cpu" and tokens <= FLAT_TOKENS}
+    is_flat = placement.device == "cpu" and tokens <= FLAT_TOKENS and packs_exactly(model)
+    return {"max_length": None, "padding_free": is_flat}
 
 
 def keep_trainable_in_float32(model) -> int:
@@ -69,21 +75,32 @@ def save_adapter(model, folder: Path, source: ModelSource) -> None:
 
 
 class Report(TrainerCallback):
-    """Tells a stage how far the training is, and keeps one row a logged step; `kinds` says what each step of a pass reads."""
+    """Tells a stage how far the training is, and keeps one row a logged step; `kinds` says what each step of a pass reads.
+
+    `kind` and `seconds` go into the trainer's own log, so that rows and time survive a kill with the checkpoint. `seconds`: since the
+    training began, without what a kill lost.
+    """
 
     def __init__(self, context, kinds: Sequence[str] = ("rows",)):
-        self.context, self.kinds, self.rows, self.started = context, kinds, [], None
+        self.context, self.kinds, self.rows, self.seconds = context, kinds, [], 0.0
+        self._started = time.perf_counter()
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.started = time.perf_counter()
+        self.rows = [row for row in state.log_history if "loss" in row]
+        self._started = time.perf_counter() - (self.rows[-1]["seconds"] if self.rows else 0.0)
 
     def on_step_end(self, args, state, control, **kwargs):
-        self.context.progress(state.global_step, state.max_steps, "steps")
+        loss = f", loss {self.rows[-1]['loss']:.3g}" if self.rows else ""
+        self.context.progress(state.global_step, state.max_steps, f"steps{loss}")
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if logs and "loss" in logs:
-            kept = {key: value for key, value in logs.items() if isinstance(value, (int, float))}
-            kind = self.kinds[(state.global_step - 1) % len(self.kinds)]
-            self.rows.append(
-                {"step": state.global_step, "kind": kind, "seconds": time.perf_counter() - self.started} | kept
-            )
+            row = state.log_history[-1]
+            row |= {
+                "kind": self.kinds[(state.global_step - 1) % len(self.kinds)],
+                "seconds": time.perf_counter() - self._started,
+            }
+            self.rows.append(row)
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.seconds = time.perf_counter() - self._started

@@ -153,6 +153,7 @@ def _shapes_of(problems: list[dict]) -> dict[tuple, dict[str, str]]:
         if (problem.get("kind") or "code") != "code":
             continue
         tree, _ = parse_answer(problem["prompt"] + problem["canonical_solution"])
+        tree = tree or parse_answer(problem["canonical_solution"])[0]  # MBPP: the prompt is prose
         for function in functions(tree) if tree else ():
             for _ in range(2):
                 shape = shape_of(function)

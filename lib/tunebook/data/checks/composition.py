@@ -10,6 +10,7 @@ import hashlib
 import re
 
 from tunebook.data.examples import Examples
+from tunebook.data.mapping import words_of
 from tunebook.data.notes import word_finding
 from tunebook.data.splits import normalise, slice_of
 from tunebook.statistics.domains import separate
@@ -39,6 +40,14 @@ LANGUAGES = (
     "ar bg cs da de el en es et fa fi fr he hi hr hu id it ja ko lt lv nl no pl pt ro ru sk sl sr sv th tr uk vi zh"
 ).split()
 WORDS = re.compile(r"[^\W\d_]{2,}")
+LANGUAGE_WORDS = frozenset(("language", "languages", "lang", "locale"))
+MIN_RARE_LANGUAGES, MIN_LANGUAGE_ROWS = 2, 3  # so many rare languages with so many rows each are no slip
+LANGUAGE_ASKED = re.compile(
+    r"\btranslat|\b(?:in|into|to|auf|en) (?:arabic|bulgarian|chinese|czech|danish|dutch|finnish|french|german|greek|hebrew|hindi"
+    r"|hungarian|indonesian|italian|japanese|korean|mandarin|norwegian|polish|portuguese|romanian|russian|slovak|spanish|swedish"
+    r"|thai|turkish|ukrainian|vietnamese)\b",
+    re.I,
+)
 
 
 def find_language_mix(examples: Examples) -> list[dict]:
@@ -49,11 +58,11 @@ def find_language_mix(examples: Examples) -> list[dict]:
     if len(examples) < MIN_ROWS:
         return []
     troubles = _script_troubles(examples)
-    known = {number for number, _ in troubles}
     sure, n_texts = _languages(examples)
     rare = _rare_languages(sure, n_texts, examples.limits.rare_language)
-    troubles += [(n, f"the text is in {sure[n]!r}, most are not") for n in sure if sure[n] in rare and n not in known]
-    examples.add_all("language_mix", troubles)
+    troubles |= {n: f"the text is in {sure[n]!r}, most are not" for n in sure if sure[n] in rare and n not in troubles}
+    if not _is_multilingual(examples, sure, troubles):
+        examples.add_all("language_mix", [(n, text) for n, text in troubles.items() if not _is_asked(examples, n)])
     counts = collections.Counter(sure.values()).most_common()
     table = [{"language": name, "texts": n, "share": n / len(sure)} for name, n in counts]
     if len(table) > 1 and table[1]["share"] >= MIN_SECOND_SHARE:
@@ -62,7 +71,22 @@ def find_language_mix(examples: Examples) -> list[dict]:
     return table
 
 
-def _script_troubles(examples: Examples) -> list[tuple[int, str]]:
+def _is_multilingual(examples: Examples, sure: dict[int, str], troubles: dict[int, str]) -> bool:
+    """True for a file of several languages on purpose: a column says which, or several rare ones have some rows each."""
+    for name, column in examples.account.columns.items():
+        if words_of(name) & LANGUAGE_WORDS and len({str(value) for value in column.values}) > 1:
+            return True
+    counts = collections.Counter(sure.get(number, text) for number, text in troubles.items())
+    most = max(MIN_LANGUAGE_ROWS, MIN_SECOND_SHARE * len(sure))
+    return sum(count >= most for count in counts.values()) >= MIN_RARE_LANGUAGES
+
+
+def _is_asked(examples: Examples, number: int) -> bool:
+    """True where the prompt asks for a language: a translation, a lesson."""
+    return bool(LANGUAGE_ASKED.search(examples.prompts[number].as_py()))
+
+
+def _script_troubles(examples: Examples) -> dict[int, str]:
     troubles = {}
     scripts = [main_script(f"{prompt} {answer}") for _, prompt, answer in examples.texts()]
     answers = [main_script(answer) for _, _, answer in examples.texts()]
@@ -75,7 +99,7 @@ def _script_troubles(examples: Examples) -> list[tuple[int, str]]:
         for number, kind in enumerate(kinds):
             if kind and kind != usual and counts[kind] <= examples.limits.rare_language * len(examples):
                 troubles.setdefault(number, f"the {what} is in {kind}, most are in {usual}")
-    return list(troubles.items())
+    return troubles
 
 
 @functools.cache

@@ -14,11 +14,15 @@ import numpy as np
 
 from tunebook.data.examples import Examples, normalised_hash
 from tunebook.data.splits import normalise, prompt_text
+from tunebook.errors import InputProblem
 
 N_GRAM_WORDS = 8
+MAX_ANSWER_WORDS = 12
+MIN_VERBATIM = 5  # words of a prompt that stands in a row as a whole
 MIN_RUNS = 5  # shared, so at least 12 words in a row
+LONG_WORDS = N_GRAM_WORDS + MIN_RUNS - 1
 DOCSTRING = re.compile(r"(\"\"\"|\'\'\')(.*?)\1", re.S)
-EXAMPLE = re.compile(r">>>|\bexamples?\b\W", re.I)
+EXAMPLE = re.compile(r">>>|\bexamples?\b\W|^\s*assert ", re.I | re.M)
 TEMPLATE_SHARE, TEMPLATE_ROWS = 0.10, 20  # a word run in more rows than this is the file's own template
 
 
@@ -27,8 +31,13 @@ def find_contamination(examples: Examples, problems: list[dict], name: str) -> n
 
     `problems` are benchmark rows with `task_id` and `prompt`; `name` goes into the message. Returns the row numbers.
     """
-    exact = {normalised_hash(problem["prompt"]): problem["task_id"] for problem in problems}
+    if problems and not n_comparable(problems):
+        raise InputProblem(
+            f"{name}: none of its {len(problems)} problems has a prompt or an answer to compare; name its columns"
+        )
+    exact = {normalised_hash(text): p["task_id"] for p in problems for text in _asked(p) if normalise(text)}
     found, hashes = [], examples.prompt_hashes.tolist()
+    held = _verbatim(examples, problems)
     nearest = _nearest(
         ((n, f"{p} {a} {w}") for n, p, a, w in examples.all_texts(f"contamination by {name}")), problems, examples
     )
@@ -36,6 +45,8 @@ def find_contamination(examples: Examples, problems: list[dict], name: str) -> n
         task = exact.get(hashes[number]) or _exact_turn(examples, number, prompt, exact)
         if task is not None:
             examples.add_match("contamination", number, task, name, "the prompt of")
+        elif number in held:
+            examples.add_match("contamination", number, held[number], name, "word for word")
         elif number in nearest:
             task, share = nearest[number]
             examples.add_match("contamination_near", number, task, name, f"{share:.0%} of the word runs of")
@@ -43,6 +54,44 @@ def find_contamination(examples: Examples, problems: list[dict], name: str) -> n
             continue
         found.append(number)
     return np.array(found, np.int64)
+
+
+def n_comparable(problems: list[dict]) -> int:
+    """How many problems hold a prompt or an answer that rows can be compared with."""
+    return sum(bool(normalise(p["prompt"]) or normalise(p.get("canonical_solution") or "")) for p in problems)
+
+
+def _asked(problem: dict) -> list[str]:
+    """The texts that ask for the problem: its prompt, and the words of a docstring that stands for one."""
+    return [problem["prompt"]] + ([] if "def " in problem["prompt"] else [description(problem)])
+
+
+def _verbatim(examples: Examples, problems: list[dict]) -> dict[int, str]:
+    """Row number → a problem whose whole prompt, or whole long answer, stands in the row among other words.
+
+    Only texts of some words count, and a short problem of kind `answer` only where its answer is there too.
+    """
+    starts = collections.defaultdict(list)
+    for problem in problems:
+        answer = "" if (problem.get("kind") or "code") == "code" else problem.get("canonical_solution") or ""
+        texts = [(text, MIN_VERBATIM) for text in _asked(problem) if "def " not in text]
+        for text, shortest in (*texts, (description(problem), LONG_WORDS), (answer, LONG_WORDS)):
+            words = tuple(normalise(text).split())
+            if len(words) >= shortest:
+                starts[words[:MIN_VERBATIM]].append((words, problem))
+    firsts = {start[0] for start in starts}
+    found = {}
+    for number, *texts in examples.all_texts() if starts else ():
+        text = " ".join(texts)
+        words = tuple(normalise(text).split())
+        for at, word in enumerate(words):
+            known = starts.get(words[at : at + MIN_VERBATIM], ()) if word in firsts else ()
+            whole = ((own, p) for own, p in known if words[at : at + len(own)] == own)
+            owner = next((p for own, p in whole if len(own) >= LONG_WORDS or has_answer_of(p, text)), None)
+            if owner:
+                found[number] = owner["task_id"]
+                break
+    return found
 
 
 def find_shared_runs(examples: Examples, others: list[dict], name: str) -> None:
@@ -73,18 +122,21 @@ class _Runs:
 
 
 def description(problem: dict) -> str:
-    """What a code problem says in words: its last docstring up to the first example; "" for other problems."""
-    match = DOCSTRING.findall(problem["prompt"]) if "def " in problem["prompt"] else []
+    """What a code problem says in words: its last docstring up to the first example or test; "" for other problems."""
+    prompt = problem["prompt"]
+    is_code = "def " in prompt or prompt.lstrip()[:3] in ('"""', "'''")  # MBPP: a docstring above the program
+    match = DOCSTRING.findall(prompt) if is_code else []
     return EXAMPLE.split(match[-1][1], maxsplit=1)[0] if match else ""
 
 
 def has_answer_of(problem: dict, text: str) -> bool:
     """Whether a row with this `text` could give the problem away: for a problem of kind `answer`, its answer is in it.
 
-    Two schedules or sums in nearly the same words have different answers: that is the task, not a leak. True where nothing is known.
+    Two schedules or sums in nearly the same words have different answers: that is the task, not a leak. True where nothing is known,
+    and for answers of more than a line, which nobody repeats word for word.
     """
     answer = _squeezed(problem.get("canonical_solution") or "") if problem.get("kind") == "answer" else ""
-    return answer in _squeezed(text)
+    return len(answer.split()) > MAX_ANSWER_WORDS or answer in _squeezed(text)
 
 
 def _squeezed(text: str) -> str:

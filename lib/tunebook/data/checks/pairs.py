@@ -9,16 +9,20 @@ import numpy as np
 
 from tunebook.data.checks.repeats import has_few_changes
 from tunebook.data.examples import Examples, exact_hash
+from tunebook.data.mapping import words_of
 from tunebook.data.splits import normalise
 
 MIN_PAIRS = 20
 LENGTH_RATIO = 1.2  # median length of the longer side over the shorter
 MAX_CHANCE = 0.001  # of the sign test: fewer pairs may be an accident
+SCORE_WORDS = frozenset(("score", "scores", "rating", "ratings", "reward", "rewards"))
 NEAR_SHARE = 0.85  # of letter runs
 
 
 def find_pair_troubles(examples: Examples) -> None:
-    """Note equal, nearly equal and contradictory pairs, and a bias to longer or shorter answers."""
+    """Note equal, nearly equal and contradictory pairs, and a bias to longer or shorter answers; of KTO rows contradictions."""
+    if examples.kind == "kto":
+        _note_two_labels(examples)
     if examples.rejected is None:
         return
     seen, contradictions = {}, []
@@ -42,6 +46,39 @@ def find_pair_troubles(examples: Examples) -> None:
             ratios.append((max(len(chosen), 1)) / max(len(worse), 1))
     examples.add_all("pair_contradiction", contradictions)
     _note_length_bias(examples, longer, np.array(ratios))
+
+
+def _note_two_labels(examples: Examples) -> None:
+    """Note answers that are called good in one row and bad in another."""
+    seen = {}
+    for number, key in enumerate(zip(examples.prompt_hashes.tolist(), examples.answer_hashes.tolist(), strict=True)):
+        seen.setdefault(key, []).append(number)
+    for numbers in seen.values():
+        if 0 < len(examples.bad.intersection(numbers)) < len(numbers):
+            places = ", ".join(str(examples.place(number)[0]) for number in numbers[:5])
+            examples.add_all(
+                "pair_contradiction", [(n, f"rows {places} call one answer good and bad") for n in numbers]
+            )
+
+
+def find_score_contradictions(examples: Examples) -> None:
+    """Note pairs whose own scores say that the rejected answer is the better one."""
+    if examples.rejected is None:
+        return
+    names = [_score_names(examples, side) for side in ("chosen", "rejected")]
+    if len(names[0]) != 1 or len(names[1]) != 1:
+        return
+    (better,), (worse,) = names
+    for number, row in enumerate(examples):
+        high, low = row.get(better), row.get(worse)
+        if all(isinstance(value, int | float) for value in (high, low)) and high < low:
+            examples.add("pair_scores", number, f"{better} {high:g}, {worse} {low:g}")
+
+
+def _score_names(examples: Examples, side: str) -> list[str]:
+    """The columns of scores of one side: score_chosen, rejected_rating and the like."""
+    names = (name for name in examples.account.columns if name not in examples.reading.drop)
+    return [name for name in names if side in words_of(name) and words_of(name) & SCORE_WORDS]
 
 
 def _nearly_equal(a: str, b: str) -> bool:

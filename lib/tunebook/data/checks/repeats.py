@@ -24,6 +24,8 @@ MIN_ROWS = 10
 def find_exact_duplicates(examples: Examples) -> dict[int, int]:
     """Note the rows that repeat an earlier row exactly (prompt and answers); returns number → number of the first one."""
     hashes = np.fromiter((exact_hash(p + "\x1e" + a) for _, p, a in examples.texts()), np.int64, len(examples))
+    if examples.bad:  # one answer called good and bad is a contradiction, not a repetition
+        hashes ^= np.isin(np.arange(len(examples)), list(examples.bad))
     if examples.rejected is not None:
         extra = (exact_hash(text.as_py()) for text in examples.rejected)
         hashes ^= np.fromiter(extra, np.int64, len(examples)) >> 1
@@ -116,6 +118,8 @@ def find_near_duplicates(examples: Examples, skip: dict | tuple = ()) -> list[li
             continue
         compared.add(pair)
         a, b = int(numbers[pair[0]]), int(numbers[pair[1]])
+        if (a in examples.bad) != (b in examples.bad):
+            continue
         if (a, b) not in pairs and is_near(_texts(examples, a, texts), _texts(examples, b, texts), weights, threshold):
             pairs.add((a, b))
     clusters = _clusters(pairs)
@@ -239,6 +243,7 @@ def _same_after_normalising(examples: Examples, skip) -> set[tuple[int, int]]:
     first, pairs = {}, set()
     for number, key in enumerate(zip(examples.prompt_hashes.tolist(), examples.answer_hashes.tolist(), strict=True)):
         if number not in skip:
+            key = (*key, number in examples.bad)
             if examples.rejected is not None:
                 key = (*key, exact_hash(normalise(examples.rejected[number].as_py())))
             if key in first:
@@ -250,18 +255,15 @@ def _same_after_normalising(examples: Examples, skip) -> set[tuple[int, int]]:
 
 def _clusters(pairs: set[tuple[int, int]]) -> list[list[int]]:
     """Connected rows, each cluster in row order."""
-    parent = {}
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def root(number):
-        while parent.setdefault(number, number) != number:
-            parent[number] = parent[parent[number]]
-            number = parent[number]
-        return number
-
-    for a, b in pairs:
-        low, high = sorted((root(int(a)), root(int(b))))
-        parent[high] = low
+    if not pairs:
+        return []
+    numbers, places = np.unique(np.array(sorted(pairs)), return_inverse=True)
+    first, second = places.reshape(-1, 2).T
+    graph = coo_array((np.ones(len(first)), (first, second)), shape=(len(numbers),) * 2)
     clusters = collections.defaultdict(list)
-    for number in sorted(parent):
-        clusters[root(number)].append(number)
+    for number, label in zip(numbers.tolist(), connected_components(graph)[1].tolist(), strict=True):
+        clusters[label].append(number)
     return sorted(clusters.values())

@@ -8,6 +8,7 @@ import re
 
 from tunebook.data.checks.code import PYTHON_START
 from tunebook.data.examples import Examples
+from tunebook.data.mapping import BLANK_MARKS
 
 # Names of sequence tokens (<s>, <pad>) are also HTML or quoted in programs: only bare ones that no closing tag explains.
 CONTROL_TOKENS = re.compile(
@@ -63,6 +64,8 @@ def find_content_troubles(examples: Examples) -> None:
         match = CONTROL_CHARACTERS.search(text)
         if match:
             examples.add("control_characters", number, ascii(match.group())[:60])
+        if "\r" in text:
+            examples.add("carriage_returns", number, repr(text[max(0, text.index("\r") - 10) : text.index("\r") + 2]))
         broken = "" if text.isascii() else mojibake(text.replace("\ufffd", "") if is_undecodable else text)
         if broken:
             examples.add("mojibake", number, ascii(broken)[:60])
@@ -72,6 +75,40 @@ def find_content_troubles(examples: Examples) -> None:
         if "<" in text or "&" in text:
             _look_for_html(number, prompt, answer, html, prompts)
     _note_html(examples, html, prompts)
+
+
+MIN_PROMPT_WORDS = 4
+SURE_MARKS = frozenset(
+    ("nan", "<na>", "nat", "#n/a")
+)  # the others of BLANK_MARKS may be a class or what a program prints
+MAX_BLANK_SHARE = 0.2  # of rows: a more frequent one is a label
+MIN_USUAL_WORDS = 3  # words of the usual answer where "None" is no answer
+
+
+def find_repeated_prompts(examples: Examples) -> None:
+    """Note answers that repeat their question, and answers that are the mark of a blank cell."""
+    blanks, n_words = [], []
+    for number, prompt, answer, worse in examples.all_texts():
+        n_words.append(len(answer.split(None, MIN_USUAL_WORDS)))
+        if len(answer) < 8 and answer.strip().lower() in BLANK_MARKS:
+            blanks.append((number, answer.strip()))
+        last = prompt.rstrip().rsplit("\n", 1)[-1].strip()
+        if last and any(last in side for side in (answer, worse)) and _repeats(examples, number, (answer, worse)):
+            examples.add("prompt_repeated", number)
+    is_long = bool(n_words) and sorted(n_words)[len(n_words) // 2] >= MIN_USUAL_WORDS
+    if len(blanks) <= MAX_BLANK_SHARE * len(examples):
+        for number, mark in blanks:
+            if is_long or mark.lower() in SURE_MARKS:
+                examples.add("blank_cell", number, f"the answer is {mark!r}")
+
+
+def _repeats(examples: Examples, number: int, answers: tuple[str, str]) -> bool:
+    """True where the last user turn, of several words and no code, stands in an answer that says more."""
+    asked = next((m["content"] for m in reversed(examples.row(number)["prompt"]) if m["role"] == "user"), "")
+    asked = " ".join(asked.split())
+    if len(asked.split()) < MIN_PROMPT_WORDS or re.search(r"```|\bdef |\bclass |[{};]", asked):
+        return False
+    return any(asked in " ".join(answer.split()) for answer in answers)
 
 
 def control_token(text: str) -> str:

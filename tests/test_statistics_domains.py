@@ -6,8 +6,8 @@ import numpy
 import pytest
 
 from tunebook.errors import InputProblem
+from tunebook.statistics.compare import rise
 from tunebook.statistics.domains import separate
-from tunebook.statistics.relative import rise
 
 WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu".split()
 

@@ -1,0 +1,291 @@
+"""How columns become the fields of a row: `--map FIELD=COLUMN`, and the mapping that is likely for a file.
+
+A likely mapping is proposed, never applied silently. It keeps every column that changes what is learnt.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+
+from tunebook.data.messages import TRAIN_ON, RowProblem, unpacked
+from tunebook.errors import InputProblem
+
+KINDS = ("prompt_completion", "messages", "text", "preference", "kto")
+LIKELY_NAMES = {
+    "prompt": tuple("instruction question query input user problem request source english phrase"
+                    " document article dialogue sentence review".split()),
+    "completion": ("output", "response", "answer", "solution", "target", "assistant", "reply", "label", "result",
+                   "summary", "highlights", "translation"),
+    "chosen": ("preferred", "accepted", "winner", "better", "response_chosen", "chosen_response", "preferred_output"),
+    "rejected": ("dispreferred", "loser", "worse", "response_rejected", "rejected_response", "non_preferred_output"),
+    "messages": ("conversations", "conversation", "dialog", "dialogue", "chat", "turns"),
+    "text": ("content", "document", "body"),
+}  # fmt: skip
+# Words of a column's name by which it belongs to the row, though no row type has a field for it.
+EXTRA_WORDS = {
+    "system": "system sys persona",
+    "context": "context contexts passage passages document documents background article paragraph evidence knowledge input",
+    "history": "history previous past",
+    "tools": "tools functions",
+    "label": "label desirable kto thumbs",
+    "weight": "weight weights",
+}
+EXTRA_WORDS = {field: frozenset(words.split()) for field, words in EXTRA_WORDS.items()}
+FIELDS = (*LIKELY_NAMES, *EXTRA_WORDS)
+FIRST_USER = "first_user"  # as a part of `system`: its text goes into the first user turn
+TEXT_FIELDS = ("prompt", "completion", "chosen", "rejected", "text", "system", "context")
+JUDGING_WORDS = {"true": True, "1": True, "good": True, "desirable": True, "yes": True, "false": False, "0": False,
+                 "bad": False, "undesirable": False, "no": False}  # fmt: skip
+BLANK_MARKS = frozenset(("nan", "none", "null", "n/a", "<na>", "nat", "#n/a"))
+# Name, the columns by which it is known, and its mapping (what else the file holds is added to it).
+SHAPES = (
+    ("OpenAI's preference rows", "input preferred_output non_preferred_output",
+     {"prompt": "input.messages", "chosen": "preferred_output", "rejected": "non_preferred_output"}),
+    ("pairs beside a conversation (ms-swift)", "messages rejected_response",
+     {"messages": "messages", "rejected": "rejected_response"}),
+    ("pairs beside a conversation (ms-swift)", "messages rejected_messages",
+     {"chosen": "messages", "rejected": "rejected_messages"}),
+    ("pairs beside a conversation (LLaMA-Factory)", "conversations chosen rejected",
+     {"prompt": "conversations", "chosen": "chosen", "rejected": "rejected"}),
+    ("OpenOrca's pairs", "question chosen rejected", {"prompt": "question", "chosen": "chosen", "rejected": "rejected"}),
+    ("MBPP", "text code test_list", {"prompt": "text", "completion": "code"}),
+    ("MBPP", "prompt code test_list", {"prompt": "prompt", "completion": "code"}),
+    ("HumanEval", "prompt canonical_solution", {"prompt": "prompt", "completion": "canonical_solution"}),
+    ("SQuAD", "context question answers",
+     {"prompt": "question", "completion": "answers.text[0]", "context": "context"}),
+    ("Dolly", "instruction context response", {"prompt": "instruction", "completion": "response", "context": "context"}),
+    ("Alpaca", "instruction input output", {"prompt": "instruction+input", "completion": "output"}),
+    ("OpenOrca", "system_prompt question response",
+     {"prompt": "question", "completion": "response", "system": "system_prompt"}),
+    ("ShareGPT", "conversations", {"messages": "conversations"}),
+    ("GSM8K", "question answer", {"prompt": "question", "completion": "answer"}),
+    ("texts with labels", "text label", {"prompt": "text", "completion": "label"}),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the rows of a file are read: their row type, the mapping, the columns left out by name, and what is trained."""
+
+    kind: str = ""
+    mapping: tuple = ()
+    drop: frozenset = frozenset()
+    train_on: str = "all"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The mapping as a dict."""
+        return dict(self.mapping)
+
+    def roots(self) -> dict[str, str]:
+        """Column → the field it becomes, by the mapping."""
+        roots = {}
+        for field, paths in self.mapping:
+            for root in map(root_of, _paths(field, paths)):
+                roots[root] = f"{roots[root]}, {field}" if roots.get(root, field) != field else field
+        return roots
+
+
+def reading_of(mapping=None, kind: str = "", drop=(), train_on: str = "all") -> Reading:
+    """How a file is to be read, from parameters or flags.
+
+    `mapping`: see `read_column_mapping`. `kind` names the row type where it must not be detected. `drop`: columns and message
+    keys that are left out by name, as a list or one text with commas. `train_on`: "all" or "last", the assistant turns of a
+    conversation that are trained. Raises InputProblem for a mapping or word that is not known.
+    """
+    if kind and kind not in KINDS:
+        raise InputProblem(f"row type {kind}: expected one of {', '.join(KINDS)}")
+    if train_on not in TRAIN_ON:
+        raise InputProblem(f"train_on: {train_on!r} is unknown; choose one of {', '.join(TRAIN_ON)}")
+    given = [drop] if isinstance(drop, str) else drop
+    names = frozenset(name.strip() for text in given for name in str(text).split(",") if name.strip())
+    return Reading(kind, tuple(read_column_mapping(mapping).items()), names, train_on)
+
+
+def read_column_mapping(mapping) -> dict[str, str]:
+    """A mapping as a dict; accepts a dict, a list of "prompt=question" or one such text with commas.
+
+    "prompt=instruction+input" joins two columns by an empty line; "input.messages" and "answers.text[0]" reach inside a
+    column; "system=first_user" puts system turns into the first user turn. Raises InputProblem for anything else.
+    """
+    if not mapping:
+        return {}
+    if isinstance(mapping, dict):
+        pairs = list(mapping.items())
+    else:
+        given = [mapping] if isinstance(mapping, str) else list(mapping)
+        parts = [part for text in given for part in re.split(rf",\s*(?=(?:{'|'.join(FIELDS)})=)", str(text))]
+        pairs = [tuple(part.split("=", 1)) for part in parts]
+    for pair in pairs:
+        if len(pair) != 2 or pair[0] not in FIELDS:
+            raise InputProblem(
+                f"mapping {'='.join(map(str, pair))}: expected FIELD=COLUMN with FIELD one of {', '.join(FIELDS)}"
+            )
+    return dict(pairs)
+
+
+def _paths(field: str, paths: str) -> list[str]:
+    """The columns of one field, without the word that says where a system text goes."""
+    return [path for path in paths.split("+") if field != "system" or path != FIRST_USER]
+
+
+def flags_of(mapping: dict[str, str]) -> str:
+    """The mapping as it is typed: --map prompt=question --map completion=answer."""
+    return " ".join(f"--map {field}={column}" for field, column in mapping.items())
+
+
+def words_of(name: str) -> frozenset:
+    """The words of a column's name: "systemPrompt_v2" → system, prompt, v2."""
+    return frozenset(re.findall(r"[a-z0-9]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", str(name)).lower()))
+
+
+def root_of(path: str) -> str:
+    """The column of a path: "answers.text[0]" → "answers"."""
+    return re.split(r"[.\[]", path, maxsplit=1)[0]
+
+
+def value_at(row: dict, path: str):
+    """The value of a column, or inside one ("input.messages", "answers.text[0]"); also in a csv cell that holds JSON.
+
+    Raises RowProblem where there is none.
+    """
+    if path in row:
+        return row[path]
+    value = row
+    for name, place in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):
+        if isinstance(value, str):
+            value = _parsed(value, path)
+        try:
+            value = value[name] if name else value[int(place)]
+        except (KeyError, IndexError, TypeError):
+            raise RowProblem("missing_field", f"no column {path}") from None
+    return value
+
+
+def _parsed(text: str, path: str):
+    if "array(" in text:
+        raise RowProblem("numpy_cell", f"{path}: {text[:60]!r}")
+    try:
+        return json.loads(text)
+    except ValueError:
+        return unpacked(text)
+
+
+def is_blank(value) -> bool:
+    """True for nothing, and for the marks of a blank cell that pandas and Python leave as text ("nan", "None")."""
+    if isinstance(value, str):
+        return not value.strip() or value.strip().lower() in BLANK_MARKS
+    return value is None or value != value or value in ([], {})
+
+
+def apply_mapping(row: dict, mapping: dict[str, str]) -> dict:
+    """The mapped fields of a row, numbers as text; with "+" the parts that are not blank, an empty line between them.
+
+    Raises RowProblem when a mapped column is missing; those of EXTRA_WORDS may be, and are then left out.
+    """
+    mapped = {}
+    for field, given in mapping.items():
+        paths = _paths(field, given)
+        if field == "system" and FIRST_USER in given.split("+"):
+            mapped[FIRST_USER] = True
+        if not paths:
+            continue
+        first, *others = paths
+        if field in EXTRA_WORDS and root_of(first) not in row and first not in row:
+            continue
+        values = [value_at(row, first)]
+        values += [value_at(row, path) for path in others if path in row or root_of(path) in row]
+        if field in TEXT_FIELDS:
+            values = [_as_text(value) for value in values]
+        if others:
+            mapped[field] = "\n\n".join(str(value) for value in values if not is_blank(value))
+        elif field not in EXTRA_WORDS or not is_blank(values[0]):
+            mapped[field] = values[0]
+    return mapped
+
+
+def _as_text(value):
+    """Numbers and truth values as text; texts, lists and objects stay."""
+    return json.dumps(value) if isinstance(value, bool | int | float) else value
+
+
+def likely_mapping(columns, sample=()) -> tuple[dict[str, str], str]:
+    """(a mapping for plain columns or {}, the name of a known shape or ""): question, answer → prompt=question, completion=answer.
+
+    `sample`: some rows. Columns that are blank in all of them are left out.
+    """
+    filled = [c for c in columns if not sample or any(not is_blank(row.get(c)) for row in sample)]
+    by_lower = {str(column).lower(): column for column in columns}
+    for name, known, mapping in SHAPES:
+        if set(known.split()) <= by_lower.keys():
+            found = {field: _with_case(path, by_lower) for field, path in mapping.items()}
+            return {**found, **_extras(filled, found, sample)}, name
+    found = _pick(by_lower)
+    return ({**found, **_extras(filled, found, sample)} if found else {}), ""
+
+
+def has_better_shape(columns) -> bool:
+    """True for columns with a `text` that a known data set reads as question and answer (MBPP, Alpaca with its rendered text)."""
+    found, shape = likely_mapping(columns)
+    return bool(shape) and "completion" in found and not {"text", "label"} == set(found.values())
+
+
+def _with_case(path: str, by_lower: dict) -> str:
+    return "+".join(by_lower[root_of(part)] + part[len(root_of(part)) :] for part in path.split("+"))
+
+
+def _pick(by_lower: dict) -> dict[str, str]:
+    """The first row type whose fields all have a likely column."""
+
+    def pick(field):
+        return by_lower.get(field) or next((by_lower[n] for n in LIKELY_NAMES[field] if n in by_lower), None)
+
+    for fields in (("chosen", "rejected"), ("prompt", "completion"), ("messages",), ("text",)):
+        found = {field: pick(field) for field in fields}
+        if all(found.values()):
+            break
+    else:
+        return {}
+    if fields == ("chosen", "rejected"):
+        if prompt := pick("prompt"):
+            found = {"prompt": prompt, **found}
+    if found.get("prompt") == by_lower.get("instruction") and "input" in by_lower:
+        found["prompt"] += "+" + by_lower["input"]
+    return found
+
+
+def _extras(columns, found: dict, sample) -> dict[str, str]:
+    """The columns that belong to the row besides: system, context, history, tools, KTO's label, weight; also one level inside."""
+    used = {path for paths in found.values() for path in paths.split("+")}
+    roots = {root_of(path) for path in used}
+    inside = [f"{c}.{key}" for c in columns if c in roots for row in sample[:1] if isinstance(row.get(c), dict)
+              for key, value in row[c].items() if f"{c}.{key}" not in used and not is_blank(value)]  # fmt: skip
+    extras = {}
+    for column in [column for column in columns if column not in roots] + inside:
+        field = extra_field(column.rsplit(".", 1)[-1])
+        values = [row[column] for row in sample if row.get(column) is not None]
+        if not field or field in extras or field in found or (field == "label" and not are_judgements(values)):
+            continue
+        if field != "weight" or any(value != 1 for value in values):
+            extras[field] = column
+    return extras
+
+
+def extra_field(column: str) -> str:
+    """The field of EXTRA_WORDS that a column's name tells, or ""."""
+    words = words_of(column)
+    if words & {"id", "ids", "length", "len", "url", "title", "source", "name", "count", "num"}:
+        return ""
+    return next((field for field, known in EXTRA_WORDS.items() if words & known), "")
+
+
+def are_judgements(values) -> bool:
+    """True for values that say good or bad: true and false, also as 0 and 1 or as words."""
+    return bool(values) and all(judgement_of(value) is not None for value in values)
+
+
+def judgement_of(value) -> bool | None:
+    """KTO's label as a truth value, None where it is no such thing."""
+    if isinstance(value, str):
+        return JUDGING_WORDS.get(value.strip().lower())
+    return bool(value) if value in (0, 1) and isinstance(value, bool | int | float) else None

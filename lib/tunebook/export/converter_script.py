@@ -1,0 +1,90 @@
+"""What runs in the converter's process: its package `gguf` must not meet the installed one. Started by `convert`, with the
+converter on PYTHONPATH.
+
+`model SCRIPT ENDS ARGUMENTS...` runs the converter's script and writes further ends of a turn into the file. `adapter BASE ARCHIVE
+TARGET` writes a LoRA adapter: A is written as it is; B goes through the converter's own mapping of the weight that it changes,
+since that mapping renames and permutes rows, and rows of B are rows of the weight. Source: docs of llama.cpp's adapter GGUF,
+`convert_lora_to_gguf.py`.
+"""
+
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+
+
+def _mend() -> None:
+    """The converter asks transformers for config.json, which renames keys that it then misses (rotary_pct, n_ctx): the
+    published ones go first.
+
+    Heads that predict several tokens (mtp) are neither read nor written by transformers, so they are not looked for.
+    """
+    from conversion.base import ModelBase
+
+    load, ModelBase.no_mtp = ModelBase.load_hparams, True
+
+    def load_all(dir_model, is_mistral_format=False):
+        config = load(dir_model, is_mistral_format)
+        published = json.loads((Path(dir_model) / "config.json").read_text(encoding="utf-8"))
+        inner = {"text_config": config["text_config"] | published["text_config"]} if "text_config" in published else {}
+        return config | published | inner
+
+    ModelBase.load_hparams = staticmethod(load_all)
+
+
+def model(script: str, ends: str, *arguments: str) -> None:
+    """`ends` are token ids as JSON, at most two: llama.cpp also stops at the end of a turn (eot) and of a message (eom)."""
+    import gguf
+
+    write = gguf.SpecialVocab.add_to_gguf
+
+    def write_all(self, writer, quiet=False):
+        write(self, writer, quiet)
+        for kind, token in zip(("eot", "eom"), json.loads(ends), strict=False):
+            if kind not in self.special_token_ids:
+                getattr(writer, f"add_{kind}_token_id")(token)
+
+    gguf.SpecialVocab.add_to_gguf = write_all
+    _mend()
+    sys.argv = [script, *arguments]
+    runpy.run_path(script, run_name="__main__")
+
+
+def adapter(base: str, archive: str, target: str) -> None:
+    """`archive` is a .npz with NAME.a, NAME.b and NAME.scale for every changed weight."""
+    import conversion
+    import gguf
+    import numpy
+    import torch
+    from conversion.base import ModelBase, ModelType, get_model_architecture
+
+    _mend()
+    architecture = get_model_architecture(ModelBase.load_hparams(Path(base), False), ModelType.TEXT)
+    kind = conversion.get_model_class(architecture, mmproj=False)
+    mapping = kind(Path(base), gguf.LlamaFileType.ALL_F32, Path(target))
+    writer = gguf.GGUFWriter(target, gguf.MODEL_ARCH_NAMES[kind.model_arch])
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    stored = numpy.load(archive)
+    names = sorted({key.rpartition(".")[0] for key in stored.files})
+    alphas = {float(stored[f"{name}.scale"]) * stored[f"{name}.a"].shape[0] for name in names}
+    if len(alphas) != 1:
+        sys.exit("its modules have different scales, which an adapter file cannot hold")
+    writer.add_float32("adapter.lora.alpha", alphas.pop())
+    for name in names:
+        a, b = stored[f"{name}.a"], torch.from_numpy(stored[f"{name}.b"])
+        hit = re.search(r"\.(\d+)\.", name)
+        made = list(mapping.modify_tensors(b, name, int(hit.group(1)) if hit else None))
+        if len(made) != 1 or made[0][1].shape != b.shape:
+            sys.exit(f"{name} is stored in another form, which an adapter cannot follow")
+        writer.add_tensor(f"{made[0][0]}.lora_a", numpy.ascontiguousarray(a))
+        writer.add_tensor(f"{made[0][0]}.lora_b", numpy.ascontiguousarray(made[0][1].numpy()))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+if __name__ == "__main__":
+    {"model": model, "adapter": adapter}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,122 @@
+"""Preferences are trained as what they are: the user's pairs and labels, sampled answers, each method with its own settings."""
+
+import pytest
+from datasets import Dataset
+
+from tiny_training import LABELS, PAIRS, ROWS, dpo, kto, settings
+from tunebook.errors import InputProblem
+from tunebook.training.preferences import (
+    METHODS,
+    Preferences,
+    choose_method,
+    hold_out,
+    label_weights,
+    own_preferences,
+    rank_pairs,
+    ranking,
+    rows_for,
+    sampled_preferences,
+    wants_samples,
+)
+
+USERS = [pair | {"completion": pair["chosen"], "record": at} for at, pair in enumerate(PAIRS)]
+
+
+def test_own_pairs_and_labels_are_found_and_rows_without_either_are_none():
+    found = own_preferences([*USERS, *LABELS, *ROWS])
+    assert found.pairs == PAIRS and found.labels == LABELS
+    assert found.describe() == "8 pairs and 8 answers labelled right and 8 labelled wrong"
+    assert len(own_preferences(ROWS)) == 0
+
+
+def test_pairs_of_dev_are_held_out_else_a_tenth_by_prompt():
+    own = own_preferences(USERS[:6])
+    train, out = hold_out(own, USERS[6:], 0)
+    assert train is own and out.pairs == PAIRS[6:]
+    many = Preferences([PAIRS[at % 8] | {"prompt": [{"role": "user", "content": str(at // 2)}]} for at in range(80)])
+    train, out = hold_out(many, [], 0)
+    asked = [{str(row["prompt"]) for row in part.pairs} for part in (train, out)]
+    assert len(out) == 8 and len(train) == 72 and not asked[0] & asked[1], "both pairs of a prompt lie on one side"
+
+
+def test_every_sampled_answer_is_labelled_and_pairs_need_both_kinds():
+    samples = [["a", "b", "b"], ["a", "a", "a"], ["b", "b", "b"]]
+    found = sampled_preferences(ROWS[:3], samples, lambda row, text: text == "a")
+    assert [row["label"] for row in found.labels] == [True, False, False, True, True, True, False, False, False]
+    assert [(p["chosen"][0]["content"], p["rejected"][0]["content"]) for p in found.pairs] == [("a", "b")]
+
+
+@pytest.mark.parametrize(
+    ("source", "has_own", "wanted"),
+    [("auto", True, False), ("auto", False, True), ("both", True, True), ("sampled", True, True), ("own", True, False)],
+)
+def test_the_model_answers_only_where_its_answers_are_wanted(source, has_own, wanted):
+    assert wants_samples(METHODS["dpo"], source, Preferences(PAIRS if has_own else [])) is wanted
+
+
+def test_own_preferences_that_are_not_there_are_one_sentence():
+    with pytest.raises(InputProblem, match="neither `rejected` nor `label`"):
+        wants_samples(METHODS["dpo"], "own", Preferences())
+    with pytest.raises(InputProblem, match="did you mean kto"):
+        choose_method("kt")
+    none = choose_method("none")
+    assert not wants_samples(none, "auto", Preferences()) and rows_for(none, Preferences(PAIRS), Preferences(), 4, 0) == []
+
+
+def test_each_method_takes_the_rows_that_it_can_use():
+    own, sampled = Preferences(PAIRS[:2], LABELS[4:10]), Preferences(PAIRS[2:3], LABELS[10:])
+    paired = rows_for(METHODS["dpo"], own, sampled, 4, 0)
+    assert len(paired) == 2 + 3 + 1, "own pairs, pairs of labels of one prompt, sampled pairs"
+    labelled = rows_for(METHODS["kto"], own, sampled, 8, 0)
+    assert len(labelled) == 4 + 6 + 6 and {row["label"] for row in labelled} == {True, False}
+    assert len(rows_for(METHODS["kto"], own, sampled, 5, 0)) == 15, "a last batch of one row would be its own neighbour"
+    assert labelled != sorted(labelled, key=lambda row: row["label"]), "shuffled"
+    with pytest.raises(InputProblem, match="use preference: kto"):
+        rows_for(METHODS["rpo"], Preferences(labels=LABELS[:1]), Preferences(), 4, 0)
+    with pytest.raises(InputProblem, match="use 2 or more"):
+        rows_for(METHODS["kto"], own, sampled, 1, 0)
+
+
+def test_both_labels_weigh_the_same_in_sum():
+    rows = [{"label": True}] * 91 + [{"label": False}] * 9
+    weights = label_weights(rows)
+    assert weights["undesirable_weight"] * 9 == pytest.approx(weights["desirable_weight"] * 91, rel=1e-3)
+    with pytest.raises(InputProblem, match="both labels, found 2 right and 0 wrong"):
+        label_weights([{"label": True}] * 2)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "none"])
+def test_each_method_raises_the_chosen_answers_over_the_rejected_ones(tmp_path, name):
+    """A method whose settings are wrong trains without an error and learns nothing, or the contrary."""
+    told = choose_method(name, learning_rate=3e-3).settings(LABELS)
+    build = dpo if METHODS[name].is_paired else kto
+    trainer = build(tmp_path, True, max_steps=8, per_device_train_batch_size=8, **told)
+    tokenizer = trainer.processing_class
+    before = rank_pairs(trainer.model, tokenizer, PAIRS, 96)
+    trainer.train()
+    found = ranking(before, rank_pairs(trainer.model, tokenizer, PAIRS, 96))
+    assert found["n"] == 8 and found["accuracy"] == 1.0 and found["margin"] > 1.0
+    assert found["ranked_after"] >= found["ranked_before"]
+
+
+def test_rpo_holds_the_chosen_answers_up(tmp_path):
+    """DPO alone lets the likelihood of both answers fall; the likelihood of the chosen one is what RPO adds."""
+    gains = {}
+    for name in ("dpo", "rpo"):
+        trainer = dpo(tmp_path / name, True, max_steps=8, **choose_method(name, learning_rate=3e-3).settings())
+        before = rank_pairs(trainer.model, trainer.processing_class, PAIRS, 96)
+        trainer.train()
+        after = rank_pairs(trainer.model, trainer.processing_class, PAIRS, 96)
+        gains[name] = sum(a[0] - b[0] for a, b in zip(after, before, strict=True))
+    assert gains["rpo"] > gains["dpo"]
+
+
+def test_the_settings_are_those_that_trl_takes(tmp_path):
+    from trl import DPOConfig, KTOConfig
+
+    for method in METHODS.values():
+        given = {key: value for key, value in settings(tmp_path).items() if key != "learning_rate"}
+        config = (DPOConfig if method.is_paired else KTOConfig)(**given, **method.settings())
+        assert (config.beta, config.learning_rate) == (method.beta, method.learning_rate)
+    assert METHODS["ipo"].beta >= 0.5, "TRL's IPO is per token: 1 / (2 beta) nats between the answers"
+    assert Dataset.from_list(LABELS).column_names == ["prompt", "completion", "label"]

@@ -1,0 +1,237 @@
+"""Every family of the zoo through every step: inspected, loaded, masked, trained, merged, exported, compared.
+
+`run(name, root, convert)` gives a word or a sentence for each step. `python tests/zoo_matrix.py` runs all of them and writes the table
+into README.md; the tests run `QUICK` and hold the table to EXPECTED.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from zoo import FAMILIES, build
+
+STEPS = ("inspect", "load", "mask", "sft", "dpo", "merge", "gguf", "tokens", "answers")
+WORKS = "works"
+EXPECTED = {name: dict.fromkeys(STEPS, WORKS) for name in FAMILIES}
+# one of each kind: what is left runs with `python tests/zoo_matrix.py`
+QUICK = ("qwen2.5_base", "qwen3_moe", "gemma2", "gemma3_vision", "mistral_v0.2", "phi3", "gpt2", "pythia", "lfm2", "falcon_h1", "cohere2")  # fmt: skip
+TEXTS = {"every day at noon": "0 12 * * *", "Mon-Fri 22:00": "0 22 * * 1-5", "été à 5h": "0 5 * * *", "two  spaces\n and lines": "0 * * * *"}
+ROWS = [{"prompt": [{"role": "user", "content": text}], "completion": [{"role": "assistant", "content": answer}]} for text, answer in TEXTS.items()]  # fmt: skip
+NAMES = {"phi3": "Phi-3-mini-4k-instruct"}  # folders that are named as the repository is
+MARKS = ("<!-- families: begin -->", "<!-- families: end -->")
+
+
+@contextlib.contextmanager
+def converter():
+    """Sends `tunebook.export.convert` to `zoo_converter`; yields a function that says which BPE splitting comes next."""
+    from tunebook.errors import InputProblem
+    from tunebook.export import convert
+    from tunebook.setup.wheels import converter_folder
+
+    home = converter_folder()
+    command = [sys.executable, str(Path(__file__).with_name("zoo_converter.py")), str(convert.SCRIPT)]
+    environment = os.environ | {"PYTHONPATH": str(home), "NO_LOCAL_GGUF": "1", "HF_HUB_OFFLINE": "1"}
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    splitting, kept = [""], convert._run
+
+    def run(arguments, target, what):
+        words = [str(target if word == "TARGET" else word) for word in arguments]
+        server.stdin.write(json.dumps({"pre": splitting[0], "words": words}) + "\n")
+        server.stdin.flush()
+        answer = json.loads(server.stdout.readline())
+        if answer["code"] or not target.exists():
+            raise InputProblem(f"export: the converter refused {what}: {answer['said']}")
+        return target
+
+    convert._run = run
+    try:
+        yield lambda name: splitting.__setitem__(0, name)
+    finally:
+        convert._run = kept
+        server.stdin.close()
+        server.wait()
+        server.stdout.close()
+
+
+class Case:
+    """One family on its way; every method is a step, raises InputProblem to refuse, and AssertionError where it is wrong."""
+
+    def __init__(self, name: str, root: Path):
+        from tunebook.models.device import Placement
+        from tunebook.models.source import resolve_model
+
+        self.family, self.placement = FAMILIES[name], Placement("cpu", "float32", "float32", "", "test")
+        self.folder = build(name, root / NAMES.get(name, name))
+        self.work, self.adapter = root / f"{name}-work", root / f"{name}-adapter"
+        self.work.mkdir()
+        self.source = resolve_model(str(self.folder), needs_weights=True)
+
+    def inspect(self):
+        from tunebook.models.inspect import inspect
+
+        found = [row for row in inspect(str(self.folder))["findings"] if row["severity"] != "info"]
+        wanted = [] if self.family.template else ["chat_template"]  # base models have none
+        assert [row["check"] for row in found] == wanted, found
+
+    def load(self):
+        from tunebook.models.loading import load_model, load_tokenizer
+
+        self.tokenizer = load_tokenizer(self.source, "model" if self.family.template else "plain")
+        load_model(self.source, self.placement)
+        assert self.tokenizer.turn_end == self.tokenizer.convert_tokens_to_ids(self.family.end)
+
+    def mask(self):
+        from tunebook.models.templates import encode_row, measure_row
+
+        for row in ROWS:
+            ids, mask = encode_row(self.tokenizer, row["prompt"], row["completion"])
+            trained = self.tokenizer.decode([token for token, is_trained in zip(ids, mask, strict=True) if is_trained])
+            answer = row["completion"][0]["content"]
+            assert trained.endswith(self.family.end) and trained.removesuffix(self.family.end).endswith(answer), trained
+            assert measure_row(self.tokenizer)([*row["prompt"], *row["completion"]])[2] == ""
+
+    def sft(self):
+        from peft import LoraConfig
+        from trl import SFTConfig, SFTTrainer
+
+        from tunebook import training
+        from tunebook.models.abilities import lora_targets
+
+        student, rows = self._student(), training.tokenised(ROWS, self.tokenizer, 128)
+        settings = training.machine_settings(self.placement, student) | training.row_layout(self.placement, rows, 2, student)
+        arguments = SFTConfig(**self._arguments(), learning_rate=0.02, max_steps=4, **settings)
+        lora = LoraConfig(r=4, lora_alpha=8, target_modules=lora_targets(student), task_type="CAUSAL_LM")
+        trainer = SFTTrainer(student, arguments, train_dataset=rows, processing_class=self.tokenizer, peft_config=lora)
+        training.use_compact_head(trainer)
+        losses = self._train(trainer)
+        training.save_adapter(trainer.model, self.adapter, self.source)
+        assert losses[-1] < losses[0], losses
+
+    def dpo(self):
+        from datasets import Dataset
+        from peft import PeftModel
+        from trl import DPOConfig, DPOTrainer
+
+        from tunebook import training
+
+        pairs = [{"prompt": row["prompt"], "chosen": row["completion"], "rejected": [{"role": "assistant", "content": "no"}]} for row in ROWS]  # fmt: skip
+        base = self._student()
+        settings = training.machine_settings(self.placement, base)
+        policy = PeftModel.from_pretrained(base, str(self.adapter), is_trainable=True)
+        arguments = DPOConfig(**self._arguments(), learning_rate=0.001, max_steps=2, max_length=128, **settings)
+        trainer = DPOTrainer(policy, args=arguments, train_dataset=Dataset.from_list(pairs), processing_class=self.tokenizer)
+        training.use_compact_head(trainer)
+        assert all(0 < loss < 5 for loss in self._train(trainer))
+
+    def _student(self):
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        return AutoModelForCausalLM.from_pretrained(self.folder, dtype=torch.float32, attn_implementation="eager")
+
+    def _arguments(self) -> dict:
+        common = {"output_dir": str(self.work), "per_device_train_batch_size": 2, "save_strategy": "no", "report_to": "none"}
+        return common | {"logging_steps": 1, "disable_tqdm": True, "seed": 0}
+
+    def _train(self, trainer) -> list[float]:
+        from transformers import PrinterCallback
+
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+        return [row["loss"] for row in trainer.state.log_history if "loss" in row]
+
+    def merge(self):
+        from tunebook.models.loading import load_model
+
+        self.trained = load_model(self.source, self.placement, self.adapter)  # compares both forms itself
+
+    def gguf(self):
+        from tunebook.export.convert import export_files
+        from tunebook.models.gguf_engine import GgufModel
+
+        files = export_files(self.source, self.adapter, self.tokenizer, self.work, ["f16"])
+        self.file = GgufModel(files["f16"], 4)
+
+    def tokens(self):
+        from tunebook.export.parity import (
+            SAME_KL,
+            HeldOutRows,
+            compare_strings,
+            compare_templates,
+            divergence,
+            gguf_log_probabilities,
+            log_probabilities,
+        )
+        from tunebook.models.templates import encode_row
+
+        theirs = self.file.tokenizer
+        words = compare_strings(self.tokenizer, theirs, 0, 300)
+        assert words["same"] == words["n"], words
+        turns = compare_templates(self.tokenizer, theirs, [row["prompt"] for row in ROWS])
+        assert turns["same_text"] == turns["same_ids"] == turns["n"] and not turns["doubled_bos"], turns
+        assert self.file.stops == self.tokenizer.ends
+        rows = HeldOutRows([encode_row(self.tokenizer, row["prompt"], row["completion"])[0] for row in ROWS], [0] * len(ROWS))
+        apart = divergence(log_probabilities(self.trained, rows), gguf_log_probabilities(self.file, rows))
+        assert apart["kl_mean"] < SAME_KL, apart
+
+    def answers(self):
+        from tunebook.export.serving import compare_answer
+        from tunebook.models.engine import Decoding, TransformersEngine
+
+        engine = TransformersEngine(self.trained, self.tokenizer, 4)
+        prompts = [engine.encode(row["prompt"]) for row in ROWS]
+        ours = {done.index: done.ids for done in engine.generate(prompts, Decoding(6))}
+        kinds = [compare_answer(self.file, prompt, ours[at], Decoding(6)) for at, prompt in enumerate(prompts)]
+        assert "unexplained" not in kinds and "same_text" in kinds, kinds
+
+    def close(self):
+        if hasattr(self, "file"):
+            self.file.close()
+
+
+def run(name: str, root: Path, split) -> dict[str, str]:
+    """Step -> `works`, or the sentence at which the family's way ends; a wrong result is an AssertionError."""
+    from tunebook.errors import InputProblem
+
+    results, case = {}, Case(name, root)
+    split(case.family.pre)
+    try:
+        for step in STEPS:
+            try:
+                getattr(case, step)()
+                results[step] = WORKS
+            except InputProblem as problem:
+                results[step] = str(problem)
+                break
+    finally:
+        case.close()
+    return results
+
+
+def table(results: dict[str, dict[str, str]]) -> str:
+    """The results as a Markdown table, sentences of refusal below it."""
+    lines = [f"| family | {' | '.join(STEPS)} |", f"|{'---|' * (len(STEPS) + 1)}"]
+    for name, steps in results.items():
+        cells = ["yes" if steps.get(step) == WORKS else "refused" if step in steps else "" for step in STEPS]
+        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")
+    refused = [f"- {name}: {said}" for name, steps in results.items() for said in steps.values() if said != WORKS]
+    return "\n".join([*lines, *([""] + refused if refused else [])])
+
+
+def main() -> None:
+    import tempfile
+
+    readme = Path(__file__).parents[1] / "README.md"
+    with tempfile.TemporaryDirectory() as root, converter() as split:
+        results = {name: run(name, Path(root), split) for name in FAMILIES}
+    text = readme.read_text(encoding="utf-8")
+    before, after = text.split(MARKS[0])[0], text.split(MARKS[1])[1]
+    readme.write_text(f"{before}{MARKS[0]}\n{table(results)}\n{MARKS[1]}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1] / "lib"))
+    main()
