@@ -77,7 +77,7 @@ def test_what_was_chosen_on_test_and_what_could_not_be_compared_is_said():
     outcome = decide(found, "sft")
     assert (
         "not compared with the best prompt, few_shot" in " ".join(outcome["reasons"])
-        and "selected on test" in outcome["reasons"][-1]
+        and "selected on test" in outcome["reasons"][-2]
     )
     assert outcome["verdict"] == "INCONCLUSIVE" and outcome["rungs"] == [], (
         "no GO without the gain over the best prompt"
@@ -264,6 +264,38 @@ def test_a_shown_loss_is_said_first_and_named_in_the_headline(gated, verdict):
     assert balance(outcome)["lost"] == [text for text in balance(outcome)["lost"] if "humaneval" in text] != []
 
 
+def test_a_loss_over_several_samples_a_problem_is_shown_too():
+    """All of 14 problems lost, four samples each: shown, by the sign-flip test, while five points could not be seen."""
+    before = {str(at): [at % 12 == 0] * 4 for at in range(164)}
+    after = {task: [False] * 4 for task in before}
+    row = noninferiority(before, after, 5.0)
+    assert (row["verdict"], row["shown"]) == ("cannot see a loss", "worse")
+    assert noninferiority(before, after, 2.0)["verdict"] == "violation"
+
+
+@pytest.mark.parametrize(("named", "verdict"), [({}, "GO"), ({"own_study": True}, "INCONCLUSIVE")])
+def test_an_own_study_that_gates_nothing_gets_no_go_ahead(named, verdict):
+    """Total forgetting of what nobody named was a GO."""
+    outcome = decide(evidence(scores=kept_pair(9, 0), **named), "sft")
+    assert outcome["verdict"] == verdict
+    said = decide(evidence(gated=["nothing"], **named), "sft")
+    assert said["verdict"] == "GO" and any("no loss beside the task matters" in text for text in said["reasons"])
+    if named:
+        assert any('gated: ["nothing"]' in text for text in outcome["reasons"])
+
+
+def test_what_would_settle_it_has_its_price():
+    """30 to 33 of 80: at 36 seconds a problem and 2 an hour, every hundred problems more are an hour and 2."""
+    found = evidence(base=range(30), after=range(33))
+    found.seconds, found.price_hour = {"task": 36.0}, 2.0
+    text = decide(found, "sft")["reasons"][-1]
+    needed, hours, money = re.search(r"about ([\d,]+) problems \(there are 80\), about ([\d.]+) \w+ of the machine \(([\d.]+) at 2 an hour\)", text).groups()
+    assert float(money) == pytest.approx((int(needed.replace(",", "")) - 80) * 36 / 3600 * 2, rel=0.1), (text, hours)
+    found = evidence(base=range(30), after=range(30))
+    found.training_seconds = 1800.0
+    assert "another seed (about 30 minutes of the machine)" in decide(found, "sft")["reasons"][-1]
+
+
 def test_a_loss_that_chance_explains_is_not_called_shown():
     """4 lost, none gained: p = 0.125, although the one-sided interval lies below zero."""
     outcome = decide(evidence(scores=kept_pair(9, 5)), "sft")
@@ -279,7 +311,7 @@ def test_a_small_loss_inside_the_margin_is_still_said():
     ("change", "words"),
     [
         ({"base": range(30), "after": range(33)}, r"the gain over base, about [\d,]+ problems \(there are 80\)"),
-        ({"scores": kept_pair(80, 78), "gated": ["humaneval"]}, r"for humaneval, about [\d,]+ problems"),
+        ({"scores": kept_pair(80, 75), "gated": ["humaneval"]}, r"for humaneval, about [\d,]+ problems"),
         ({"scores": kept_pair(2, 2), "gated": ["humaneval"]}, "another benchmark: base solves 1.2% of it"),
         ({"gated": ["humaneval"]}, "a score of base and sft on humaneval"),
         ({"base": range(30), "after": range(30)}, "another seed"),

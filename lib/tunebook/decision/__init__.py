@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = face(
         "audit_gate": "gates",  # does the benchmark measure it?
         "power_gate": "gates",  # can the benchmark show the gain?
         "operation_gate": "gates",  # who runs it?
+        "kept_gate": "gates",  # what must not get worse?
         "budget_gate": "gates",  # does it fit the budget?
         "gather_evidence": "gather",  # every score of the run
         "decide": "verdict",  # the frozen rules on the evidence

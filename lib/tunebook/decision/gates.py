@@ -10,12 +10,18 @@ from __future__ import annotations
 import math
 
 from tunebook.decision.economics import Prices
-from tunebook.decision.spec import READINESS, ask, missing_fields
+from tunebook.decision.spec import NOTHING, READINESS, ask, missing_fields
 from tunebook.statistics.compare import GO, INCONCLUSIVE, NO_GO, decide
 from tunebook.statistics.power import TARGET, detectable_effect, discordant, n_paired, power_paired
 
 PHASES = ("business need", "data understanding", "data preparation", "modelling", "evaluation", "operation")
 PROMPTING = "prompting is not enough"
+UNNAMED = f'gated is empty: name what must not get worse, or write gated: ["{NOTHING}"] where no loss beside the task matters'
+# Which findings of 01 are about the question of a gate.
+ABOUT = {
+    "the rows represent the task": "domain_gap slice_missing slice_thin language_mix wrong_language constant_answer".split(),
+    "the splits are clean": "split_leakage_near contamination contamination_near contamination_reworded contamination_code".split(),
+}
 KILLED = 0.8  # share of small mistakes that a benchmark must notice
 
 
@@ -152,22 +158,45 @@ def operation_gate(spec: dict) -> dict:
     return gate(PHASES[5], "somebody can run it", INCONCLUSIVE if missing else GO, text, rule, "spec.json")
 
 
+def kept_gate(spec: dict) -> dict:
+    """Is it said what must not get worse? A shipped study may leave it open, for its losses are known and reported."""
+    gated, name = spec.get("gated", []), "what must not get worse is named"
+    rule = f'gated names what must not get worse, or is ["{NOTHING}"] where no loss beside the task matters'
+    if not gated and spec.get("own_study"):
+        return gate(PHASES[0], name, INCONCLUSIVE, UNNAMED, rule, "spec.json")
+    text = "; ".join(gated) or "no gate: a shipped study, whose losses are reported"
+    return gate(PHASES[0], name, GO, "no loss beside the task matters" if NOTHING in gated else text, rule, "spec.json")
+
+
+def data_gate(phase: str, name: str, stage, state: str, findings: list[dict]) -> dict:
+    """A gate of 01 from the findings about its question: NO-GO where the stage failed, INCONCLUSIVE where one of them warns."""
+    checks = ABOUT[name]
+    rule = f"01 passes and none of its checks about this warns: {', '.join(checks)}"
+    row = stage_gate(phase, name, stage, state, rule)
+    if stage is None or stage.status == "fail":
+        return row
+    said = [f for f in findings if f["check"] in checks and f["severity"] != "info"]
+    text = "; ".join(f"{f['check']}: {f['message']}" for f in said) or "no finding is about it"
+    return row | {"verdict": INCONCLUSIVE if said else GO, "evidence": text}
+
+
 def stage_gate(phase: str, name: str, stage, state: str, rule: str) -> dict:
-    """A gate from a stage's own checks: GO where it passed (its warnings are listed), NO-GO where it failed, else INCONCLUSIVE."""
+    """A gate from a stage's own checks: GO where all hold, NO-GO where the stage failed, INCONCLUSIVE where one warns or it did not
+    run."""
     if stage is None:
         return gate(phase, name, INCONCLUSIVE, f"did not run ({state or 'not in the study'})", rule)
     broken = [c for c in stage.manifest["checks"] if not c["ok"] and c["severity"] != "info"]
     text = "; ".join(f"{c['name']}: {c['measured']}" for c in broken) or f"{len(stage.manifest['checks'])} checks hold"
-    word = {"pass": GO, "warn": GO}.get(stage.status, NO_GO)
+    word = {"pass": GO, "warn": INCONCLUSIVE}.get(stage.status, NO_GO)
     return gate(phase, name, word, text, rule, f"{stage.name}/manifest.json")
 
 
 def progress_gate(name: str, stage, state: str, compared: dict | None) -> dict:
     """Modelling: did this training improve what it was to improve? `compared` is a row of `compare_paired`, before against after.
 
-    A training whose checks hold and that changed nothing is INCONCLUSIVE."""
+    A training whose checks hold and that changed nothing is INCONCLUSIVE; so is one that was scored nowhere."""
     row = stage_gate(PHASES[3], name, stage, state, "it solves more problems than before, exact test p < 0.05")
-    if row["verdict"] != GO:
+    if stage is None or stage.status == "fail":
         return row
     if compared is None:
         text = "it was not scored beside what came before: score both on the same problems"

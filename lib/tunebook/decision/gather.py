@@ -23,8 +23,9 @@ ORDER = ("base", "sft", "dpo", "gguf")
 class Evidence:
     """What a verdict rests on. `scores[target][benchmark]` is a score folder (or its Scores); `rungs` are rows of the prompting
     ladder, with their own `scores` where they were kept; `slices` maps a name to task ids; `bits[target]` maps a document to its
-    bits per byte; `file` has, for each of `spec.LIMITS`, the shipped file's
-    figure as [low, value, high] (95% bounds, None where there are too few requests); `chosen_on_test` names the stage that chose what ships on the test problems themselves."""
+    bits per byte; `file` has, for each of `spec.LIMITS`, the shipped file's figure as [low, value, high] (95% bounds, None where there
+    are too few requests); `chosen_on_test` names the stage that chose what ships on the test problems themselves; `seconds` are what
+    a further problem of a benchmark takes, asked of base and of the model that ships; money is in the user's currency."""
 
     scores: dict[str, dict[str, Path | Scores]]
     task: str
@@ -35,6 +36,9 @@ class Evidence:
     bits: dict[str, dict[str, float]] = field(default_factory=dict)
     chosen_on_test: str = ""
     file: dict[str, list] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    training_seconds: float = 0.0
+    price_hour: float = 0.0
 
     def read(self, target: str, benchmark: str) -> Scores | None:
         """The scores of one model on one benchmark, None where there are none."""
@@ -77,7 +81,23 @@ def gather_evidence(context) -> tuple[Evidence, str, str]:
     evidence = Evidence(scores, TASK, spec, *parts)
     trained = [name for name in ("dpo", "sft") if name in scores]
     weights = export.metrics["adapter"] if export else dpo.metrics["kept"] if dpo else (trained or ["sft"])[0]
-    return evidence, "gguf" if "gguf" in scores else weights, weights
+    shipped = "gguf" if "gguf" in scores else weights
+    _add_costs(evidence, found, ("base", shipped))
+    return evidence, shipped, weights
+
+
+def _add_costs(evidence: Evidence, found: dict, pair: tuple[str, str]) -> None:
+    """What asking and training took on this run's machine, and the price of its hour."""
+    for target in pair:
+        stage = scored(found).get(target)
+        for name, metrics in stage.metrics["scores"].items() if stage else ():
+            cost = (stage.manifest.get("costs") or {}).get(name, {})
+            if cost.get("seconds") and metrics.get("n"):
+                evidence.seconds[name] = evidence.seconds.get(name, 0.0) + cost["seconds"] / metrics["n"]
+    trained = [found[name] for name in ("02_train_sft", "03_train_dpo") if name in found]
+    evidence.training_seconds = sum(stage.manifest["timing"]["seconds"] for stage in trained)
+    if has_file(found[SPEC_STAGE], "prices.json"):
+        evidence.price_hour = read_json(found[SPEC_STAGE].file("prices.json"))["price_machine_hour"]
 
 
 def file_figures(export) -> dict[str, list]:

@@ -111,15 +111,14 @@ def all_gates(context, outcome: dict) -> list[dict]:
         {**row, "source": f"{rooms.SPEC_STAGE}/{row['source']}"}
         for row in found[rooms.SPEC_STAGE].metrics.get("gates", [])
     ]
-    wanted = (
-        ("01_validate_data", gates.PHASES[1], "the rows represent the task"),
-        ("01_validate_data", gates.PHASES[2], "the splits are clean"),
-        ("05_export_gguf", gates.PHASES[5], "the file is the model that was measured"),
-    )
-    for name, phase, words in wanted:
-        if name in context.stages:
-            state = states.get(name, {}).get("state", "")
-            rows.append(gates.stage_gate(phase, words, found.get(name), state, f"the gate of {name[:2]}"))
+    data, name = found.get(rooms.DATA_STAGE), rooms.DATA_STAGE
+    findings = data.rows("findings") if data and rooms.has_file(data, "findings.jsonl") else []
+    for phase, words in zip(gates.PHASES[1:3], gates.ABOUT) if name in context.stages else ():
+        rows.append(gates.data_gate(phase, words, data, states.get(name, {}).get("state", ""), findings))
+    name, words = "05_export_gguf", "the file is the model that was measured"
+    if name in context.stages:
+        state = states.get(name, {}).get("state", "")
+        rows.append(gates.stage_gate(gates.PHASES[5], words, found.get(name), state, "every check of 05 holds"))
     learned = next((row | {"part": "test"} for row in outcome["gains"] if row["model"] == "sft"), None)
     for name, words, compared in (
         ("02_train_sft", "it learns from demonstrations", learned),

@@ -46,14 +46,13 @@ MEASURED_BY = (
 ).split()
 FEWEST_WORDS = 4
 BITS, NOTHING = "bits_per_byte", "nothing"  # in `gated`: general text, and that no loss decides
-
-
 # What the shipped file may need at most, 0 for no limit: parameter, unit, and the figure of `Evidence.file` that is judged.
 LIMITS = {"largest_latency_ms": "ms", "largest_memory_mb": "MB", "largest_file_mb": "MB"}
 
 
 def spec_from(params: dict, task=None, problems=None, overrides: dict | None = None) -> dict:
-    """The specification of a study: the fields of the shipped `task` (its module, None for the user's rows) under the study's `spec_*` parameters, the thresholds, and under
+    """The specification of a study: the fields of the shipped `task` (its module, None for the user's rows) under the study's `spec_*` parameters, the thresholds,
+    `own_study` where the rows or the benchmark are the user's, and under
     `measured_by` how it is measured: parameters, `overrides` of stages of 04, and hashes of the test problems (a Benchmark), of the
     retained benchmarks and of the hosted answers, since a file may change under its name."""
     given = {name.removeprefix("spec_"): value for name, value in params.items() if name.startswith("spec_")}
@@ -63,13 +62,8 @@ def spec_from(params: dict, task=None, problems=None, overrides: dict | None = N
     measured_by = {name: params[name] for name in MEASURED_BY if name in params}
     if found := measuring(overrides or {}):
         measured_by["overrides"] = found
-    if task is None and problems is not None:
+    if params.get("rows") or params.get("benchmark"):
         spec |= {"own_study": True}
-        if not spec.get("gated"):
-            names = ", ".join([BITS, *params["retained"]])
-            raise InputProblem(
-                f"gated is empty: name what must not get worse ({names}), or write gated: [{NOTHING}] where no loss matters"
-            )
     if problems is not None:
         hashes = {"task": problems.sha256} | {name: load_benchmark(name).sha256 for name in params["retained"]}
         if params.get("hosted_completions"):

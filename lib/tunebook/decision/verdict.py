@@ -20,7 +20,8 @@ from tunebook.decision.comparisons import (
     rung_comparisons,
     slice_comparisons,
 )
-from tunebook.decision.gates import problems_needed
+from tunebook.decision.economics import machine_cost
+from tunebook.decision.gates import UNNAMED, problems_needed
 from tunebook.decision.gather import Evidence
 from tunebook.decision.spec import LIMITS, NOTHING
 from tunebook.statistics.compare import BLIND, GO, INCONCLUSIVE, NO_GO, NON_INFERIOR, VIOLATION
@@ -108,7 +109,7 @@ def _judge_gain(votes: Votes, evidence: Evidence, tables: dict, shipped: str) ->
         row["p_decides"] = p
         row["verdict"] = decide_gain(row["difference"], row["interval"], p, row["margin"])
         about = "gain" if row["against"] == "base" else f"rung {row['against']}"
-        votes.add(gain_sentence(row, evidence.task), about, row["verdict"], _plain_gain(row), _settles(row))
+        votes.add(gain_sentence(row, evidence.task), about, row["verdict"], _plain_gain(row), _settles(row, evidence))
 
 
 def _plain_gain(row: dict) -> str:
@@ -124,8 +125,8 @@ def _plain_gain(row: dict) -> str:
     return f"it solves fewer test problems than {name} ({counts})"
 
 
-def _settles(row: dict) -> str:
-    """How many problems or texts would settle an open comparison, if the difference is as large as measured."""
+def _settles(row: dict, evidence: Evidence) -> str:
+    """How many problems or texts would settle an open comparison, if the difference is as large as measured, and what they cost."""
     what = f"the gain over {row['against']}" if "against" in row else row["benchmark"]
     if row["verdict"] == BLIND and "rise" in row:
         return f"for {what}, at least 5 texts (general_documents)"
@@ -134,13 +135,24 @@ def _settles(row: dict) -> str:
         if rate <= row["margin"]:
             return f"for {what}, another benchmark: base solves {rate:.1f}% of it, so it cannot lose {row['margin']:g} points"
         needed = math.ceil(row["n"] * (row["smallest_provable_margin"] / row["margin"]) ** 2)
-        return f"for {what}, about {max(needed, row['n'] + 1):,} problems (there are {row['n']})"
+        needed = max(needed, row["n"] + 1)
+        return f"for {what}, about {needed:,} problems (there are {row['n']}){_cost(row, needed, evidence)}"
     needed, unit = problems_needed(row), "texts" if "rise" in row else "problems"
     if needed is None:
         more = "" if "rise" in row else ", or 00's power with expected_gain named"
-        return f"for {what}, a difference: the measured one lies on its margin, so take another seed{more}"
+        cost = machine_cost(evidence.training_seconds, evidence.price_hour)
+        seed = f"another seed{f' ({cost})' if cost else ''}"
+        return f"for {what}, a difference: the measured one lies on its margin, so take {seed}{more}"
     samples = "" if "rise" in row else f", or n_samples above {row['samples']}"
-    return f"for {what}, about {needed:,} {unit} (there are {row['n']}){samples}, if the difference is as large as it looks"
+    there = f"(there are {row['n']}){_cost(row, needed, evidence)}"
+    return f"for {what}, about {needed:,} {unit} {there}{samples}, if the difference is as large as it looks"
+
+
+def _cost(row: dict, needed: int, evidence: Evidence) -> str:
+    """What the missing problems cost, "" where no stage recorded its seconds."""
+    seconds = evidence.seconds.get(row.get("benchmark", evidence.task), 0.0) * (needed - row["n"])
+    cost = machine_cost(seconds, evidence.price_hour)
+    return f", {cost}" if cost else ""
 
 
 def _judge_slices(votes: Votes, evidence: Evidence, rows: list[dict], shipped: str) -> None:
@@ -166,12 +178,14 @@ def _judge_retained(votes: Votes, evidence: Evidence, tables: dict, names: tuple
         unit = "%" if "rise" in row else " points"
         plain = f"whether {row['benchmark']} lost more than {row['margin']:g}{unit} cannot be told"
         plain = loss_words(row) if word == NO_GO else plain if word == INCONCLUSIVE else ""
-        votes.add(sentence, row["benchmark"], word if row["gated"] else "", plain, _settles(row) if word == INCONCLUSIVE else "")
+        votes.add(sentence, row["benchmark"], word if row["gated"] else "", plain, _settles(row, evidence) if word == INCONCLUSIVE else "")
     measured = {row["benchmark"] for row in judged}
     for benchmark in gated:
         if benchmark not in (*measured, NOTHING) and evidence.scores.get("base"):
             text = f"{benchmark} is gated but was not measured on base and on {names[0]}"
             votes.add(text, benchmark, INCONCLUSIVE, settles=f"a score of base and {names[0]} on {benchmark}")
+    if not gated and evidence.spec.get("own_study"):
+        votes.add(UNNAMED, "gated", INCONCLUSIVE, settles='gated in a new run: what must not get worse, or ["nothing"]')
     if NOTHING in gated:
         votes.add("gated: nothing: the specification says that no loss beside the task matters, so none decides", "gated")
 

@@ -110,10 +110,10 @@ def noninferiority(passed_a: Passed, passed_b: Passed, margin: float, confidence
     p_exact = _p_exact(differences, samples)
     worst = _bounds([-sum(row) for row in passed_a.values()], samples, two_sided)[1]
     verdict = "inconclusive"
-    if worst >= -margin and low <= 0:
-        verdict = BLIND
-    elif high < -margin:
+    if high < -margin:
         verdict = VIOLATION
+    elif worst >= -margin and low <= 0:
+        verdict = BLIND
     elif low > -margin:
         verdict = NON_INFERIOR
     n, k_a, k_b = len(passed_a), sum(map(sum, passed_a.values())), sum(map(sum, passed_b.values()))
