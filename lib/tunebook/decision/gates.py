@@ -11,6 +11,7 @@ import math
 
 from tunebook.decision.economics import Prices
 from tunebook.decision.spec import NOTHING, READINESS, ask, missing_fields
+from tunebook.evaluation.score import unfinished_share
 from tunebook.statistics.compare import GO, INCONCLUSIVE, NO_GO, decide
 from tunebook.statistics.power import TARGET, detectable_effect, discordant, n_paired, power_paired
 
@@ -46,8 +47,8 @@ def task_gate(spec: dict) -> dict:
 
 
 def rung_row(rung: str, found: dict, target: float) -> dict:
-    """`rung, benchmark, k, n, pass_at_1, low, high` (points), and whether it `meets_spec`: the lower end of its 95% interval reaches
-    `target`."""
+    """`rung, benchmark, k, n, pass_at_1, low, high` (points), `unfinished` (percent of answers), and whether it `meets_spec`: the
+    lower end of its 95% interval reaches `target`."""
     low, high = (100 * end for end in found["interval"])
     return {
         "rung": rung,
@@ -58,13 +59,14 @@ def rung_row(rung: str, found: dict, target: float) -> dict:
         "pass_at_1": 100 * found["pass_at_1"],
         "low": low,
         "high": high,
+        "unfinished": 100 * unfinished_share(found),
         "meets_spec": low >= target,
         "rule": f"lower end of the 95% interval at least {target:g} points",
     }
 
 
-def ladder_gate(rungs: list[dict], target: float) -> dict:
-    """Is it still unsolved without training?"""
+def ladder_gate(rungs: list[dict], target: float, unfinished_limit: float = 10.0) -> dict:
+    """Is it still unsolved without training? A rung with more than `unfinished_limit` percent of unfinished answers is no evidence."""
     rule = f"no rung without training has the lower end of its 95% interval at {target:g} points or more"
     enough = [rung for rung in rungs if rung["meets_spec"]]
     best = max(rungs, key=lambda rung: rung["k"] / rung["n"], default=None)
@@ -73,6 +75,14 @@ def ladder_gate(rungs: list[dict], target: float) -> dict:
         return gate(PHASES[0], PROMPTING, NO_GO, text, rule, "ladder/")
     if best is None:
         return gate(PHASES[0], PROMPTING, INCONCLUSIVE, "no rung was scored", rule, "ladder/")
+    cut = [
+        f"{rung['unfinished']:.0f}% in {rung['rung']}" for rung in rungs if rung.get("unfinished", 0) > unfinished_limit
+    ]
+    if cut:
+        text = (
+            f"answers were cut or ended inside a thought ({', '.join(cut)}), so nothing is shown: raise max_new_tokens"
+        )
+        return gate(PHASES[0], PROMPTING, INCONCLUSIVE, text, rule, "ladder/")
     return gate(
         PHASES[0], PROMPTING, GO, f"the best rung, {best['rung']}, solves {best['k']}/{best['n']}", rule, "ladder/"
     )

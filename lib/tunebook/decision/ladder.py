@@ -107,10 +107,10 @@ def score_rung(rung: str, engine, problems, context, asking: Asking, examples=()
         problem = by_task[row["task_id"]]
         shown = examples[problem["task_id"]] if isinstance(examples, dict) else examples
         asked = prompts.messages(problem, protocol.prompt_style, protocol.instruction, shown)
-        calls.append({"input_tokens": len(engine.encode(asked)), "output_tokens": row["n_tokens"]})
+        calls.append({"input_tokens": len(engine.encode(asked, protocol.thinking)), "output_tokens": row["n_tokens"]})
     share_seconds(calls, whole_seconds(done["cost"], sum(call["output_tokens"] for call in calls)))
     started = time.perf_counter()
-    list(engine.generate([engine.encode(asked)], Decoding(protocol.max_new_tokens)))
+    list(engine.generate([engine.encode(asked, protocol.thinking)], Decoding(protocol.max_new_tokens)))
     calls[0]["latency"] = time.perf_counter() - started
     return done["metrics"], calls
 
@@ -122,7 +122,8 @@ def score_hosted(path: str, problems, context, tokenizer, asking: Asking) -> tup
     """
     rows = completions.read_completions(path, problems)
     folder = context.folder / "ladder" / "hosted" / "score"
-    found = score(problems, rows, folder, None, allow_unisolated=asking.allow_unisolated)
+    reading = {key: getattr(asking, key) for key in ("answer_reading", "code_block", "cpu_seconds")}
+    found = score(problems, rows, folder, reading, allow_unisolated=asking.allow_unisolated)
     texts = {problem["task_id"]: problem["prompt"] for problem in problems.problems}
     calls = [
         {
