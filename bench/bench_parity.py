@@ -28,7 +28,7 @@ def measure() -> dict:
     from tunebook.evaluation.benchmark import load_benchmark
     from tunebook.evaluation.completions import read_completions
     from tunebook.evaluation.extraction import extract
-    from tunebook.evaluation.score import canonical_source
+    from tunebook.evaluation.readiness import canonical_source
 
     problems = load_benchmark("humaneval")
     by_id = {problem["task_id"]: problem for problem in problems.problems}
@@ -42,7 +42,7 @@ def measure() -> dict:
 
 
 def _compare(by_id: dict, sources: dict[str, str]) -> dict:
-    from tunebook.evaluation.score import make_program
+    from tunebook.evaluation.readiness import make_program
     from tunebook.execution.runner import run_programs
 
     programs = [make_program(by_id[task_id], 0, source) for task_id, source in sources.items() if source]

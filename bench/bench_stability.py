@@ -53,7 +53,7 @@ def _benchmark() -> list:
     from tunebook.evaluation.benchmark import load_benchmark
     from tunebook.evaluation.completions import read_completions
     from tunebook.evaluation.extraction import extract
-    from tunebook.evaluation.score import canonical_source, make_program
+    from tunebook.evaluation.readiness import canonical_source, make_program
 
     problems = load_benchmark("humaneval")
     by_id = {problem["task_id"]: problem for problem in problems.problems}

@@ -44,8 +44,13 @@ def test_a_benchmark_has_one_hash_however_it_is_packed(tmp_path):
     plain = write(tmp_path / "mine.jsonl", [problem(0), problem(1)])
     packed = tmp_path / "mine.jsonl.gz"
     packed.write_bytes(gzip.compress((tmp_path / "mine.jsonl").read_bytes()))
-    assert load_benchmark(plain).sha256 == load_benchmark(packed).sha256 and load_benchmark(plain).name == load_benchmark(packed).name == "mine"
-    assert load_benchmark(plain).first(1).sha256 != load_benchmark(plain).sha256 == load_benchmark(plain).first(0).sha256
+    assert (
+        load_benchmark(plain).sha256 == load_benchmark(packed).sha256
+        and load_benchmark(plain).name == load_benchmark(packed).name == "mine"
+    )
+    assert (
+        load_benchmark(plain).first(1).sha256 != load_benchmark(plain).sha256 == load_benchmark(plain).first(0).sha256
+    )
 
 
 @pytest.mark.parametrize(

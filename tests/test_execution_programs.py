@@ -349,8 +349,8 @@ SECOND_WAVE = {
         {"wrong", "invalid_output", "early_exit"},
     ),
     "true_is_not_four": (SEND + ANSWER + "def double(x):\n    global n\n    n += 1\n    answer(True)\n    os._exit(0)\n", {"wrong"}),
-    "speaks_for_the_keeper": (
-        "import os\ndef double(x):\n    for fd in range(64):\n        try:\n            os.write(fd, b'keeper 1\\nended 0\\n{\"left\": 0}')\n"
+    "speaks_for_the_reaper": (
+        "import os\ndef double(x):\n    for fd in range(64):\n        try:\n            os.write(fd, b'reaper 1\\nended 0\\n{\"left\": 0}')\n"
         "        except OSError:\n            pass\n    return 0\n",
         {"invalid_output", "wrong"},
     ),
@@ -515,7 +515,7 @@ def test_details_are_short_and_printable(verdicts):
 
 
 def orphans():
-    """Zygotes or candidates whose judge is gone (a candidate keeps the command line of the zygote that forked it)."""
+    """Forkers or candidates whose judge is gone (a candidate keeps the command line of the forker that forked it)."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -523,6 +523,6 @@ def orphans():
             parent = int(open(f"/proc/{pid}/stat", "rb").read().rpartition(b")")[2].split()[1])
         except OSError:
             continue
-        if b"tunebook.execution import zygote" in command and parent == 1:
+        if b"tunebook.execution import forker" in command and parent == 1:
             found.append(pid)
     return found

@@ -3,6 +3,7 @@
 import ast
 import collections
 import doctest
+import functools
 import graphlib
 import importlib
 import io
@@ -56,6 +57,7 @@ def module_of(path: Path) -> str:
 MODULES = {module_of(path): path for path in FILES}
 
 
+@functools.cache
 def imports_of(path: Path, late: bool = True) -> set[str]:
     """The modules of the library that a file imports; without `late`, those of its top alone."""
     tree = ast.parse(path.read_text())

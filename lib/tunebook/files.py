@@ -70,7 +70,7 @@ def write_jsonl(path: str | Path, rows: Iterable[dict]) -> None:
 def read_json(path: str | Path) -> dict:
     """One JSON object. InputProblem where the file is missing, is not JSON or is not an object."""
     path = Path(path)
-    value = parse_json(_read_text(path), f"{path}")
+    value = parse_json(read_text(path), f"{path}")
     if not isinstance(value, dict):
         raise InputProblem(f"{path}: expected one JSON object, found {type(value).__name__}")
     return value
@@ -86,7 +86,7 @@ def numbered_rows(path: str | Path) -> list[tuple[int, dict]]:
     the line and the column."""
     path = Path(path)
     rows = []
-    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         row = parse_json(line, f"{path}, line {number}")
@@ -96,7 +96,7 @@ def numbered_rows(path: str | Path) -> list[tuple[int, dict]]:
     return rows
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
     try:
         data = path.read_bytes()
         return (gzip.decompress(data) if data[:2] == GZIP else data).decode("utf-8-sig")

@@ -37,8 +37,8 @@ def task_gate(spec: dict) -> dict:
     return gate(PHASES[0], "the task is narrow and stable", GO, spec["stability"], rule, "spec.json")
 
 
-def ladder_gate(rungs: list[dict], target: float) -> dict:
-    """Is it still unsolved without training?"""
+def ladder_gate(rungs: list[dict], target: float, unfinished_limit: float = 10.0) -> dict:
+    """Is it still unsolved without training? A rung with more than `unfinished_limit` percent of unfinished answers is no evidence."""
     rule = f"no rung without training has the lower end of its 95% interval at {target:g} points or more"
     enough = [rung for rung in rungs if rung["meets_spec"]]
     best = max(rungs, key=lambda rung: rung["k"] / rung["n"], default=None)
@@ -47,6 +47,14 @@ def ladder_gate(rungs: list[dict], target: float) -> dict:
         return gate(PHASES[0], PROMPTING, NO_GO, text, rule, "ladder/")
     if best is None:
         return gate(PHASES[0], PROMPTING, INCONCLUSIVE, "no rung was scored", rule, "ladder/")
+    cut = [
+        f"{rung['unfinished']:.0f}% in {rung['rung']}" for rung in rungs if rung.get("unfinished", 0) > unfinished_limit
+    ]
+    if cut:
+        text = (
+            f"answers were cut or ended inside a thought ({', '.join(cut)}), so nothing is shown: raise max_new_tokens"
+        )
+        return gate(PHASES[0], PROMPTING, INCONCLUSIVE, text, rule, "ladder/")
     return gate(
         PHASES[0], PROMPTING, GO, f"the best rung, {best['rung']}, solves {best['k']}/{best['n']}", rule, "ladder/"
     )

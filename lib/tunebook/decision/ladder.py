@@ -55,7 +55,9 @@ class Ladder:
             if getattr(self, parameter) and name not in wanted:
                 wanted.append(name)
         if "instruction" in wanted and not has_instruction:
-            raise InputProblem("ladder: this task has no instruction; set instruction, leave the rung out, or use few_shot")
+            raise InputProblem(
+                "ladder: this task has no instruction; set instruction, leave the rung out, or use few_shot"
+            )
         if ("few_shot" in wanted or "retrieved" in wanted) and not (self.few_shot and n_rows):
             raise InputProblem("ladder: few_shot needs examples; raise few_shot above 0, or leave the rung out")
         return wanted
@@ -96,17 +98,19 @@ def score_rung(rung: str, engine, problems, context, asking: Asking, examples=()
     """
     folder = context.folder / "ladder" / rung
     shown = {"prompt_style": "few_shot", "instruction": ""} if examples else {"prompt_style": "chat"}
-    done = answer_and_score(engine, problems, folder, context, examples, **(asking.fields("task") | shown))  # else as 04 asks
+    done = answer_and_score(
+        engine, problems, folder, context, examples, **(asking.fields("task") | shown)
+    )  # else as 04 asks
     protocol, calls = done["protocol"], []
     by_task = {problem["task_id"]: problem for problem in problems.problems}
     for row in done["rows"]:
         problem = by_task[row["task_id"]]
         shown = examples[problem["task_id"]] if isinstance(examples, dict) else examples
         asked = prompts.messages(problem, protocol.prompt_style, protocol.instruction, shown)
-        calls.append({"input_tokens": len(engine.encode(asked)), "output_tokens": row["n_tokens"]})
+        calls.append({"input_tokens": len(engine.encode(asked, protocol.thinking)), "output_tokens": row["n_tokens"]})
     share_seconds(calls, whole_seconds(done["cost"], sum(call["output_tokens"] for call in calls)))
     started = time.perf_counter()
-    list(engine.generate([engine.encode(asked)], Decoding(protocol.max_new_tokens)))
+    list(engine.generate([engine.encode(asked, protocol.thinking)], Decoding(protocol.max_new_tokens)))
     calls[0]["latency"] = time.perf_counter() - started
     return done["metrics"], calls
 
@@ -118,7 +122,8 @@ def score_hosted(path: str, problems, context, tokenizer, asking: Asking) -> tup
     """
     rows = completions.read_completions(path, problems)
     folder = context.folder / "ladder" / "hosted" / "score"
-    found = score(problems, rows, folder, None, allow_unisolated=asking.allow_unisolated)
+    reading = {key: getattr(asking, key) for key in ("answer_reading", "code_block", "cpu_seconds")}
+    found = score(problems, rows, folder, reading, allow_unisolated=asking.allow_unisolated)
     texts = {problem["task_id"]: problem["prompt"] for problem in problems.problems}
     calls = [
         {

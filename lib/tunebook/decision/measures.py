@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tunebook.errors import InputProblem
 from tunebook.evaluation.protocol import differences, require_equal
+from tunebook.evaluation.score import unfinished_share
 from tunebook.evaluation.score_folder import Scores, read_scores
 from tunebook.statistics.compare import compare_paired, noninferiority, rise
 from tunebook.statistics.paired import holm
@@ -45,7 +46,7 @@ class Evidence:
 
 
 def rung_row(rung: str, found: dict, target: float) -> dict:
-    """`rung, benchmark, k, n, pass_at_1, low, high` (points), and whether it `meets_spec`: the lower end of its 95% interval reaches
+    """`rung, benchmark, k, n, pass_at_1, low, high` (points), `unfinished` (percent of answers), and whether it `meets_spec`: the lower end of its 95% interval reaches
     `target`."""
     low, high = (100 * end for end in found["interval"])
     return {
@@ -57,6 +58,7 @@ def rung_row(rung: str, found: dict, target: float) -> dict:
         "pass_at_1": 100 * found["pass_at_1"],
         "low": low,
         "high": high,
+        "unfinished": 100 * unfinished_share(found),
         "meets_spec": low >= target,
         "rule": f"lower end of the 95% interval at least {target:g} points",
     }

@@ -14,12 +14,13 @@ __getattr__, __dir__, __all__ = face(
         "answer_and_score": "measure",  # completions and their score
         "protocol_table": "measure",  # one model under several protocols
         "failure_examples": "measure",  # failed answers of each kind
+        "unfinished_share": "score",  # of answers cut at the limit or inside a thought
         "score_line": "measure",  # k/n with its interval
         "measure_kept": "forgetting",  # bits of general text, distance from base
         "bits_per_byte": "forgetting",  # of general text
         "call_sizes": "forgetting",  # tokens in and out of each call
         "audit_sample": "audit",  # does the benchmark notice small mistakes?
-        "Judging": "score",  # how programs are judged
+        "Judging": "readiness",  # how programs are judged
         "read_scores": "score_folder",  # a score folder
     },
 )

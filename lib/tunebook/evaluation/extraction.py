@@ -9,6 +9,18 @@ import re
 import textwrap
 
 from tunebook.evaluation import syntax
+from tunebook.evaluation.reply import (
+    LARGEST,
+    SPACES,
+    Reading,
+    before_control,
+    extract_answer,
+    fence_lines,
+    has_fence,
+    line_of_mark,
+    outer_blocks,
+    replies,
+)
 from tunebook.evaluation.syntax import (
     FUNCTIONS,
     compiles,
@@ -20,71 +32,83 @@ from tunebook.evaluation.syntax import (
     tidy,
 )
 
-VERSION = "tunebook-extract/2"
-LARGEST = 200_000
+VERSION = "tunebook-extract/3"
 FENCES = 24
 
-_THINK_END = re.compile(r"</(?:think|thinking|reasoning)>")
-_THINK_START = re.compile(r"\s*<(?:think|thinking|reasoning)>")
-_ANSI = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)|[@-Z\\-_])")
-_CONTROL = re.compile(
-    r"<\|(?:im_end|im_start|endoftext|eot_id|end_of_text|end|eom_id|start_header_id|user|assistant|system|return)\|>"
-    r"|</s>|<eos>|<end_of_turn>|<start_of_turn>|<\uff5cend\u2581of\u2581sentence\uff5c>"
-)
-_TURN_START = re.compile(
-    r"\s*(?:<\|im_start\|>|<\|start_header_id\|>)?\s*assistant(?:<\|end_header_id\|>)?\s*\n|\s*<s>"
-)
-_FENCE = re.compile(r"[ \t]*(?:`{3,}|~{3,})[^`\n]*")
-_SPACES = str.maketrans(
-    {"\u00a0": " ", "\u2007": " ", "\u202f": " ", "\u3000": "  "}
-    | dict.fromkeys(map(ord, "\u200b\u200c\u2060\ufeff"), "")
-)
 _CODE_LINE = re.compile(
     r"\s*(?:>>> |(?:async )?def \w+|class \w+|return\b|pass\b|raise\b|yield\b|import \w|from [\w.]+ import\b|for .+ in .+:"
     r"|(?:if|elif|while|with) .+:|(?:else|try|finally)\s*:|@\w+|[\w.\[\]]+ *[-+*/|&%]?= *\S|[\w.]+\(.*|\"\"\"|'''|\.\.\.|\()"
 )
 
 
-def extract_code(text: str, problem: dict) -> str:
+def extract(text: str, problem: dict, reading: Reading = Reading()) -> str:
+    """Program or answer, by the problem's kind; "" when there is nothing to judge."""
+    if problem.get("kind") == "answer":
+        return extract_answer(text, reading.answer)
+    return extract_code(text, problem, reading.block)
+
+
+def extract_code(text: str, problem: dict, block: str = "last") -> str:
     """Full source of the program for a code problem: the prompt's imports and helpers, and the model's function.
 
     `text` is the raw completion: a body, a whole function, fences, prose around. Returns "" when there is no code (verdict
-    `no_code`), and source that does not compile when the model's function does not (verdict `syntax`).
+    `no_code`), and source that does not compile when the model's function does not (verdict `syntax`). A thought is cut where it
+    stands at the start; elsewhere a mark that closes one is text where a program holds it, and a cut where nothing parses without.
     """
-    text = clean(text)
-    if not text.strip():
-        return ""
-    if len(text) > LARGEST:
-        return _joined(problem["prompt"], text)
-    variants = [text]
-    cut = _before_control(text)
-    if cut != text:
-        variants.append(cut)
-    for variant in variants:
-        for respaced in dict.fromkeys((variant, variant.translate(_SPACES))):
-            source = _program(respaced, problem)
+    found, source = [reply for reply in replies(text) if reply.strip()], ""
+    if found and len(text) > LARGEST:
+        return _joined(problem["prompt"], found[-1])
+    for reply, later in zip(found, [*found[1:], ""], strict=False):
+        source = _spaced_program(reply, problem, block) or source
+        mark = line_of_mark(reply[: -len(later)]) if later else None
+        if mark and any(line.strip().startswith(mark) for line in source.split("\n")):
+            break  # the mark at which the next reply begins is text of the program
+    return source or (_unparsed(before_control(found[-1]).translate(SPACES), problem) if found else "")
+
+
+def _spaced_program(text: str, problem: dict, block: str) -> str:
+    """The program of one reply, control tokens or odd spaces cut only where that is needed."""
+    prompt, name = problem["prompt"], problem["entry_point"]
+    for respaced in dict.fromkeys((text, text.translate(SPACES))):
+        source = readable_whole(respaced, prompt, name)
+        if source:
+            return source
+    for variant in dict.fromkeys((before_control(text), text, before_control(text, quoted=True))):
+        for respaced in dict.fromkeys((variant, variant.translate(SPACES))):
+            source = _program(respaced, problem, block)
             if source:
                 return source
-    return _unparsed(cut.translate(_SPACES), problem)
+    return ""
 
 
-def _program(text: str, problem: dict) -> str:
-    """The best reading of one cleaned text, or "" when none parses and defines the entry point."""
+def readable_whole(text: str, prompt: str, name: str) -> str:
+    """The program where all of the text is code, a module or the prompt's continuation, so that every mark in it is a string's."""
+    source = whole_function(text, prompt, name)
+    if source:
+        return source
+    source = _joined(prompt, text)
+    tree = parse_python(source) if text[:1].isspace() else None
+    return tidy(source, tree, name) if tree and compiles(source) and definition(tree, name) else ""
+
+
+def _program(text: str, problem: dict, block: str) -> str:
+    """The best reading of one reply, or "" when none parses and defines the entry point."""
     prompt, name = problem["prompt"], problem["entry_point"]
-    blocks = fenced_blocks(text)
-    for block in dict.fromkeys((text, *blocks)):
-        source = whole_function(block, prompt, name, others=blocks)
+    blocks, outer = fenced_blocks(text), outer_blocks(text)
+    turn = -1 if block == "last" else 1
+    for piece in dict.fromkeys((text, *blocks[::turn])):
+        source = whole_function(piece, prompt, name, others=blocks)
         if source:
             return source
     source = leading_body(text, prompt, name)
     if source:
         return source
-    for block in dict.fromkeys((*outer_blocks(text), text)):
-        source = trimmed_function(block, prompt, name)
+    for piece in dict.fromkeys((*outer[::turn], text)):
+        source = trimmed_function(piece, prompt, name)
         if source:
             return source
-    for block in blocks or [text]:
-        source = body(block, prompt, name) or transcript(block, prompt, name)
+    for piece in blocks or [text]:
+        source = body(piece, prompt, name) or transcript(piece, prompt, name)
         if source:
             return source
     return ""
@@ -92,7 +116,7 @@ def _program(text: str, problem: dict) -> str:
 
 def _unparsed(text: str, problem: dict) -> str:
     """What is judged when no reading parses: the outer code as it is, or "" when the text does not look like code."""
-    text = next((block for block in outer_blocks(text) if block.strip()), "" if _has_fence(text) else text)
+    text = next((block for block in outer_blocks(text) if block.strip()), "" if has_fence(text) else text)
     if not any(_CODE_LINE.match(line) for line in text.split("\n")):
         return ""
     has_function = re.search(rf"^(?:async )?def {re.escape(problem['entry_point'])}\b", text, re.MULTILINE)
@@ -106,86 +130,9 @@ def _joined(prompt: str, text: str) -> str:
     return prompt + text if prompt.endswith("\n") or text.startswith("\n") else f"{prompt}\n{text}"
 
 
-def extract_answer(text: str) -> str:
-    """The answer of an `answer` problem: thinking, control tokens, fences and quotes removed, first line that is not empty.
-
-    >>> extract_answer("<think>weekdays</think>```\\n30 9 * * 1-5\\n```<|im_end|>")
-    '30 9 * * 1-5'
-    """
-    lines = [line.strip() for line in extract_text(text).split("\n")]
-    line = next((line for line in lines if line.strip("`~ \t")), "")
-    line = re.sub(r"^answer\s*:\s*", "", line, flags=re.IGNORECASE)
-    spans = re.findall(r"`+([^`]+)`+", line)
-    if len(spans) == 1:
-        line = spans[0]
-    line = line.strip().strip("`").strip()
-    if len(line) > 1 and line[0] == line[-1] and line[0] in "\"'":
-        line = line[1:-1].strip()
-    return line
-
-
-def extract_text(text: str) -> str:
-    """An answer of several lines: thinking and control tokens removed, the content of the first fence where there is one.
-
-    >>> extract_text("Here it is:\\n```sql\\nSELECT a\\nFROM t\\n```\\nDone.")
-    'SELECT a\\nFROM t'
-    """
-    text = _before_control(clean(text)).translate(_SPACES)
-    return next((block for block in outer_blocks(text) if block.strip()), text).strip()
-
-
-def extract(text: str, problem: dict) -> str:
-    """Program or answer, by the problem's kind; "" when there is nothing to judge.
-
-    An answer is one line, unless the problem's own canonical solution has several.
-    """
-    if problem.get("kind") != "answer":
-        return extract_code(text, problem)
-    is_long = "\n" in (problem.get("canonical_solution") or "").strip()
-    return extract_text(text) if is_long else extract_answer(text)
-
-
-def clean(text: str) -> str:
-    """Text without thinking, terminal escapes, a leading turn marker, byte order mark and foreign line ends."""
-    text = _ANSI.sub("", text.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")).replace("\x1b", "")
-    ends = list(_THINK_END.finditer(text))
-    if ends:
-        text = text[ends[-1].end() :]
-    elif _THINK_START.match(text):
-        return ""
-    start = _TURN_START.match(text)
-    return text[start.end() :] if start else text
-
-
-def _before_control(text: str) -> str:
-    found = _CONTROL.search(text)
-    return text[: found.start()] if found else text
-
-
-def _has_fence(text: str) -> bool:
-    return any(_FENCE.fullmatch(line) for line in text.split("\n"))
-
-
-def outer_blocks(text: str) -> list[str]:
-    """Contents of the fences read in the plain way, each closed by the next; the last may be unterminated."""
-    lines, blocks, start = text.split("\n"), [], None
-    for i, line in enumerate(lines):
-        if not _FENCE.fullmatch(line):
-            continue
-        if start is None:
-            start = i + 1
-        else:
-            blocks.append("\n".join(lines[start:i]))
-            start = None
-    if start is not None:
-        blocks.append("\n".join(lines[start:]))
-    return blocks
-
-
 def fenced_blocks(text: str) -> list[str]:
     """Contents of all fences that parse; a fence inside a docstring does not close the block around it."""
-    lines = text.split("\n")
-    marks = [i for i, line in enumerate(lines) if _FENCE.fullmatch(line)][:FENCES]
+    lines, marks = text.split("\n"), fence_lines(text)[:FENCES]
     blocks, at = [], 0
     while at < len(marks):
         ends = [*range(at + 1, len(marks)), len(marks)]

@@ -18,6 +18,7 @@ from tunebook.evaluation.score import score
 VARIABLE = {
     "prompt_style": str, "instruction": str, "thinking": str,
     "max_new_tokens": int, "temperature": float, "top_p": float, "n_samples": int, "seed": int,
+    "answer_reading": str, "code_block": str, "cpu_seconds": float,
 }  # fmt: skip
 
 
@@ -49,7 +50,13 @@ def answer_and_score(
 
 
 def protocol_table(
-    engine, benchmarks: dict[str, Benchmark], asking: Asking, variants: Sequence[str], examples: Sequence[dict], limit: int, context
+    engine,
+    benchmarks: dict[str, Benchmark],
+    asking: Asking,
+    variants: Sequence[str],
+    examples: Sequence[dict],
+    limit: int,
+    context,
 ) -> list[dict]:
     """Scores of one model under its usual protocol and under each of `variants`, on the first `limit` problems (0: all).
 
@@ -120,6 +127,9 @@ def score_text(metrics: dict) -> str:
     rows += [(f"pass@{k}", f"{value:.1%}") for k, value in metrics["pass_at_k"].items() if k != "1"]
     rows += [(f"  {escaped(name)}", rate_text(part)) for name, part in metrics["slices"].items()]
     rows += [(name, f"{count}/{metrics['n']}") for name, count in metrics["taxonomy"].items() if name != "pass"]
+    if metrics.get("left_out"):
+        rows.append(("left out", ", ".join(map(escaped, metrics["left_out"]))))
+    rows.append(("read as", f"answer: {metrics['answer_reading']}, code block: {metrics['code_block']}"))
     rows.append(("isolation", metrics["runner"]["tier_name"]))
     for check in metrics["runner"]["checks"]:
         shown = "ok" if check["ok"] else f"WARNING: {escaped(check['measured'])}, expected {check['rule']}"

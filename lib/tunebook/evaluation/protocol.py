@@ -3,19 +3,24 @@
 Two scores with different protocols are never compared. Does not hold the model, the device or the time.
 """
 
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 
 from tunebook.errors import InputProblem
+from tunebook.evaluation.benchmark import Benchmark
 from tunebook.evaluation.extraction import VERSION as EXTRACTOR
 from tunebook.evaluation.prompts import VERSION as PROMPT_TEMPLATE
+from tunebook.evaluation.reply import ANSWERS, BLOCKS
 from tunebook.files import hash_json
 
-UNKNOWN = "unknown"
+UNKNOWN, AUTO = "unknown", "auto"
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How the completions were asked for, made and read. `thinking` is "off", "on" or "none" (a model without the mode)."""
+    """How the completions were asked for, made and read. `thinking` is "off", "on" or "none" (a model without the mode).
+
+    `answer_reading` (see `reply.ANSWERS`) and `code_block` (`reply.BLOCKS`) are "auto" only until the benchmark is known.
+    """
 
     benchmark_sha256: str
     benchmark: str = ""
@@ -27,6 +32,9 @@ class Protocol:
     thinking: str = "none"
     stops: tuple[str, ...] = ()
     extractor: str = EXTRACTOR
+    answer_reading: str = AUTO
+    code_block: str = AUTO
+    cpu_seconds: float = 3.0
     max_new_tokens: int = 512
     temperature: float = 0.0
     top_p: float = 1.0
@@ -40,7 +48,25 @@ class Protocol:
 
     def to_dict(self) -> dict:
         """Plain values for protocol.json."""
-        return {**asdict(self), "stops": list(self.stops)}
+        return {**asdict(self), "stops": self.stops if self.stops == UNKNOWN else list(self.stops)}
+
+
+def filled_in(protocol: Protocol, benchmark: Benchmark) -> Protocol:
+    """The protocol with how replies are read: as it says, else as the benchmark says, the last code block, 3 s of CPU time.
+
+    InputProblem for a reading, a block or a limit that there is not.
+    """
+    usual = {"answer_reading": benchmark.reading, "code_block": BLOCKS[-1], "cpu_seconds": Protocol.cpu_seconds}
+    found = {key: value for key, value in usual.items() if getattr(protocol, key) in (AUTO, UNKNOWN)}
+    protocol = replace(protocol, **found)
+    for key, words in (("answer_reading", ANSWERS), ("code_block", BLOCKS)):
+        if getattr(protocol, key) not in words:
+            raise InputProblem(f"{key}: {getattr(protocol, key)!r} is unknown: use auto, {', '.join(words)}")
+    if not 0 < protocol.cpu_seconds <= 600:
+        raise InputProblem(
+            f"cpu_seconds: {protocol.cpu_seconds!r}: a program gets above 0 and at most 600 s of CPU time"
+        )
+    return protocol
 
 
 @dataclass(frozen=True)
@@ -60,12 +86,15 @@ class Asking:
     top_p: float = 1.0
     n_samples: int = 1
     seed: int = 0
+    answer_reading: str = AUTO
+    code_block: str = AUTO
+    cpu_seconds: float = 3.0
     allow_unisolated: bool = False
 
     def fields(self, name: str) -> dict:
         """What the benchmark called `name` is asked with, as `answer_and_score` takes it.
 
-        The task's instruction and examples are no help for a retained benchmark: that is asked without them.
+        The task's instruction, examples and reading are not those of a retained benchmark: that is asked and read without them.
         """
         is_task = name == "task"
         return {
@@ -73,12 +102,15 @@ class Asking:
             "instruction": self.instruction if is_task else "",
             "max_new_tokens": self.max_new_tokens if is_task else self.retained_max_new_tokens,
             **{key: getattr(self, key) for key in ("thinking", "temperature", "top_p", "n_samples", "seed")},
+            "answer_reading": self.answer_reading if is_task else AUTO,
+            **{key: getattr(self, key) for key in ("code_block", "cpu_seconds")},
             "allow_unisolated": self.allow_unisolated,
         }
 
     def choice_fields(self) -> dict:
         """What a choice on dev is asked with: as the study's score, but greedy, one sample a problem, without examples."""
-        kept = {key: getattr(self, key) for key in ("instruction", "thinking", "max_new_tokens", "seed")}
+        names = ("instruction", "thinking", "max_new_tokens", "seed", "answer_reading", "code_block", "cpu_seconds")
+        kept = {key: getattr(self, key) for key in names}
         style = "chat" if self.prompt_style == "few_shot" else self.prompt_style
         return {"prompt_style": style, **kept, "allow_unisolated": self.allow_unisolated}
 
@@ -93,7 +125,7 @@ def from_dict(values: dict) -> Protocol:
     if "benchmark_sha256" not in values:
         raise InputProblem("protocol: missing benchmark_sha256: a score without its benchmark cannot be compared")
     stops = values.get("stops", ())
-    if not isinstance(stops, list | tuple) or not all(isinstance(stop, str) for stop in stops):
+    if stops != UNKNOWN and not isinstance(stops, list | tuple) or not all(isinstance(stop, str) for stop in stops):
         raise InputProblem(f"protocol: stops is {stops!r}: write a list of texts")
     for field in fields(Protocol):
         value, usual = values.get(field.name, UNKNOWN), field.default
@@ -103,7 +135,7 @@ def from_dict(values: dict) -> Protocol:
         kinds = (int, float) if wanted is float else (wanted,)
         if isinstance(value, bool) != (wanted is bool) or not isinstance(value, kinds):
             raise InputProblem(f"protocol: {field.name} is {value!r}: expected {wanted.__name__}")
-    return Protocol(**{**values, "stops": tuple(stops)})
+    return Protocol(**{**values, "stops": stops if stops == UNKNOWN else tuple(stops)})
 
 
 def differences(a: Protocol | dict, b: Protocol | dict) -> list[str]:

@@ -88,6 +88,15 @@ def only_helpers(text: str, name: str) -> bool:
     return not any(getattr(node, "name", "") == name for node in tree.body) and definition(tree, name) is None
 
 
+def other_functions(source: str, prompt: str, name: str) -> list[str]:
+    """The functions at the top of a program, those of the prompt left out, where none is the entry point; else none."""
+    tree, given = parse_python(source), parse_python(prompt)
+    if tree is None or definition(tree, name):
+        return []
+    known = {node.name for node in (given.body if given else ()) if isinstance(node, FUNCTIONS)}
+    return [node.name for node in tree.body if isinstance(node, FUNCTIONS) and node.name not in known | {name}]
+
+
 def tidy(source: str, tree: ast.Module, name: str) -> str:
     """Cut what follows the function and is no part of the program: printed examples, repetitions, words; wrap a method."""
     found = definition(tree, name)

@@ -151,7 +151,7 @@ def can_filter() -> bool:
 
 
 def prepare_confinement() -> bool:
-    """Build once, in the zygote, what every candidate needs again. Raises OSError where there is no seccomp."""
+    """Build once, in the forker, what every candidate needs again. Raises OSError where there is no seccomp."""
     if not can_filter():
         raise OSError(f"no seccomp, or no list of system calls for {linux.machine()}")
     for shares_files in (False, True):

@@ -1,7 +1,7 @@
 """The judge process: holds tests and expected values, runs `check`, and says the verdict.
 
 Started by the runner as `python -I -B` with a cleared environment. Reads settings and programs as JSON lines on stdin, writes one
-outcome a line. The candidate that `check` calls is a stand-in that sends values to another process (`session`). Refuses to judge
+outcome a line. The candidate that `check` calls is a proxy that sends values to another process (`session`). Refuses to judge
 where `assert` does nothing. Tests are trusted; they run here with a CPU limit only.
 """
 
@@ -19,7 +19,7 @@ from tunebook.execution.candidate import MODULE_NAME
 from tunebook.execution.programs import BROKEN_TEST, Program, clean_detail
 from tunebook.execution.session import Fault, JudgeAlone, Session, Stop
 from tunebook.execution.values import NotPlain, decode, encode
-from tunebook.execution.workshop import Workshop, remove_tree
+from tunebook.execution.sandbox import Sandbox, remove_tree
 
 TEST_SECONDS = 10.0  # CPU time of one test in the judge itself; twice that ends the judge
 
@@ -41,18 +41,18 @@ def main() -> None:
     sys.path.append(settings["library"])
     signal.signal(signal.SIGPROF, _time_is_up)
     signal.signal(signal.SIGTERM, _leave)
-    workshop = Workshop(settings)
+    sandbox = Sandbox(settings)
     try:
         for line in iter(sys.stdin.buffer.readline, b""):
             for fields in json.loads(line):
-                outcome = _judge(Program(**fields), workshop)
+                outcome = _judge(Program(**fields), sandbox)
                 answers.write(json.dumps(outcome).encode("ascii") + b"\n")
     except (JudgeAlone, BrokenPipeError):
         pass
     except Exception as error:
         answers.write(json.dumps({"fault": f"the judge failed: {shown(error)}"}).encode("ascii") + b"\n")
     finally:
-        workshop.close()
+        sandbox.close()
         remove_tree(settings["folder"])
 
 
@@ -74,16 +74,16 @@ def _leave(number, frame):
     raise JudgeAlone
 
 
-def _judge(program, workshop):
+def _judge(program, sandbox):
     try:
-        run = _judge_answer if program.kind == "answer" else _judge_code
-        verdict, detail, seconds = run(program, workshop)
+        run = {"answer": _judge_answer, "code": _judge_code, "reference": _judge_reference}[program.kind]
+        verdict, detail, seconds = run(program, sandbox)
     except Fault as fault:
         verdict, detail, seconds = "invalid", str(fault), 0.0
     return {"verdict": verdict, "detail": clean_detail(detail), "cpu_seconds": round(seconds, 3)}
 
 
-def _judge_answer(program, workshop):
+def _judge_answer(program, sandbox):
     started = time.process_time()
     try:
         _timed(lambda: _check_of(program, {"__name__": "judge"})(program.source))
@@ -99,14 +99,49 @@ def _judge_answer(program, workshop):
     return verdict, detail, time.process_time() - started
 
 
-def _judge_code(program, workshop):
-    session = workshop.session()
+def _judge_reference(program, sandbox):
+    """Whether the problem's own solution passes in the process of its test, where everything arrives as one process has it.
+
+    The detail of a pass is `changes its argument in place` where it does so, else empty.
+    """
+    started, own, names, calls = time.process_time(), {"__name__": "judge"}, {"__name__": "judge"}, []
+    sys.stdin = open(os.devnull)  # the judge's own is read through `buffer`
+
+    def watched(*args, **kwargs):
+        before = _plain(args)
+        value = own[program.entry_point](*args, **kwargs)
+        calls.append(_plain(args) != before)
+        return value
+
+    def check():
+        exec(_compiled(program.reference), own)
+        _check_of(program, names, watched)(watched)
+
+    try:
+        _timed(check)
+        verdict, detail = "pass", "changes its argument in place" if any(calls) else ""
+    except TestTimeout:
+        verdict, detail = "cpu_limit", "the test did not end on the problem's own solution"
+    except (Exception, SystemExit) as error:
+        verdict, detail = "wrong", shown(error)
+    return verdict, detail, time.process_time() - started
+
+
+def _plain(args):
+    try:
+        return json.dumps(encode(args))
+    except NotPlain:
+        return ""
+
+
+def _judge_code(program, sandbox):
+    session = sandbox.session()
     try:
         verdict, detail = _run_check(program, session)
     except Stop as stop:
         verdict, detail = stop.verdict, stop.detail
     finally:
-        workshop.end(session)
+        sandbox.end(session)
     return verdict, detail, session.cpu_seconds
 
 
@@ -115,8 +150,8 @@ def _run_check(program, session):
     calls = {"fatal": None, "raised": None, "last": None}
     try:
         names = {"__name__": "judge"}
-        candidate = stand_in(session, calls, names)
-        _timed(lambda: _check_of(program, names, candidate)(candidate))
+        candidate = proxy_for(session, calls, names)
+        _timed(lambda: _check_of(program, names, candidate, calls)(candidate))
         verdict, detail = "pass", ""
     except (Stop, JudgeAlone, Fault):
         raise
@@ -163,18 +198,21 @@ def _timed(run):
         raise TestTimeout
 
 
-def _check_of(program, names, candidate=None):
+def _check_of(program, names, candidate=None, calls=None):
     """The test's `check`, in the namespace `names`: the reference's helpers, the candidate by its own name, seeded random numbers.
 
-    Raises TestFault for a problem that does not load: the caller gives no score then.
+    Raises TestFault for a problem that does not load: the caller gives no score then. Some tests call their own `check` while they
+    load: what the candidate of `calls` caused there is its own failure.
     """
-    if program.kind == "code":
+    if candidate is not None:
         _load_helpers(program, names)
         names[program.entry_point] = candidate  # a test that calls it by name means the candidate, not the reference
     try:
         exec(_compiled(program.test), names)
         check = names["check"]
     except Exception as error:
+        if calls and (calls["last"] or calls["raised"]):
+            raise
         raise TestFault(f"{BROKEN_TEST}: {shown(error)}") from None
     random.seed(program.task_id)
     return check
@@ -208,7 +246,7 @@ class CandidateError(Exception):
     """Stands for an exception of the candidate whose class the judge does not have."""
 
 
-def stand_in(session: Session, calls: dict, names: dict):
+def proxy_for(session: Session, calls: dict, names: dict):
     """What `check` gets for the candidate: a function that asks the other process.
 
     `names` are those of the test: an exception of the candidate's own class is there the class of that name. Keeps in `calls`: `fatal` (the Stop after which nothing counts), `raised` (the last exception of the candidate, with its

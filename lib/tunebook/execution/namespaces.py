@@ -1,7 +1,7 @@
-"""The T2 room: own user, mount, process, network and IPC namespaces around the zygote, and one more process namespace a sample.
+"""The T2 room: own user, mount, process, network and IPC namespaces around the forker, and one more process namespace a sample.
 
 Inside there is a read-only Python with its system libraries, four devices, a small private /tmp, no /proc, no network interface
-that is up, and no process but the zygote's. Does not hide the kernel: whoever finds a hole in it is out. Needs Linux that lets
+that is up, and no process but the forker's. Does not hide the kernel: whoever finds a hole in it is out. Needs Linux that lets
 this user make namespaces; the caller tries it and sees.
 """
 
@@ -63,7 +63,7 @@ def next_sample_apart() -> None:
 
 
 def samples_together(own: int) -> None:
-    """Forks come back into the zygote's process namespace (`own` from `enter`)."""
+    """Forks come back into the forker's process namespace (`own` from `enter`)."""
     linux.setns(own, linux.NEWPID)
 
 
@@ -100,9 +100,7 @@ def _build_root(folder, read, hidden):
     for path in ("/tmp", "/dev/shm"):
         os.symlink(HOME, folder + path)
     linux.pivot_into(folder)
-    linux.mount(
-        "", "/", flags=linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV
-    )
+    linux.mount("", "/", flags=linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV)
 
 
 def _show(path, target):
@@ -126,7 +124,7 @@ def _leave_stub_behind():
 def bubblewrap(program: str | None, box: str, read: list[str], hidden: list[str]) -> list[str]:
     """The command that starts a program in such a room where only bubblewrap may make one (Ubuntu 24.04 and later).
 
-    One room a zygote, not a sample: `box`, a folder on disk, holds the homes.
+    One room a forker, not a sample: `box`, a folder on disk, holds the homes.
     """
     if program is None:
         raise OSError("there is no bubblewrap (bwrap)")

@@ -22,6 +22,7 @@ VERDICTS = (
     "invalid",
 )
 TIMEOUTS = ("cpu_limit", "wall_limit")
+KINDS = ("code", "answer", "reference")
 DETAIL_CHARS = 300
 MIB = 1024 * 1024
 
@@ -33,8 +34,8 @@ BROKEN_TEST = "the test of the problem does not load"
 class Program:
     """One completion of one problem, ready to run.
 
-    `source` is the whole candidate program (`kind="code"`) or the answer text (`kind="answer"`). `test` defines `check` and is
-    trusted, as is `reference` (prompt + canonical solution), which gives the judge the helpers that some tests call (HumanEval
+    `source` is the whole candidate program (`kind="code"`) or the answer text (`kind="answer"`); with `kind="reference"` nothing
+    of it is run: the test gets the reference's own function, in the judge's process. `test` defines `check` and is trusted, as is `reference` (prompt + canonical solution), which gives the judge the helpers that some tests call (HumanEval
     10, 32, 38 and 50). With no `reference` the judge uses `prompt` alone.
     """
 

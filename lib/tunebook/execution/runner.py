@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tunebook.errors import InputProblem, MachineProblem
-from tunebook.execution.programs import TIMEOUTS, Limits, Outcome, Program, clean_detail
-from tunebook.execution.workshop import remove_tree
+from tunebook.execution.programs import KINDS, TIMEOUTS, Limits, Outcome, Program, clean_detail
+from tunebook.execution.sandbox import remove_tree
 from tunebook.machine import cores
 
 LIBRARY = str(Path(__file__).resolve().parents[2])
@@ -75,8 +75,8 @@ def _check_ids(programs):
             raise InputProblem(
                 f"completion {program.task_id} sample {program.sample} occurs twice; each may occur once"
             )
-        if program.kind not in ("code", "answer"):
-            raise InputProblem(f"problem {program.task_id} has kind {program.kind!r}; it must be code or answer")
+        if program.kind not in KINDS:
+            raise InputProblem(f"problem {program.task_id} has kind {program.kind!r}; it must be {' or '.join(KINDS)}")
         seen.add(key)
 
 

@@ -43,7 +43,7 @@ def self_check(
     allow_unisolated: bool = False,
 ) -> dict:
     """`{"ok", "tier", "tier_name", "checks": [{"name", "measured", "rule", "ok"}]}`, to be stored with the score. A check that
-    the machine could not do has `fault`.
+    the machine could not do has `fault`; `canonical solutions` has `failed`, the (task_id, verdict, detail) of those that do not pass.
 
     `canonical`: one program a problem whose `source` is its canonical solution (or answer); `unsolved`: one for each problem that has
     none, for the cheats alone. All canonical ones run; the cheats run on at
@@ -89,7 +89,9 @@ def _check(name, outcomes, wants_all):
         return _row(name, "not checked: the benchmark has none", "all pass", True)
     measured = f"{passed}/{n} pass" + (f"; first {lost[0].task_id}: {lost[0].verdict} {lost[0].detail}" if lost else "")
     row = _row(name, measured, f"{n if wants_all else 0}/{n} pass", not lost)
-    return {**row, "fault": True} if any(o.passed is None for o in lost) else row
+    if any(o.passed is None for o in lost):
+        return {**row, "fault": True}
+    return {**row, "failed": [(o.task_id, o.verdict, o.detail) for o in lost]} if wants_all and lost else row
 
 
 def _row(name, measured, rule, ok):

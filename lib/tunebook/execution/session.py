@@ -1,7 +1,7 @@
 """The judge's hold on one candidate: send a call, wait for a plain value, watch what it uses, end it.
 
 Everything that comes from the candidate is taken for a claim about a value, or for noise. Limits are judged here, from outside.
-Does not know tests. `Fault` is the machine's failure, `Stop` (see `inbox`) the candidate's.
+Does not know tests. `Fault` is the machine's failure, `Stop` (see `Messages`) the candidate's.
 """
 
 import json
@@ -17,7 +17,7 @@ from tunebook.execution.values import MAX_BYTES, NotPlain, decode
 
 POLL_SECONDS = 0.02
 FOLDER_SECONDS = 0.1  # between two counts of its files
-GRACE_SECONDS = 60.0  # for the zygote, on a machine that is very busy
+GRACE_SECONDS = 60.0  # for the forker, on a machine that is very busy
 
 
 class Fault(Exception):
@@ -41,8 +41,8 @@ class Session:
         self.output, self.far_output = os.pipe()
         self.channel.setblocking(False)
         os.set_blocking(self.output, False)
-        self.keeper = self.ended = None
-        self.inbox, self.news = Inbox(), b""
+        self.reaper = self.ended = None
+        self.messages, self.news = Messages(), b""
         self.is_armed = self.is_parsed = self.is_closed = False
         self.printed = self.number = 0
         self.cpu_seconds, self.seen = 0.0, {}
@@ -54,7 +54,7 @@ class Session:
         self.poll.register(0, 0)  # only to learn that the other end of stdin is gone
 
     def hand_over(self, control: socket.socket) -> None:
-        """Give the far ends to the zygote."""
+        """Give the far ends to the forker."""
         ends = [self.far_channel.fileno(), self.far_status.fileno(), self.far_output]
         socket.send_fds(control, [b"sample"], ends)
         self.far_channel.close()
@@ -78,7 +78,7 @@ class Session:
     def receive(self) -> list:
         """The next message with the current number, as `[kind, ...]`. Raises Stop, Fault."""
         while True:
-            frame = self.inbox.take()
+            frame = self.messages.take()
             if frame is None and self.ended is not None:
                 frame = self._last_frame()
             if frame is None:
@@ -104,12 +104,12 @@ class Session:
         """End the whole tree; returns how many processes survived (an error of the run when it is not 0)."""
         try:
             self.status.settimeout(GRACE_SECONDS)
-            while self.keeper is None:
+            while self.reaper is None:
                 self._read_status()
-                if self.keeper is None and self.ended is not None:
-                    raise Fault("the zygote could not start a candidate")
+                if self.reaper is None and self.ended is not None:
+                    raise Fault("the forker could not start a candidate")
             tasks = self._measure()
-            processes.end([self.keeper] if processes.IS_LINUX else [self.keeper, *(task.pid for task in tasks)])
+            processes.end([self.reaper] if processes.IS_LINUX else [self.reaper, *(task.pid for task in tasks)])
             control.settimeout(GRACE_SECONDS)
             answer = control.recv(4096)
         except TimeoutError:
@@ -119,16 +119,16 @@ class Session:
             self.status.close()
             os.close(self.output)
         if not answer:
-            raise Fault("the zygote ended or does not answer")
+            raise Fault("the forker ended or does not answer")
         return json.loads(answer)["left"]
 
     def _last_frame(self):
         """What an ended candidate had sent before its end, or Stop; a child that it left may hold the channel open."""
         size = -1
-        while size != len(self.inbox.data) and not self.is_closed:
-            size = len(self.inbox.data)
+        while size != len(self.messages.data) and not self.is_closed:
+            size = len(self.messages.data)
             self._read_channel()
-        frame = self.inbox.take()
+        frame = self.messages.take()
         if frame is None:
             self._stop_for_end()
         return frame
@@ -153,8 +153,8 @@ class Session:
             return
         except OSError:
             data = b""
-        self.inbox.data += data
-        if len(self.inbox.data) > 2 * MAX_BYTES:  # it writes while it does not read
+        self.messages.data += data
+        if len(self.messages.data) > 2 * MAX_BYTES:  # it writes while it does not read
             raise Stop("invalid_output", NO_MESSAGE)
         if not data:
             self._close_channel()
@@ -179,13 +179,13 @@ class Session:
         try:
             data, extras, _, _ = self.status.recvmsg(4096, socket.CMSG_SPACE(12))
         except TimeoutError:
-            raise Fault("the zygote does not answer") from None
+            raise Fault("the forker does not answer") from None
         self.news += data
-        if self.keeper is None and b"\n" in self.news:
-            self.keeper = int(self.news.split()[1])
+        if self.reaper is None and b"\n" in self.news:
+            self.reaper = int(self.news.split()[1])
             for level, kind, content in extras:
                 if level == socket.SOL_SOCKET and kind == getattr(socket, "SCM_CREDENTIALS", -1):
-                    self.keeper = struct.unpack("3i", content[:12])[0]  # the number in the judge's own namespace
+                    self.reaper = struct.unpack("3i", content[:12])[0]  # the number in the judge's own namespace
         lines = self.news.split(b"\n")
         for line in lines[:-1]:
             if line.startswith(b"ended "):
@@ -212,8 +212,8 @@ class Session:
 
     def _measure(self):
         """The tasks now. Children that nobody waits for are in no reaped sum, so all that were ever seen are summed too."""
-        tasks = processes.below(self.keeper) if self.keeper else []
-        own = processes.usage(self.keeper) if self.keeper else None
+        tasks = processes.below(self.reaper) if self.reaper else []
+        own = processes.usage(self.reaper) if self.reaper else None
         family = [*tasks, own] if own else tasks
         self.seen |= {(task.pid, task.start): task.cpu_seconds for task in family}
         used = max(sum(task.cpu_seconds + task.children_seconds for task in family), sum(self.seen.values()))
@@ -260,7 +260,7 @@ class Stop(BaseException):
         self.verdict, self.detail = verdict, detail
 
 
-class Inbox:
+class Messages:
     """Bytes as they came in `data`; a message is a 4-byte length and JSON `[number, kind, ...]`."""
 
     def __init__(self):

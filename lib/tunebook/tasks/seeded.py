@@ -34,6 +34,7 @@ def to_problems(rows: list[dict], prefix: str, test: str) -> list[dict]:
             "canonical_solution": row["completion"][0]["content"],
             "test": test.replace("{expected}", repr(row["completion"][0]["content"])),
             "kind": "answer",
+            "reading": "first_line",
             **{key: row[key] for key in ("slice",) if key in row},
         }
         for at, row in enumerate(rows, start=1)

@@ -49,7 +49,7 @@ def checker_of(task: str):
 
     def is_right(row: dict, text: str) -> bool:
         try:
-            check(extract_answer(text), row["completion"][-1]["content"])
+            check(extract_answer(text, "first_line"), row["completion"][-1]["content"])
         except AssertionError:
             return False
         return True

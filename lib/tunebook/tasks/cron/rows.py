@@ -78,6 +78,7 @@ def make_problems(rows: list[dict]) -> list[dict]:
             "canonical_solution": row["completion"][0]["content"],
             "test": TEST.format(expression=row["completion"][0]["content"]),
             "kind": "answer",
+            "reading": "first_line",
             "slice": row["slice"],
         }
         for at, row in enumerate(distinct.values(), start=1)

@@ -1,6 +1,6 @@
-"""Where the judge gets its candidates from: one zygote with its private folder, restarted when it fails.
+"""Where the judge gets its candidates from: one forker with its private folder, restarted when it fails.
 
-Does not judge. A survivor, or a zygote that cannot be had, is a Fault.
+Does not judge. A survivor, or a forker that cannot be had, is a Fault.
 """
 
 import json
@@ -12,7 +12,7 @@ import sys
 from tunebook.execution import namespaces, places, processes
 from tunebook.execution.session import GRACE_SECONDS, Fault, Session
 
-_START = "import sys; sys.path.insert(0, {0!r}); from tunebook.execution import zygote; zygote.main({1})"
+_START = "import sys; sys.path.insert(0, {0!r}); from tunebook.execution import forker; forker.main({1})"
 IS_LINUX = sys.platform == "linux"
 BUBBLEWRAP = "T2-bwrap"
 PLAIN = {
@@ -22,8 +22,8 @@ PLAIN = {
 }
 
 
-class Workshop:
-    """Sessions on demand. The zygote starts with the first one, so that a judge of answers needs none."""
+class Sandbox:
+    """Sessions on demand. The forker starts with the first one, so that a judge of answers needs none."""
 
     def __init__(self, settings: dict):
         self.settings = settings
@@ -49,7 +49,7 @@ class Workshop:
             session.hand_over(self.control)
         except OSError:
             self.close()
-            raise Fault("the zygote is gone") from None
+            raise Fault("the forker is gone") from None
         return session
 
     def end(self, session: Session) -> None:
@@ -66,7 +66,7 @@ class Workshop:
             self._empty_box()
 
     def close(self) -> None:
-        """End the zygote and everything below it."""
+        """End the forker and everything below it."""
         if self.process is None:
             return
         processes.end_below(self.process.pid)
@@ -108,7 +108,7 @@ class Workshop:
         self._wait_until_ready(self.settings["tier"])
 
     def _instructions(self, read):
-        """What the zygote is told: where it is, and what a candidate gets. No test, no program."""
+        """What the forker is told: where it is, and what a candidate gets. No test, no program."""
         settings = self.settings
         home = self.home if settings["tier"] in ("T1", "T0") else namespaces.HOME
         room = processes.tasks_of_user(os.getuid() if self.uid is None else self.uid)
@@ -134,7 +134,7 @@ class Workshop:
             answer = {}
         if "ready" not in answer:
             self.close()
-            raise Fault(f"isolation {tier} cannot be had: {answer.get('error', 'the zygote ended')}")
+            raise Fault(f"isolation {tier} cannot be had: {answer.get('error', 'the forker ended')}")
 
     def _candidate_uid(self, read):
         """A user of its own for candidates of real root, where that user can still read Python."""

@@ -1,7 +1,7 @@
-"""The zygote: a clean Python that forks one candidate a sample, inside whatever isolation the machine gives.
+"""The forker: a clean Python that forks one candidate a sample, inside whatever isolation the machine gives.
 
 It is started once by each judge as `python -I -B` with a cleared environment, enters its isolation, and waits on a socket.
-For each request it forks a keeper, which forks the candidate and reaps what the candidate leaves; the judge kills the keeper.
+For each request it forks a reaper, which forks the candidate and reaps what the candidate leaves; the judge kills the reaper.
 Knows no test and no program text. Decides nothing about a verdict. Does not outlive the judge: at the end of its socket it
 kills what is below it and ends.
 """
@@ -47,7 +47,7 @@ def main(descriptor: int) -> None:
 
 
 def _isolate(settings):
-    """Enter the tier; returns what each sample needs: Landlock rules and the zygote's process namespace (or None)."""
+    """Enter the tier; returns what each sample needs: Landlock rules and the forker's process namespace (or None)."""
     state = {"rules": None, "own": None, "filter": False}
     if IS_LINUX:
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -83,8 +83,8 @@ def _run_sample(control, settings, state, descriptors):
         namespaces.fresh_home(settings["home"], settings["limits"])
         namespaces.next_sample_apart()
     alive, held = os.pipe()
-    keeper = os.fork()
-    if keeper == 0:
+    reaper = os.fork()
+    if reaper == 0:
         try:
             _keep(settings, state, descriptors, held)
         finally:
@@ -96,9 +96,9 @@ def _run_sample(control, settings, state, descriptors):
         namespaces.samples_together(state["own"])
     ready = select.select([control, alive], [], [])[0]
     if alive not in ready:  # the judge is gone, or speaks out of turn: end everything
-        os.kill(keeper, signal.SIGKILL)
+        os.kill(reaper, signal.SIGKILL)
     os.close(alive)
-    os.waitpid(keeper, 0)
+    os.waitpid(reaper, 0)
     left = 0 if apart else processes.end_children()
     if apart:
         linux.unmount(settings["home"])
@@ -109,7 +109,7 @@ def _run_sample(control, settings, state, descriptors):
 
 
 def _keep(settings, state, descriptors, held):
-    """The keeper: first process of the sample. Tells the judge who it is and how the candidate ended, and reaps."""
+    """The reaper: first process of the sample. Tells the judge who it is and how the candidate ended, and reaps."""
     channel, status, output = descriptors
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL if state["own"] is not None else signal.SIG_IGN)
@@ -117,7 +117,7 @@ def _keep(settings, state, descriptors, held):
     if IS_LINUX:
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
         linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
-    os.write(status, b"keeper %d\n" % os.getpid())
+    os.write(status, b"reaper %d\n" % os.getpid())
     first = os.fork()
     if first == 0:
         try:
@@ -141,7 +141,7 @@ def _keep(settings, state, descriptors, held):
 
 
 def _become_candidate(settings, state, channel, output):
-    """From keeper to candidate: own session, three standard streams, the channel as 3, limits, and less power than before."""
+    """From reaper to candidate: own session, three standard streams, the channel as 3, limits, and less power than before."""
     os.setsid()
     rules = _settle_descriptors(channel, output, state["rules"])
     confine.set_limits(settings["limits"], settings["process_room"])

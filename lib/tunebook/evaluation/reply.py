@@ -1,0 +1,196 @@
+"""What stands around the answer in a model's reply: terminal escapes, channels, thoughts, turn marks and fences; and how an answer is
+read.
+
+Runs nothing and knows no Python (see `extraction`). A mark between quotes or backticks on its line is text that the model wrote
+about the mark, and is never taken for one.
+"""
+
+import re
+from dataclasses import dataclass
+
+LARGEST = 200_000
+MOST_MARKS = 8
+ANSWERS = ("first_line", "last_line", "whole", "last_number")
+BLOCKS = ("first", "last")
+
+_NAMES = "think|thinking|thought|reasoning|analysis|scratchpad|seed:think"
+_OPENS = re.compile(
+    rf"\s*(?:<(?:{_NAMES})>|\[THINK\]|<\|begin_of_thought\|>|<\|START_THINKING\|>|\u25c1think\u25b7)", re.IGNORECASE
+)
+_CLOSES = re.compile(
+    rf"</(?:{_NAMES})>|\[/THINK\]|<\|end_of_thought\|>|<\|END_THINKING\|>|\u25c1/think\u25b7", re.IGNORECASE
+)
+# gpt-oss writes in channels; where a server drops the control tokens, only their names are left
+_CHANNELS = re.compile(r"\s*(?:<\|start\|>assistant)?<\|channel\|>")
+_MESSAGE = re.compile(
+    r"<\|channel\|>\s*(\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>(.*?)(?=<\|(?:channel|start)\|>|\Z)", re.DOTALL
+)
+_BARE_ANALYSIS = re.compile(r"\s*(?:assistant)?analysis(?=[A-Z<`\"'])")
+_BARE_FINAL = re.compile(r"assistant(?:commentary)?final")
+_ANSI = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)|[@-Z\\-_])")
+_CONTROL = re.compile(
+    r"<\|(?:im_end|im_start|endoftext|eot_id|end_of_text|end|eom_id|start_header_id|user|assistant|system|return|call|start"
+    r"|end_of_role|end_of_solution|END_RESPONSE|END_OF_TURN_TOKEN)\|>"
+    r"|</s>|<eos>|<end_of_turn>|<start_of_turn>|<\uff5cend\u2581of\u2581sentence\uff5c>"
+)
+_TURN_START = re.compile(
+    r"\s*(?:<\|im_start\|>|<\|start_header_id\|>|<\|start\|>)?\s*assistant(?:<\|end_header_id\|>)?\s*\n|\s*<s>"
+    r"|\s*<\|(?:begin_of_solution|START_RESPONSE)\|>"
+)
+_QUOTED = re.compile(r"""(["'`])(?:(?!\1)[^\n\\]|\\.)+\1""")
+_WRAPPED = re.compile(r"\s*<(answer|solution|final_answer|output)>\s*(.*?)\s*(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+_FENCE = re.compile(r"[ \t]*(?:`{3,}|~{3,})[^`\n]*")
+_NUMBER = re.compile(r"(?:(?<!\w)-)?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
+_SAYS_ANSWER = re.compile(r"####|\\boxed\b|\banswer\b", re.IGNORECASE)
+SPACES = str.maketrans(
+    {"\u00a0": " ", "\u2007": " ", "\u202f": " ", "\u3000": "  ", "\u2028": "\n", "\u2029": "\n"}
+    | dict.fromkeys(map(ord, "\u200b\u200c\u2060\ufeff"), "")
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the answer is taken from a reply, one of ANSWERS, and which code block that defines the function, one of BLOCKS."""
+
+    answer: str = "whole"
+    block: str = "last"
+
+
+def replies(text: str) -> list[str]:
+    """The reply without its thought, in each way in which it can be cut, the least cut first; none where the thought never ends.
+
+    A reply that begins with a thought is cut after each mark that closes one. Any other is first taken whole: the template may
+    have opened the thought, or the mark is text. Line ends are made plain, terminal escapes and a leading turn mark removed.
+
+    >>> replies("<think>seven</think> 7"), replies("<think>seven")
+    ([' 7'], [])
+    """
+    text = _ANSI.sub("", text.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")).replace("\x1b", "")
+    channel = _final_channel(text)
+    if channel is None:
+        return []
+    ends = [found.end() for found in _CLOSES.finditer(channel) if not _is_quoted(channel, found.start())]
+    starts = [] if _OPENS.match(channel) else [0]
+    starts += ends if len(ends) <= MOST_MARKS else ends[: MOST_MARKS // 2] + ends[-MOST_MARKS // 2 :]
+    return [_without_turn_mark(channel[start:]) for start in starts]
+
+
+def is_open_thought(text: str) -> bool:
+    """Whether the reply ends inside a thought, so that there is no answer yet."""
+    return not replies(text)
+
+
+def opened_thought(prompt: str) -> str:
+    """The mark with which a rendered prompt opens the thought that the model continues; "" where it opens none.
+
+    >>> opened_thought("<|im_start|>assistant\\n<think>\\n"), opened_thought("<think>\\n\\n</think>\\n\\n")
+    ('<think>', '')
+    """
+    last = prompt.rstrip().rpartition("\n")[2]
+    found = re.search(rf"(?:{_OPENS.pattern})\Z", last, re.IGNORECASE)
+    return found.group().strip() if found else ""
+
+
+def line_of_mark(text: str) -> str:
+    """The line up to the last mark in the text that closes a thought."""
+    end = [found.end() for found in _CLOSES.finditer(text)][-1]
+    return text[:end].rpartition("\n")[2].strip()
+
+
+def _final_channel(text: str) -> str | None:
+    """What gpt-oss says in its last `final` channel; the text itself where it has no channels, None where it never gets there."""
+    if _CHANNELS.match(text):
+        finals = [content for name, content in _MESSAGE.findall(text) if name == "final"]
+        return re.sub(r"<\|(?:return|end|call)\|>\s*\Z", "", finals[-1]) if finals else None
+    if _BARE_ANALYSIS.match(text):
+        final = _BARE_FINAL.search(text)
+        return text[final.end() :] if final else None
+    return text
+
+
+def _without_turn_mark(text: str) -> str:
+    start = _TURN_START.match(text)
+    return text[start.end() :] if start else text
+
+
+def _is_quoted(text: str, at: int) -> bool:
+    start = text.rfind("\n", 0, at) + 1
+    end = text.find("\n", at)
+    line = text[start : end if end >= 0 else len(text)]
+    return any(found.start() < at - start < found.end() for found in _QUOTED.finditer(line))
+
+
+def before_control(text: str, quoted: bool = False) -> str:
+    """The text up to its first control token, which ends the turn; with `quoted` also one between quotes."""
+    for found in _CONTROL.finditer(text):
+        if quoted or not _is_quoted(text, found.start()):
+            return text[: found.start()]
+    return text
+
+
+def has_fence(text: str) -> bool:
+    """Whether a line of the text opens or closes a fence."""
+    return any(_FENCE.fullmatch(line) for line in text.split("\n"))
+
+
+def fence_lines(text: str) -> list[int]:
+    """The numbers of the lines that open or close a fence, 0-based."""
+    return [i for i, line in enumerate(text.split("\n")) if _FENCE.fullmatch(line)]
+
+
+def outer_blocks(text: str) -> list[str]:
+    """Contents of the fences read in the plain way, each closed by the next; the last may be unterminated."""
+    lines, marks = text.split("\n"), fence_lines(text)
+    return [
+        "\n".join(lines[start + 1 : end]) for start, end in zip(marks[::2], [*marks[1::2], len(lines)], strict=False)
+    ]
+
+
+def extract_answer(text: str, reading: str = "whole") -> str:
+    """The answer of an `answer` problem: thought, control tokens, wrapping tags and a fence removed, then what `reading` names.
+
+    `whole` and `first_line` are of the first fence where there is one; a line loses quotes, backticks and a leading "Answer:".
+
+    >>> extract_answer("<think>weekdays</think>```\\n30 9 * * 1-5\\n```<|im_end|>", "first_line")
+    '30 9 * * 1-5'
+    >>> extract_answer("6 bags of 12\\nThat makes 1,072 rolls (2 parts).", "last_line")
+    'That makes 1,072 rolls (2 parts).'
+    >>> extract_answer("6 bags of 12.\\n#### 1,072", "last_number")
+    '1072'
+    >>> extract_answer("Here it is:\\n```sql\\nSELECT a\\nFROM t\\n```\\nDone.")
+    'SELECT a\\nFROM t'
+    """
+    found = replies(text)
+    if not found:
+        return ""
+    text = before_control(found[-1]).translate(SPACES)
+    wrapped = _WRAPPED.match(text)
+    text = wrapped.group(2) if wrapped else text
+    if reading == "last_number":
+        numbers = _NUMBER.findall(text.replace("\u2212", "-"))
+        return numbers[-1].replace(",", "") if numbers else ""
+    if reading != "last_line":
+        text = _fenced(text)
+    lines = [line.strip() for line in text.split("\n") if line.strip("`~ \t") and not _FENCE.fullmatch(line)]
+    if reading == "whole" and len(lines) > 1:
+        return text.strip()
+    return _plain_line(lines[-1 if reading == "last_line" else 0]) if lines else ""
+
+
+def _fenced(text: str) -> str:
+    """The content of the first fence; the text itself where it has none, or where it says its answer after the fences."""
+    marks = fence_lines(text)
+    if marks and _SAYS_ANSWER.search("\n".join(text.split("\n")[marks[-1] + 1 :] if len(marks) % 2 == 0 else [])):
+        return text
+    return next((block for block in outer_blocks(text) if block.strip()), text)
+
+
+def _plain_line(line: str) -> str:
+    line = re.sub(r"^answer\s*:\s*", "", line, flags=re.IGNORECASE)
+    spans = re.findall(r"`+([^`]+)`+", line)
+    if len(spans) == 1:
+        line = spans[0]
+    line = line.strip().strip("`").strip()
+    if len(line) > 1 and line[0] == line[-1] and line[0] in "\"'":
+        line = line[1:-1].strip()
+    return line
