@@ -29,9 +29,7 @@ def inspect_tokenizer(place: Path, jsons: dict, config: dict) -> tuple[dict, str
     ends = {
         source: _ids(jsons.get(source, {}).get("eos_token_id")) for source in ("config.json", "generation_config.json")
     }
-    added = {entry.get("content") for entry in jsons.get("tokenizer.json", {}).get("added_tokens") or []}
-    needed = [text for text in ids if text in special.values() or text not in added or text in template]
-    found += _ranges(ids, needed, config, ends)
+    found += _ranges(ids, _needed(ids, jsons, special, template), config, ends)
     named = ids.get(special.get("eos", ""))
     stated = sorted({one for values in ends.values() for one in values})
     if named is not None and stated and named not in stated:
@@ -76,6 +74,11 @@ def _vocabulary(tokenizer: dict, found: list) -> dict[str, int]:
         message = f"{doubled} tokens share an id with another"
         found.append(artefact_finding("doubled_tokens", "error", message, "fetch the tokenizer again", doubled))
     return ids
+
+
+def _needed(ids: dict[str, int], jsons: dict, special: dict, template: str) -> list[str]:
+    added = {entry.get("content") for entry in jsons.get("tokenizer.json", {}).get("added_tokens") or []}
+    return [text for text in ids if text in special.values() or text not in added or text in template]
 
 
 def _ranges(ids: dict[str, int], needed: list[str], config: dict, ends: dict) -> list[dict]:
