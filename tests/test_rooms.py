@@ -3,6 +3,7 @@
 import ast
 import collections
 import doctest
+import functools
 import graphlib
 import importlib
 import io
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 LIBRARY = Path(__file__).parent.parent / "lib" / "tunebook"
-ROOMS = ["errors", "face", "files", "findings", "picking", "setup", "pipeline", "statistics", "execution", "inspection", "models", "tasks"]
+ROOMS = ["errors", "face", "files", "findings", "machine", "picking", "setup", "pipeline", "statistics", "execution", "inspection", "models", "tasks"]
 ROOMS += ["evaluation", "data", "training", "export", "decision", "plots", "stage"]
 FRONT = {"cli", "__main__", "doctor", "__init__"}
 
@@ -56,6 +57,7 @@ def module_of(path: Path) -> str:
 MODULES = {module_of(path): path for path in FILES}
 
 
+@functools.cache
 def imports_of(path: Path, late: bool = True) -> set[str]:
     """The modules of the library that a file imports; without `late`, those of its top alone."""
     tree = ast.parse(path.read_text())
