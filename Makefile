@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = "$(VENV)/bin/python"
 
-.PHONY: setup reproduce test lab bench readme doctor clean
+.PHONY: setup reproduce test check lab bench readme doctor clean
 
 setup:
 	@$(PYTHON) lib/tunebook/setup/install.py --venv "$(VENV)"
@@ -15,6 +15,12 @@ reproduce: setup
 
 test: setup
 	@$(BIN) -m pytest -q
+
+# Linter and quick tests, for the one who changes something: under a minute.
+check: setup
+	@$(BIN) -m ruff check lib tests bench notebooks
+	@$(BIN) -m ruff format --check lib tests bench
+	@$(BIN) -m pytest -q -m "not slow" tests/test_rooms.py tests/test_readme.py tests/test_notebooks.py tests/test_pipeline_files.py tests/test_statistics_values.py
 
 lab: setup
 	@$(BIN) -m tunebook.setup.lab

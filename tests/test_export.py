@@ -29,7 +29,7 @@ from tunebook.export.serving import compare_memory, compare_served, measure_spee
 from tunebook.export.ship import OLLAMA_CHATML, modelfile, try_smoke, write_ship
 from tunebook.models.engine import Decoding, TransformersEngine, choose_token
 from tunebook.models.gguf_engine import GgufModel
-from tunebook.models.loading import load_model
+from tunebook.models.loading import difference, load_model, probe
 from tunebook.models.source import resolve_model
 from tunebook.models.templates import CHATML
 from tunebook.statistics.compare import noninferiority
@@ -77,7 +77,7 @@ def test_another_template_is_noticed(export, tmp_path):
 
 def test_another_end_token_is_noticed(export, tmp_path):
     broken = rewrite(export.file, tmp_path / "a.gguf", {"tokenizer.ggml.eos_token_id": 5})
-    assert failing(export, broken) == {"end_of_turn_stops"}
+    assert failing(export, broken) == {"same_ends"}
 
 
 def test_a_begin_token_that_training_had_not_is_noticed(export, tmp_path):
@@ -102,7 +102,7 @@ def test_a_dropped_adapter_is_noticed(export):
     assert failing(export, export.base_file) == {"adapter_is_in_the_file", "same_distributions"}
 
 
-def test_the_streamed_merge_equals_peft(export, tmp_path):
+def test_the_merged_folder_holds_what_was_scored(export, tmp_path):
     from transformers import AutoModelForCausalLM
 
     merge_to_folder(export.source, export.adapter, tokenizer(), tmp_path / "merged")
@@ -112,12 +112,38 @@ def test_the_streamed_merge_equals_peft(export, tmp_path):
         assert (merged[name] - (value.half().float() if value.dim() > 1 else value)).abs().max() < 1e-3, name
 
 
-def test_an_adapter_that_a_sum_cannot_express_is_refused(export, tmp_path):
+def test_dora_is_merged_and_never_taken_for_plain_lora(export, tmp_path):
+    """Its magnitudes are merged, an adapter file cannot hold them, and one that lost them is refused."""
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(r=4, target_modules=["q_proj"], use_dora=True, init_lora_weights=False)
+    get_peft_model(tiny_llama(), lora).save_pretrained(tmp_path / "dora")
+    assert load_model(export.source, CPU, tmp_path / "dora")
+    with pytest.raises(InputProblem, match="uses use_dora, which no adapter file can hold"):
+        convert_adapter(export.source.folder, tmp_path / "dora", tmp_path / "dora.gguf")
     shutil.copytree(export.adapter, tmp_path / "adapter")
     config = (tmp_path / "adapter" / "adapter_config.json").read_text()
     (tmp_path / "adapter" / "adapter_config.json").write_text(config.replace('"use_dora": false', '"use_dora": true'))
-    with pytest.raises(InputProblem, match="uses use_dora, which is not exported"):
+    with pytest.raises(InputProblem, match="lora_magnitude_vector.weight, which its file does not have"):
         merge_to_folder(export.source, tmp_path / "adapter", tokenizer(), tmp_path / "merged")
+
+
+@pytest.mark.parametrize("layer", ["lm_head", "embed_tokens"])
+def test_a_tied_weight_is_parted_before_an_adapter_is_added_to_one_side(layer, export, tmp_path):
+    """Added to both sides it changed the logits by a tenth of their size, and nothing said so."""
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    torch.manual_seed(2)
+    lora = LoraConfig(r=4, target_modules=["q_proj", layer], init_lora_weights=False)
+    get_peft_model(tiny_llama(), lora).save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    adapted = PeftModel.from_pretrained(tiny_llama(), tmp_path / "adapter").eval()
+    merged = load_model(export.source, CPU, tmp_path / "adapter")
+    assert difference(probe(adapted), probe(merged)) < 1e-4
+    assert merged.get_output_embeddings().weight is not merged.get_input_embeddings().weight
+    folder = merge_to_folder(export.source, tmp_path / "adapter", tokenizer(), tmp_path / "merged")
+    assert '"tie_word_embeddings": false' in (folder / "config.json").read_text()
+    assert difference(probe(adapted), probe(load_model(resolve_model(str(folder)), CPU))) < 0.01
 
 
 def test_greedy_texts_agree_with_transformers_alone_and_together(export):
@@ -251,7 +277,7 @@ def test_the_folder_that_ships_answers_its_example(export, tmp_path):
     file = GgufModel(export.file)
     answer = file.decode(next(file.generate([file.encode(CONVERSATIONS[0])], Decoding(6))).ids)
     file.close()
-    facts = {"chat_template": tokenizer().chat_template, "end": "<|im_end|>"}
+    facts = {"chat_template": tokenizer().chat_template, "ends": ["<|im_end|>"]}
     ship = write_ship(
         tmp_path / "ship", export.file, facts, {"asked": CONVERSATIONS[0], "completion": answer}, 6, "mit"
     )
@@ -267,14 +293,14 @@ def test_the_folder_that_ships_answers_its_example(export, tmp_path):
 
 def test_the_modelfile_writes_chatml_in_ollamas_language():
     """Rendered by hand, as Go's text/template would: range repeats, and {{- eats the white space before it."""
-    text = modelfile("m.gguf", {"chat_template": CHATML, "end": "<|im_end|>"}, 32, "apache-2.0")
+    text = modelfile("m.gguf", {"chat_template": CHATML, "ends": ["<|im_end|>"]}, 32, "apache-2.0")
     head, body, tail = OLLAMA_CHATML.replace("{{- range .Messages }}", "§").replace("{{ end }}", "§").split("§")
     turns = [("system", "Be brief."), ("user", "every day")]
     shown = head + "".join(body.replace("{{ .Role }}", r).replace("{{ .Content }}", c) for r, c in turns) + tail
     messages = [{"role": role, "content": content} for role, content in turns]
     assert shown == tokenizer().apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     assert OLLAMA_CHATML in text and 'PARAMETER stop "<|im_end|>"' in text and "apache-2.0" in text
-    assert "TEMPLATE" not in modelfile("m.gguf", {"chat_template": "x", "end": "</s>"}, 32, "").replace(
+    assert "TEMPLATE" not in modelfile("m.gguf", {"chat_template": "x", "ends": ["</s>"]}, 32, "").replace(
         "no TEMPLATE", ""
     )
 

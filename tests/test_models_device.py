@@ -1,10 +1,10 @@
 """Which device and precision, for machines that we do not have here."""
 
-from pathlib import Path
 
 import pytest
 
-from tunebook.models.device import Machine, choose_placement, read_cpu_flags
+from tunebook import machine
+from tunebook.models.device import Machine, choose_placement
 
 T4 = Machine(frozenset({"avx2"}), (7, 5), "Tesla T4")
 AMPERE = Machine(frozenset({"avx2"}), (8, 0), "A100")
@@ -38,5 +38,6 @@ def test_the_reason_names_the_hardware():
     assert "amx_bf16" in choose_placement(SAPPHIRE_RAPIDS).reason
 
 
-def test_a_machine_without_cpuinfo_has_no_flags(tmp_path: Path):
-    assert read_cpu_flags(tmp_path / "absent") == frozenset()
+def test_a_machine_without_cpuinfo_has_no_flags(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "absent")
+    assert machine.cpu_flags.__wrapped__() == frozenset() and machine.cpu_field("model name") == ""

@@ -408,8 +408,13 @@ def test_a_base_model_that_is_there_and_unusable_is_not_called_missing(models, t
     assert resolve_base(adapter, download=False) is None
 
 
-def test_an_adapters_own_tokenizer_is_mentioned(models, spoken, tmp_path):
+def test_an_adapters_own_tokenizer_is_used(models, spoken, tmp_path):
     adapter = copied(models / "adapter", tmp_path / "adapter")
-    shutil.copy(spoken / "tokenizer.json", adapter)
-    found = folder_checks.inspect_folder(str(adapter))["findings"]
-    assert [row["severity"] for row in found] == ["info"] and "its own tokenizer.json" in found[0]["message"]
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(spoken / name, adapter)
+    settings = json.loads((adapter / "tokenizer_config.json").read_text())
+    template = "{% for m in messages %}{{ '<|im_start|>' + m['content'] + '<|im_end|>' }}{% endfor %}"
+    (adapter / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": template}))
+    found = folder_checks.inspect_folder(str(adapter))
+    assert "its own tokenizer and chat template are used" in found["findings"][0]["message"]
+    assert load_tokenizer(resolve_model(str(adapter)), "model").chat_template == template == found["template"]

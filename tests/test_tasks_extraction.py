@@ -8,6 +8,7 @@ import pytest
 from tunebook import tasks
 from tunebook.data.study_data import load_study_data
 from tunebook.data.validate import judge_study
+from tunebook.evaluation.extraction import extract
 from tunebook.tasks import extraction, facts
 
 
@@ -32,6 +33,15 @@ def test_the_rows_own_answers_pass_in_any_order_of_keys_and_white_space(rows):
             json.dumps(record, ensure_ascii=True),
         ):
             check_of(problem)(answer)
+
+
+def test_a_fenced_or_indented_answer_comes_whole_out_of_a_completion(rows):
+    """The extractor takes one line of an answer unless the right answer has several."""
+    problem = extraction.make_problems(rows)[0]
+    record = json.loads(problem["canonical_solution"])
+    for text in (json.dumps(record, indent=2), json.dumps(record)):
+        for completion in (text, f"Here it is:\n```json\n{text}\n```\nAnything else?"):
+            check_of(problem)(extract(completion, problem))
 
 
 def test_another_records_answer_fails(rows):

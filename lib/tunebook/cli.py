@@ -6,7 +6,6 @@ hash differs.
 
 import argparse
 import importlib
-import importlib.util
 import os
 import signal
 import sys
@@ -64,22 +63,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser with every command whose room exists."""
+    """The parser with the commands of every room."""
     parser = argparse.ArgumentParser(
         prog="tunebook", description="Fine-tune a small language model and say honestly whether it was worth it."
     )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for name in ROOMS:
-        if _exists(name):
-            importlib.import_module(name).add(subparsers)
+        importlib.import_module(name).add(subparsers)
     return parser
-
-
-def _exists(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # the room itself is missing
-        return False
 
 
 def _describe(problem: Exception) -> str:

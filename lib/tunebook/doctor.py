@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tunebook.files import sha256_file
+from tunebook.machine import cores
 from tunebook.setup import wheels
 from tunebook.setup.install import OLDEST_PYTHON, ROOT, compiler_problem
 from tunebook.setup.llama_wheel import try_decode
@@ -89,9 +90,8 @@ def check_machine(root: Path) -> Iterator[Advice]:
     """Cores, memory, and free space for runs and for the cache."""
     import psutil
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    few = "the quickstart takes about twice as long as on 2 cores" if cores < 2 else ""
-    yield Advice("warn" if few else "ok", "cores", f"{cores}, {platform.machine()}", few)
+    few = "the quickstart takes about twice as long as on 2 cores" if cores() < 2 else ""
+    yield Advice("warn" if few else "ok", "cores", f"{cores()}, {platform.machine()}", few)
     memory = psutil.virtual_memory()
     total, free = memory.total / GIB, memory.available / GIB
     tight = "the quickstart needs up to 6 GiB: close other programs or use a larger machine" if free < 6 else ""

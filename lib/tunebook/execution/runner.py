@@ -6,7 +6,6 @@ Does not extract code from model text and computes no score (`tunebook.evaluatio
 
 import contextlib
 import json
-import os
 import queue
 import shutil
 import signal
@@ -21,6 +20,7 @@ from pathlib import Path
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.execution.programs import KINDS, TIMEOUTS, Limits, Outcome, Program, clean_detail
 from tunebook.execution.sandbox import remove_tree
+from tunebook.machine import cores
 
 LIBRARY = str(Path(__file__).resolve().parents[2])
 ANSWERS_AT_ONCE = 256
@@ -58,18 +58,13 @@ def run_in_tier(
 ) -> list[Outcome]:
     """`run_programs` without the choice of a tier; for probes and tests that want a given one."""
     report = on_result or (lambda outcome: None)
-    workers = max(1, min(workers or usable_cores(), len(programs)))
+    workers = max(1, min(workers or cores(), len(programs)))
     first = _pass_over(programs, workers, tier, limits, lambda o: o.verdict in TIMEOUTS or report(o))
     late = [i for i, outcome in enumerate(first) if outcome.verdict in TIMEOUTS]
     alone = _pass_over([programs[i] for i in late], 1, tier, limits, report)
     for i, outcome in zip(late, alone, strict=True):
         first[i] = outcome
     return first
-
-
-def usable_cores() -> int:
-    """Cores that this process may use (a container may give fewer than the machine has)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_ids(programs):

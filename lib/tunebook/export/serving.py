@@ -15,7 +15,7 @@ from tunebook.errors import InputProblem
 from tunebook.export.convert import convert_adapter, export_files
 from tunebook.export.parity import log_softmax
 from tunebook.inspection.limited import ChildLimits, call
-from tunebook.models.device import cores
+from tunebook.machine import cores
 from tunebook.models.engine import Decoding
 from tunebook.models.gguf_engine import GgufModel
 

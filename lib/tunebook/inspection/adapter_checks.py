@@ -219,20 +219,43 @@ def _claims(config: dict, shapes: dict[str, list[int]]) -> list[str]:
 
 def why_unfit(config: dict, adapter: dict[str, list[int]], base: dict[str, list[int]]) -> str:
     """The first reason why an adapter does not fit a base model, as a clause, or ""."""
-    if odd := _without_prefix(adapter):
-        return odd
+    if reason := _without_prefix(adapter) or _resized(adapter, base):
+        return reason
     for module, pair in pairs(adapter).items():
-        name = f"{module}.weight"
-        shape = base.get(name) or next((base[one] for one in base if one.endswith(f".{name}")), None)
-        if module.endswith("lm_head") and shape is None:
-            continue  # tied to the embedding
-        if shape is None:
-            return f"the adapter changes {module}, which the base model does not have"
         if "A" not in pair or "B" not in pair:
             return f"{module} has only one of lora_A and lora_B"
         if len(pair["A"]) != 2 or len(pair["B"]) != 2:
             return f"lora_A and lora_B of {module} are no matrices"
+        if ".experts" in module:
+            continue  # one weight an expert in the file, one for all of them in transformers
         wanted = [pair["B"][0], pair["A"][1]]
-        if wanted != (shape[::-1] if config.get("fan_in_fan_out") else shape):
-            return f"the adapter's {module} is for {wanted}, the base model's is {shape}"
+        wanted = wanted[::-1] if config.get("fan_in_fan_out") else wanted
+        shapes = _shapes_of(module, base)
+        if not shapes and module.endswith("lm_head"):
+            continue  # tied to the embedding
+        if not shapes:
+            return f"the adapter changes {module}, which the base model does not have"
+        if wanted not in shapes:
+            return f"the adapter's {module} is for {wanted}, the base model's is {shapes[0]}"
+    return ""
+
+
+def _shapes_of(module: str, base: dict[str, list[int]]) -> list[list[int]]:
+    """Shapes of the base's weights that may be this module's: transformers gives some models other names than their files."""
+    layer = re.search(r"(layers|h|blocks)\.\d+\..+$", module)
+    ends = [f"{module}.weight", *([f"{layer[0]}.weight"] if layer else [])]
+    exact = [base[ends[0]]] if ends[0] in base else []
+    return exact or [shape for name, shape in base.items() if any(f".{name}".endswith(f".{end}") for end in ends)]
+
+
+def _resized(adapter: dict[str, list[int]], base: dict[str, list[int]]) -> str:
+    """Whether the adapter brings a table of tokens of another length than the base's."""
+    for name, shape in adapter.items():
+        end = re.search(r"\b(embed_tokens|wte|embed_in|lm_head|embed_out)\.(modules_to_save\.)?weight$", name)
+        theirs = _shapes_of(end[1], base) if end else []
+        if theirs and theirs[0][0] != shape[0]:
+            return (
+                f"it brings {end[1]} with {shape[0]} tokens, the base model's has {theirs[0][0]}: resize the base model's embedding "
+                f"to {shape[0]} (resize_token_embeddings) and save it, or merge the adapter where it was trained"
+            )
     return ""

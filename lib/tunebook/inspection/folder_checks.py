@@ -65,10 +65,10 @@ def inspect_folder(folder: str, scan: bool = True) -> dict:
             jsons.get("adapter_config.json", {}), {name: entry[1] for name, entry in tensors.items()}
         )
         tokens, template = {}, ""
-        own = [name for name in (*tokenizer_checks.FILES, "chat_template.jinja") if (place / name).exists()]
-        if own:
-            message = f"its own {' and '.join(own)} are not read: the base model's tokenizer and chat template are"
-            found.append(artefact_finding("tokenizer", "info", message, "compare them with the base model's"))
+        if "tokenizer_config.json" in jsons:
+            tokens, template, own = tokenizer_checks.inspect(place, jsons, {})
+            message = "its own tokenizer and chat template are used, and not the base model's"
+            found += [artefact_finding("tokenizer", "info", message, "compare them with the base model's"), *own]
     else:
         found += config_findings(place, config, text_config, tensors)
         try:

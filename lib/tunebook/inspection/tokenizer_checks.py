@@ -20,19 +20,24 @@ def inspect_tokenizer(place: Path, jsons: dict, config: dict) -> tuple[dict, str
     if not any((place / name).exists() for name in FILES):
         fix = "save the tokenizer there with tokenizer.save_pretrained"
         found.append(artefact_finding("tokenizer", "error", "it has no tokenizer (tokenizer.json or tokenizer.model)", fix))
+    elif "tokenizer_config.json" not in jsons:
+        message = "it has no tokenizer_config.json, so its special tokens and its chat template are unknown"
+        found.append(artefact_finding("tokenizer", "error", message, "fetch that file too"))
     ids = _vocabulary(jsons.get("tokenizer.json", {}), found)
+    template, objection = _template(place, settings, jsons.get("chat_template.json", {}))
     special = {name: _text(settings.get(f"{name}_token")) for name in NAMES if _text(settings.get(f"{name}_token"))}
     ends = {
         source: _ids(jsons.get(source, {}).get("eos_token_id")) for source in ("config.json", "generation_config.json")
     }
-    found += _ranges(ids, config, ends)
+    added = {entry.get("content") for entry in jsons.get("tokenizer.json", {}).get("added_tokens") or []}
+    needed = [text for text in ids if text in special.values() or text not in added or text in template]
+    found += _ranges(ids, needed, config, ends)
     named = ids.get(special.get("eos", ""))
     stated = sorted({one for values in ends.values() for one in values})
     if named is not None and stated and named not in stated:
         message = f"the tokenizer ends with token {named} ({special['eos']!r}), the config says {stated}"
         fix = "make both name the token that ends a turn, else generation does not stop"
         found.append(artefact_finding("end_token", "warn", message, fix))
-    template, objection = _template(place, settings, jsons.get("chat_template.json", {}))
     if objection:
         found.append(
             artefact_finding("chat_template", "error", objection, "fetch the tokenizer again, or use chat_template: chatml")
@@ -73,13 +78,17 @@ def _vocabulary(tokenizer: dict, found: list) -> dict[str, int]:
     return ids
 
 
-def _ranges(ids: dict[str, int], config: dict, ends: dict) -> list[dict]:
+def _ranges(ids: dict[str, int], needed: list[str], config: dict, ends: dict) -> list[dict]:
+    """Token ids that the model does not have; `needed` are those of text, of turns and of ends: the others stand for images."""
     size, found = config.get("vocab_size"), []
     if not isinstance(size, int):
         return found
-    if ids and max(ids.values()) >= size:
+    past = [text for text, at in ids.items() if at >= size]
+    if past:
+        is_needed = not set(past).isdisjoint(needed)
         message = f"the tokenizer has token ids up to {max(ids.values())}, the model has {size} tokens"
-        found.append(artefact_finding("vocabulary_size", "error", message, "use the tokenizer that belongs to the model"))
+        fix = "use the tokenizer that belongs to the model" if is_needed else f"never write {ascii(past[0])[:40]} into a row"
+        found.append(artefact_finding("vocabulary_size", "error" if is_needed else "info", message, fix))
     for source, values in ends.items():
         wrong = [value for value in values if not 0 <= value < size]
         if wrong:

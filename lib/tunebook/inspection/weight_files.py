@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 
 from tunebook.errors import InputProblem
 from tunebook.inspection.gguf_header import Malformed
@@ -125,6 +126,7 @@ def _are_counts(values) -> bool:
     return all(isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST for value in values)
 
 
+BUFFER = re.compile(r"(attn|attention)\.(masked_)?bias$|rotary_emb\.inv_freq$|position_ids$")
 PIECE = 16 * 2**20
 FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "C64": "<f4"}
 # 8-bit floats: the bits to look at, and the least value of these that is no finite number
@@ -145,8 +147,12 @@ def scan_gguf(path: str, header) -> list[dict]:
 
 
 def scan_safetensors(path: str, entries: list[tuple[str, str, int, int]]) -> list[dict]:
-    """Findings `not_finite` for tensors of a safetensors file, given as (name, dtype, first byte, bytes)."""
-    return _scan(path, [(name, start, size, kind, 1, ()) for name, kind, start, size in entries])
+    """Findings `not_finite` for tensors of a safetensors file, given as (name, dtype, first byte, bytes).
+
+    Buffers that older models carry beside their weights are not looked at: a mask is minus infinity, and none is ever loaded.
+    """
+    weights = [entry for entry in entries if not BUFFER.search(entry[0])]
+    return _scan(path, [(name, start, size, kind, 1, ()) for name, kind, start, size in weights])
 
 
 def _scan(path: str, places: list) -> list[dict]:

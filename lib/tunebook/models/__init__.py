@@ -8,7 +8,6 @@ __getattr__, __dir__, __all__ = face(
         "this_machine": "device",  # what this machine has
         "choose_placement": "device",  # device and precision, with the reason
         "seed_everything": "device",  # one seed for Python, numpy and torch
-        "cores": "device",  # CPU cores of this process
         "resolve_model": "source",  # a package, a folder or a Hub id as files on this disk
         "load_tokenizer": "loading",  # tokenizer with its chat template
         "load_model": "loading",  # weights, with an adapter merged

@@ -6,10 +6,9 @@ and does not change a global setting of torch.
 
 from __future__ import annotations
 
-import os
-import platform
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from tunebook.machine import cores, cpu_flags
 
 BF16_CPU_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 
@@ -21,6 +20,7 @@ class Machine:
     cpu_flags: frozenset[str] = field(default_factory=frozenset)
     cuda_capability: tuple[int, int] | None = None
     cuda_name: str = ""
+    cores: int = 1
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Placement:
 def choose_placement(machine: Machine) -> Placement:
     """The placement for `machine`, with the reason in one sentence.
 
-    Source: measured, see the README's "how it was made fast"; a T4 (capability 7.5) reports bfloat16 as supported though it
+    A T4 (capability 7.5) reports bfloat16 as supported though it
     is emulated, so the capability decides and not `torch.cuda.is_bf16_supported`.
 
     >>> choose_placement(Machine(cuda_capability=(7, 5), cuda_name="T4")).autocast
@@ -76,22 +76,7 @@ def this_machine() -> Machine:
     capability, name = None, ""
     if torch.cuda.is_available():
         capability, name = torch.cuda.get_device_capability(0), torch.cuda.get_device_name(0)
-    return Machine(read_cpu_flags(), capability, name)
-
-
-def read_cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """The CPU's feature flags on Linux x86; empty elsewhere, where float32 is then chosen."""
-    if platform.machine() not in ("x86_64", "AMD64") or not cpuinfo.exists():
-        return frozenset()
-    for line in cpuinfo.read_text().splitlines():
-        if line.startswith("flags"):
-            return frozenset(line.split(":", 1)[1].split())
-    return frozenset()
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Machine(cpu_flags(), capability, name, cores())
 
 
 def seed_everything(seed: int) -> None:

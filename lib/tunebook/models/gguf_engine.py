@@ -16,7 +16,7 @@ import numpy
 
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.files import sha256_file
-from tunebook.models.device import cores
+from tunebook.machine import cores
 from tunebook.models.engine import TAIL_TOKENS, Decoding, Generated, choose_token, common_prefix, has_stop
 from tunebook.models.gguf_tokenizer import GgufTokenizer, api, checked_file, last_words, load_gguf
 from tunebook.models.templates import render_prompt

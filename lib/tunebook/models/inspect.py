@@ -183,7 +183,7 @@ def _fit(adapter: Path, base: str, revision: str) -> list[dict]:
     """Whether an adapter's shapes fit its base model, where that is at hand."""
     try:
         config = read_json(adapter / "adapter_config.json")
-        source = resolve_model(base, revision) if base else resolve_base(adapter, download=False)
+        source = resolve_base(adapter, bool(base), base, revision)
         if source is None:
             message = f"its base model {config.get('base_model_name_or_path')} is not here, so the fit was not checked"
             return [artefact_finding("adapter_fit", "info", message, "name the base model with --base")]

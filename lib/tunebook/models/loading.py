@@ -46,6 +46,8 @@ def load_tokenizer(place: ModelSource | Path, chat_template: str, end_of_turn: s
             raise
         if not isinstance(tokenizer.model_max_length, (int, float)):
             raise ValueError("model_max_length is no number")
+    if isinstance(place, ModelSource) and place.adapter:
+        _use_adapters_own(tokenizer, place)
     use_template(tokenizer, chat_template, thinking)
     if chat_template == "model":
         render_probes(tokenizer.chat_template, tokenizer.bos_token or "", tokenizer.eos_token or "")
@@ -54,6 +56,20 @@ def load_tokenizer(place: ModelSource | Path, chat_template: str, end_of_turn: s
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(min(tokenizer.ends))
     return tokenizer
+
+
+def _use_adapters_own(tokenizer, source: ModelSource) -> None:
+    """An adapter's chat template that comes without a tokenizer; InputProblem for a tokenizer with tokens that the base has not."""
+    own = source.adapter / "chat_template.jinja"
+    if own.is_file() and source.tokenizer_folder != source.adapter:
+        tokenizer.chat_template = own.read_text(encoding="utf-8")
+    config = read_json(source.folder / "config.json")
+    size = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
+    if source.tokenizer_folder == source.adapter and isinstance(size, int) and len(tokenizer) > size:
+        raise InputProblem(
+            f"adapter: the tokenizer in {source.adapter} has {len(tokenizer)} tokens, the base model has {size}; resize the base "
+            "model's embedding (resize_token_embeddings) and save it, or merge the adapter where it was trained"
+        )
 
 
 def _named_ends(folder: Path) -> list[int]:

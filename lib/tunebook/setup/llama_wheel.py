@@ -14,6 +14,7 @@ import subprocess
 import urllib.request
 from pathlib import Path
 
+from tunebook.machine import cpu_flags
 from tunebook.setup.packages import run_logged
 from tunebook.setup.wheels import cache_dir, pip_download
 
@@ -66,22 +67,6 @@ def llama_flags(cpu_flags: set[str], machine: str) -> list[str]:
     if machine == "arm64":  # Apple: the compiler's target has all that ggml uses; one device for every measurement
         return [*ALWAYS, "-DGGML_METAL=OFF"]
     return list(ALWAYS)
-
-
-def cpu_flags() -> set[str]:
-    """Features of this CPU by their names in Linux's /proc/cpuinfo; empty where they cannot be read."""
-    if platform.system() == "Darwin":
-        command = ["sysctl", "-n", "machdep.cpu.features", "machdep.cpu.leaf7_features"]
-        found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.lower()
-        return set(found.replace("avx1.0", "avx").replace("sse4.2", "sse4_2").split())
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as stream:
-            for line in stream:
-                if line.lower().startswith(("flags", "features")):
-                    return set(line.partition(":")[2].split())
-    except OSError:
-        pass
-    return set()
 
 
 def chosen_flags() -> list[str]:

@@ -87,7 +87,7 @@ SPEC = {
 
 
 def make_rows(n: int, seed: int) -> list[dict]:
-    """`n` rows: prompt, completion (compact JSON), group (the record), slice, id. InputProblem when n is below 1."""
+    """`n` rows: prompt, completion (JSON, one field a line), group (the record), slice, id. InputProblem when n is below 1."""
     return draw_rows("extraction", n, seed, _draw)
 
 
@@ -135,7 +135,7 @@ def _draw(rng: Random) -> Draw:
     given = {"date": "day"}  # said in another form than the field has
     answer = {name: record[name] if f"{{{given.get(name, name)}}}" in form else None for name in FIELDS[kind]}
     message = f"{form.format(**record | said)}\n\nJSON with {', '.join(FIELDS[kind])}:"
-    text = json.dumps(answer, ensure_ascii=False)
+    text = json.dumps(answer, ensure_ascii=False, indent=0)  # several lines, so that the extractor takes whole answers
     return Draw(message, text, text, kind)
 
 
