@@ -52,7 +52,7 @@ def _train(is_fast: bool, source, tokenizer, rows: list[dict]) -> dict:
     dataset = tokenised(rows, tokenizer, 128)
     machine = {"use_cpu": True, "bf16": False}
     if is_fast:
-        machine = machine_settings(placement) | row_layout(placement, dataset, BATCH)
+        machine = machine_settings(placement) | row_layout(placement, dataset, BATCH, model)
     clock = Clock()
     clock.stamps = []
     with tempfile.TemporaryDirectory() as folder:

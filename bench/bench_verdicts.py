@@ -88,7 +88,8 @@ def pair(rng, n: int, base: float, gain: float):
 
 def verdict_of(base, after, kept, rung, bits=None, now=None, failed: dict | None = None) -> str:
     """`decide` on drawn right answers: base and after on the task, a pair on the gated benchmark, a few-shot rung."""
-    from tunebook.decision.verdict import Evidence, decide
+    from tunebook.decision.gather import Evidence
+    from tunebook.decision.verdict import decide
     from tunebook.statistics.intervals import wilson
 
     scores = {

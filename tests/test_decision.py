@@ -2,8 +2,10 @@
 
 import pytest
 
+from tunebook.decision.comparisons import gain_comparisons, score_table
+from tunebook.decision.gather import Evidence
 from tunebook.decision.spec import build_spec, freeze, missing_fields, read_frozen
-from tunebook.decision.verdict import Evidence, comparisons, decide, score_table
+from tunebook.decision.verdict import decide
 from tunebook.errors import InputProblem, IntegrityProblem
 from tunebook.evaluation.benchmark import from_problems
 from tunebook.evaluation.protocol import Protocol
@@ -112,7 +114,7 @@ def test_scores_under_different_protocols_are_not_compared(folder_of):
 def test_several_comparisons_are_corrected(folder_of):
     evidence = study(folder_of, 20, 30)
     evidence.scores["dpo"] = {"task": folder_of("task", 29)}
-    rows = comparisons(evidence)
+    rows = gain_comparisons(evidence)
     assert [row["model"] for row in rows] == ["sft", "dpo"]
     assert all(row["p_holm"] >= row["p_exact"] for row in rows) and rows[0]["p_holm"] > rows[0]["p_exact"]
     assert [row["k"] for row in score_table(evidence) if row["benchmark"] == "task"] == [20, 30, 29]

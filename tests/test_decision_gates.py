@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tunebook.data.wording import CHECKS
 from tunebook.decision import gates
 from tunebook.decision.economics import Prices
 from tunebook.decision.ladder import Ladder
@@ -21,6 +22,7 @@ from tunebook.errors import InputProblem
 from tunebook.evaluation.benchmark import from_problems
 from tunebook.evaluation.prompts import CODE_INSTRUCTION, examples_from, nearest_examples
 from tunebook.files import read_json, write_json
+from tunebook.statistics.compare import compare_paired
 
 PARAMS = {
     "spec_input": "",
@@ -247,3 +249,67 @@ def test_a_run_that_has_trained_does_not_freeze_again_without_its_record(tmp_pat
 @pytest.mark.parametrize("text", ["???", "x", "idk", "Not sure.", "no idea", "none yet", "0"])
 def test_words_that_say_nothing_are_asked_for(text):
     assert missing_fields({"owner": text}, ("owner",)) == ["owner"]
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "verdict"), [(0, 0, "INCONCLUSIVE"), (3, 5, "INCONCLUSIVE"), (1, 12, "GO"), (12, 1, "NO-GO")]
+)
+def test_a_training_that_changed_nothing_has_not_helped(lost, gained, verdict):
+    """A stage whose checks hold was GO for "preferences help further" when DPO changed no answer."""
+    stage = SimpleNamespace(status="pass", name="03_train_dpo", manifest={"checks": []})
+    before = {str(at): [at < 40] for at in range(100)}
+    after = {str(at): [at < 40 - lost or 50 <= at < 50 + gained] for at in range(100)}
+    row = gates.progress_gate("preferences help further", stage, "", compare_paired(before, after) | {"part": "dev"})
+    assert row["verdict"] == verdict and "of the dev problems" in row["evidence"]
+    assert gates.progress_gate("x", stage, "", None)["verdict"] == "INCONCLUSIVE"
+    failed = SimpleNamespace(status="fail", name="03_train_dpo", manifest={"checks": []})
+    assert gates.progress_gate("x", failed, "", None)["verdict"] == "NO-GO"
+
+
+def finding(check: str, severity: str = "warn") -> dict:
+    return {"check": check, "severity": severity, "message": "m"}
+
+
+@pytest.mark.parametrize(
+    ("findings", "represent", "clean"),
+    [
+        ([finding("near_duplicates"), finding("domain", "info")], "GO", "GO"),
+        ([finding("domain_gap")], "INCONCLUSIVE", "GO"),
+        ([finding("contamination_reworded")], "GO", "INCONCLUSIVE"),
+    ],
+)
+def test_a_gate_of_the_data_is_about_its_own_question(findings, represent, clean):
+    """Rows that have nothing in common with the benchmark were GO for "the rows represent the task", since 01 only warned."""
+    stage = SimpleNamespace(status="warn", name="01_validate_data", manifest={"checks": []})
+    words = [gates.data_gate("p", name, stage, "", findings)["verdict"] for name in gates.ABOUT]
+    assert words == [represent, clean]
+    stage.status = "fail"
+    assert {gates.data_gate("p", name, stage, "", [])["verdict"] for name in gates.ABOUT} == {"NO-GO"}
+    assert set().union(*gates.ABOUT.values()) <= set(CHECKS), "every name is a check of 01"
+
+
+def test_a_warning_of_the_export_leaves_its_gate_open_and_a_warning_hides_no_shown_loss():
+    check = {"name": "shipped_type", "measured": "f16", "ok": False, "severity": "warn"}
+    stage = SimpleNamespace(status="warn", name="05_export_gguf", manifest={"checks": [check]})
+    assert gates.stage_gate("p", "x", stage, "", "r")["verdict"] == "INCONCLUSIVE"
+    before, after = ({str(at): [at < k] for at in range(100)} for k in (40, 28))
+    row = gates.progress_gate("preferences help further", stage, "", compare_paired(before, after) | {"part": "dev"})
+    assert row["verdict"] == "NO-GO"
+    assert gates.progress_gate("preferences help further", None, "skipped", None)["verdict"] == "INCONCLUSIVE"
+
+
+def test_an_own_study_says_what_must_not_get_worse():
+    """With nothing gated, total forgetting was a GO; with no gain named, every benchmark could see it."""
+    own = {"gated": [], "retained": [], "spec_metric": "pass@1", "smallest_gain": 0.0, "rows": "mine.jsonl"}
+    spec = spec_from(own, None, benchmark("a"))
+    row = gates.kept_gate(spec)
+    assert row["verdict"] == "INCONCLUSIVE" and 'gated: ["nothing"]' in row["evidence"]
+    assert gates.kept_gate(spec_from(own | {"rows": ""}, None, benchmark("a")))["verdict"] == "GO", "a shipped study"
+    assert spec_from(own | {"rows": "", "benchmark": "mine.jsonl"})["own_study"], "a benchmark makes it an own study too"
+    spec = spec_from(own | {"gated": ["nothing"]}, None, benchmark("a"))
+    check_names(spec, [], [], [])
+    assert gates.kept_gate(spec)["verdict"] == "GO" and "no loss" in gates.kept_gate(spec)["evidence"]
+    assert gates.power_gate(400, 0.3, {"smallest_gain": 0.0, **spec})["verdict"] == "INCONCLUSIVE"
+    assert gates.power_gate(400, 0.3, {"smallest_gain": 0.0})["verdict"] == "GO", "a shipped study keeps its words"
+    with pytest.raises(InputProblem, match="write one of the two"):
+        check_names({"gated": ["nothing", "bits_per_byte"]}, [], [], [])

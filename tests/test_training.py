@@ -39,7 +39,7 @@ def test_the_compact_head_trains_the_same_weights(tmp_path, build):
 def test_rows_side_by_side_train_the_same_weights_as_padded_rows(tmp_path):
     """A row that sees its neighbour in a flat batch, or counts its positions on from it, learns something else."""
     dataset = tokenised(ROWS, tokenizer(), 64)
-    layout = row_layout(Placement("cpu", "float32", "float32", "", ""), dataset, 4)
+    layout = row_layout(Placement("cpu", "float32", "float32", "", ""), dataset, 4, tiny_llama())
     assert layout["padding_free"]
     padded_losses, padded = trained(sft(tmp_path, False))
     losses, weights = trained(sft(tmp_path, True, **layout))
@@ -50,8 +50,8 @@ def test_rows_side_by_side_train_the_same_weights_as_padded_rows(tmp_path):
 def test_only_short_batches_on_a_cpu_lie_flat():
     dataset = tokenised(ROWS, tokenizer(), 64)
     cpu, gpu = (Placement(device, "float32", "float32", "", "") for device in ("cpu", "cuda"))
-    assert not row_layout(gpu, dataset, 4)["padding_free"]
-    assert not row_layout(cpu, dataset, 512)["padding_free"]
+    assert not row_layout(gpu, dataset, 4, tiny_llama())["padding_free"]
+    assert not row_layout(cpu, dataset, 512, tiny_llama())["padding_free"]
 
 
 def test_gradients_equal_those_of_the_plain_head(tmp_path):

@@ -88,12 +88,12 @@ CHECKS = {
     "template_fields": (
         "warn",
         "hold tools, tool calls or thoughts, which are trained only where the chat template writes them",
-        "choose a model whose template knows them, or drop them by name",
+        "choose a model whose template knows them, chat_template: chatml_tools, or drop them by name",
     ),
     "not_rendered": (
         "error",
         "hold what the model's chat template does not write, so it is neither read nor learnt",
-        "choose a model (or chat_template: model) whose template knows it, or drop it by name",
+        "use chat_template: chatml_tools (tools and calls) or a model whose template knows it, or drop it by name",
     ),
     "template_refuses": (
         "error",
@@ -105,7 +105,7 @@ CHECKS = {
     "prompt_prefix": (
         "error",
         "have a prompt whose tokens do not begin prompt + completion, so no loss mask is right",
-        "use a chat template that renders turns one after the other (chat_template: chatml)",
+        "use a chat template that renders turns one after the other (chat_template: chatml), or train_on: last",
     ),
     "end_token": (
         "error",

@@ -14,20 +14,21 @@ __getattr__, __dir__, __all__ = face(
         "sweep": "economics",  # break-even over prices
         "Ladder": "ladder",  # the rungs to try
         "climb": "ladder",  # score every rung
-        "rung_row": "measures",  # a rung of the ladder
+        "rung_row": "gates",  # a rung of the ladder
         "rung_cost": "ladder",  # price and latency of a rung
         "task_gate": "gates",  # is the task described?
         "ladder_gate": "gates",  # is prompting enough?
         "audit_gate": "gates",  # does the benchmark measure it?
         "power_gate": "gates",  # can the benchmark show the gain?
         "operation_gate": "gates",  # who runs it?
+        "kept_gate": "gates",  # what must not get worse?
         "budget_gate": "gates",  # does it fit the budget?
-        "gather": "evidence",  # every score of the run
+        "gather_evidence": "gather",  # every score of the run
         "decide": "verdict",  # the frozen rules on the evidence
-        "headline": "tables",  # the verdict in words
-        "score_table": "measures",  # scores as rows
-        "comparison_rows": "tables",  # paired comparisons as rows
-        "stage_rows": "tables",  # stages as rows
+        "headline": "report",  # the verdict in words
+        "score_table": "comparisons",  # scores as rows
+        "comparison_rows": "report",  # paired comparisons as rows
+        "stage_rows": "report",  # stages as rows
         "build_report": "report",  # report.json
         "write_page": "page",  # report.html
         "read_run": "drift",  # a finished run

@@ -85,6 +85,19 @@ def fixed_a_month(prices: Prices, machine_seconds: float) -> float:
     return once / (prices.retrain_months or 12)
 
 
+def machine_cost(seconds: float, price_hour: float) -> str:
+    """The machine time of some work in words, with its money where an hour has a price; "" for none.
+
+    >>> machine_cost(5400, 0.4)
+    'about 1.5 hours of the machine (0.6 at 0.4 an hour)'
+    """
+    if not seconds:
+        return ""
+    time = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{max(1, round(seconds / 60))} minutes"
+    money = f" ({seconds / 3600 * price_hour:.2g} at {price_hour:g} an hour)" if price_hour else ""
+    return f"about {time} of the machine{money}"
+
+
 def share_seconds(calls: list[dict], seconds: float) -> None:
     """Gives each call its `seconds` of a batch, by its tokens in and out."""
     tokens = sum(call["output_tokens"] + call["input_tokens"] for call in calls)

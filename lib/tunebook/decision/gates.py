@@ -7,13 +7,22 @@ Source for the order of the phases: Cognilytica's CPMAI method, after CRISP-DM (
 
 from __future__ import annotations
 
+import math
+
 from tunebook.decision.economics import Prices
-from tunebook.decision.spec import READINESS, ask, missing_fields
-from tunebook.statistics.compare import GO, INCONCLUSIVE, NO_GO
+from tunebook.decision.spec import NOTHING, READINESS, ask, missing_fields
+from tunebook.evaluation.score import unfinished_share
+from tunebook.statistics.compare import GO, INCONCLUSIVE, NO_GO, decide
 from tunebook.statistics.power import TARGET, detectable_effect, discordant, n_paired, power_paired
 
 PHASES = ("business need", "data understanding", "data preparation", "modelling", "evaluation", "operation")
 PROMPTING = "prompting is not enough"
+UNNAMED = f'gated is empty: name what must not get worse, or write gated: ["{NOTHING}"] where no loss beside the task matters'
+# Which findings of 01 are about the question of a gate.
+ABOUT = {
+    "the rows represent the task": "domain_gap slice_missing slice_thin language_mix wrong_language constant_answer".split(),
+    "the splits are clean": "split_leakage_near contamination contamination_near contamination_reworded contamination_code".split(),
+}
 KILLED = 0.8  # share of small mistakes that a benchmark must notice
 
 
@@ -35,6 +44,25 @@ def task_gate(spec: dict) -> dict:
             PHASES[0], "the task is narrow and stable", INCONCLUSIVE, f"asked for: {ask(missing)}", rule, "spec.json"
         )
     return gate(PHASES[0], "the task is narrow and stable", GO, spec["stability"], rule, "spec.json")
+
+
+def rung_row(rung: str, found: dict, target: float) -> dict:
+    """`rung, benchmark, k, n, pass_at_1, low, high` (points), `unfinished` (percent of answers), and whether it `meets_spec`: the
+    lower end of its 95% interval reaches `target`."""
+    low, high = (100 * end for end in found["interval"])
+    return {
+        "rung": rung,
+        "benchmark": "task",
+        "benchmark_sha256": found.get("benchmark_sha256", ""),
+        "k": found["k"],
+        "n": found["n"],
+        "pass_at_1": 100 * found["pass_at_1"],
+        "low": low,
+        "high": high,
+        "unfinished": 100 * unfinished_share(found),
+        "meets_spec": low >= target,
+        "rule": f"lower end of the 95% interval at least {target:g} points",
+    }
 
 
 def ladder_gate(rungs: list[dict], target: float, unfinished_limit: float = 10.0) -> dict:
@@ -120,7 +148,8 @@ def power_gate(n: int, base: float, spec: dict) -> dict:
         )
     seen = f"{n} problems show {100 * effect:.1f} points or more over {base:.1%}"
     if not wanted:
-        return gate(PHASES[4], name, GO, f"{seen}; no gain was named", rule, "metrics.json")
+        text = f"{seen}; no gain was named: set expected_gain"
+        return gate(PHASES[4], name, INCONCLUSIVE if spec.get("own_study") else GO, text, rule, "metrics.json")
     if base + wanted / 100 > 1:
         text = f"{base:.1%} + {wanted:g} points is more than everything"
         return gate(PHASES[4], name, INCONCLUSIVE, text, rule, "metrics.json")
@@ -133,20 +162,79 @@ def power_gate(n: int, base: float, spec: dict) -> dict:
 
 def operation_gate(spec: dict) -> dict:
     """Readiness to run it: an owner, somebody who looks, and the capacity to train again."""
-    missing = missing_fields(spec, READINESS)
+    missing = missing_fields({"latency": spec.get("largest_latency_ms", 0)} | spec, READINESS)
     text = f"asked for: {ask(missing)}" if missing else f"{spec['owner']}; {spec['monitoring']}; {spec['retraining']}"
     rule = "owner, monitoring, retraining, latency, privacy, calls a day and months between trainings are named"
     return gate(PHASES[5], "somebody can run it", INCONCLUSIVE if missing else GO, text, rule, "spec.json")
 
 
+def kept_gate(spec: dict) -> dict:
+    """Is it said what must not get worse? A shipped study may leave it open, for its losses are known and reported."""
+    gated, name = spec.get("gated", []), "what must not get worse is named"
+    rule = f'gated names what must not get worse, or is ["{NOTHING}"] where no loss beside the task matters'
+    if not gated and spec.get("own_study"):
+        return gate(PHASES[0], name, INCONCLUSIVE, UNNAMED, rule, "spec.json")
+    text = "; ".join(gated) or "no gate: a shipped study, whose losses are reported"
+    return gate(PHASES[0], name, GO, "no loss beside the task matters" if NOTHING in gated else text, rule, "spec.json")
+
+
+def data_gate(phase: str, name: str, stage, state: str, findings: list[dict]) -> dict:
+    """A gate of 01 from the findings about its question: NO-GO where the stage failed, INCONCLUSIVE where one of them warns."""
+    checks = ABOUT[name]
+    rule = f"01 passes and none of its checks about this warns: {', '.join(checks)}"
+    row = stage_gate(phase, name, stage, state, rule)
+    if stage is None or stage.status == "fail":
+        return row
+    said = [f for f in findings if f["check"] in checks and f["severity"] != "info"]
+    text = "; ".join(f"{f['check']}: {f['message']}" for f in said) or "no finding is about it"
+    return row | {"verdict": INCONCLUSIVE if said else GO, "evidence": text}
+
+
 def stage_gate(phase: str, name: str, stage, state: str, rule: str) -> dict:
-    """A gate from a stage's own checks: GO where it passed (its warnings are listed), NO-GO where it failed, else INCONCLUSIVE."""
+    """A gate from a stage's own checks: GO where all hold, NO-GO where the stage failed, INCONCLUSIVE where one warns or it did not
+    run."""
     if stage is None:
         return gate(phase, name, INCONCLUSIVE, f"did not run ({state or 'not in the study'})", rule)
     broken = [c for c in stage.manifest["checks"] if not c["ok"] and c["severity"] != "info"]
     text = "; ".join(f"{c['name']}: {c['measured']}" for c in broken) or f"{len(stage.manifest['checks'])} checks hold"
-    word = {"pass": GO, "warn": GO}.get(stage.status, NO_GO)
+    word = {"pass": GO, "warn": INCONCLUSIVE}.get(stage.status, NO_GO)
     return gate(phase, name, word, text, rule, f"{stage.name}/manifest.json")
+
+
+def progress_gate(name: str, stage, state: str, compared: dict | None) -> dict:
+    """Modelling: did this training improve what it was to improve? `compared` is a row of `compare_paired`, before against after.
+
+    A training whose checks hold and that changed nothing is INCONCLUSIVE; so is one that was scored nowhere."""
+    row = stage_gate(PHASES[3], name, stage, state, "it solves more problems than before, exact test p < 0.05")
+    if stage is None or stage.status == "fail":
+        return row
+    if compared is None:
+        text = "it was not scored beside what came before: score both on the same problems"
+        return row | {"verdict": INCONCLUSIVE, "evidence": text}
+    word = decide(compared["difference"], compared["interval"], compared["p_exact"])
+    n = compared["n"] * compared["samples"]
+    text = f"{compared['k_a']}/{n} → {compared['k_b']}/{n} of the {compared['part']} problems, gained {compared['gained']}, "
+    text += f"lost {compared['lost']}, exact p = {compared['p_exact']:.2g}"
+    if word == INCONCLUSIVE:
+        needed = problems_needed(compared | {"margin": 0.0})
+        text += f"; about {needed:,} problems would show it" if needed else "; no difference was measured: more pairs or another seed"
+    return row | {"verdict": word, "evidence": text}
+
+
+def problems_needed(row: dict) -> int | None:
+    """Problems on which the measured difference is told from its margin with 80% power; None where it lies on the margin.
+
+    `row` is of `compare_paired` (two-sided 95%, a margin to gain), of `noninferiority` or of `rise` (one-sided, a margin to lose). The
+    half width of an interval shrinks with the square root of the number of problems (normal approximation)."""
+    value, margin = row.get("difference", row.get("rise")), row["margin"]
+    low, high = row["interval"] if "interval" in row else (row["lower"], row["upper"])
+    z = 1.96 if "interval" in row else 1.645
+    if "interval" not in row and "rise" not in row:
+        margin = -margin
+    half = value - low if value > margin else high - value
+    if value == margin or half <= 0:
+        return None
+    return max(row["n"] + 1, math.ceil(row["n"] * ((z + 0.842) / z * half / (value - margin)) ** 2))
 
 
 def in_order(gates: list[dict]) -> list[dict]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tunebook.decision.economics import Prices, share_seconds, whole_seconds
-from tunebook.decision.measures import rung_row
+from tunebook.decision.gates import rung_row
 from tunebook.errors import InputProblem
 from tunebook.evaluation import completions, prompts
 from tunebook.evaluation.measure import answer_and_score

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from tunebook.decision import evidence as rooms
 from tunebook.decision import gates
-from tunebook.decision.answers import side_by_side
+from tunebook.decision import gather as rooms
+from tunebook.decision.comparisons import kept_of, score_table
 from tunebook.decision.economics import Prices, break_even, per_correct_answer, sweep
-from tunebook.decision.hinges import hinges
-from tunebook.decision.measures import Evidence, kept_of, score_table
-from tunebook.decision.spec import read_frozen, was_frozen_first
-from tunebook.decision.tables import ONE_SEED, meaning, stage_rows
+from tunebook.decision.gather import Evidence
+from tunebook.decision.spec import LIMITS, read_frozen, was_frozen_first
+from tunebook.decision.verdict import hinges, loss_words, shown_losses
 from tunebook.evaluation.forgetting import bits_per_byte
 from tunebook.files import read_json
 from tunebook.pipeline import ledger, runs
+from tunebook.statistics.compare import GO, NO_GO
+
+SHOWN, CHARACTERS = 12, 600  # problems of each change in report.json, characters of a text
+ONE_SEED = "This verdict is about this file: one seed was trained, so the spread between trainings is not known."
 
 
 def build_report(context, evidence: Evidence, outcome: dict, seed: int) -> dict:
@@ -30,6 +33,7 @@ def build_report(context, evidence: Evidence, outcome: dict, seed: int) -> dict:
         "run": context.run_folder.name,
         **outcome,
         "meaning": meaning(outcome),
+        "balance": balance(outcome),
         "note": ONE_SEED if outcome["gains"] else "",
         "sources": sources(found, outcome),
         "hinges": hinges(outcome, rungs, spec),
@@ -58,6 +62,7 @@ def sources(found: dict, outcome: dict) -> dict[str, str]:
         "gain": f"{shipped}/scores/task/metrics.json",
         "slices": f"{shipped}/scores/task/metrics.json",
         "file": f"{shipped}/scores/task/metrics.json",
+        **dict.fromkeys(LIMITS, "05_export_gguf/manifest.json"),
         "rung zero_shot": f"{rooms.SCORE_STAGE}@base/scores/task/metrics.json",
     }
     for target, stage in rooms.scored(found).items():
@@ -106,17 +111,22 @@ def all_gates(context, outcome: dict) -> list[dict]:
         {**row, "source": f"{rooms.SPEC_STAGE}/{row['source']}"}
         for row in found[rooms.SPEC_STAGE].metrics.get("gates", [])
     ]
-    wanted = (
-        ("01_validate_data", gates.PHASES[1], "the rows represent the task"),
-        ("01_validate_data", gates.PHASES[2], "the splits are clean"),
-        ("02_train_sft", gates.PHASES[3], "it learns from demonstrations"),
-        ("03_train_dpo", gates.PHASES[3], "preferences help further"),
-        ("05_export_gguf", gates.PHASES[5], "the file is the model that was measured"),
-    )
-    for name, phase, words in wanted:
+    data, name = found.get(rooms.DATA_STAGE), rooms.DATA_STAGE
+    findings = data.rows("findings") if data and rooms.has_file(data, "findings.jsonl") else []
+    for phase, words in zip(gates.PHASES[1:3], gates.ABOUT) if name in context.stages else ():
+        rows.append(gates.data_gate(phase, words, data, states.get(name, {}).get("state", ""), findings))
+    name, words = "05_export_gguf", "the file is the model that was measured"
+    if name in context.stages:
+        state = states.get(name, {}).get("state", "")
+        rows.append(gates.stage_gate(gates.PHASES[5], words, found.get(name), state, "every check of 05 holds"))
+    learned = next((row | {"part": "test"} for row in outcome["gains"] if row["model"] == "sft"), None)
+    for name, words, compared in (
+        ("02_train_sft", "it learns from demonstrations", learned),
+        ("03_train_dpo", "preferences help further", rooms.preferred_on_dev(found.get("03_train_dpo"))),
+    ):
         if name in context.stages:
             state = states.get(name, {}).get("state", "")
-            rows.append(gates.stage_gate(phase, words, found.get(name), state, f"the gate of {name[:2]}"))
+            rows.append(gates.progress_gate(words, found.get(name), state, compared))
     text = outcome["reasons"][0] if outcome["reasons"] else "nothing was compared"
     return [
         *rows,
@@ -178,3 +188,164 @@ def _read_csv(stage, name: str) -> list[dict]:
         return []
     with open(stage.file(path), encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
+
+
+def side_by_side(
+    gain: dict, problems: list[dict], before: list[dict], after: list[dict], shown: int = SHOWN
+) -> list[dict]:
+    """Rows `change, task_id, slice, prompt, expected, before, after`: lost problems first, at most `shown` of each change.
+
+    `gain` is a row of `measures.comparisons`; `before` and `after` are completions. The first sample of a problem is shown.
+    """
+    texts = [_first_samples(rows) for rows in (before, after)]
+    known = {problem["task_id"]: problem for problem in problems}
+    rows = []
+    for change, tasks in (("lost", gain["lost_tasks"]), ("gained", gain["gained_tasks"])):
+        for task in tasks[:shown]:
+            problem = known.get(task, {})
+            rows.append(
+                {
+                    "change": change,
+                    "task_id": task,
+                    "slice": problem.get("slice", ""),
+                    "prompt": _cut(problem.get("prompt", "")),
+                    "expected": _cut(problem.get("canonical_solution", "")),
+                    "before": _cut(texts[0].get(task, "")),
+                    "after": _cut(texts[1].get(task, "")),
+                }
+            )
+    return rows
+
+
+def _first_samples(rows: list[dict]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for row in rows:
+        found.setdefault(row["task_id"], row["completion"])
+    return found
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= CHARACTERS else text[:CHARACTERS] + "…"
+
+
+def meaning(outcome: dict) -> str:
+    """The verdict in one sentence that needs no statistics, and every shown loss by name: a GO never hides that something got worse."""
+    shipped, word = outcome["shipped"], outcome["verdict"]
+    plain = [text for text, vote in zip(outcome["plain"], outcome["words"]) if vote == word]
+    if word == NO_GO and not any(row["model"] == shipped for row in outcome["gains"]):
+        return f"Do not train: {'; '.join(plain)}."
+    start = {GO: f"Ship {shipped}", NO_GO: f"Do not ship {shipped}"}.get(word, f"Whether {shipped} should ship is not decided")
+    text = f"{start}: {'; '.join(plain) or 'no reason was found against it'}."
+    losses = [words for words in map(loss_words, shown_losses(outcome)) if words not in plain]
+    if losses:
+        return f"{text} Something got worse: {'; '.join(losses)}."
+    return text + (" Of what was measured, nothing is shown to have got worse." if word == GO else "")
+
+
+def balance(outcome: dict) -> dict[str, list[str]]:
+    """`gained` and `lost` beside each other: sentences about what is shown, each with its figures."""
+    gained = [
+        f"{row['k_b'] - row['k_a']:+d} of {row['n'] * row['samples']} test problems against {row['against']} ({row['difference']:+.1f} points)"
+        for row in outcome["gains"] + outcome["rungs"]
+        if row["model"] == outcome["shipped"] and row["verdict"] == GO
+    ]
+    better = [row for row in kept_of(outcome, (outcome["shipped"], outcome["weights"])) if row.get("shown") == "better"]
+    gained += [f"{row['benchmark']}: {row['k_a']} → {row['k_b']} of {row['n'] * row['samples']}" for row in better]
+    return {"gained": gained, "lost": [loss_words(row) for row in shown_losses(outcome)]}
+
+
+def headline(outcome: dict) -> str:
+    """The verdict and its reasons as Markdown; text from models never gets in here."""
+    lines = [f"# {outcome['verdict']}", "", meaning(outcome), ""]
+    lines += [f"- {_escaped(reason)}" for reason in outcome["reasons"]]
+    return "\n".join([*lines, "", *([ONE_SEED] if outcome["gains"] else [])])
+
+
+def _escaped(text: str) -> str:
+    for mark in "\\`*_<>|[]":
+        text = text.replace(mark, f"\\{mark}" if mark not in "<>" else {"<": "&lt;", ">": "&gt;"}[mark])
+    return text
+
+
+def comparison_rows(outcome: dict) -> list[dict]:
+    """Every comparison of the verdict, one row each; differences in points, those of bits per byte in percent.
+
+    `p_holm` is the p that decided where the model ships (over base and the best prompt), else Holm's over the models.
+    """
+    rows = []
+    for question, found in (("gain", outcome["gains"]), ("gain over a prompt", outcome["rungs"])):
+        for row in found:
+            rows.append(
+                {
+                    **_pair(row, question, row["against"]),
+                    "interval": f"[{row['interval'][0]:+.1f}, {row['interval'][1]:+.1f}]",
+                    "gained": row["gained"],
+                    "lost": row["lost"],
+                    "p_exact": f"{row['p_exact']:.2g}",
+                    "p_holm": f"{row.get('p_decides', row['p_holm']):.2g}",
+                    "verdict": row["verdict"],
+                }
+            )
+    kept = outcome["retentions"] + ([outcome["file"]] if outcome["file"] else [])
+    for row in kept:
+        question = "exported file" if "against" in row else "forgetting" + (" (gate)" if row["gated"] else "")
+        interval = f"[{row['lower']:+.1f}, {row['upper']:+.1f}]"
+        rows.append(
+            {**_pair(row, question, row.get("against", "base")), "interval": interval, "verdict": row["verdict"]}
+        )
+    for row in outcome["bits"]:
+        low, high = row["lower"], row["upper"]
+        rows.append(
+            {
+                "question": "forgetting" + (" (gate)" if row["gated"] else ""),
+                "model": row["model"],
+                "against": "base",
+                "benchmark": row["benchmark"],
+                "before": f"{row['before']:.3f}",
+                "now": f"{row['after']:.3f}",
+                "difference": f"{row['rise']:+.1f}%",
+                "interval": "" if low is None else f"[{low:+.1f}, {high:+.1f}]",
+                "verdict": row["verdict"],
+            }
+        )
+    columns = [key for key in dict.fromkeys(key for row in rows for key in row) if key != "verdict"] + ["verdict"]
+    return [{key: row.get(key, "") for key in columns} for row in rows] or [{"question": "nothing was compared"}]
+
+
+def _pair(row: dict, question: str, against: str) -> dict:
+    n = row["n"] * row["samples"]
+    return {
+        "question": question,
+        "model": row["model"],
+        "against": against,
+        "benchmark": row.get("benchmark", "task"),
+        "before": f"{row['k_a']}/{n}",
+        "now": f"{row['k_b']}/{n}",
+        "difference": f"{row['difference']:+.1f}",
+    }
+
+
+def stage_rows(context) -> list[dict]:
+    """What each stage said, how long it took, how much memory it needed, and the processor's energy where it was measured."""
+    rows = []
+    for name, stage in context.needs().items():
+        peak, joules = stage.manifest["peak_memory_bytes"], stage.manifest.get("energy_joules")
+        rows.append(
+            {
+                "stage": name,
+                "status": stage.status,
+                "seconds": round(stage.manifest["timing"]["seconds"], 1),
+                "peak memory (MiB)": round(peak / 2**20) if peak else None,
+                "energy (kJ)": None if joules is None else round(joules / 1000, 1),
+                "device": f"{stage.manifest['environment'].get('device')}, {stage.manifest['environment'].get('dtype')}",
+                "warnings": "; ".join(
+                    f"{check['name']}: {check['measured']}"
+                    for check in stage.manifest["checks"]
+                    if not check["ok"] and check["severity"] != "info"
+                ),
+            }
+        )
+    if all(row["energy (kJ)"] is None for row in rows):
+        for row in rows:
+            del row["energy (kJ)"]
+    return rows

@@ -8,7 +8,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tunebook.decision.measures import BITS
 from tunebook.errors import InputProblem, IntegrityProblem
 from tunebook.evaluation.benchmark import load_benchmark
 from tunebook.files import hash_json, read_json, sha256_file, write_json
@@ -38,6 +37,7 @@ VAGUE = tuple(
 )
 THRESHOLDS = (
     "smallest_gain expected_gain largest_loss largest_bits_rise gated target_score calls_per_day stable_months retrain_months budget"
+    " largest_latency_ms largest_memory_mb largest_file_mb"
 ).split()
 # How it is measured decides too: another ladder, another benchmark or another protocol gives another verdict.
 MEASURED_BY = (
@@ -46,10 +46,14 @@ MEASURED_BY = (
     " answer_reading code_block cpu_seconds leave_out unfinished_limit audit_problems"
 ).split()
 FEWEST_WORDS = 4
+BITS, NOTHING = "bits_per_byte", "nothing"  # in `gated`: general text, and that no loss decides
+# What the shipped file may need at most, 0 for no limit: parameter, unit, and the figure of `Evidence.file` that is judged.
+LIMITS = {"largest_latency_ms": "ms", "largest_memory_mb": "MB", "largest_file_mb": "MB"}
 
 
 def spec_from(params: dict, task=None, problems=None, overrides: dict | None = None) -> dict:
-    """The specification of a study: the fields of the shipped `task` (its module, None for the user's rows) under the study's `spec_*` parameters, the thresholds, and under
+    """The specification of a study: the fields of the shipped `task` (its module, None for the user's rows) under the study's `spec_*` parameters, the thresholds,
+    `own_study` where the rows or the benchmark are the user's, and under
     `measured_by` how it is measured: parameters, `overrides` of stages of 04, and hashes of the test problems (a Benchmark), of the
     retained benchmarks and of the hosted answers, since a file may change under its name."""
     given = {name.removeprefix("spec_"): value for name, value in params.items() if name.startswith("spec_")}
@@ -59,6 +63,8 @@ def spec_from(params: dict, task=None, problems=None, overrides: dict | None = N
     measured_by = {name: params[name] for name in MEASURED_BY if name in params}
     if found := measuring(overrides or {}):
         measured_by["overrides"] = found
+    if params.get("rows") or params.get("benchmark"):
+        spec |= {"own_study": True}
     if problems is not None:
         hashes = {"task": problems.sha256} | {name: load_benchmark(name).sha256 for name in params["retained"]}
         if params.get("hosted_completions"):
@@ -93,8 +99,10 @@ def check_names(spec: dict, named: list[str], problems: list[dict], retained: li
             there = f"there are {', '.join(sorted(slices))}" if slices else "they have no slices"
             raise InputProblem(f"spec_slices: no test problem is in slice {name!r}; {there}")
     measured = [BITS, *(load_benchmark(name).name for name in retained)]
+    if NOTHING in spec.get("gated", []) and len(spec["gated"]) > 1:
+        raise InputProblem(f"gated names {NOTHING!r} beside something: write one of the two")
     for name in spec.get("gated", []):
-        if name not in measured:
+        if name not in (*measured, NOTHING):
             raise InputProblem(f"gated: {name!r} is not measured; there are {', '.join(measured)}")
 
 
@@ -107,7 +115,7 @@ def build_spec(shipped: dict, given: dict, thresholds: dict) -> dict:
     for name in ("smallest_gain", "expected_gain", "largest_loss"):
         if thresholds.get(name, 0) > 100:
             raise InputProblem(f"{name} is {thresholds[name]}; it is in points, at most 100")
-    for name in ("smallest_gain", "expected_gain", "calls_per_day", "stable_months", "retrain_months", "budget"):
+    for name in ("smallest_gain", "expected_gain", "calls_per_day", "stable_months", "retrain_months", "budget", *LIMITS):
         if thresholds.get(name, 0) < 0:
             raise InputProblem(f"{name} is {thresholds[name]}; write 0 (not given) or more")
     for name in ("largest_loss", "largest_bits_rise"):
@@ -189,7 +197,9 @@ def read_frozen(path: Path) -> tuple[dict, str]:
 def spec_table(spec: dict) -> list[dict]:
     """The frozen specification as rows `field, value`, how it is measured at the end; a field that nobody filled in says so."""
     rows = [{"field": name, "value": _shown(value)} for name, value in spec.items() if name != "measured_by"]
-    return rows + [{"field": f"measured by {name}", "value": _shown(value)} for name, value in spec["measured_by"].items()]
+    return rows + [
+        {"field": f"measured by {name}", "value": _shown(value)} for name, value in spec["measured_by"].items()
+    ]
 
 
 def _shown(value) -> str:

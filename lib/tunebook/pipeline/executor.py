@@ -1,13 +1,18 @@
 """The runner's side of one notebook: start the process that runs papermill, watch it, end it. Does not know about gates or reuse."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from tunebook.files import write_json
 from tunebook.pipeline.manifest import PACKAGE
@@ -61,12 +66,13 @@ def execute(job: Job, on_tick: Callable[[dict], None]) -> dict:
                 start_new_session=True,
             )
         try:
-            while True:
-                try:
-                    child.wait(POLL_SECONDS)
-                    break
-                except subprocess.TimeoutExpired:
-                    on_tick(read_progress(stage_folder))
+            with _passing_on(child.pid):
+                while True:
+                    try:
+                        child.wait(POLL_SECONDS)
+                        break
+                    except subprocess.TimeoutExpired:
+                        on_tick(read_progress(stage_folder))
         finally:
             if child.returncode is None:
                 kill_tree(child.pid)
@@ -77,6 +83,25 @@ def execute(job: Job, on_tick: Callable[[dict], None]) -> dict:
         if result["outcome"] == "ok":
             log.unlink(missing_ok=True)
         return result
+
+
+@contextlib.contextmanager
+def _passing_on(pid: int):
+    """A SIGTERM (a spot machine that goes, `docker stop`) is passed on to the kernel, which saves a running training first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def pass_on(number, frame):
+        with contextlib.suppress(psutil.Error):
+            for kernel in psutil.Process(pid).children():
+                kernel.send_signal(number)
+
+    before = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def read_progress(stage_folder: Path) -> dict:

@@ -40,7 +40,7 @@ def sft_rows(rows: list[dict]) -> tuple[list[dict], str]:
     >>> sft_rows([{"label": True}, {"label": False}])[1]
     '1 of 2 labelled rows are wrong answers: they are not imitated here, 03 trains them with preference: kto'
     """
-    kept = [row for row in rows if row.get("label") is not False]
+    kept = demonstrations(rows)
     n_pairs, n_labels = sum("rejected" in row for row in rows), sum(isinstance(row.get("label"), bool) for row in rows)
     lines = [f"{n_pairs} rows are preference pairs: here their chosen answers are imitated, 03 trains the preference"] if n_pairs else []
     if n_labels:

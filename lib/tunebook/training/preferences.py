@@ -228,7 +228,7 @@ def rank_pairs(model, tokenizer, pairs: Sequence[dict], max_length: int) -> list
 def _logp(model, tokenizer, pair: dict, key: str, max_length: int) -> float:
     import torch
 
-    ids, mask = encode_row(tokenizer, pair["prompt"], pair[key], *([pair["tools"]] if pair.get("tools") else []))
+    ids, mask = encode_row(tokenizer, pair["prompt"], pair[key], pair.get("tools"))
     tokens = torch.tensor([ids[:max_length]], device=model.device)
     trained = torch.tensor(mask[1:max_length], dtype=torch.bool, device=model.device)
     with torch.inference_mode():

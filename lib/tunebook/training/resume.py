@@ -14,6 +14,7 @@ import shutil
 import signal
 import threading
 import time
+import warnings
 from pathlib import Path
 
 from transformers import TrainerCallback
@@ -115,7 +116,9 @@ class Checkpoints(TrainerCallback):
         started, step = time.monotonic(), self.trainer.state.global_step
         scratch = self.folder / "scratch" / f"checkpoint-{step}"
         try:
-            self._write(model, trial)
+            with warnings.catch_warnings():  # PEFT looks for the base model's config at each save, by the study's name for it
+                warnings.simplefilter("ignore", UserWarning)
+                self._write(model, trial)
             self._seal(scratch, self.folder / f"step-{step}")
         except (OSError, RuntimeError, MachineProblem) as problem:
             shutil.rmtree(scratch.parent, ignore_errors=True)

@@ -17,6 +17,7 @@ import psutil
 import torch
 from transformers import TrainerCallback
 
+from tunebook.data.row_types import demonstrations
 from tunebook.evaluation.forgetting import general_texts
 from tunebook.models.engine import Decoding
 from tunebook.models.generate import lock_step
@@ -64,8 +65,8 @@ class Watch(TrainerCallback):
     def __init__(self, trainer, rows: Sequence[dict], tokenizer, how: Watching):
         self.trainer, self.tokenizer, self.how = trainer, tokenizer, how
         self.points, self.sickness, self._spent, self._seen = [], None, 0.0, (0, 0.0)
-        prompts = [row["prompt"] for row in rows if row["prompt"]] if how.points else []
-        self._asked = [render_prompt(tokenizer, prompt) for prompt in prompts[:KL_PROMPTS]]
+        asking = [row for row in rows if row["prompt"]][:KL_PROMPTS] if how.points else []
+        self._asked = [render_prompt(tokenizer, row["prompt"], tools=row.get("tools")) for row in asking]
         self._wanted = [(row["prompt"][-1]["content"], _answer_of(row)) for row in rows if row["prompt"]][:SPOKEN]
         self._texts = list(general_texts(min(how.documents, MOST_DOCUMENTS)).values()) if how.points else []
         if how.points and trainer.eval_dataset is not None and "labels" in trainer.eval_dataset.column_names:
@@ -202,7 +203,7 @@ class Watch(TrainerCallback):
 
     def _complete(self, prompts: list[list[int]], decoding: Decoding):
         model = self.trainer.model
-        return lock_step(model, prompts, set(ends_of(self.tokenizer)), decoding, KL_PROMPTS)
+        return lock_step(model, prompts, ends_of(self.tokenizer), decoding, KL_PROMPTS)
 
     def table(self) -> list[dict]:
         """A row a point, results only: what SHOWN names."""
@@ -231,7 +232,10 @@ class Watch(TrainerCallback):
 
 def held_out(rows: Sequence[dict], tokenizer, max_length: int):
     """The first HELD_OUT_ROWS canonical rows that fit into `max_length` tokens, and their dataset (None without a row)."""
-    fitting = (row for row in rows if len(encode_row(tokenizer, row["prompt"], row["completion"])[0]) <= max_length)
+    def fits(row: dict) -> bool:
+        return len(encode_row(tokenizer, row["prompt"], row["completion"], row.get("tools"))[0]) <= max_length
+
+    fitting = (row for row in demonstrations(rows) if fits(row))
     kept = list(itertools.islice(fitting, HELD_OUT_ROWS))
     return kept, tokenised(kept, tokenizer, max_length) if kept else None
 

@@ -15,7 +15,7 @@ from tunebook.data.mapping import (
     is_blank,
     words_of,
 )
-from tunebook.data.messages import WEIGHT_KEYS, is_message, unpacked
+from tunebook.data.messages import WEIGHT_KEYS, is_message, message_text, unpacked
 from tunebook.data.notes import Notes
 from tunebook.data.row_types import FIELDS, TOOL_COLUMNS
 from tunebook.models.templates import THOUGHT_KEYS
@@ -113,8 +113,9 @@ class Account:
                 is_trained = is_spoken and (message.get("weight") == 1 or not is_given)
                 self.n_turns += is_spoken
                 self.n_trained += is_trained
-                self.n_characters += len(message["content"])
-                self.n_trained_characters += len(message["content"]) * is_trained
+                n_characters = len(message_text(message))
+                self.n_characters += n_characters
+                self.n_trained_characters += n_characters * is_trained
 
     def table(self) -> list[dict]:
         """`column, becomes, how` of every column and message key; becomes: used, harmless, dropped, not used."""

@@ -5,67 +5,16 @@ Pure functions of score folders and the frozen specification. Each row has its f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
-
+from tunebook.decision.gather import Evidence, read_kept
+from tunebook.decision.spec import BITS
 from tunebook.errors import InputProblem
 from tunebook.evaluation.protocol import differences, require_equal
-from tunebook.evaluation.score import unfinished_share
-from tunebook.evaluation.score_folder import Scores, read_scores
+from tunebook.evaluation.score_folder import Scores
 from tunebook.statistics.compare import compare_paired, noninferiority, rise
 from tunebook.statistics.paired import holm
 
-ORDER = ("base", "sft", "dpo", "gguf")
-BITS = "bits_per_byte"
 # Rungs that ask the same base model; the others are other systems and decide only by meeting the specification.
 PROMPT_RUNGS = ("instruction", "few_shot", "retrieved")
-
-
-@dataclass
-class Evidence:
-    """What a verdict rests on. `scores[target][benchmark]` is a score folder (or its Scores); `rungs` are rows of the prompting
-    ladder, with their own `scores` where they were kept; `slices` maps a name to task ids; `bits[target]` maps a document to its
-    bits per byte; `chosen_on_test` names the stage that chose what ships on the test problems themselves."""
-
-    scores: dict[str, dict[str, Path | Scores]]
-    task: str
-    spec: dict
-    rungs: list[dict] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    slices: dict[str, list[str]] = field(default_factory=dict)
-    bits: dict[str, dict[str, float]] = field(default_factory=dict)
-    chosen_on_test: str = ""
-
-    def read(self, target: str, benchmark: str) -> Scores | None:
-        """The scores of one model on one benchmark, None where there are none."""
-        return _read(self.scores.get(target, {}).get(benchmark))
-
-    def targets(self) -> list[str]:
-        """The models in the order of training."""
-        return sorted(self.scores, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
-
-
-def rung_row(rung: str, found: dict, target: float) -> dict:
-    """`rung, benchmark, k, n, pass_at_1, low, high` (points), `unfinished` (percent of answers), and whether it `meets_spec`: the lower end of its 95% interval reaches
-    `target`."""
-    low, high = (100 * end for end in found["interval"])
-    return {
-        "rung": rung,
-        "benchmark": "task",
-        "benchmark_sha256": found.get("benchmark_sha256", ""),
-        "k": found["k"],
-        "n": found["n"],
-        "pass_at_1": 100 * found["pass_at_1"],
-        "low": low,
-        "high": high,
-        "unfinished": 100 * unfinished_share(found),
-        "meets_spec": low >= target,
-        "rule": f"lower end of the 95% interval at least {target:g} points",
-    }
-
-
-def _read(found) -> Scores | None:
-    return read_scores(found) if isinstance(found, str | Path) else found
 
 
 def score_table(evidence: Evidence) -> list[dict]:
@@ -89,7 +38,7 @@ def score_table(evidence: Evidence) -> list[dict]:
     return rows
 
 
-def comparisons(evidence: Evidence) -> list[dict]:
+def gain_comparisons(evidence: Evidence) -> list[dict]:
     """Every trained model against base on the task, paired by problem, with Holm's correction over them."""
     base, rows = evidence.read("base", evidence.task), []
     for target in evidence.targets():
@@ -115,7 +64,7 @@ def rung_comparisons(evidence: Evidence) -> list[dict]:
     kept = [rung for rung in evidence.rungs if rung.get("scores") is not None]
     best, rows = best_prompt(kept), []
     for rung in ([best] if best else []) + [rung for rung in kept if rung["rung"] not in PROMPT_RUNGS]:
-        before = _read(rung["scores"])
+        before = read_kept(rung["scores"])
         for target in evidence.targets():
             found = evidence.read(target, evidence.task)
             if target == "base" or found is None:
@@ -137,7 +86,7 @@ def left_out(evidence: Evidence, shipped: str) -> list[tuple[str, str]]:
     """What could not be compared with the model that ships, as (what it is about, sentence)."""
     found, said = evidence.read(shipped, evidence.task), []
     for rung in evidence.rungs:
-        before = _read(rung.get("scores"))
+        before = read_kept(rung.get("scores"))
         if rung["rung"] not in PROMPT_RUNGS and before and found and samples_of(before) != samples_of(found):
             text = f"rung {rung['rung']} is not compared with {shipped}: another number of samples a problem"
             said.append((f"rung {rung['rung']}", text))
@@ -210,7 +159,8 @@ def bits_comparisons(evidence: Evidence) -> list[dict]:
         is_gated = BITS in evidence.spec.get("gated", [])
         pairs = [(base[name], now[name]) for name in base]
         result = rise(pairs, evidence.spec.get("largest_bits_rise", 0.0))
-        rows.append({"benchmark": BITS, "model": target, "gated": is_gated, **result})
+        shown = "worse" if result["lower"] is not None and result["lower"] > 0 else ""
+        rows.append({"benchmark": BITS, "model": target, "gated": is_gated, "shown": shown, **result})
     return rows
 
 

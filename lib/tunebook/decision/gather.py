@@ -2,19 +2,59 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from pathlib import Path
+
 from tunebook.decision.economics import share_seconds, whole_seconds
-from tunebook.decision.gates import PROMPTING
-from tunebook.decision.measures import Evidence, rung_row
+from tunebook.decision.gates import PROMPTING, rung_row
 from tunebook.decision.spec import read_frozen, require_overrides
 from tunebook.errors import InputProblem
+from tunebook.evaluation.score_folder import Scores, read_scores
 from tunebook.files import read_json, read_jsonl
 from tunebook.pipeline.manifest import broken
+from tunebook.statistics.compare import compare_paired
 
 SPEC_STAGE, SCORE_STAGE, DATA_STAGE = "00_should_we_fine_tune", "04_evaluate_pass_at_1", "01_validate_data"
 TASK = "task"
+ORDER = ("base", "sft", "dpo", "gguf")
 
 
-def gather(context) -> tuple[Evidence, str, str]:
+@dataclass
+class Evidence:
+    """What a verdict rests on. `scores[target][benchmark]` is a score folder (or its Scores); `rungs` are rows of the prompting
+    ladder, with their own `scores` where they were kept; `slices` maps a name to task ids; `bits[target]` maps a document to its
+    bits per byte; `file` has, for each of `spec.LIMITS`, the shipped file's figure as [low, value, high] (95% bounds, None where there
+    are too few requests); `chosen_on_test` names the stage that chose what ships on the test problems themselves; `seconds` are what
+    a further problem of a benchmark takes, asked of base and of the model that ships; money is in the user's currency."""
+
+    scores: dict[str, dict[str, Path | Scores]]
+    task: str
+    spec: dict
+    rungs: list[dict] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    slices: dict[str, list[str]] = field(default_factory=dict)
+    bits: dict[str, dict[str, float]] = field(default_factory=dict)
+    chosen_on_test: str = ""
+    file: dict[str, list] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    training_seconds: float = 0.0
+    price_hour: float = 0.0
+
+    def read(self, target: str, benchmark: str) -> Scores | None:
+        """The scores of one model on one benchmark, None where there are none."""
+        return read_kept(self.scores.get(target, {}).get(benchmark))
+
+    def targets(self) -> list[str]:
+        """The models in the order of training."""
+        return sorted(self.scores, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+
+def read_kept(found) -> Scores | None:
+    """The scores of a folder, or those that are read already."""
+    return read_scores(found) if isinstance(found, str | Path) else found
+
+
+def gather_evidence(context) -> tuple[Evidence, str, str]:
     """The evidence, the name of the model that would ship, and the name of the weights in it (they differ for a GGUF file).
 
     Raises InputProblem when the run has no frozen specification, for then nothing was promised that could be judged.
@@ -37,11 +77,48 @@ def gather(context) -> tuple[Evidence, str, str]:
         raise InputProblem(f"{', '.join(texts)} read different general texts (another Python?): run 04 again for all")
     export, dpo = found.get("05_export_gguf"), found.get("03_train_dpo")
     on_test = "05_export_gguf" if export and export.metrics.get("selected_on") == "test" else ""
-    parts = _rungs(found, spec), _failed(context, found), _slices(found), bits, on_test
+    parts = _rungs(found, spec), _failed(context, found), _slices(found), bits, on_test, file_figures(export)
     evidence = Evidence(scores, TASK, spec, *parts)
     trained = [name for name in ("dpo", "sft") if name in scores]
     weights = export.metrics["adapter"] if export else dpo.metrics["kept"] if dpo else (trained or ["sft"])[0]
-    return evidence, "gguf" if "gguf" in scores else weights, weights
+    shipped = "gguf" if "gguf" in scores else weights
+    _add_costs(evidence, found, ("base", shipped))
+    return evidence, shipped, weights
+
+
+def _add_costs(evidence: Evidence, found: dict, pair: tuple[str, str]) -> None:
+    """What asking and training took on this run's machine, and the price of its hour."""
+    for target in pair:
+        stage = scored(found).get(target)
+        for name, metrics in stage.metrics["scores"].items() if stage else ():
+            cost = (stage.manifest.get("costs") or {}).get(name, {})
+            if cost.get("seconds") and metrics.get("n"):
+                evidence.seconds[name] = evidence.seconds.get(name, 0.0) + cost["seconds"] / metrics["n"]
+    trained = [found[name] for name in ("02_train_sft", "03_train_dpo") if name in found]
+    evidence.training_seconds = sum(stage.manifest["timing"]["seconds"] for stage in trained)
+    if has_file(found[SPEC_STAGE], "prices.json"):
+        evidence.price_hour = read_json(found[SPEC_STAGE].file("prices.json"))["price_machine_hour"]
+
+
+def file_figures(export) -> dict[str, list]:
+    """What the chosen file needs, as 05 measured it on its machine, one request at a time: [low, value, high] by parameter."""
+    if export is None or "chosen" not in export.metrics:
+        return {}
+    chosen = export.metrics["chosen"]
+    size = next(row["bytes"] for row in export.metrics["types"] if row["type"] == chosen) / 1e6
+    figures = {"largest_file_mb": [size] * 3}
+    if speed := (export.manifest.get("costs") or {}).get("speeds", {}).get(chosen):
+        figures["largest_memory_mb"] = [speed["peak_bytes"] / 1e6] * 3
+        figures["largest_latency_ms"] = [speed.get("p95_low_ms"), speed["p95_ms"], speed.get("p95_high_ms")]
+    return figures
+
+
+def preferred_on_dev(stage) -> dict | None:
+    """`compare_paired` of 03's dev problems, SFT against DPO; None where both did not answer them."""
+    names = ("dev/sft/score", "dev/dpo/score")
+    if stage is None or not all(has_file(stage, f"{name}/scores.jsonl") for name in names):
+        return None
+    return compare_paired(*(read_scores(_verified(stage, name)).passed for name in names)) | {"part": "dev"}
 
 
 def scored(found: dict) -> dict:
