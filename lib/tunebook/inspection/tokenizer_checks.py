@@ -36,13 +36,7 @@ def inspect_tokenizer(place: Path, jsons: dict, config: dict) -> tuple[dict, str
         message = f"the tokenizer ends with token {named} ({special['eos']!r}), the config says {stated}"
         fix = "make both name the token that ends a turn, else generation does not stop"
         found.append(artefact_finding("end_token", "warn", message, fix))
-    if objection:
-        found.append(
-            artefact_finding("chat_template", "error", objection, "fetch the tokenizer again, or use chat_template: chatml")
-        )
-    elif not template:
-        fix = "use an instruct model, or chat_template: chatml"
-        found.append(artefact_finding("chat_template", "warn", "it has no chat template", fix))
+    found += _template_findings(template, objection)
     if not isinstance(settings.get("model_max_length", 0), (int, float)):
         message = (
             f"tokenizer_config.json: model_max_length is {ascii(settings['model_max_length'])[:40]}, expected a number"
@@ -55,6 +49,13 @@ def inspect_tokenizer(place: Path, jsons: dict, config: dict) -> tuple[dict, str
         "ends": stated,
     }
     return tokens, template, found
+
+
+def _template_findings(template: str, objection: str) -> list[dict]:
+    if objection:
+        return [artefact_finding("chat_template", "error", objection, "fetch the tokenizer again, or use chat_template: chatml")]
+    fix = "use an instruct model, or chat_template: chatml"
+    return [] if template else [artefact_finding("chat_template", "warn", "it has no chat template", fix)]
 
 
 def _vocabulary(tokenizer: dict, found: list) -> dict[str, int]:
