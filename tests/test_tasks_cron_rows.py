@@ -16,7 +16,7 @@ from tunebook import tasks
 from tunebook.errors import InputProblem
 from tunebook.tasks.cron.check import fire_key
 from tunebook.tasks.cron.forms import FORMS
-from tunebook.tasks.cron.rows import ask, draw_schedule, make_problems, make_rows
+from tunebook.tasks.cron.generator import ask, draw_schedule, make_problems, make_rows
 from tunebook.tasks.cron.task import IDIOMS, is_idiom
 from tunebook.tasks.cron.wordings import expand, fill, pick, rules
 
@@ -167,7 +167,7 @@ def test_every_hour_minute_day_and_month_is_taught(rows):
 
 def test_the_same_seed_gives_the_same_rows_in_another_process():
     """A generator that leans on hash() or on the order of a set differs from process to process."""
-    code = "import json; from tunebook.tasks.cron.rows import make_rows; print(json.dumps(make_rows(200, seed=5)))"
+    code = "import json; from tunebook.tasks.cron.generator import make_rows; print(json.dumps(make_rows(200, seed=5)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=None)
     assert json.loads(out.stdout) == make_rows(200, seed=5)
     assert make_rows(200, seed=6) != make_rows(200, seed=5)

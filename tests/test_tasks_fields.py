@@ -9,7 +9,7 @@ from tunebook import tasks
 from tunebook.data.study_data import load_study_data
 from tunebook.data.validate import judge_study
 from tunebook.evaluation.extraction import extract
-from tunebook.tasks import facts
+from tunebook.tasks import facts, text_to_fields
 
 
 def check_of(problem: dict):

@@ -23,12 +23,12 @@ def load(name: str) -> SimpleNamespace:
         nearest = (get_close_matches(name, NAMES, n=1, cutoff=0.0) or NAMES)[0]
         raise InputProblem(f"no task is named {name!r}; the nearest is {nearest!r} (known: {', '.join(NAMES)}).")
     if name == "schedule_to_cron":
-        from tunebook.tasks.cron import check, rows, task
+        from tunebook.tasks.cron import check, generator, task
 
         return SimpleNamespace(
             name=name,
-            make_rows=rows.make_rows,
-            make_problems=rows.make_problems,
+            make_rows=generator.make_rows,
+            make_problems=generator.make_problems,
             check_answer=check.check_answer,
             instruction=task.INSTRUCTION,
             conventions=task.CONVENTIONS,
