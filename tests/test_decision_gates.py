@@ -21,8 +21,9 @@ from tunebook.errors import InputProblem
 from tunebook.evaluation.benchmark import from_problems
 from tunebook.evaluation.prompts import CODE_INSTRUCTION, examples_from, nearest_examples
 from tunebook.files import read_json, write_json
+from tunebook.statistics.compare import compare_paired
 
-PARAMS = {
+PARAMS = {"gated": ["nothing"], 
     "spec_input": "",
     "spec_users": "the desk",
     "spec_slices": [],
@@ -247,3 +248,31 @@ def test_a_run_that_has_trained_does_not_freeze_again_without_its_record(tmp_pat
 @pytest.mark.parametrize("text", ["???", "x", "idk", "Not sure.", "no idea", "none yet", "0"])
 def test_words_that_say_nothing_are_asked_for(text):
     assert missing_fields({"owner": text}, ("owner",)) == ["owner"]
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "verdict"), [(0, 0, "INCONCLUSIVE"), (3, 5, "INCONCLUSIVE"), (1, 12, "GO"), (12, 1, "NO-GO")]
+)
+def test_a_training_that_changed_nothing_has_not_helped(lost, gained, verdict):
+    """A stage whose checks hold was GO for "preferences help further" when DPO changed no answer."""
+    stage = SimpleNamespace(status="pass", name="03_train_dpo", manifest={"checks": []})
+    before = {str(at): [at < 40] for at in range(100)}
+    after = {str(at): [at < 40 - lost or 50 <= at < 50 + gained] for at in range(100)}
+    row = gates.progress_gate("preferences help further", stage, "", compare_paired(before, after) | {"part": "dev"})
+    assert row["verdict"] == verdict and "of the dev problems" in row["evidence"]
+    assert gates.progress_gate("x", stage, "", None)["verdict"] == "INCONCLUSIVE"
+    failed = SimpleNamespace(status="fail", name="03_train_dpo", manifest={"checks": []})
+    assert gates.progress_gate("x", failed, "", None)["verdict"] == "NO-GO"
+
+
+def test_an_own_study_says_what_must_not_get_worse():
+    """With nothing gated, total forgetting was a GO; with no gain named, every benchmark could see it."""
+    own = {"gated": [], "retained": [], "spec_metric": "pass@1"}
+    with pytest.raises(InputProblem, match=r"gated is empty: name what must not get worse \(bits_per_byte\)"):
+        spec_from(own, None, benchmark("a"))
+    spec = spec_from(own | {"gated": ["nothing"]}, None, benchmark("a"))
+    check_names(spec, [], [], [])
+    assert gates.power_gate(400, 0.3, {"smallest_gain": 0.0, **spec})["verdict"] == "INCONCLUSIVE"
+    assert gates.power_gate(400, 0.3, {"smallest_gain": 0.0})["verdict"] == "GO", "a shipped study keeps its words"
+    with pytest.raises(InputProblem, match="write one of the two"):
+        check_names({"gated": ["nothing", "bits_per_byte"]}, [], [], [])

@@ -7,7 +7,7 @@ import pytest
 
 from tunebook.decision.gather import Evidence
 from tunebook.decision.page import render, visible
-from tunebook.decision.report import side_by_side
+from tunebook.decision.report import balance, side_by_side
 from tunebook.decision.verdict import decide, hinges
 from tunebook.evaluation.score_folder import Scores
 
@@ -45,7 +45,7 @@ def report(base: int = 2, tuned: int = 50, **changes) -> dict:
     texts = [{"task_id": str(at), "completion": HOSTILE} for at in range(60)]
     cpu = {"model": "a CPU", "cores": 2}
     return {
-        "run": "demo", **outcome, "meaning": "m", "note": "n", "override": "",
+        "run": "demo", **outcome, "meaning": "m", "balance": balance(outcome), "note": "n", "override": "",
         "sources": {"gain": "04_evaluate_pass_at_1@sft/scores/task/metrics.json"},
         "hinges": hinges(outcome, [], SPEC), "scores": [], "ladder": [], "ladder_costs": [], "kept": [], "checkpoints": [],
         "answers": side_by_side(outcome["gains"][0], problems, texts, texts), "gates": [], "economics": {},

@@ -12,6 +12,7 @@ from broken_exports import rewrite
 from test_models_any import CPU, adapted
 from tiny_models import tiny_llama, tokenizer
 from tunebook.errors import InputProblem, MachineProblem
+from tunebook.export import serving
 from tunebook.export.choice import smallest_that_holds, why
 from tunebook.export.convert import (
     convert_adapter,
@@ -281,5 +282,15 @@ def test_the_modelfile_writes_chatml_in_ollamas_language():
 
 def test_speed_is_measured_in_a_process_of_its_own(export):
     found = measure_speed(export.file, [list(range(5, 25))] * 3, 4, 1)
-    assert found["requests"] == 3 and all(value > 0 for value in found.values())
-    assert found["p50_ms"] <= found["p95_ms"] and file_type("q8_0") is not None
+    assert found["requests"] == 60 and all(value > 0 for value in found.values())
+    assert found["p50_ms"] <= found["p95_low_ms"] <= found["p95_ms"] <= found["p95_high_ms"] and file_type("q8_0") is not None
+
+
+def test_too_few_requests_bound_no_slowest_answer(monkeypatch):
+    """Of 10 requests the slowest says nothing about the 95th of 100; 60 do."""
+    monkeypatch.setattr(serving, "LONGEST", 0)
+    few = serving.request_times(float, list(range(1, 11)))
+    assert few["requests"] == 10 and few["p95_high_ms"] is None
+    monkeypatch.setattr(serving, "LONGEST", 60)
+    many = serving.request_times(float, list(range(1, 11)))
+    assert many["requests"] == 60 and many["p95_high_ms"] == 10.0

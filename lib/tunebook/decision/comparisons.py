@@ -160,7 +160,8 @@ def bits_comparisons(evidence: Evidence) -> list[dict]:
         is_gated = BITS in evidence.spec.get("gated", [])
         pairs = [(base[name], now[name]) for name in base]
         result = rise(pairs, evidence.spec.get("largest_bits_rise", 0.0))
-        rows.append({"benchmark": BITS, "model": target, "gated": is_gated, **result})
+        shown = "worse" if result["lower"] is not None and result["lower"] > 0 else ""
+        rows.append({"benchmark": BITS, "model": target, "gated": is_gated, "shown": shown, **result})
     return rows
 
 

@@ -7,9 +7,11 @@ Source for the order of the phases: Cognilytica's CPMAI method, after CRISP-DM (
 
 from __future__ import annotations
 
+import math
+
 from tunebook.decision.economics import Prices
 from tunebook.decision.spec import READINESS, ask, missing_fields
-from tunebook.statistics.compare import GO, INCONCLUSIVE, NO_GO
+from tunebook.statistics.compare import GO, INCONCLUSIVE, NO_GO, decide
 from tunebook.statistics.power import TARGET, detectable_effect, discordant, n_paired, power_paired
 
 PHASES = ("business need", "data understanding", "data preparation", "modelling", "evaluation", "operation")
@@ -130,7 +132,8 @@ def power_gate(n: int, base: float, spec: dict) -> dict:
         )
     seen = f"{n} problems show {100 * effect:.1f} points or more over {base:.1%}"
     if not wanted:
-        return gate(PHASES[4], name, GO, f"{seen}; no gain was named", rule, "metrics.json")
+        text = f"{seen}; no gain was named: set expected_gain"
+        return gate(PHASES[4], name, INCONCLUSIVE if spec.get("own_study") else GO, text, rule, "metrics.json")
     if base + wanted / 100 > 1:
         text = f"{base:.1%} + {wanted:g} points is more than everything"
         return gate(PHASES[4], name, INCONCLUSIVE, text, rule, "metrics.json")
@@ -143,7 +146,7 @@ def power_gate(n: int, base: float, spec: dict) -> dict:
 
 def operation_gate(spec: dict) -> dict:
     """Readiness to run it: an owner, somebody who looks, and the capacity to train again."""
-    missing = missing_fields(spec, READINESS)
+    missing = missing_fields({"latency": spec.get("largest_latency_ms", 0)} | spec, READINESS)
     text = f"asked for: {ask(missing)}" if missing else f"{spec['owner']}; {spec['monitoring']}; {spec['retraining']}"
     rule = "owner, monitoring, retraining, latency, privacy, calls a day and months between trainings are named"
     return gate(PHASES[5], "somebody can run it", INCONCLUSIVE if missing else GO, text, rule, "spec.json")
@@ -157,6 +160,42 @@ def stage_gate(phase: str, name: str, stage, state: str, rule: str) -> dict:
     text = "; ".join(f"{c['name']}: {c['measured']}" for c in broken) or f"{len(stage.manifest['checks'])} checks hold"
     word = {"pass": GO, "warn": GO}.get(stage.status, NO_GO)
     return gate(phase, name, word, text, rule, f"{stage.name}/manifest.json")
+
+
+def progress_gate(name: str, stage, state: str, compared: dict | None) -> dict:
+    """Modelling: did this training improve what it was to improve? `compared` is a row of `compare_paired`, before against after.
+
+    A training whose checks hold and that changed nothing is INCONCLUSIVE."""
+    row = stage_gate(PHASES[3], name, stage, state, "it solves more problems than before, exact test p < 0.05")
+    if row["verdict"] != GO:
+        return row
+    if compared is None:
+        text = "it was not scored beside what came before: score both on the same problems"
+        return row | {"verdict": INCONCLUSIVE, "evidence": text}
+    word = decide(compared["difference"], compared["interval"], compared["p_exact"])
+    n = compared["n"] * compared["samples"]
+    text = f"{compared['k_a']}/{n} → {compared['k_b']}/{n} of the {compared['part']} problems, gained {compared['gained']}, "
+    text += f"lost {compared['lost']}, exact p = {compared['p_exact']:.2g}"
+    if word == INCONCLUSIVE:
+        needed = problems_needed(compared | {"margin": 0.0})
+        text += f"; about {needed:,} problems would show it" if needed else "; no difference was measured: more pairs or another seed"
+    return row | {"verdict": word, "evidence": text}
+
+
+def problems_needed(row: dict) -> int | None:
+    """Problems on which the measured difference is told from its margin with 80% power; None where it lies on the margin.
+
+    `row` is of `compare_paired` (two-sided 95%, a margin to gain), of `noninferiority` or of `rise` (one-sided, a margin to lose). The
+    half width of an interval shrinks with the square root of the number of problems (normal approximation)."""
+    value, margin = row.get("difference", row.get("rise")), row["margin"]
+    low, high = row["interval"] if "interval" in row else (row["lower"], row["upper"])
+    z = 1.96 if "interval" in row else 1.645
+    if "interval" not in row and "rise" not in row:
+        margin = -margin
+    half = value - low if value > margin else high - value
+    if value == margin or half <= 0:
+        return None
+    return max(row["n"] + 1, math.ceil(row["n"] * ((z + 0.842) / z * half / (value - margin)) ** 2))
 
 
 def in_order(gates: list[dict]) -> list[dict]:

@@ -12,6 +12,7 @@ from tunebook.errors import InputProblem
 from tunebook.evaluation.score_folder import Scores, read_scores
 from tunebook.files import read_json, read_jsonl
 from tunebook.pipeline.manifest import broken
+from tunebook.statistics.compare import compare_paired
 
 SPEC_STAGE, SCORE_STAGE, DATA_STAGE = "00_should_we_fine_tune", "04_evaluate_pass_at_1", "01_validate_data"
 TASK = "task"
@@ -22,7 +23,8 @@ ORDER = ("base", "sft", "dpo", "gguf")
 class Evidence:
     """What a verdict rests on. `scores[target][benchmark]` is a score folder (or its Scores); `rungs` are rows of the prompting
     ladder, with their own `scores` where they were kept; `slices` maps a name to task ids; `bits[target]` maps a document to its
-    bits per byte; `chosen_on_test` names the stage that chose what ships on the test problems themselves."""
+    bits per byte; `file` has, for each of `spec.LIMITS`, the shipped file's
+    figure as [low, value, high] (95% bounds, None where there are too few requests); `chosen_on_test` names the stage that chose what ships on the test problems themselves."""
 
     scores: dict[str, dict[str, Path | Scores]]
     task: str
@@ -32,6 +34,7 @@ class Evidence:
     slices: dict[str, list[str]] = field(default_factory=dict)
     bits: dict[str, dict[str, float]] = field(default_factory=dict)
     chosen_on_test: str = ""
+    file: dict[str, list] = field(default_factory=dict)
 
     def read(self, target: str, benchmark: str) -> Scores | None:
         """The scores of one model on one benchmark, None where there are none."""
@@ -70,11 +73,32 @@ def gather_evidence(context) -> tuple[Evidence, str, str]:
         raise InputProblem(f"{', '.join(texts)} read different general texts (another Python?): run 04 again for all")
     export, dpo = found.get("05_export_gguf"), found.get("03_train_dpo")
     on_test = "05_export_gguf" if export and export.metrics.get("selected_on") == "test" else ""
-    parts = _rungs(found, spec), _failed(context, found), _slices(found), bits, on_test
+    parts = _rungs(found, spec), _failed(context, found), _slices(found), bits, on_test, file_figures(export)
     evidence = Evidence(scores, TASK, spec, *parts)
     trained = [name for name in ("dpo", "sft") if name in scores]
     weights = export.metrics["adapter"] if export else dpo.metrics["kept"] if dpo else (trained or ["sft"])[0]
     return evidence, "gguf" if "gguf" in scores else weights, weights
+
+
+def file_figures(export) -> dict[str, list]:
+    """What the chosen file needs, as 05 measured it on its machine, one request at a time: [low, value, high] by parameter."""
+    if export is None or "chosen" not in export.metrics:
+        return {}
+    chosen = export.metrics["chosen"]
+    size = next(row["bytes"] for row in export.metrics["types"] if row["type"] == chosen) / 1e6
+    figures = {"largest_file_mb": [size] * 3}
+    if speed := (export.manifest.get("costs") or {}).get("speeds", {}).get(chosen):
+        figures["largest_memory_mb"] = [speed["peak_bytes"] / 1e6] * 3
+        figures["largest_latency_ms"] = [speed.get("p95_low_ms"), speed["p95_ms"], speed.get("p95_high_ms")]
+    return figures
+
+
+def preferred_on_dev(stage) -> dict | None:
+    """`compare_paired` of 03's dev problems, SFT against DPO; None where both did not answer them."""
+    names = ("dev/sft/score", "dev/dpo/score")
+    if stage is None or not all(has_file(stage, f"{name}/scores.jsonl") for name in names):
+        return None
+    return compare_paired(*(read_scores(_verified(stage, name)).passed for name in names)) | {"part": "dev"}
 
 
 def scored(found: dict) -> dict:

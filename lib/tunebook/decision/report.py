@@ -7,22 +7,15 @@ from tunebook.decision import gather as rooms
 from tunebook.decision.comparisons import kept_of, score_table
 from tunebook.decision.economics import Prices, break_even, per_correct_answer, sweep
 from tunebook.decision.gather import Evidence
-from tunebook.decision.spec import read_frozen, was_frozen_first
-from tunebook.decision.verdict import hinges
+from tunebook.decision.spec import LIMITS, read_frozen, was_frozen_first
+from tunebook.decision.verdict import hinges, loss_words, shown_losses
 from tunebook.evaluation.forgetting import bits_per_byte
 from tunebook.files import read_json
 from tunebook.pipeline import ledger, runs
+from tunebook.statistics.compare import GO, NO_GO
 
 SHOWN, CHARACTERS = 12, 600  # problems of each change in report.json, characters of a text
-MEANING = {
-    "GO": "The gain is larger than chance and nothing that was gated got worse. Ship this file.",
-    "NO-GO": "Do not ship this file; the reasons say why.",
-    "INCONCLUSIVE": "The evidence does not decide. The reasons say what is missing.",
-}
 ONE_SEED = "This verdict is about this file: one seed was trained, so the spread between trainings is not known."
-
-
-PROMPT_IS_ENOUGH = "Prompting alone does what the specification asks: nothing was trained, and nothing needs to be."
 
 
 def build_report(context, evidence: Evidence, outcome: dict, seed: int) -> dict:
@@ -40,6 +33,7 @@ def build_report(context, evidence: Evidence, outcome: dict, seed: int) -> dict:
         "run": context.run_folder.name,
         **outcome,
         "meaning": meaning(outcome),
+        "balance": balance(outcome),
         "note": ONE_SEED if outcome["gains"] else "",
         "sources": sources(found, outcome),
         "hinges": hinges(outcome, rungs, spec),
@@ -68,6 +62,7 @@ def sources(found: dict, outcome: dict) -> dict[str, str]:
         "gain": f"{shipped}/scores/task/metrics.json",
         "slices": f"{shipped}/scores/task/metrics.json",
         "file": f"{shipped}/scores/task/metrics.json",
+        **dict.fromkeys(LIMITS, "05_export_gguf/manifest.json"),
         "rung zero_shot": f"{rooms.SCORE_STAGE}@base/scores/task/metrics.json",
     }
     for target, stage in rooms.scored(found).items():
@@ -119,14 +114,20 @@ def all_gates(context, outcome: dict) -> list[dict]:
     wanted = (
         ("01_validate_data", gates.PHASES[1], "the rows represent the task"),
         ("01_validate_data", gates.PHASES[2], "the splits are clean"),
-        ("02_train_sft", gates.PHASES[3], "it learns from demonstrations"),
-        ("03_train_dpo", gates.PHASES[3], "preferences help further"),
         ("05_export_gguf", gates.PHASES[5], "the file is the model that was measured"),
     )
     for name, phase, words in wanted:
         if name in context.stages:
             state = states.get(name, {}).get("state", "")
             rows.append(gates.stage_gate(phase, words, found.get(name), state, f"the gate of {name[:2]}"))
+    learned = next((row | {"part": "test"} for row in outcome["gains"] if row["model"] == "sft"), None)
+    for name, words, compared in (
+        ("02_train_sft", "it learns from demonstrations", learned),
+        ("03_train_dpo", "preferences help further", rooms.preferred_on_dev(found.get("03_train_dpo"))),
+    ):
+        if name in context.stages:
+            state = states.get(name, {}).get("state", "")
+            rows.append(gates.progress_gate(words, found.get(name), state, compared))
     text = outcome["reasons"][0] if outcome["reasons"] else "nothing was compared"
     return [
         *rows,
@@ -229,12 +230,29 @@ def _cut(text: str) -> str:
 
 
 def meaning(outcome: dict) -> str:
-    """One sentence about what the verdict means here."""
-    is_trained = any(row["model"] == outcome["shipped"] for row in outcome["gains"])
-    is_answered = any(
-        about.startswith("rung") and word == "NO-GO" for about, word in zip(outcome["about"], outcome["words"])
-    )
-    return PROMPT_IS_ENOUGH if is_answered and not is_trained else MEANING[outcome["verdict"]]
+    """The verdict in one sentence that needs no statistics, and every shown loss by name: a GO never hides that something got worse."""
+    shipped, word = outcome["shipped"], outcome["verdict"]
+    plain = [text for text, vote in zip(outcome["plain"], outcome["words"]) if vote == word]
+    if word == NO_GO and not any(row["model"] == shipped for row in outcome["gains"]):
+        return f"Do not train: {'; '.join(plain)}."
+    start = {GO: f"Ship {shipped}", NO_GO: f"Do not ship {shipped}"}.get(word, f"Whether {shipped} should ship is not decided")
+    text = f"{start}: {'; '.join(plain) or 'no reason was found against it'}."
+    losses = [words for words in map(loss_words, shown_losses(outcome)) if words not in plain]
+    if losses:
+        return f"{text} Something got worse: {'; '.join(losses)}."
+    return text + (" Of what was measured, nothing is shown to have got worse." if word == GO else "")
+
+
+def balance(outcome: dict) -> dict[str, list[str]]:
+    """`gained` and `lost` beside each other: sentences about what is shown, each with its figures."""
+    gained = [
+        f"{row['k_b'] - row['k_a']:+d} of {row['n'] * row['samples']} test problems against {row['against']} ({row['difference']:+.1f} points)"
+        for row in outcome["gains"] + outcome["rungs"]
+        if row["model"] == outcome["shipped"] and row["verdict"] == GO
+    ]
+    better = [row for row in kept_of(outcome, (outcome["shipped"], outcome["weights"])) if row.get("shown") == "better"]
+    gained += [f"{row['benchmark']}: {row['k_a']} → {row['k_b']} of {row['n'] * row['samples']}" for row in better]
+    return {"gained": gained, "lost": [loss_words(row) for row in shown_losses(outcome)]}
 
 
 def headline(outcome: dict) -> str:

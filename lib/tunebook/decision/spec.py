@@ -37,6 +37,7 @@ VAGUE = tuple(
 )
 THRESHOLDS = (
     "smallest_gain expected_gain largest_loss largest_bits_rise gated target_score calls_per_day stable_months retrain_months budget"
+    " largest_latency_ms largest_memory_mb largest_file_mb"
 ).split()
 # How it is measured decides too: another ladder, another benchmark or another protocol gives another verdict.
 MEASURED_BY = (
@@ -44,7 +45,11 @@ MEASURED_BY = (
     " larger_model_revision hosted_completions prompt_style instruction thinking max_new_tokens temperature top_p n_samples audit_problems"
 ).split()
 FEWEST_WORDS = 4
-BITS = "bits_per_byte"  # general text, as a name in `gated`
+BITS, NOTHING = "bits_per_byte", "nothing"  # in `gated`: general text, and that no loss decides
+
+
+# What the shipped file may need at most, 0 for no limit: parameter, unit, and the figure of `Evidence.file` that is judged.
+LIMITS = {"largest_latency_ms": "ms", "largest_memory_mb": "MB", "largest_file_mb": "MB"}
 
 
 def spec_from(params: dict, task=None, problems=None, overrides: dict | None = None) -> dict:
@@ -58,6 +63,13 @@ def spec_from(params: dict, task=None, problems=None, overrides: dict | None = N
     measured_by = {name: params[name] for name in MEASURED_BY if name in params}
     if found := measuring(overrides or {}):
         measured_by["overrides"] = found
+    if task is None and problems is not None:
+        spec |= {"own_study": True}
+        if not spec.get("gated"):
+            names = ", ".join([BITS, *params["retained"]])
+            raise InputProblem(
+                f"gated is empty: name what must not get worse ({names}), or write gated: [{NOTHING}] where no loss matters"
+            )
     if problems is not None:
         hashes = {"task": problems.sha256} | {name: load_benchmark(name).sha256 for name in params["retained"]}
         if params.get("hosted_completions"):
@@ -92,8 +104,10 @@ def check_names(spec: dict, named: list[str], problems: list[dict], retained: li
             there = f"there are {', '.join(sorted(slices))}" if slices else "they have no slices"
             raise InputProblem(f"spec_slices: no test problem is in slice {name!r}; {there}")
     measured = [BITS, *(load_benchmark(name).name for name in retained)]
+    if NOTHING in spec.get("gated", []) and len(spec["gated"]) > 1:
+        raise InputProblem(f"gated names {NOTHING!r} beside something: write one of the two")
     for name in spec.get("gated", []):
-        if name not in measured:
+        if name not in (*measured, NOTHING):
             raise InputProblem(f"gated: {name!r} is not measured; there are {', '.join(measured)}")
 
 
@@ -106,7 +120,7 @@ def build_spec(shipped: dict, given: dict, thresholds: dict) -> dict:
     for name in ("smallest_gain", "expected_gain", "largest_loss"):
         if thresholds.get(name, 0) > 100:
             raise InputProblem(f"{name} is {thresholds[name]}; it is in points, at most 100")
-    for name in ("smallest_gain", "expected_gain", "calls_per_day", "stable_months", "retrain_months", "budget"):
+    for name in ("smallest_gain", "expected_gain", "calls_per_day", "stable_months", "retrain_months", "budget", *LIMITS):
         if thresholds.get(name, 0) < 0:
             raise InputProblem(f"{name} is {thresholds[name]}; write 0 (not given) or more")
     for name in ("largest_loss", "largest_bits_rise"):

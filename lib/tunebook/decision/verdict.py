@@ -20,28 +20,41 @@ from tunebook.decision.comparisons import (
     rung_comparisons,
     slice_comparisons,
 )
+from tunebook.decision.gates import problems_needed
 from tunebook.decision.gather import Evidence
+from tunebook.decision.spec import LIMITS, NOTHING
 from tunebook.statistics.compare import BLIND, GO, INCONCLUSIVE, NO_GO, NON_INFERIOR, VIOLATION
 from tunebook.statistics.compare import decide as decide_gain
 from tunebook.statistics.intervals import wilson
 from tunebook.statistics.paired import holm, mcnemar, paired_interval
-from tunebook.statistics.power import n_paired
+
+NAMES = {"base": "the base model"}
+LIMIT_WORDS = {
+    "largest_latency_ms": "time within which 95 of 100 answers of the file come (one request at a time)",
+    "largest_memory_mb": "peak memory of a process with the file",
+    "largest_file_mb": "size of the file",
+}
 
 
 @dataclass
 class Votes:
-    """Reasons as they are found, each with the word it votes for ("" where it only informs) and what it is `about`, so that a page can
-    link it to its file."""
+    """Reasons as they are found, each with the word it votes for ("" where it only informs), what it is `about`, so that a page can
+    link it to its file, and the same for a reader who knows no statistics (`plain`). `settles`: what would settle an open one."""
 
     words: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     about: list[str] = field(default_factory=list)
+    plain: list[str] = field(default_factory=list)
+    settles: list[str] = field(default_factory=list)
 
-    def add(self, reason: str, about: str, word: str = "") -> None:
+    def add(self, reason: str, about: str, word: str = "", plain: str = "", settles: str = "") -> None:
         """One reason; `word` is GO, NO-GO or INCONCLUSIVE where it decides, "" where it only informs."""
         self.reasons.append(reason)
         self.about.append(about)
         self.words.append(word)
+        self.plain.append(plain or reason)
+        if word == INCONCLUSIVE and settles:
+            self.settles.append(settles)
 
     def verdict(self) -> str:
         """NO-GO outweighs INCONCLUSIVE, which outweighs GO."""
@@ -52,9 +65,10 @@ def decide(evidence: Evidence, shipped: str, weights: str = "") -> dict:
     """The verdict about the model called `shipped`, whose forgetting is that of `weights` when the file itself was not asked:
     `verdict`, `reasons`, and the tables it rests on.
 
-    GO: the gain over base and over the best prompt is shown and every gated retention is non-inferior. NO-GO: the model is shown to
-    be worse, a slice that the specification names or a gated retention is violated, or a rung of the ladder without training is as
-    good as the specification asks. Else INCONCLUSIVE.
+    GO: the gain over base and over the best prompt is shown, every gated retention is non-inferior and the file stays under every
+    limit. NO-GO: the model is shown to be worse, a slice that the specification names, a gated retention or a limit is violated, or a
+    rung of the ladder without training is as good as the specification asks. Else INCONCLUSIVE, whose last reason says what would
+    settle it.
     """
     tables = {
         "gains": gain_comparisons(evidence),
@@ -66,32 +80,15 @@ def decide(evidence: Evidence, shipped: str, weights: str = "") -> dict:
     }
     votes = Votes()
     for name, how in evidence.failed.items():
-        votes.add(f"the study is incomplete: {name} {how}", name, INCONCLUSIVE)
+        votes.add(f"the study is incomplete: {name} {how}", name, INCONCLUSIVE, settles=f"a run in which {name} passes")
     _judge_gain(votes, evidence, tables, shipped)
     _judge_slices(votes, evidence, tables["slices"], shipped)
     _judge_retained(votes, evidence, tables, (shipped, weights))
-    if tables["file"]:
-        word = NO_GO if tables["file"]["verdict"] == VIOLATION else ""
-        votes.add(file_sentence(tables["file"]), "file", word)
-    for about, text in left_out(evidence, shipped):
-        votes.add(text, about)
-    if evidence.chosen_on_test:
-        votes.add(
-            "selected on test: without a dev part the file's type was chosen on the problems that judge it",
-            evidence.chosen_on_test,
-        )
-    for rung in (rung for rung in evidence.rungs if rung["meets_spec"]):
-        reason = f"prompting is enough: {rung['rung']} solves {rung['k']}/{rung['n']}, rule: {rung['rule']}"
-        votes.add(reason, f"rung {rung['rung']}", NO_GO)
-    return {
-        "verdict": votes.verdict(),
-        "shipped": shipped,
-        "weights": weights or shipped,
-        "reasons": votes.reasons,
-        "words": votes.words,
-        "about": votes.about,
-        **tables,
-    }
+    _judge_file(votes, evidence, tables["file"])
+    _judge_rungs(votes, evidence, shipped)
+    if votes.verdict() == INCONCLUSIVE:
+        votes.add("what would settle it: " + "; ".join(dict.fromkeys(votes.settles)), "settles")
+    return {"verdict": votes.verdict(), "shipped": shipped, "weights": weights or shipped, **vars(votes), **tables}
 
 
 def _judge_gain(votes: Votes, evidence: Evidence, tables: dict, shipped: str) -> None:
@@ -100,47 +97,135 @@ def _judge_gain(votes: Votes, evidence: Evidence, tables: dict, shipped: str) ->
     found += [row for row in tables["rungs"] if row["model"] == shipped and row["against"] in PROMPT_RUNGS]
     is_answered = any(rung["meets_spec"] for rung in evidence.rungs)
     if not is_answered and (not found or found[0]["against"] != "base"):
-        votes.add(f"{shipped} has no score on {evidence.task} to compare with base", "gain", INCONCLUSIVE)
+        text = f"{shipped} has no score on {evidence.task} to compare with base"
+        votes.add(text, "gain", INCONCLUSIVE, settles=f"a score of base and of {shipped} on the same problems")
     best = best_prompt(evidence.rungs)
     if best and found and best["rung"] not in [row["against"] for row in found]:
         text = f"{shipped} is not compared with the best prompt, {best['rung']} ({best['k']}/{best['n']})"
-        votes.add(
-            f"{text}: score both on the same problems, with as many samples", f"rung {best['rung']}", INCONCLUSIVE
-        )
+        remedy = "score both on the same problems, with as many samples"
+        votes.add(f"{text}: {remedy}", f"rung {best['rung']}", INCONCLUSIVE, text, f"for {best['rung']}, {remedy}")
     for row, p in zip(found, holm([row["p_exact"] for row in found]), strict=True):
         row["p_decides"] = p
         row["verdict"] = decide_gain(row["difference"], row["interval"], p, row["margin"])
         about = "gain" if row["against"] == "base" else f"rung {row['against']}"
-        votes.add(gain_sentence(row, evidence.task), about, row["verdict"])
+        votes.add(gain_sentence(row, evidence.task), about, row["verdict"], _plain_gain(row), _settles(row))
+
+
+def _plain_gain(row: dict) -> str:
+    n, name = row["n"] * row["samples"], NAMES.get(row["against"], f"the prompt {row['against']}")
+    counts = f"{row['k_b']} of {n} solved, {name} {row['k_a']}"
+    if row["verdict"] == GO:
+        return f"it solves more test problems than {name} ({counts})"
+    if row["verdict"] == INCONCLUSIVE:
+        wanted = f" of more than {row['margin']:g} points" if row["margin"] else ""
+        return f"a gain{wanted} over {name} is neither shown nor ruled out ({counts})"
+    if row["margin"] > 0:
+        return f"the gain over {name} is below the {row['margin']:g} points that were asked for ({counts})"
+    return f"it solves fewer test problems than {name} ({counts})"
+
+
+def _settles(row: dict) -> str:
+    """How many problems or texts would settle an open comparison, if the difference is as large as measured."""
+    what = f"the gain over {row['against']}" if "against" in row else row["benchmark"]
+    if row["verdict"] == BLIND and "rise" in row:
+        return f"for {what}, at least 5 texts (general_documents)"
+    if row["verdict"] == BLIND:
+        rate = 100 * row["k_a"] / (row["n"] * row["samples"])
+        if rate <= row["margin"]:
+            return f"for {what}, another benchmark: base solves {rate:.1f}% of it, so it cannot lose {row['margin']:g} points"
+        needed = math.ceil(row["n"] * (row["smallest_provable_margin"] / row["margin"]) ** 2)
+        return f"for {what}, about {max(needed, row['n'] + 1):,} problems (there are {row['n']})"
+    needed, unit = problems_needed(row), "texts" if "rise" in row else "problems"
+    if needed is None:
+        more = "" if "rise" in row else ", or 00's power with expected_gain named"
+        return f"for {what}, a difference: the measured one lies on its margin, so take another seed{more}"
+    samples = "" if "rise" in row else f", or n_samples above {row['samples']}"
+    return f"for {what}, about {needed:,} {unit} (there are {row['n']}){samples}, if the difference is as large as it looks"
 
 
 def _judge_slices(votes: Votes, evidence: Evidence, rows: list[dict], shipped: str) -> None:
     named = evidence.spec.get("slices", [])
     for name in named if evidence.read(shipped, evidence.task) else ():
         if name not in evidence.slices:
-            votes.add(f"slice {name} is named in the specification, and no test problem has it", "slices", INCONCLUSIVE)
+            text = f"slice {name} is named in the specification, and no test problem has it"
+            votes.add(text, "slices", INCONCLUSIVE, settles=f"test problems in slice {name}")
     for row in rows:
         if row["shown"] == "worse":
             word = NO_GO if row["slice"] in named else ""
             role = "named in the specification" if word else "reported, no gate"
-            votes.add(
-                f"slice {row['slice']} ({role}): {_rates(row)} is worse, Holm p = {row['p_holm']:.2g}",
-                "slices",
-                word,
-            )
+            text = f"slice {row['slice']} ({role}): {_rates(row)} is worse, Holm p = {row['p_holm']:.2g}"
+            votes.add(text, "slices", word, loss_words(row))
 
 
 def _judge_retained(votes: Votes, evidence: Evidence, tables: dict, names: tuple[str, str]) -> None:
     """What was forgotten: of the file where it was asked, else of the weights in it. A gate that was never measured is open."""
-    judged = kept_of(tables, names)
+    judged, gated = kept_of(tables, names), evidence.spec.get("gated", [])
     for row in judged:
         word = NO_GO if row["verdict"] == VIOLATION else INCONCLUSIVE if row["verdict"] != NON_INFERIOR else GO
         sentence = bits_sentence(row) if "rise" in row else retention_sentence(row)
-        votes.add(sentence, row["benchmark"], word if row["gated"] else "")
+        unit = "%" if "rise" in row else " points"
+        plain = f"whether {row['benchmark']} lost more than {row['margin']:g}{unit} cannot be told"
+        plain = loss_words(row) if word == NO_GO else plain if word == INCONCLUSIVE else ""
+        votes.add(sentence, row["benchmark"], word if row["gated"] else "", plain, _settles(row) if word == INCONCLUSIVE else "")
     measured = {row["benchmark"] for row in judged}
-    for benchmark in evidence.spec.get("gated", []):
-        if benchmark not in measured and evidence.scores.get("base"):
-            votes.add(f"{benchmark} is gated but was not measured on base and on {names[0]}", benchmark, INCONCLUSIVE)
+    for benchmark in gated:
+        if benchmark not in (*measured, NOTHING) and evidence.scores.get("base"):
+            text = f"{benchmark} is gated but was not measured on base and on {names[0]}"
+            votes.add(text, benchmark, INCONCLUSIVE, settles=f"a score of base and {names[0]} on {benchmark}")
+    if NOTHING in gated:
+        votes.add("gated: nothing: the specification says that no loss beside the task matters, so none decides", "gated")
+
+
+def _judge_file(votes: Votes, evidence: Evidence, file: dict | None) -> None:
+    """Whether the exported file still has what the weights had, and stays under the limits of the specification."""
+    if file:
+        is_lost = file["verdict"] == VIOLATION
+        plain = "the exported file lost what its weights could do" if is_lost else ""
+        votes.add(file_sentence(file), "file", NO_GO if is_lost else "", plain)
+    for name, unit in LIMITS.items():
+        limit, what = evidence.spec.get(name, 0), LIMIT_WORDS[name]
+        if not limit:
+            continue
+        low, value, high = evidence.file.get(name, (None, None, None))
+        if value is None:
+            text = f"{what} is limited to {limit:g} {unit} but was not measured"
+            votes.add(text, name, INCONCLUSIVE, settles="05 in the stages, which measures the file")
+            continue
+        is_over, is_under = low is not None and low > limit, high is not None and high <= limit
+        word = NO_GO if is_over else GO if is_under else INCONCLUSIVE
+        bounds = "" if low == high else f" [{low or 0:.4g}, {'no bound' if high is None else f'{high:.4g}'}]"
+        text = f"{what}: {value:.4g} {unit}{bounds}, at most {limit:g} {unit} (rule: the 95% bounds are not above it)"
+        plain = f"{what} is {value:.4g} {unit}, {'at most' if word == GO else 'and the limit is'} {limit:g}"
+        votes.add(text, name, word, plain, "more requests to the file (more dev problems), or a limit further from what was measured")
+
+
+def _judge_rungs(votes: Votes, evidence: Evidence, shipped: str) -> None:
+    for about, text in left_out(evidence, shipped):
+        votes.add(text, about)
+    if evidence.chosen_on_test:
+        text = "selected on test: without a dev part the file's type was chosen on the problems that judge it"
+        votes.add(text, evidence.chosen_on_test)
+    for rung in (rung for rung in evidence.rungs if rung["meets_spec"]):
+        plain = f"prompting alone is enough: {rung['rung']} solves {rung['k']} of {rung['n']}"
+        reason = f"prompting is enough: {rung['rung']} solves {rung['k']}/{rung['n']}, rule: {rung['rule']}"
+        votes.add(reason, f"rung {rung['rung']}", NO_GO, plain)
+
+
+def shown_losses(outcome: dict) -> list[dict]:
+    """What is shown to have got worse, gated or not: rows of retentions, general text, slices, and of the exported file."""
+    rows = kept_of(outcome, (outcome["shipped"], outcome["weights"])) + outcome["slices"]
+    return [row for row in [*rows, *([outcome["file"]] if outcome["file"] else [])] if row.get("shown") == "worse"]
+
+
+def loss_words(row: dict) -> str:
+    """A loss in plain words, with its figures."""
+    role = "" if "gated" not in row or "against" in row else " (not gated)" if not row["gated"] else ""
+    if "rise" in row:
+        allowed = f" (allowed: {row['margin']:g}%)" if row["gated"] else role
+        return f"general text costs {row['rise']:.1f}% more bits{allowed}"
+    n = row["n"] * row["samples"]
+    name = f"slice {row['slice']}" if "slice" in row else "the file against its weights" if "against" in row else row["benchmark"]
+    return f"{name} fell from {row['k_a']} to {row['k_b']} of {n}{role}"
 
 
 def gain_sentence(row: dict, task: str) -> str:
@@ -159,13 +244,25 @@ def gain_sentence(row: dict, task: str) -> str:
 def retention_sentence(row: dict) -> str:
     """What was forgotten, and whether the benchmark could have shown it."""
     gate = "gate" if row["gated"] else "reported, no gate"
-    meaning = (
-        f"{BLIND} of {row['margin']:g} points: base solves too little" if row["verdict"] == BLIND else row["verdict"]
-    )
+    blind = f"{BLIND} of {row['margin']:g} points: base solves too little"
+    meaning = shown_loss(row) or (blind if row["verdict"] == BLIND else row["verdict"])
     return (
         f"{row['benchmark']} ({gate}): base {_rates(row, row['model'])}, "
         f"{row['difference']:+.1f} points [{row['lower']:+.1f}, {row['upper']:+.1f}]: {meaning}"
     )
+
+
+def shown_loss(row: dict) -> str:
+    """That a loss is shown, and what can be told of its size; "" where none is."""
+    margin = f"{row['margin']:g} points"
+    if row.get("shown") != "worse":
+        return ""
+    size = {
+        VIOLATION: f"and it is more than {margin}: {VIOLATION}",
+        NON_INFERIOR: f"and it is less than {margin}: {NON_INFERIOR}",
+        BLIND: f"whether it is less than {margin} cannot be told: base solves too little",
+    }.get(row["verdict"], f"whether it is less than {margin} cannot be told: too few problems")
+    return f"a loss is shown (exact p = {row['p_exact']:.2g}); {size}"
 
 
 def bits_sentence(row: dict) -> str:
@@ -182,7 +279,8 @@ def file_sentence(row: dict) -> str:
     """Whether the exported file still has what the weights had."""
     return (
         f"the exported file against its weights ({row['against']}): {_rates(row)}, "
-        f"{row['difference']:+.1f} points [{row['lower']:+.1f}, {row['upper']:+.1f}], margin {row['margin']:g}: {row['verdict']}"
+        f"{row['difference']:+.1f} points [{row['lower']:+.1f}, {row['upper']:+.1f}], margin {row['margin']:g}: "
+        f"{shown_loss(row) or row['verdict']}"
     )
 
 
@@ -214,8 +312,9 @@ def _gain(row: dict, judged: list[dict]) -> dict:
         return {"number": str(fewer), "meaning": meaning, "about": about}
     more = next((k for k in range(1, n - gained - lost + 1) if _word(gained + k, lost, n, margin, others) == GO), None)
     if row["verdict"] == INCONCLUSIVE and more is not None:
-        needed = _problems_needed(row)
-        meaning = f"more gained problems (with {lost} lost) would have shown the gain over {row['against']}" + needed
+        needed = problems_needed(row) if row["difference"] > margin else None
+        seen = f"; if the gain is as large as it looks, about {needed:,} problems show it with 80% power" if needed else ""
+        meaning = f"more gained problems (with {lost} lost) would have shown the gain over {row['against']}{seen}"
         return {"number": str(more), "meaning": meaning, "about": about}
     meaning = f"points is the difference; its interval would have to lie above {margin:g}"
     return {"number": f"{row['difference']:+.1f}", "meaning": meaning, "about": about}
@@ -224,18 +323,6 @@ def _gain(row: dict, judged: list[dict]) -> dict:
 def _word(gained: int, lost: int, n: int, margin: float, others: list[float]) -> str:
     interval = [100 * end for end in paired_interval(gained, lost, n)]
     return decide_gain(gained - lost, interval, holm([mcnemar(gained, lost)[0], *others])[0], margin)
-
-
-def _problems_needed(row: dict) -> str:
-    base, gain = row["k_a"] / row["n"], row["difference"] / 100
-    if gain <= 0:
-        return ""
-    needed = n_paired(base, gain)
-    return (
-        ""
-        if needed is None
-        else f"; if the gain is as large as it looks, about {needed:,} problems show it with 80% power"
-    )
 
 
 def _nearest_gate(outcome: dict) -> list[dict]:

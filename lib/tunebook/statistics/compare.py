@@ -95,14 +95,17 @@ def noninferiority(passed_a: Passed, passed_b: Passed, margin: float, confidence
 
     `verdict`: "non-inferior" when the lower bound of B - A is above -margin, "violation" when the upper bound is below it,
     "cannot see a loss" when B is not shown to be better and even a B that fails everything would not show a violation, else
-    "inconclusive".
+    "inconclusive". Whatever the margin, `shown` is "worse" or "better" where `p_exact` (two-sided) is below 0.05: a loss can be
+    shown although its size cannot be told.
     Source: EMEA 2005, Guideline on the choice of the non-inferiority margin (the interval approach).
     """
     if margin <= 0:
         raise InputProblem(f"the non-inferiority margin must be above 0 points, found {margin:g}: write 5 for 5 points")
     samples = _check_pairs(passed_a, passed_b)
     two_sided = 2 * confidence - 1
-    low, high = _bounds([sum(passed_b[task]) - sum(passed_a[task]) for task in passed_a], samples, two_sided)
+    differences = [sum(passed_b[task]) - sum(passed_a[task]) for task in passed_a]
+    low, high = _bounds(differences, samples, two_sided)
+    p_exact = _p_exact(differences, samples)
     worst = _bounds([-sum(row) for row in passed_a.values()], samples, two_sided)[1]
     verdict = "inconclusive"
     if worst >= -margin and low <= 0:
@@ -119,12 +122,21 @@ def noninferiority(passed_a: Passed, passed_b: Passed, margin: float, confidence
         "k_a": k_a,
         "k_b": k_b,
         "difference": 100 * (k_b - k_a) / (n * samples),
+        "p_exact": p_exact,
+        "shown": ("" if p_exact >= ALPHA or k_a == k_b else "worse" if k_b < k_a else "better"),
         "lower": low,
         "upper": high,
         "margin": margin,
         "smallest_provable_margin": smallest_provable_margin(passed_a, samples),
         "rule": f"one-sided {confidence:.0%}: non-inferior if the lower bound of B - A is above -{margin:g} points",
     }
+
+
+def _p_exact(differences: list[int], samples: int) -> float:
+    """Exact McNemar p, with several samples a problem that of the sign-flip test."""
+    if samples == 1:
+        return mcnemar(sum(d > 0 for d in differences), sum(d < 0 for d in differences))[0]
+    return sign_flip(differences)[0]
 
 
 def smallest_provable_margin(passed_a: Passed, samples: int = 1, correlation: float = CORRELATION) -> float:
