@@ -79,6 +79,18 @@ def test_a_check_that_breaks_is_a_fail_and_the_others_go_on(monkeypatch, tmp_pat
     assert "converter" in {finding.name for finding in findings}
 
 
+def test_what_the_next_set_up_would_wait_for_is_named(tmp_path, monkeypatch):
+    """Minutes of compiling should be no surprise."""
+    monkeypatch.setenv("TUNEBOOK_CACHE", str(tmp_path))
+    listed = tmp_path / "requirements.txt"
+    listed.write_text("llama-cpp-python==9.9\n")
+    assert "llama.cpp is not in the cache" in next(doctor.check_setup(listed)).detail
+    folder = llama_wheel.wheel_folder("9.9", llama_wheel.chosen_flags())
+    folder.mkdir(parents=True)
+    (folder / "llama_cpp_python-9.9-py3-none-any.whl").touch()
+    assert "llama.cpp is not" not in next(doctor.check_setup(listed)).detail
+
+
 def test_each_package_that_differs_is_named(tmp_path):
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("pytest==0.0.1  # the runner\nno_such-package==1.0\n")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tunebook.files import sha256_file
 from tunebook.machine import cores
-from tunebook.setup import wheels
+from tunebook.setup import llama_wheel, wheels
 from tunebook.setup.install import OLDEST_PYTHON, ROOT, compiler_problem
 from tunebook.setup.llama_wheel import try_decode
 from tunebook.setup.packages import read_requirements
@@ -65,6 +65,7 @@ def examine(root: Path) -> Iterator[Advice]:
         "python": check_python,
         "machine": lambda: check_machine(root),
         "compiler": check_compiler,
+        "set-up": lambda: check_setup(root / "requirements.txt"),
         "packages": lambda: check_packages(root / "requirements.txt"),
         "base model": check_base_model,
         "llama.cpp": check_llama,
@@ -114,6 +115,14 @@ def check_compiler() -> Iterator[Advice]:
         (path for name in ("c++", "g++", "clang++") if (path := shutil.which(name))), os.environ.get("CXX", "")
     )
     yield Advice("warn", "compiler", *problem.split(": ", 1)) if problem else Advice("ok", "compiler", found)
+
+
+def check_setup(requirements: Path) -> Iterator[Advice]:
+    """What would be slow in the next set-up: packages without uv, llama.cpp without a wheel in the cache."""
+    folder = llama_wheel.wheel_folder(read_requirements(requirements)[llama_wheel.LLAMA], llama_wheel.chosen_flags())
+    slow = [] if shutil.which("uv") or (Path(sys.prefix) / "bin" / "uv").exists() else ["packages by pip, uv is missing"]
+    slow += [] if llama_wheel.cached_wheel(folder) else ["llama.cpp is not in the cache: minutes where it has to be compiled"]
+    yield Advice("ok", "set-up", "slow: " + "; ".join(slow) if slow else "quick: uv, and llama.cpp in the cache")
 
 
 def check_packages(requirements: Path) -> Iterator[Advice]:

@@ -47,7 +47,10 @@ def _values(declared: dict, namespace: dict, source: Path, root: Path) -> dict:
     values = {}
     for name in declared:
         if name not in namespace:
-            raise InputProblem(f"{source.name}: parameter {name!r} is not set: run the parameters cell first")
+            raise InputProblem(
+                f"{source.name}: parameter {name!r} is not set: run the parameters cell first; in an older copy of "
+                f"{source.name} the parameter is missing: rename the copy and take the new notebook"
+            )
         if name in params.ROUTING_KEYS:
             values[name] = namespace[name]
         else:

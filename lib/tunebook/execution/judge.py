@@ -17,9 +17,9 @@ import time
 
 from tunebook.execution.candidate import MODULE_NAME
 from tunebook.execution.programs import BROKEN_TEST, Program, clean_detail
+from tunebook.execution.sandbox import Sandbox, remove_tree
 from tunebook.execution.session import Fault, JudgeAlone, Session, Stop
 from tunebook.execution.values import NotPlain, decode, encode
-from tunebook.execution.sandbox import Sandbox, remove_tree
 
 TEST_SECONDS = 10.0  # CPU time of one test in the judge itself; twice that ends the judge
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import os
+import re
 
 from tunebook.errors import InputProblem
 from tunebook.inspection.gguf_header import Malformed

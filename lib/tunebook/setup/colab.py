@@ -62,10 +62,15 @@ def prepare(namespace: dict, keep_in_drive: bool = False) -> None:
     wrong = sorted(name for name in OURS if name in sys.modules and not _is_from(sys.modules[name], overlay))
     if wrong:
         raise MachineProblem(f"{wrong[0]} was imported before this cell: Runtime > Restart session, then Run all")
-    _step("packages", lambda: _install(pins, loaded, overlay, log))
-    _step("torchao", lambda: _drop_torchao(log))
+    stamp, key = overlay.parent / "stamp", hashlib.sha256(f"{sys.version}\n{pins}".encode()).hexdigest()
+    is_ready = stamp.is_file() and stamp.read_text() == key
+    if not is_ready:
+        _step("packages", lambda: _install(pins, loaded, overlay, log))
+        _step("torchao", lambda: _drop_torchao(log))
     _put_first(overlay)
-    _step("proof", lambda: _prove(log))
+    if not is_ready:
+        _step("proof", lambda: _prove(log))
+        stamp.write_text(key)
     if needs_llama(namespace):
         _step("llama.cpp", lambda: _bring_llama(pins[llama_wheel.LLAMA], overlay, log))
     _take_token()
@@ -143,10 +148,6 @@ def _is_from(module, overlay: Path) -> bool:
 
 def _install(pins: dict, loaded: set[str], overlay: Path, log: Path) -> str:
     """Exact pins, wheels only, without their dependencies: the list is complete."""
-    stamp = overlay.parent / "stamp"
-    key = hashlib.sha256(f"{sys.version}\n{pins}".encode()).hexdigest()
-    if stamp.is_file() and stamp.read_text() == key:
-        return "there already"
     chosen = choose(pins, loaded)
     listed = overlay.parent / "requirements.txt"
     listed.write_text("\n".join(chosen) + "\n")
@@ -154,7 +155,6 @@ def _install(pins: dict, loaded: set[str], overlay: Path, log: Path) -> str:
     uv = shutil.which("uv")
     command = [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install", "--upgrade"]
     run_logged("installing the packages", [*command, *arguments], log, **UV)
-    stamp.write_text(key)
     return f"{len(chosen)} as pinned, the rest is Colab's"
 
 

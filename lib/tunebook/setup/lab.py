@@ -16,6 +16,7 @@ COPIED = ".copied.json"
 OVERRIDES = {
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
     "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},
+    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},  # cells out of sight are still there for search and print
 }
 
 
