@@ -127,7 +127,9 @@ def _plain_gain(row: dict) -> str:
 
 def _settles(row: dict, evidence: Evidence) -> str:
     """How many problems or texts would settle an open comparison, if the difference is as large as measured, and what they cost."""
-    what = f"the gain over {row['against']}" if "against" in row else row["benchmark"]
+    what = row.get("benchmark", "")
+    if "against" in row:
+        what = f"the {'gain over' if row['difference'] > row['margin'] else 'difference from'} {row['against']}"
     if row["verdict"] == BLIND and "rise" in row:
         return f"for {what}, at least 5 texts (general_documents)"
     if row["verdict"] == BLIND:
@@ -177,7 +179,8 @@ def _judge_retained(votes: Votes, evidence: Evidence, tables: dict, names: tuple
         sentence = bits_sentence(row) if "rise" in row else retention_sentence(row)
         unit = "%" if "rise" in row else " points"
         plain = f"whether {row['benchmark']} lost more than {row['margin']:g}{unit} cannot be told"
-        plain = loss_words(row) if word == NO_GO else plain if word == INCONCLUSIVE else ""
+        held = f"{row['benchmark']} lost less than {row['margin']:g}{unit}"
+        plain = loss_words(row) if word == NO_GO else plain if word == INCONCLUSIVE else held
         votes.add(sentence, row["benchmark"], word if row["gated"] else "", plain, _settles(row, evidence) if word == INCONCLUSIVE else "")
     measured = {row["benchmark"] for row in judged}
     for benchmark in gated:
