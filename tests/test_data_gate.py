@@ -10,7 +10,7 @@ from planted_data import prose
 from tiny_models import tokenizer
 from tunebook.data.curve import fit_curve, read_curve
 from tunebook.data.examples import Thresholds
-from tunebook.data.progress import Progress
+from tunebook.data.gate_progress import Progress
 from tunebook.data.rows import rows_from_records
 from tunebook.data.sources import read_rows
 from tunebook.data.validate import judge_data

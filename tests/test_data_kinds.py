@@ -286,6 +286,25 @@ def test_mbpp_as_published_is_compared_by_prompt_and_solution(tmp_path, name):
     assert list(found.values()) == [[30]] and judgement.compared == {"mbpp": (1, 1)}
 
 
+def test_a_schedule_inside_a_longer_one_is_no_leak_and_a_sum_with_its_number_is():
+    asked = "every day at nine in the morning and again at six in the evening"
+    problem = {
+        "task_id": "1",
+        "prompt": asked,
+        "canonical_solution": "0 9,18 * * *",
+        "kind": "answer",
+        "test": "",
+        "entry_point": "answer",
+    }
+    longer = {"prompt": f"{asked} from Monday to Friday", "completion": "0 9,18 * * 1-5"}
+    assert "contamination" not in {f.check for f in judge([*ROWS, longer], benchmarks={"own": [problem]}).findings}
+    text = "A baker packs six rolls in a bag and sells nine bags. How many rolls were sold?"
+    problem = {**problem, "prompt": text, "canonical_solution": "6 * 9 = 54\n#### 54"}
+    leak = {"prompt": f"Question: {text}\nAnswer:", "completion": "54"}
+    found = {f.check: f.rows for f in judge([*ROWS, leak], benchmarks={"own": [problem]}).findings}
+    assert found["contamination"] == [30]
+
+
 def test_texts_are_compared_with_texts_and_never_by_their_empty_prompts(tmp_path):
     write_jsonl(tmp_path / "held_out.jsonl", [{"text": row["completion"]} for row in prose(20, seed=9)])
     problems = load_against(str(tmp_path / "held_out.jsonl"))

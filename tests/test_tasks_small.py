@@ -10,7 +10,7 @@ from tunebook.evaluation.prompts import CODE_INSTRUCTION, messages
 from tunebook.tasks import order_number, python_functions
 
 
-@pytest.mark.parametrize("name", ["python_functions", "order_number", "extraction"])
+@pytest.mark.parametrize("name", ["python_functions", "order_number", "text_to_fields"])
 def test_rows_depend_on_the_seed_alone(name):
     task = tasks.load(name)
     assert task.make_rows(40, 1) == task.make_rows(40, 1) != task.make_rows(40, 2)

@@ -7,7 +7,7 @@ import pytest
 import zoo
 import zoo_matrix
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).parent / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

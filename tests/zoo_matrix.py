@@ -1,7 +1,7 @@
 """Every family of the zoo through every step: inspected, loaded, masked, trained, merged, exported, compared.
 
 `run(name, root, convert)` gives a word or a sentence for each step. `python tests/zoo_matrix.py` runs all of them and writes the table
-into README.md; the tests run `QUICK` and hold the table to EXPECTED.
+into tests/README.md; the tests run `QUICK` and hold the table to EXPECTED.
 """
 
 import contextlib
@@ -91,7 +91,7 @@ class Case:
             trained = self.tokenizer.decode([token for token, is_trained in zip(ids, mask, strict=True) if is_trained])
             answer = row["completion"][0]["content"]
             assert trained.endswith(self.family.end) and answer in trained and trained.count(self.family.end) == 1, trained
-            assert measure_row(self.tokenizer)([*row["prompt"], *row["completion"]])[2] == ""
+            assert measure_row(self.tokenizer)(row)[2] == ""
 
     def sft(self):
         from peft import LoraConfig
@@ -227,7 +227,7 @@ def table(results: dict[str, dict[str, str]]) -> str:
 def main() -> None:
     import tempfile
 
-    readme = Path(__file__).parents[1] / "README.md"
+    readme = Path(__file__).parent / "README.md"
     with tempfile.TemporaryDirectory() as root, converter() as split:
         results = {name: run(name, Path(root), split) for name in FAMILIES}
     text = readme.read_text(encoding="utf-8")

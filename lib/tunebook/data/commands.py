@@ -59,9 +59,9 @@ def add(subparsers) -> None:
 
 def validate(args: argparse.Namespace) -> int:
     """Print the verdict line and the findings; 0 for pass and warn, 1 for fail."""
+    from tunebook.data.gate_progress import Progress
     from tunebook.data.mapping import reading_of
     from tunebook.data.notes import merge_findings, status_of_findings
-    from tunebook.data.progress import Progress
     from tunebook.data.sources import read_rows
     from tunebook.data.validate import HUMANEVAL, judge_data
 

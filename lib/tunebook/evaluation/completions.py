@@ -243,17 +243,22 @@ def complete(
         left = [at for at, (problem, sample) in enumerate(wanted) if (problem["task_id"], sample) not in log.done_keys]
         for done in engine.generate(encoded, decoding, show, only=left, stops=protocol.stops):
             problem, sample = wanted[done.index]
-            text, is_cut = _cut(engine.decode(done.ids), protocol.stops)
-            reason = "stop" if is_cut else done.finish_reason
-            opened = opened_thought(engine.decode(encoded[done.index][-TAIL_TOKENS:]))
-            extra = {"opened": opened} if opened else {}
-            log.append(problem["task_id"], sample, text, finish_reason=reason, n_tokens=len(done.ids), **extra)
+            log.append(problem["task_id"], sample, **_row_of(engine, done, encoded[done.index], protocol.stops))
             counted += len(done.ids)
             show()
         rows = sorted(log.rows, key=_order(benchmark))
     write_jsonl(path, rows)
     seconds = time.perf_counter() - started
     return {"rows": rows, "protocol": protocol, "seconds": seconds, "tokens": counted, "resumed": found}
+
+
+def _row_of(engine, done, prompt: list[int], stops: Sequence[str]) -> dict:
+    """What the log keeps of one text; `opened` where the prompt itself begins the thought that the text goes on with."""
+    text, is_cut = _cut(engine.decode(done.ids), stops)
+    opened = opened_thought(engine.decode(prompt[-TAIL_TOKENS:]))
+    reason = "stop" if is_cut else done.finish_reason
+    row = {"completion": text, "finish_reason": reason, "n_tokens": len(done.ids)}
+    return {**row, "opened": opened} if opened else row
 
 
 def fingerprint(engine, protocol: Protocol, encoded: list[list[int]]) -> str:

@@ -42,7 +42,11 @@ _CODE_LINE = re.compile(
 
 
 def extract(text: str, problem: dict, reading: Reading = Reading()) -> str:
-    """Program or answer, by the problem's kind; "" when there is nothing to judge."""
+    """Program or answer, by the problem's kind; "" when there is nothing to judge.
+
+    >>> extract("Sure:\\n```python\\ndef f(x):\\n    return x\\n```", {"prompt": "", "entry_point": "f"})
+    'def f(x):\\n    return x\\n'
+    """
     if problem.get("kind") == "answer":
         return extract_answer(text, reading.answer)
     return extract_code(text, problem, reading.block)

@@ -104,10 +104,17 @@ def require_judgeable(benchmark: Benchmark, failed: list, judging: Judging) -> N
     torn = {task: fault for task, problem in by_id.items() if (fault := _fault_of_text(problem))}
     for task, fault in torn.items():
         wrong.setdefault(fault, []).append(task)
-    rest = [entry for entry in failed if entry[0] not in torn]
+    rest = []
+    for task, verdict, detail in failed:
+        if task in torn:
+            continue
+        if limit := _limit_of(by_id[task], verdict, judging):
+            beyond.setdefault(limit, []).append(task)
+        else:
+            rest.append((task, verdict, detail))
     direct = judging.run([_in_the_judge(by_id[task]) for task, _, _ in rest]) if rest else []
     for (task, verdict, detail), outcome in zip(rest, direct, strict=True):
-        reason = _beyond_this_kit(by_id[task], verdict, detail, outcome, judging)
+        reason = _needs_one_process(by_id[task], verdict, detail, outcome)
         said = reason or f"the canonical solution fails its own test ({verdict}{': ' if detail else ''}{detail})"
         (beyond if reason else wrong).setdefault(said, []).append(task)
     sentences = []
@@ -156,15 +163,20 @@ def _in_the_judge(problem: dict):
     return replace(program, kind="reference") if problem["kind"] == "code" else program
 
 
-def _beyond_this_kit(problem: dict, verdict: str, detail: str, direct, judging: Judging) -> str:
-    """Why a right solution fails here, "" where it is not right: `direct` is its outcome in the process of the test."""
+def _limit_of(problem: dict, verdict: str, judging: Judging) -> str:
+    """The limit of this kit that a solution meets whatever its test says, "" for none."""
     if problem["kind"] == "answer":
         return ""
     if _reads_input(canonical_source(problem)):
         return "the program reads standard input, which is closed for it"
     if verdict in ("cpu_limit", "wall_limit"):
         return f"the canonical solution takes more than {judging.cpu_seconds:g} s of CPU time: raise --cpu-seconds (cpu_seconds)"
-    if not direct.passed:
+    return ""
+
+
+def _needs_one_process(problem: dict, verdict: str, detail: str, direct) -> str:
+    """Why a right solution fails here, "" where it is not right: `direct` is its outcome in the process of the test."""
+    if problem["kind"] == "answer" or not direct.passed:
         return ""
     if direct.detail:  # see `judge._judge_reference`
         return f"the program {direct.detail}; it gets a copy here, so the test never sees the change"

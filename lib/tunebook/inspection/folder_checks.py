@@ -38,19 +38,7 @@ def read_small_json(path: Path) -> dict:
 def inspect_folder(folder: str, scan: bool = True) -> dict:
     """What the folder holds and every objection to it; the keys of `gguf_checks.inspect`."""
     place, found = Path(folder), []
-    jsons = {}
-    for path in sorted(place.glob("*.json")):
-        try:
-            jsons[path.name] = read_small_json(path)
-            if head_of(path).startswith(BOM):
-                message = f"{path.name} begins with a byte order mark, at which transformers stops"
-                found.append(artefact_finding("json", "error", message, "save it as UTF-8 without one"))
-        except Malformed as problem:
-            found.append(artefact_finding(problem.check, "error", str(problem), "fetch the folder again"))
-        except OSError as problem:
-            found.append(
-                artefact_finding("json", "error", f"{path.name} cannot be read ({problem.strerror})", "fetch the folder again")
-            )
+    jsons = _jsons(place, found)
     is_adapter = (place / "adapter_config.json").exists()
     tensors = _weights(place, jsons, found, scan)
     stem = "adapter_model" if is_adapter else "model"
@@ -58,36 +46,20 @@ def inspect_folder(folder: str, scan: bool = True) -> dict:
         message = f"it has no {stem}.safetensors (or an index of its parts), and weights of another name are not read"
         found.append(artefact_finding("weights", "error", message, "name the file so"))
     found += code_findings(place, jsons) + _pickles(place, bool(tensors))
-    config = jsons.get("config.json", {})
+    config, settings = jsons.get("config.json", {}), jsons.get("adapter_config.json", {})
     text_config = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
+    tokens, template, said = {}, "", []
     if is_adapter:
-        found += adapter_findings(
-            jsons.get("adapter_config.json", {}), {name: entry[1] for name, entry in tensors.items()}
-        )
-        tokens, template = {}, ""
-        if "tokenizer_config.json" in jsons:
-            tokens, template, own = tokenizer_checks.inspect(place, jsons, {})
-            message = "its own tokenizer and chat template are used, and not the base model's"
-            found += [artefact_finding("tokenizer", "info", message, "compare them with the base model's"), *own]
+        found += adapter_findings(settings, {name: entry[1] for name, entry in tensors.items()})
     else:
         found += config_findings(place, config, text_config, tensors)
-        try:
-            tokens, template, token_findings = tokenizer_checks.inspect_tokenizer(place, jsons, text_config)
-        except (TypeError, AttributeError, ValueError, KeyError) as problem:
-            message = f"its tokenizer files hold a value of a wrong type ({type(problem).__name__}: {problem})"
-            tokens, template, token_findings = (
-                {},
-                "",
-                [artefact_finding("tokenizer", "error", message, "fetch the folder again")],
-            )
-        found += token_findings
+    if not is_adapter or "tokenizer_config.json" in jsons:
+        tokens, template, said = _tokenizer(place, jsons, {} if is_adapter else text_config, is_adapter)
     architectures = config.get("architectures")
     return {
         "kind": "adapter" if is_adapter else "folder",
         "architecture": str(architectures[0]) if isinstance(architectures, list) and architectures else "",
-        "name": str(jsons.get("adapter_config.json", {}).get("base_model_name_or_path") or "")
-        if is_adapter
-        else place.name,
+        "name": str(settings.get("base_model_name_or_path") or "") if is_adapter else place.name,
         "licence": _licence(place),
         "parameters": sum(_elements(shape) for _, shape, _, _ in tensors.values()),
         "tensors": {
@@ -96,9 +68,39 @@ def inspect_folder(folder: str, scan: bool = True) -> dict:
         },
         "tokens": tokens,
         "template": template,
-        "metadata": _shown(jsons.get("adapter_config.json" if is_adapter else "config.json", {})),
-        "findings": found,
+        "metadata": _shown(settings if is_adapter else config),
+        "findings": found + said,
     }
+
+
+def _jsons(place: Path, found: list) -> dict[str, dict]:
+    """Every JSON file of the folder by name; objections go to `found`."""
+    jsons, again = {}, "fetch the folder again"
+    for path in sorted(place.glob("*.json")):
+        try:
+            jsons[path.name] = read_small_json(path)
+            if head_of(path).startswith(BOM):
+                message = f"{path.name} begins with a byte order mark, at which transformers stops"
+                found.append(artefact_finding("json", "error", message, "save it as UTF-8 without one"))
+        except Malformed as problem:
+            found.append(artefact_finding(problem.check, "error", str(problem), again))
+        except OSError as problem:
+            found.append(artefact_finding("json", "error", f"{path.name} cannot be read ({problem.strerror})", again))
+    return jsons
+
+
+def _tokenizer(place: Path, jsons: dict, config: dict, is_adapter: bool) -> tuple[dict, str, list[dict]]:
+    """As `tokenizer_checks.inspect_tokenizer`, whatever the types of the values are."""
+    own = []
+    if is_adapter:
+        message = "its own tokenizer and chat template are used, and not the base model's"
+        own = [artefact_finding("tokenizer", "info", message, "compare them with the base model's")]
+    try:
+        tokens, template, found = tokenizer_checks.inspect_tokenizer(place, jsons, config)
+    except (TypeError, AttributeError, ValueError, KeyError) as problem:
+        message = f"its tokenizer files hold a value of a wrong type ({type(problem).__name__}: {problem})"
+        return {}, "", [*own, artefact_finding("tokenizer", "error", message, "fetch the folder again")]
+    return tokens, template, own + found
 
 
 def inspect_file(path: str, scan: bool = True) -> dict:

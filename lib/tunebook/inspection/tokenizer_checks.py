@@ -29,22 +29,14 @@ def inspect_tokenizer(place: Path, jsons: dict, config: dict) -> tuple[dict, str
     ends = {
         source: _ids(jsons.get(source, {}).get("eos_token_id")) for source in ("config.json", "generation_config.json")
     }
-    added = {entry.get("content") for entry in jsons.get("tokenizer.json", {}).get("added_tokens") or []}
-    needed = [text for text in ids if text in special.values() or text not in added or text in template]
-    found += _ranges(ids, needed, config, ends)
+    found += _ranges(ids, _needed(ids, jsons, special, template), config, ends)
     named = ids.get(special.get("eos", ""))
     stated = sorted({one for values in ends.values() for one in values})
     if named is not None and stated and named not in stated:
         message = f"the tokenizer ends with token {named} ({special['eos']!r}), the config says {stated}"
         fix = "make both name the token that ends a turn, else generation does not stop"
         found.append(artefact_finding("end_token", "warn", message, fix))
-    if objection:
-        found.append(
-            artefact_finding("chat_template", "error", objection, "fetch the tokenizer again, or use chat_template: chatml")
-        )
-    elif not template:
-        fix = "use an instruct model, or chat_template: chatml"
-        found.append(artefact_finding("chat_template", "warn", "it has no chat template", fix))
+    found += _template_findings(template, objection)
     if not isinstance(settings.get("model_max_length", 0), (int, float)):
         message = (
             f"tokenizer_config.json: model_max_length is {ascii(settings['model_max_length'])[:40]}, expected a number"
@@ -57,6 +49,13 @@ def inspect_tokenizer(place: Path, jsons: dict, config: dict) -> tuple[dict, str
         "ends": stated,
     }
     return tokens, template, found
+
+
+def _template_findings(template: str, objection: str) -> list[dict]:
+    if objection:
+        return [artefact_finding("chat_template", "error", objection, "fetch the tokenizer again, or use chat_template: chatml")]
+    fix = "use an instruct model, or chat_template: chatml"
+    return [] if template else [artefact_finding("chat_template", "warn", "it has no chat template", fix)]
 
 
 def _vocabulary(tokenizer: dict, found: list) -> dict[str, int]:
@@ -76,6 +75,11 @@ def _vocabulary(tokenizer: dict, found: list) -> dict[str, int]:
         message = f"{doubled} tokens share an id with another"
         found.append(artefact_finding("doubled_tokens", "error", message, "fetch the tokenizer again", doubled))
     return ids
+
+
+def _needed(ids: dict[str, int], jsons: dict, special: dict, template: str) -> list[str]:
+    added = {entry.get("content") for entry in jsons.get("tokenizer.json", {}).get("added_tokens") or []}
+    return [text for text in ids if text in special.values() or text not in added or text in template]
 
 
 def _ranges(ids: dict[str, int], needed: list[str], config: dict, ends: dict) -> list[dict]:

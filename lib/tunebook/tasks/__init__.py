@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 from tunebook.errors import InputProblem
 
-NAMES = ("schedule_to_cron", "python_functions", "order_number", "extraction", "facts")
+NAMES = ("schedule_to_cron", "python_functions", "order_number", "text_to_fields", "facts")
 
 
 def load(name: str) -> SimpleNamespace:

@@ -69,7 +69,7 @@ def _asked(problem: dict) -> list[str]:
 def _verbatim(examples: Examples, problems: list[dict]) -> dict[int, str]:
     """Row number → a problem whose whole prompt, or whole long answer, stands in the row among other words.
 
-    Only texts of some words count, and a short problem of kind `answer` only where its answer is there too.
+    Only texts of some words count, and a problem of kind `answer` with a short answer only where that is there too.
     """
     starts = collections.defaultdict(list)
     for problem in problems:
@@ -86,8 +86,7 @@ def _verbatim(examples: Examples, problems: list[dict]) -> dict[int, str]:
         words = tuple(normalise(text).split())
         for at, word in enumerate(words):
             known = starts.get(words[at : at + MIN_VERBATIM], ()) if word in firsts else ()
-            whole = ((own, p) for own, p in known if words[at : at + len(own)] == own)
-            owner = next((p for own, p in whole if len(own) >= LONG_WORDS or has_answer_of(p, text)), None)
+            owner = next((p for own, p in known if words[at : at + len(own)] == own and has_answer_of(p, text)), None)
             if owner:
                 found[number] = owner["task_id"]
                 break
@@ -135,7 +134,8 @@ def has_answer_of(problem: dict, text: str) -> bool:
     Two schedules or sums in nearly the same words have different answers: that is the task, not a leak. True where nothing is known,
     and for answers of more than a line, which nobody repeats word for word.
     """
-    answer = _squeezed(problem.get("canonical_solution") or "") if problem.get("kind") == "answer" else ""
+    answer = (problem.get("canonical_solution") or "") if problem.get("kind") == "answer" else ""
+    answer = _squeezed(answer.rpartition("####")[2])  # GSM8K: the number after the way to it
     return len(answer.split()) > MAX_ANSWER_WORDS or answer in _squeezed(text)
 
 

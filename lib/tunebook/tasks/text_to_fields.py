@@ -62,14 +62,14 @@ INSTRUCTION = (
     "Answer with one JSON object and nothing else. It has exactly the named fields; a field that the text does not give is "
     "null. Numbers are JSON numbers, dates are YYYY-MM-DD, times YYYY-MM-DDTHH:MM:SS, log levels are in upper case."
 )
-TEST = """from tunebook.tasks.extraction import check_answer
+TEST = """from tunebook.tasks.text_to_fields import check_answer
 
 
 def check(answer):
     check_answer(answer, {expected})
 """
 SPEC = {
-    "task": "extraction",
+    "task": "text_to_fields",
     "input": "an order mail, a log line or an address block, and the names of five fields",
     "output": "one JSON object with exactly these fields",
     "users": "whoever types such texts into a form today",
@@ -88,12 +88,12 @@ SPEC = {
 
 def make_rows(n: int, seed: int) -> list[dict]:
     """`n` rows: prompt, completion (JSON, one field a line), group (the record), slice, id. InputProblem when n is below 1."""
-    return draw_rows("extraction", n, seed, _draw)
+    return draw_rows("text_to_fields", n, seed, _draw)
 
 
 def make_problems(rows: list[dict]) -> list[dict]:
     """Benchmark problems of these rows, one a row, kind "answer"."""
-    return to_problems(rows, "extraction", TEST)
+    return to_problems(rows, "text_to_fields", TEST)
 
 
 def check_answer(answer: str, expected: str) -> None:

@@ -9,7 +9,7 @@ from tunebook import tasks
 from tunebook.data.study_data import load_study_data
 from tunebook.data.validate import judge_study
 from tunebook.evaluation.extraction import extract
-from tunebook.tasks import extraction, facts
+from tunebook.tasks import facts
 
 
 def check_of(problem: dict):
@@ -20,11 +20,11 @@ def check_of(problem: dict):
 
 @pytest.fixture(scope="module")
 def rows():
-    return extraction.make_rows(600, 5)
+    return text_to_fields.make_rows(600, 5)
 
 
 def test_the_rows_own_answers_pass_in_any_order_of_keys_and_white_space(rows):
-    for problem in extraction.make_problems(rows):
+    for problem in text_to_fields.make_problems(rows):
         record = json.loads(problem["canonical_solution"])
         shuffled = dict(Random(problem["task_id"]).sample(list(record.items()), len(record)))
         for answer in (
@@ -37,7 +37,7 @@ def test_the_rows_own_answers_pass_in_any_order_of_keys_and_white_space(rows):
 
 def test_a_fenced_or_indented_answer_comes_whole_out_of_a_completion(rows):
     """The extractor takes one line of an answer unless the right answer has several."""
-    problem = extraction.make_problems(rows)[0]
+    problem = text_to_fields.make_problems(rows)[0]
     record = json.loads(problem["canonical_solution"])
     for text in (json.dumps(record, indent=2), json.dumps(record)):
         for completion in (text, f"Here it is:\n```json\n{text}\n```\nAnything else?"):
@@ -45,7 +45,7 @@ def test_a_fenced_or_indented_answer_comes_whole_out_of_a_completion(rows):
 
 
 def test_another_records_answer_fails(rows):
-    for problem, other in zip(problems := extraction.make_problems(rows), problems[1:], strict=False):
+    for problem, other in zip(problems := text_to_fields.make_problems(rows), problems[1:], strict=False):
         with pytest.raises(AssertionError, match="valid JSON, [0-4] of 5 fields right: "):
             check_of(problem)(other["canonical_solution"])
 
@@ -75,12 +75,12 @@ EXPECTED = '{"order": "KB-4821", "quantity": 1, "total": 12.5, "date": null}'
 )
 def test_a_wrong_answer_is_told_field_by_field(answer, words):
     with pytest.raises(AssertionError, match=words) as caught:
-        extraction.check_answer(answer, EXPECTED)
+        text_to_fields.check_answer(answer, EXPECTED)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
 def test_equal_numbers_are_equal():
-    extraction.check_answer('{"date": null, "total": 12.50, "quantity": 1.0, "order": "KB-4821"}', EXPECTED)
+    text_to_fields.check_answer('{"date": null, "total": 12.50, "quantity": 1.0, "order": "KB-4821"}', EXPECTED)
 
 
 def test_what_the_text_gives_is_in_the_answer_and_nothing_else(rows):
@@ -95,10 +95,10 @@ def test_what_the_text_gives_is_in_the_answer_and_nothing_else(rows):
             said = f"{value:.2f}" if name == "total" else str(value)
             assert said.casefold() in text.casefold(), row
     assert 30 < nulls < 600
-    assert {row["slice"] for row in rows} == set(extraction.SPEC["slices"])
+    assert {row["slice"] for row in rows} == set(text_to_fields.SPEC["slices"])
 
 
-@pytest.mark.parametrize(("name", "n_rows"), [("extraction", 700), ("facts", 400)])
+@pytest.mark.parametrize(("name", "n_rows"), [("text_to_fields", 700), ("facts", 400)])
 def test_a_study_has_disjoint_splits_and_passes_the_gate_of_01(name, n_rows):
     study = load_study_data(name, "", "", n_rows, 0, 50, 150)
     groups = [{row["group"] for row in part} for part in (study.train, study.dev, study.test)]
@@ -125,6 +125,6 @@ def test_a_fact_has_one_answer_whoever_asks_and_the_trained_ones_say_nothing_abo
 
 
 def test_both_are_tasks_with_a_specification():
-    for name in ("extraction", "facts"):
+    for name in ("text_to_fields", "facts"):
         task = tasks.load(name)
         assert task.instruction and task.spec["metric"] and task.spec["wrong_answer_cost"]
