@@ -27,7 +27,7 @@ def test_the_published_gain_is_inconclusive(capsys):
     assert "50/164 = 30.5% [24.0%, 37.9%]" in text and "56/164 = 34.1% [27.3%, 41.7%]" in text
     assert names["needed"] == {"gained": 6, "lost": 0, "n": 164, "p_exact": 0.03125}
     assert "0.30 at the claimed machine's price" in text and "verdict is INCONCLUSIVE" in text
-    assert 0.10 < names["found"]["power"] < 0.20
+    assert 0.10 < names["planned"]["power"] < 0.20
 
 
 @pytest.mark.parametrize(
