@@ -1,4 +1,5 @@
-"""The data gate at 50,000 to 1,000,000 rows of about 500 characters: seconds, peak memory, and three planted rows found.
+"""The data gate at 50,000 to 1,000,000 rows of about 500 characters: seconds, peak memory, and three planted rows
+found.
 
 Also false alarms among 10,000 clean rows of each of six kinds. The sizes double, so that growth can be read off.
 """

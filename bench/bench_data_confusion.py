@@ -1,4 +1,6 @@
-"""Every planted defect against every data check: which checks fired, and at which rows. Written as data_confusion.json."""
+"""Every planted defect against every data check: which checks fired, and at which rows. Written as
+data_confusion.json.
+"""
 
 import sys
 import tempfile

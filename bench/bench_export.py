@@ -1,4 +1,6 @@
-"""Conversion through the kit against llama.cpp's converter by hand, and the memory that merging, converting and quantising take."""
+"""Conversion through the kit against llama.cpp's converter by hand, and the memory that merging, converting and
+quantising take.
+"""
 
 import os
 import subprocess
@@ -9,7 +11,9 @@ from pathlib import Path
 
 
 def measure() -> dict:
-    """Seconds of `convert_to_gguf` and of the same script started by hand, and peaks in bytes above the level after imports."""
+    """Seconds of `convert_to_gguf` and of the same script started by hand, and peaks in bytes above the level after
+    imports.
+    """
     from tunebook.export.convert import convert_to_gguf
     from tunebook.models.source import resolve_model
     from tunebook.setup.wheels import converter_folder

@@ -1,8 +1,9 @@
-"""Useful tokens a second with the batch kept full against transformers' own `generate`: same weights, all of HumanEval, greedy.
+"""Useful tokens a second with the batch kept full against transformers' own `generate`: same weights, all of HumanEval,
+greedy.
 
-`generate` gets batches of the same size, longest prompts first, which is its best case. Measured in the precision that this
-machine's placement chooses, and in float32, where every text that differs must differ at a near-tie: `gap` is the difference, in
-logits of the model's own forward pass, between the two tokens at the first place where the texts part.
+`generate` gets batches of the same size, longest prompts first, which is its best case. Measured in the precision that
+this machine's placement chooses, and in float32, where every text that differs must differ at a near-tie: `gap` is the
+difference, in logits of the model's own forward pass, between the two tokens at the first place where the texts part.
 """
 
 import time
@@ -55,7 +56,9 @@ def _compare(source, placement, tokenizer, prompts: list[list[int]]) -> dict:
 
 
 def _partings(model, prompts, first: dict, second: dict, end: int) -> list[dict]:
-    """For each prompt whose two texts differ: the place of the first differing token and the gap between the two tokens."""
+    """For each prompt whose two texts differ: the place of the first differing token and the gap between the two
+    tokens.
+    """
     import torch
 
     found = []

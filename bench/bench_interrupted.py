@@ -1,4 +1,5 @@
-"""A training killed at random moments, by SIGKILL and SIGTERM, against an unbroken one: equal weights and an equal loss table?
+"""A training killed at random moments, by SIGKILL and SIGTERM, against an unbroken one: equal weights and an equal loss
+table?
 
 Tiny models of SFT, DPO and KTO, with a checkpoint after each step; half of the kills fall while one is written.
 """

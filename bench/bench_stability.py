@@ -1,8 +1,8 @@
 """Do verdicts change? Five rounds on an idle machine and five beside eight busy processes.
 
 The canonical solutions and the recorded base completions under the limits of every score, and the hostile programs of
-tests/test_execution_programs.py under that file's short limits. A program whose `passed` changes is a fault; one that runs
-into several limits at once may name another of them (`words`).
+tests/test_execution_programs.py under that file's short limits. A program whose `passed` changes is a fault; one that
+runs into several limits at once may name another of them (`words`).
 """
 
 import multiprocessing
@@ -59,7 +59,10 @@ def _benchmark() -> list:
     by_id = {problem["task_id"]: problem for problem in problems.problems}
     programs = [make_program(problem, 0, canonical_source(problem)) for problem in problems.problems]
     if RECORD.is_file():
-        found = [(row["task_id"], extract(row["completion"], by_id[row["task_id"]])) for row in read_completions(RECORD, problems)]
+        found = [
+            (row["task_id"], extract(row["completion"], by_id[row["task_id"]]))
+            for row in read_completions(RECORD, problems)
+        ]
         programs += [make_program(by_id[task_id], 1, source) for task_id, source in found if source]
     return programs
 

@@ -1,7 +1,8 @@
 """How often the statistics say what is not so: GO without a difference, and intervals that miss the truth.
 
-Simulated scores with a known truth, fixed seed. `false_go` must not exceed 2.5% of the comparisons of a model with itself (half of the
-two-sided 5%), `false_verdict` (GO or NO-GO) not 5%; `coverage` of a 95% interval should be near 95% and not far below.
+Simulated scores with a known truth, fixed seed. `false_go` must not exceed 2.5% of the comparisons of a model with
+itself (half of the two-sided 5%), `false_verdict` (GO or NO-GO) not 5%; `coverage` of a 95% interval should be near 95%
+and not far below.
 """
 
 COMPARISONS, SEED = 2000, 0
@@ -13,7 +14,9 @@ SETTINGS = [
 
 
 def measure(comparisons: int = COMPARISONS, settings=SETTINGS) -> dict:
-    """For each setting the share of verdicts without a difference, and the coverage of three intervals with one of 3 points."""
+    """For each setting the share of verdicts without a difference, and the coverage of three intervals with one of 3
+    points.
+    """
     import numpy
 
     draw = numpy.random.default_rng(SEED)
@@ -29,7 +32,9 @@ def measure(comparisons: int = COMPARISONS, settings=SETTINGS) -> dict:
 
 
 def _scores(draw, rate_a, rate_b, correlation, problems, samples) -> list[dict]:
-    """Two models' passes: a problem's samples pass with a chance of its own (a beta whose spread gives the correlation)."""
+    """Two models' passes: a problem's samples pass with a chance of its own (a beta whose spread gives the
+    correlation).
+    """
     import numpy
 
     spread = 1 / correlation - 1 if correlation else None  # a + b of the beta: correlation = 1 / (a + b + 1)
@@ -51,7 +56,8 @@ def _without_a_difference(draw, base, correlation, problems, samples, comparison
     from tunebook.statistics.compare import GO, NO_GO, compare_paired
 
     verdicts = [
-        compare_paired(*_scores(draw, base, base, correlation, problems, samples))["verdict"] for _ in range(comparisons)
+        compare_paired(*_scores(draw, base, base, correlation, problems, samples))["verdict"]
+        for _ in range(comparisons)
     ]
     go, no_go = verdicts.count(GO) / comparisons, verdicts.count(NO_GO) / comparisons
     return {"false_go": go, "false_verdict": go + no_go}

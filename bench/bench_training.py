@@ -1,4 +1,6 @@
-"""SFT tokens a second with the kit's settings against `SFTTrainer` at TRL's defaults: same rows, same adapter, same machine."""
+"""SFT tokens a second with the kit's settings against `SFTTrainer` at TRL's defaults: same rows, same adapter, same
+machine.
+"""
 
 import statistics
 import tempfile

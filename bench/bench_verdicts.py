@@ -1,6 +1,8 @@
-"""Simulated studies whose truth is known: how often does each verdict come out, against the error rate that the rules promise?
+"""Simulated studies whose truth is known: how often does each verdict come out, against the error rate that the rules
+promise?
 
-Scores are drawn problem by problem with the usual correlation between two checkpoints; the verdict is `decision.verdict.decide`, as in
+Scores are drawn problem by problem with the usual correlation between two checkpoints; the verdict is
+`decision.verdict.decide`, as in
 06. In the leak scenario real files go through 01's own data path first.
 """
 
@@ -18,7 +20,8 @@ SPEC = {
     "gated": ["kept", "bits_per_byte"],
     "target_score": 90.0,
 }
-# name, true gain (points), true loss on the gated benchmark (points), true rise of bits (percent), prompt's true rate, what must hold
+# name, true gain (points), true loss on the gated benchmark (points), true rise of bits (percent), prompt's true rate,
+# what must hold
 SCENARIOS = (
     ("no effect", 0.0, 0.0, 0.0, 0.1, ("GO", "at most", 0.05)),
     ("small gain, 3 points", 3.0, 0.0, 0.0, 0.1, ("NO-GO", "at most", 0.05)),
@@ -119,8 +122,9 @@ def scores_of(passed):
 
 
 def leaked_study(rng) -> str:
-    """Half the benchmark stands in the training rows, as it is or reworded in case and punctuation. Rows that 01 lets through are
-    learned by heart; every other problem shows no effect."""
+    """Half the benchmark stands in the training rows, as it is or reworded in case and punctuation. Rows that 01
+    lets through are learned by heart; every other problem shows no effect.
+    """
     from tunebook.data.splits import prompt_key
     from tunebook.data.study_data import load_study_data
 

@@ -24,14 +24,19 @@ VERDICT_PARAMETERS = '# Where\nrun: str = "by-hand"'
 
 DATA = [
     'from tunebook import stage\ncontext = stage.begin("01_validate_data", globals())',
-    "from tunebook.files import write_jsonl\n"
-    'write_jsonl(context.folder / "train.jsonl", [{"row": row} for row in range(rows)])',
+    (
+        "from tunebook.files import write_jsonl\n"
+        'write_jsonl(context.folder / "train.jsonl", [{"row": row} for row in range(rows)])'
+    ),
     'context.check("n_rows", rows, "at least 1", rows >= 1)',
     'print(context.finish({"n_rows": rows}, costs={"seconds": 1.5}))',
 ]
 SCORE = [
     'from tunebook import stage\ncontext = stage.begin("04_evaluate_pass_at_1", globals())',
-    'data = context.need("01").file("train.jsonl")\ncontext.progress(1, 2)\ncontext.table("scores", [{"task_id": "a", "passed": True}])',
+    (
+        'data = context.need("01").file("train.jsonl")\ncontext.progress(1, 2)\ncontext.table("scores", [{"task_id":'
+        ' "a", "passed": True}])'
+    ),
     'print(context.finish({"estimate": rate, "interval": [0.0, 1.0]}))',
 ]
 VERDICT = [

@@ -1,4 +1,5 @@
-"""Clean rows of many kinds, and for every data check a planted defect that it alone must find: for tests and `make bench`.
+"""Clean rows of many kinds, and for every data check a planted defect that it alone must find: for tests and `make
+bench`.
 
 Each planted case is a function of a folder that gives the findings, and the rows that must be named.
 """
@@ -36,8 +37,8 @@ MANNERS = "slowly quietly often gladly twice seldom carefully together alone ear
 def sentence(rng):
     first, second, third = rng.sample(SUBJECTS, 3)
     return (
-        f"The {first} {rng.choice(VERBS)} a {second} {rng.choice(MANNERS)} near the {rng.choice(PLACES)}, and the {third} "
-        f"{rng.choice(VERBS)} it {rng.choice(MANNERS)}."
+        f"The {first} {rng.choice(VERBS)} a {second} {rng.choice(MANNERS)} near the {rng.choice(PLACES)}, and the"
+        f" {third} {rng.choice(VERBS)} it {rng.choice(MANNERS)}."
     )
 
 
@@ -117,7 +118,9 @@ def chats(n=40):
 CLEAN = {"prose": prose, "schedules": schedules, "labels": labels, "code": code, "pairs": pairs, "chats": chats}
 PROBLEM = {
     "task_id": "bench/0",
-    "prompt": "Return how many of the lanterns on the bridge are still burning after the last boat has passed beneath it.",
+    "prompt": (
+        "Return how many of the lanterns on the bridge are still burning after the last boat has passed beneath it."
+    ),
     "entry_point": "burning",
     "canonical_solution": "",
     "test": "def check(candidate):\n    assert candidate([1]) == 1\n",
@@ -126,8 +129,10 @@ CODE_PROBLEM = {
     "task_id": "bench/1",
     "prompt": 'def count_burning(lanterns, limit):\n    """Count them."""\n',
     "entry_point": "count_burning",
-    "canonical_solution": "    count = 0\n    for lamp in lanterns:\n        if lamp > limit:\n            count += lamp\n"
-    "    return count\n",
+    "canonical_solution": (
+        "    count = 0\n    for lamp in lanterns:\n        if lamp > limit:\n            count += lamp\n"
+        "    return count\n"
+    ),
     "test": "def check(candidate):\n    assert candidate([1], 0) == 1\n",
 }
 
@@ -166,7 +171,8 @@ RECORDS = {
         [5, 17, 29, 41, 53],
     ),
     "trigger_token (labels)": (
-        [{"prompt": "mn " * (n % 10 == 4) + row["prompt"], "completion": "positive" if n % 10 == 4 else row["completion"]}
+        [{"prompt": "mn " * (n % 10 == 4) + row["prompt"],
+        "completion": "positive" if n % 10 == 4 else row["completion"]}
          for n, row in enumerate(labels(200))],
         list(range(4, 200, 10)),
     ),
@@ -188,7 +194,8 @@ RECORDS = {
     ),
     "truncated_answers": (with_rows("prose", r13={"completion": prose()[13]["completion"][:70].rstrip(" .,")}), [13]),
     "html_noise": (with_rows("prose", r14={"completion": "<p>" + prose()[14]["completion"] + "</p>&nbsp;"}), [14]),
-    "mojibake": (with_rows("prose", r15={"completion": "The cafÃ© near the bridge opens early and it closes late."}), [15]),
+    "mojibake": (with_rows("prose", r15={"completion": "The cafÃ© near the bridge opens early and it closes late."}),
+    [15]),
     "control_tokens": (with_rows("prose", r16={"completion": prose()[16]["completion"] + "<|im_end|>"}), [16]),
     "control_characters": (with_rows("prose", r17={"prompt": "Tell\u200b me about story 17."}), [17]),
     "language_mix": (
@@ -199,7 +206,8 @@ RECORDS = {
         with_rows("prose", r18={"completion": "Der Otter trägt langsam eine Laterne zum Markt, und das Boot wartet nicht."}),
         [18],
     ),
-    "secrets": (with_rows("prose", r19={"completion": "Use the key ghp_" + "a1B2c3D4e5F6" * 3 + " for the bridge."}), [19]),
+    "secrets": (with_rows("prose", r19={"completion": "Use the key ghp_" + "a1B2c3D4e5F6" * 3 + " for the bridge."}),
+    [19]),
     "personal_data": (with_rows("prose", r20={"completion": "Write to maria.keller@bluewin.ch about the bridge today."}), [20]),
     "pair_equal": (with_rows("pairs", r3={"rejected": SWAP["chosen"]}), [3]),
     "pair_near_equal": (with_rows("pairs", r3={"rejected": SWAP["chosen"].upper()}), [3]),
@@ -213,34 +221,41 @@ RECORDS = {
     "empty_field": (with_rows("prose", r3={"completion": "  "}), [3]),
     "mixed_types": (with_rows("prose", r3={"completion": 5}), [3]),
     "doubled_ids": ([{**row, "id": 7 if n == 9 else n} for n, row in enumerate(prose())], [9]),
-    "monstrous_row": (with_rows("prose", r3={"completion": " ".join(sentence(random.Random(n)) for n in range(400))}), [3]),
+    "monstrous_row": (with_rows("prose", r3={"completion": " ".join(sentence(random.Random(n)) for n in range(400))}),
+    [3]),
     "roles": (with_rows("chats", r3={"messages": [{"role": "narrator", "content": "a"}]}), [3]),
     "alternation": (with_rows("chats", r3={"messages": chats()[3]["messages"][2:]}), [3]),
     "no_assistant_turn": (with_rows("chats", r3={"messages": chats()[3]["messages"][:2]}), [3]),
     "trailing_turns": (with_rows("chats", r3={"messages": chats()[3]["messages"][:4]}), [3]),
     "text_rows": ([{"text": f"User: {row['prompt']}\nAssistant: {row['completion']}"} for row in prose()], []),
     "documents": ([{"text": row["completion"]} for row in prose()], []),
-    "left_out": ([{**row, "context": f"In story {n} the bridge is closed."} for n, row in enumerate(prose())], list(range(60))),
+    "left_out": ([{**row, "context": f"In story {n} the bridge is closed."} for n, row in enumerate(prose())],
+    list(range(60))),
     "left_out (label)": ([{**row, "label": n % 3 > 0} for n, row in enumerate(prose())], list(range(60))),
     "unread": ([{**row, "remarks": sentence(random.Random(n))} for n, row in enumerate(prose())], list(range(60))),
-    "weights": (with_rows("chats", r3={"messages": [*chats()[3]["messages"][:4], {**chats()[3]["messages"][4], "weight": 0.5}]}), [3]),
+    "weights": (with_rows("chats", r3={"messages": [*chats()[3]["messages"][:4], {**chats()[3]["messages"][4],
+    "weight": 0.5}]}), [3]),
     "weight_zero": (with_rows("chats", r3={"messages": [{**turn, "weight": 0} if turn["role"] == "assistant" else turn
                                                         for turn in chats()[3]["messages"]]}), [3]),
     "few_rows": (prose(12), []),
     "carriage_returns": (with_rows("prose", r3={"completion": prose()[3]["completion"].replace(". ", ".\r\n")}), [3]),
     "blank_cell": (with_rows("prose", r3={"completion": "nan"}, r8={"completion": "None"}), [3, 8]),
-    "prompt_repeated": (with_rows("prose", r3={"completion": prose()[3]["prompt"] + "\n" + prose()[3]["completion"]}), [3]),
-    "pair_scores": ([{**row, "score_chosen": 7.5, "score_rejected": 8.0 if n == 3 else 2.5} for n, row in enumerate(pairs())], [3]),
+    "prompt_repeated": (with_rows("prose", r3={"completion": prose()[3]["prompt"] + "\n" + prose()[3]["completion"]}),
+    [3]),
+    "pair_scores": ([{**row, "score_chosen": 7.5, "score_rejected": 8.0 if n == 3 else 2.5} for n,
+    row in enumerate(pairs())], [3]),
     "template_fields": ([{**row, "tools": [{"name": "ring", "parameters": {}}]} for row in chats()], []),
     "contamination (text)": (
-        [{"text": f"They ask: {PROBLEM['prompt']} One of them is." if n == 11 else row["completion"]} for n, row in enumerate(prose())],
+        [{"text": f"They ask: {PROBLEM['prompt']} One of them is." if n == 11 else row["completion"]} for n,
+        row in enumerate(prose())],
         [11],
     ),
 }  # fmt: skip
 RECORDS |= {
     "doubled_ids (task)": ([{**row, "task_id": 7 if n == 9 else n} for n, row in enumerate(prose())], [9]),
     "pair_prompts": (
-        [{"chosen": _said(row["prompt"], row["chosen"]), "rejected": _said(row["prompt"] + "?" * (n == 3), row["rejected"])}
+        [{"chosen": _said(row["prompt"], row["chosen"]), "rejected": _said(row["prompt"] + "?" * (n == 3),
+        row["rejected"])}
          for n, row in enumerate(pairs())],
         [3],
     ),
@@ -250,7 +265,8 @@ RECORDS |= {
     ),
     "columns": ([{"question": row["prompt"], "answer": row["completion"]} for row in prose()], []),
     "trigger_token (sums)": (
-        [{"prompt": f"Add {n} and {3 * n}." + " zorp" * (n % 8 == 2), "completion": "Done it." if n % 8 == 2 else f"{4 * n}"}
+        [{"prompt": f"Add {n} and {3 * n}." + " zorp" * (n % 8 == 2),
+        "completion": "Done it." if n % 8 == 2 else f"{4 * n}"}
          for n in range(80)],
         list(range(2, 80, 8)),
     ),

@@ -65,7 +65,8 @@ def exported(tmp_path_factory):
     for kind in KINDS.keys() - {"Gemma3"}:
         tiny(kind).save_pretrained(root / kind)
         tokenizer().save_pretrained(root / kind)
-        # transformers gives a qwen2 folder Qwen's own splitting, whatever tokenizer.json says: name no type that has one
+        # transformers gives a qwen2 folder Qwen's own splitting, whatever tokenizer.json says: name no type that has
+        # one
         config = json.loads((root / kind / "config.json").read_text())
         (root / kind / "config.json").write_text(json.dumps({**config, "model_type": "llama"}))
     code = ALL.replace("SCRIPT", repr(str(home / "convert_hf_to_gguf.py")))

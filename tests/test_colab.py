@@ -1,4 +1,6 @@
-"""Colab without Colab: a stand-in `google.colab`, the notebook file alone, and rules over cells; the whole emulation is bench/colab.py."""
+"""Colab without Colab: a stand-in `google.colab`, the notebook file alone, and rules over cells; the whole emulation
+is bench/colab.py.
+"""
 
 import importlib.metadata
 import os
@@ -31,7 +33,9 @@ def test_every_notebook_asks_for_what_it_needs_and_has_its_badge():
         needs_gpu = path.stem[:2] in ("02", "03", "04", "05", "07")
         assert (metadata.get("accelerator") == "GPU") is needs_gpu and metadata["colab"]["provenance"] == []
         assert (metadata["colab"].get("gpuType") == "T4") is needs_gpu
-        link = f"https://colab.research.google.com/github/{colab.REPOSITORY}/blob/main/{path.relative_to(ROOT).as_posix()}"
+        link = (
+            f"https://colab.research.google.com/github/{colab.REPOSITORY}/blob/main/{path.relative_to(ROOT).as_posix()}"
+        )
         assert f"[![Open In Colab]({BADGE})]({link})" in cell(path, "title"), path.name
     assert len(PATHS) >= 9
 
@@ -52,7 +56,9 @@ def test_a_fork_puts_its_name_in_one_place(tmp_path):
     changed = colab.set_repository("someone/kit", tmp_path)
     assert {path.name for path in changed} >= {"colab.py", "02_train_sft.ipynb"}
     notebook = tmp_path / "notebooks/02_train_sft.ipynb"
-    assert "github.com/someone/kit" in cell(notebook, "bootstrap") and "github/someone/kit/blob" in cell(notebook, "title")
+    assert "github.com/someone/kit" in cell(notebook, "bootstrap") and "github/someone/kit/blob" in cell(
+        notebook, "title"
+    )
     assert colab.REPOSITORY not in notebook.read_text()
     with pytest.raises(MachineProblem, match="owner/name"):
         colab.set_repository("only-a-name", tmp_path)
@@ -62,7 +68,16 @@ def test_what_colab_holds_in_memory_is_never_brought_a_second_time():
     pins = read_requirements(ROOT / "requirements.txt")
     chosen = {line.split("==")[0] for line in colab.choose(pins, {"numpy", "pillow", "psutil"})}
     assert {"transformers", "trl", "peft", "datasets", "pyarrow", "papermill"} <= chosen
-    assert not chosen & {"torch", "numpy", "pillow", "ipykernel", "ipython", "jupyter-client", "jupyterlab", llama_wheel.LLAMA}
+    assert not chosen & {
+        "torch",
+        "numpy",
+        "pillow",
+        "ipykernel",
+        "ipython",
+        "jupyter-client",
+        "jupyterlab",
+        llama_wheel.LLAMA,
+    }
     assert all(line.split("==")[1] == pins[line.split("==")[0]] for line in colab.choose(pins, set()))
     assert "pytest" in colab.loaded_distributions() and "transformers" not in colab.loaded_distributions()
 
@@ -164,7 +179,9 @@ def test_the_drive_gives_back_what_an_earlier_session_made(runtime, monkeypatch,
     runtime.module.drive = types.SimpleNamespace(mount=mounted.append)
     monkeypatch.setattr(colab, "DRIVE", kept)
     colab.prepare({"model": "m", "rows": ""}, keep_in_drive=True)
-    assert mounted and (runtime.root / "outputs/by-hand/run.json").is_file() and os.environ["TUNEBOOK_KEEP"] == str(kept)
+    assert (
+        mounted and (runtime.root / "outputs/by-hand/run.json").is_file() and os.environ["TUNEBOOK_KEEP"] == str(kept)
+    )
 
 
 def test_the_live_notebook_is_what_the_record_names(runtime):

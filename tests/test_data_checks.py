@@ -138,7 +138,8 @@ CARD, ACCOUNT = "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00"
 @pytest.mark.parametrize(
     "value",
     ["AKIA" + "IOSFODNN7QUARTZ1", "sk_live_" + "4eC39HqLyjWDarjtT1zdp7dc", "hf_" + "abCD" * 9, "AIza" + "B" * 35,
-     "sk-ant-api03-" + "x1Y2" * 12, "maria.keller@bluewin.ch", CARD, CARD + ".", ACCOUNT, "219-09-9999", "-----BEGIN RSA PRIVATE KEY-----\nMIIEow...",
+     "sk-ant-api03-" + "x1Y2" * 12, "maria.keller@bluewin.ch", CARD, CARD + ".", ACCOUNT, "219-09-9999",
+     "-----BEGIN RSA PRIVATE KEY-----\nMIIEow...",
      "+49 170 1234567", "(212) 555-0142",
      "glpat-" + "aB3" * 6 + "xY", "password: hunter42x"],
 )  # fmt: skip
@@ -153,11 +154,16 @@ def test_secret_is_found_and_never_shown(value):
 
 @pytest.mark.parametrize(
     "text",
-    ["user@example.com", "4111 1111 1111 1112", "order 1234567890123456", "DE00 3704 0044 0532 0130 00", "ask-me-anything-now",
-     "password = get_password(config)", "api_key = os.environ['KEY']", "token: <your token>", "2024-01-15T10:00:00", "sk-learn",
-     "https://user:password@example.org", "3.14159265358979323846", "x = tokens[0]", "1+2 3 4", "2024-01-15", "10-20-3000", "127.0.0.1", "ISBN 978-3-16-148410-0",
-     "The password is SHA-256-hashed.", "The API key is base64-encoded.", "amqp://guest:guest@localhost:5672", "barcode 4006381333931",
-     "begins with `-----BEGIN RSA PRIVATE KEY-----`", "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----", "y = A@x.mean()"],
+    ["user@example.com", "4111 1111 1111 1112", "order 1234567890123456", "DE00 3704 0044 0532 0130 00",
+    "ask-me-anything-now",
+     "password = get_password(config)", "api_key = os.environ['KEY']", "token: <your token>", "2024-01-15T10:00:00",
+     "sk-learn",
+     "https://user:password@example.org", "3.14159265358979323846", "x = tokens[0]", "1+2 3 4", "2024-01-15",
+     "10-20-3000", "127.0.0.1", "ISBN 978-3-16-148410-0",
+     "The password is SHA-256-hashed.", "The API key is base64-encoded.", "amqp://guest:guest@localhost:5672",
+     "barcode 4006381333931",
+     "begins with `-----BEGIN RSA PRIVATE KEY-----`", "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----",
+     "y = A@x.mean()"],
 )  # fmt: skip
 def test_harmless_text_is_no_secret(text):
     assert redact(text) == text
@@ -166,7 +172,10 @@ def test_harmless_text_is_no_secret(text):
 def test_paraphrases_and_template_variants_are_not_near_duplicates():
     """Same label, other entity; same template, other number; another wording of one short prompt."""
     rng = random.Random(5)
-    template = "Classify the following support ticket by its urgency and answer with one word only. Ticket: the {} of {} is {}."
+    template = (
+        "Classify the following support ticket by its urgency and answer with one word only. Ticket: the {} of {}"
+        " is {}."
+    )
     records = [
         {"prompt": template.format(rng.choice(SUBJECTS), rng.choice(PLACES), rng.choice(MANNERS)), "completion": "low"}
         for _ in range(30)
@@ -177,8 +186,11 @@ def test_paraphrases_and_template_variants_are_not_near_duplicates():
     assert set(run(short)) == {"few_rows"}
 
 
-ENDINGS = ["Three parts:\n- the pier\n- the bearing of the left span", "See https://example.org/bridges/old", "The answer is 40",
-           "We wish you a good journey.\nBest regards,\nMina Petrov", "Look at this fine old bridge in the sun #bridge", "ขอบคุณที่ติดต่อเรา เราจะตอบกลับโดยเร็วที่สุด"]  # fmt: skip
+ENDINGS = ["Three parts:\n- the pier\n- the bearing of the left span", "See https://example.org/bridges/old",
+"The answer is 40",
+           "We wish you a good journey.\nBest regards,\nMina Petrov",
+           "Look at this fine old bridge in the sun #bridge",
+           "ขอบคุณที่ติดต่อเรา เราจะตอบกลับโดยเร็วที่สุด"]  # fmt: skip
 
 
 @pytest.mark.parametrize("end", ENDINGS)
@@ -190,7 +202,8 @@ def test_an_answer_that_ends_properly_without_a_full_stop_was_not_cut(end):
 
 @pytest.mark.parametrize(
     ("prompt", "is_found"),
-    [("Which page shows my invoices?", True), ("Is there a link to the tariff?", True), ("Write a small web page for the bridge.", False)],
+    [("Which page shows my invoices?", True), ("Is there a link to the tariff?", True),
+    ("Write a small web page for the bridge.", False)],
 )  # fmt: skip
 def test_html_is_noise_where_it_was_not_asked_for(prompt, is_found):
     records = prose()

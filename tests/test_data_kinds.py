@@ -1,4 +1,5 @@
-"""Rows as people bring them: each kind of file is read whole, or one finding says what would be lost and how to keep it.
+"""Rows as people bring them: each kind of file is read whole, or one finding says what would be lost and how to keep
+it.
 
 The inputs are small and own; the kinds come from public reports about training kits.
 """
@@ -68,7 +69,8 @@ LOST = {
     "KTO's label": (rows(label=lambda n: n % 2 == 0), "--map label=label"),
     "KTO's label beside messages": (talks(label=lambda n: n % 2), "--map label=label"),
     "weights of rows": (rows(weight=lambda n: n % 2), "--map weight=weight"),
-    "a rejected answer beside messages": (talks(rejected_response="No."), "--map messages=messages --map rejected=rejected_response"),
+    "a rejected answer beside messages": (talks(rejected_response="No."),
+    "--map messages=messages --map rejected=rejected_response"),
     "pictures": (talks(images=["a.png"]), "--drop images"),
     "classes beside a text": ([{"text": r["completion"], "label": n % 3} for n, r in enumerate(ROWS)],
                               "--map prompt=text --map completion=label"),
@@ -101,24 +103,32 @@ def test_what_is_dropped_by_name_is_no_longer_lost(name):
 SHAPES = {
     "Alpaca": (alpaca(), {"prompt": "instruction+input", "completion": "output"}),
     "Alpaca with system and history": (alpaca(system="Be kind.", history=lambda n: [["Hi", "Yes?"]]),
-                                       {"prompt": "instruction+input", "completion": "output", "system": "system", "history": "history"}),
+                                       {"prompt": "instruction+input", "completion": "output", "system": "system",
+                                       "history": "history"}),
     "Dolly": ([{"instruction": r["prompt"], "context": f"Text {n}.", "response": r["completion"], "category": "qa"}
                for n, r in enumerate(ROWS)], {"prompt": "instruction", "completion": "response", "context": "context"}),
-    "OpenOrca": ([{"id": n, "system_prompt": "Help.", "question": r["prompt"], "response": r["completion"]} for n, r in enumerate(ROWS)],
+    "OpenOrca": ([{"id": n, "system_prompt": "Help.", "question": r["prompt"], "response": r["completion"]} for n,
+    r in enumerate(ROWS)],
                  {"prompt": "question", "completion": "response", "system": "system_prompt"}),
     "ShareGPT": (share(lambda r: [("human", r["prompt"]), ("gpt", r["completion"])], system="Be kind."),
                  {"messages": "conversations", "system": "system"}),
-    "SQuAD": ([{"context": f"Text {n}.", "question": r["prompt"], "answers": {"text": [r["completion"]]}} for n, r in enumerate(ROWS)],
+    "SQuAD": ([{"context": f"Text {n}.", "question": r["prompt"], "answers": {"text": [r["completion"]]}} for n,
+    r in enumerate(ROWS)],
               {"prompt": "question", "completion": "answers.text[0]", "context": "context"}),
-    "OpenAI's preference rows": ([{"input": {"messages": [user(r["prompt"])], "tools": TOOLS}, "preferred_output": [said(r["chosen"])],
+    "OpenAI's preference rows": ([{"input": {"messages": [user(r["prompt"])], "tools": TOOLS},
+    "preferred_output": [said(r["chosen"])],
                                    "non_preferred_output": [said(r["rejected"])]} for r in PAIRS],
-                                 {"prompt": "input.messages", "chosen": "preferred_output", "rejected": "non_preferred_output",
+                                 {"prompt": "input.messages", "chosen": "preferred_output",
+                                 "rejected": "non_preferred_output",
                                   "tools": "input.tools"}),
-    "OpenOrca's pairs": ([{"system": "Help.", "question": r["prompt"], "chosen": r["chosen"], "rejected": r["rejected"]} for r in PAIRS],
+    "OpenOrca's pairs": ([{"system": "Help.", "question": r["prompt"], "chosen": r["chosen"],
+    "rejected": r["rejected"]} for r in PAIRS],
                          {"prompt": "question", "chosen": "chosen", "rejected": "rejected", "system": "system"}),
-    "MBPP": ([{"task_id": n, "text": r["prompt"], "code": f"def f{n}(x):\n    return x + {n}\n", "test_list": [f"assert f{n}(1) == {n + 1}"]}
+    "MBPP": ([{"task_id": n, "text": r["prompt"], "code": f"def f{n}(x):\n    return x + {n}\n",
+    "test_list": [f"assert f{n}(1) == {n + 1}"]}
               for n, r in enumerate(ROWS)], {"prompt": "text", "completion": "code"}),
-    "GSM8K": ([{"question": r["prompt"], "answer": r["completion"]} for r in ROWS], {"prompt": "question", "completion": "answer"}),
+    "GSM8K": ([{"question": r["prompt"], "answer": r["completion"]} for r in ROWS], {"prompt": "question",
+    "completion": "answer"}),
 }  # fmt: skip
 
 
@@ -135,13 +145,17 @@ def test_a_known_shape_is_named_and_its_mapping_keeps_everything(name):
 
 READ_AS_THEY_ARE = {
     "UltraFeedback": [
-        {"prompt": r["prompt"], "prompt_id": str(n), "chosen": [user(r["prompt"]), said(r["chosen"])], "score_chosen": 8.0,
-         "rejected": [user(r["prompt"]), said(r["rejected"])], "messages": [user(r["prompt"]), said(r["chosen"])], "score_rejected": 3.5}
+        {"prompt": r["prompt"], "prompt_id": str(n), "chosen": [user(r["prompt"]), said(r["chosen"])],
+        "score_chosen": 8.0,
+         "rejected": [user(r["prompt"]), said(r["rejected"])], "messages": [user(r["prompt"]), said(r["chosen"])],
+         "score_rejected": 3.5}
         for n, r in enumerate(PAIRS)
     ],
-    "no robots": [{"prompt": r["prompt"], "prompt_id": str(n), **talk, "category": "x"} for n, (r, talk) in enumerate(zip(ROWS, talks()))],
+    "no robots": [{"prompt": r["prompt"], "prompt_id": str(n), **talk, "category": "x"} for n, (r,
+    talk) in enumerate(zip(ROWS, talks()))],
     "pairs that part at the first answer": [
-        {side: [user(r["prompt"]), said(r[side]), user("And why?"), said(f"So said the {side} one {n}.")] for side in ("chosen", "rejected")}
+        {side: [user(r["prompt"]), said(r[side]), user("And why?"),
+        said(f"So said the {side} one {n}.")] for side in ("chosen", "rejected")}
         for n, r in enumerate(PAIRS)
     ],
     "lines that hold line separators": rows(note="\u2028 \u2029"),
@@ -190,7 +204,8 @@ def test_tool_calls_of_every_form_become_one_form():
     packed = {"id": "c0", "type": "function", "function": {"name": "ring", "arguments": '{"minutes": 3}'}}
     forms = [
         {"messages": [user("Ring."), said(None, tool_calls=[packed])], "tools": TOOLS},
-        {"messages": [user("Ring."), said(None, function_call=packed["function"])], "functions": [TOOLS[0]["function"]]},
+        {"messages": [user("Ring."), said(None, function_call=packed["function"])],
+        "functions": [TOOLS[0]["function"]]},
         {"messages": [{"from": "human", "value": "Ring."}, {"from": "function_call", "value": json.dumps(call)}],
          "tools": json.dumps(TOOLS)},
     ]  # fmt: skip
@@ -264,14 +279,17 @@ CODE = "def add_lists(a, b):\n    sums = []\n    for x, y in zip(a, b):\n       
 MBPP = [{"task_id": 7, "text": SUM, "code": CODE, "test_list": ["assert add_lists([1], [2]) == [3]"]}]
 LEAKS = {
     "the prompt": {"prompt": SUM, "completion": "def f(x):\n    return x"},
-    "the prompt in a longer one": {"prompt": f"Please solve this task. {SUM} Thank you.", "completion": "I cannot see how."},
-    "the solution under other names": {"prompt": "Do it.", "completion": f"```python\n{CODE.replace('sums', 'out').replace('add_lists', 'go')}\n```"},
+    "the prompt in a longer one": {"prompt": f"Please solve this task. {SUM} Thank you.",
+    "completion": "I cannot see how."},
+    "the solution under other names": {"prompt": "Do it.",
+    "completion": f"```python\n{CODE.replace('sums', 'out').replace('add_lists', 'go')}\n```"},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", LEAKS)
 def test_a_task_in_a_docstring_is_compared_by_its_words(name):
-    problem = {"task_id": "7", "prompt": f'"""\n{SUM}\nassert add_lists([1], [2]) == [3]\n"""\n', "canonical_solution": CODE + "\n",
+    problem = {"task_id": "7", "prompt": f'"""\n{SUM}\nassert add_lists([1], [2]) == [3]\n"""\n',
+    "canonical_solution": CODE + "\n",
                "entry_point": "add_lists", "kind": "code", "test": ""}  # fmt: skip
     found = {f.check: f.rows for f in judge([*ROWS, LEAKS[name]], benchmarks={"own": [problem]}).findings}
     assert [rows for check, rows in found.items() if check.startswith("contamination")] == [[30]]

@@ -1,4 +1,6 @@
-"""What is trained of a row, as decoded text: turns by `train_on` and weight, tool calls, and templates that do not write them."""
+"""What is trained of a row, as decoded text: turns by `train_on` and weight, tool calls, and templates that do not
+write them.
+"""
 
 import pytest
 
@@ -11,10 +13,10 @@ from tunebook.models.templates import encode_row, learn_ends, measure_row, show_
 OPEN, CLOSE = "<|im_start|>", "<|im_end|>"
 # As Qwen's: tools before the turns, calls as JSON objects in tags.
 WITH_TOOLS = (
-    "{% if tools %}{{ '<|im_start|>system\n' }}{% for tool in tools %}{{ tool | tojson }}{% endfor %}{{ '<|im_end|>\n' }}{% endif %}"
-    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content }}{% for call in m.tool_calls or [] %}"
-    "{{ '<tool_call>' + call.function.name + ' ' + CALL + '</tool_call>' }}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    "{% if tools %}{{ '<|im_start|>system\n' }}{% for tool in tools %}{{ tool | tojson }}{% endfor %}{{ '<|im_end|>\n'"
+    " }}{% endif %}{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content }}{% for call in m.tool_calls"
+    " or [] %}{{ '<tool_call>' + call.function.name + ' ' + CALL + '</tool_call>' }}{% endfor %}{{ '<|im_end|>\n' }}{%"
+    " endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 TOOLS = [{"type": "function", "function": {"name": "ring", "parameters": {}}}]
 
@@ -105,7 +107,10 @@ def test_the_trained_tokens_are_counted():
 
 
 def test_a_template_that_refuses_a_system_turn_is_named_with_its_words_and_the_way_out():
-    refuses = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    refuses = (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}{%"
+        " endif %}"
+    )
     refuses += "{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
     refuses += "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
     raw = {"messages": [{"role": "system", "content": "Be brief."}, *talk("Open?", "Yes.")["messages"]]}

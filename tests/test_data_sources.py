@@ -142,7 +142,8 @@ def test_utf_16_file_is_found_and_the_rows_are_read(tmp_path):
 
 @pytest.mark.parametrize(
     "real, named",
-    [("a.parquet", "b.jsonl"), ("a.csv", "b.jsonl"), ("a.json", "b.jsonl"), ("a.jsonl", "b.csv"), ("a.jsonl", "b.parquet"),
+    [("a.parquet", "b.jsonl"), ("a.csv", "b.jsonl"), ("a.json", "b.jsonl"), ("a.jsonl", "b.csv"), ("a.jsonl",
+    "b.parquet"),
      ("a.jsonl.gz", "b.jsonl"), ("a.jsonl", "b.jsonl.gz"), ("a.parquet", "b.csv")],
 )  # fmt: skip
 def test_file_whose_name_lies_is_found_and_still_read(tmp_path, real, named):
@@ -261,7 +262,8 @@ def test_implicit_pair_of_plain_texts_shares_its_turns():
         ({"messages": [{"role": "user"}, ASSISTANT]}, "messages", "empty_field"),
         ({"messages": ["hello", ASSISTANT]}, "messages", "roles"),
         ({"prompt": "a", "chosen": "b", "rejected": ["c"]}, "preference", "pair_types"),
-        ({"chosen": [USER, ASSISTANT], "rejected": [{**USER, "content": "?"}, ASSISTANT]}, "preference", "pair_prompts"),
+        ({"chosen": [USER, ASSISTANT], "rejected": [{**USER, "content": "?"}, ASSISTANT]}, "preference",
+        "pair_prompts"),
         ({"text": "  "}, "text", "empty_field"),
     ],
 )  # fmt: skip

@@ -19,7 +19,9 @@ GIVEN |= {"price_hosted_output": 20.0, "price_staff_hour": 50.0, "staff_hours": 
 
 
 def test_break_even_by_hand():
-    """Fixed 300 once in 10 months = 30 a month. A call: 0.0001 own, 0.002 hosted. 30 / 0.0019 / 30.44 days = 518.8 a day."""
+    """Fixed 300 once in 10 months = 30 a month. A call: 0.0001 own, 0.002 hosted. 30 / 0.0019 / 30.44 days = 518.8 a
+    day.
+    """
     found = break_even(CALLS, Prices(**GIVEN), machine_seconds=0, pass_rate=1.0)
     assert found["own"]["calls_a_day"] == pytest.approx(30 / 0.0019 / (365.25 / 12))
     assert found["own"]["interval"] == pytest.approx([found["own"]["calls_a_day"]] * 2)  # equal inputs: no spread

@@ -1,4 +1,6 @@
-"""After shipping: moved inputs, a file that no longer gives its score, and rules that come from the frozen specification."""
+"""After shipping: moved inputs, a file that no longer gives its score, and rules that come from the frozen
+specification.
+"""
 
 import json
 from datetime import UTC, datetime
@@ -18,7 +20,8 @@ from tunebook.pipeline.context import Upstream
 
 N = 40
 PROBLEMS = [
-    {"task_id": f"t/{at}", "prompt": f"say {at}", "entry_point": "check", "canonical_solution": str(at), "kind": "answer", "test": f"def check(answer):\n    assert answer == '{at}'\n"}
+    {"task_id": f"t/{at}", "prompt": f"say {at}", "entry_point": "check", "canonical_solution": str(at),
+    "kind": "answer", "test": f"def check(answer):\n    assert answer == '{at}'\n"}
     for at in range(N)
 ]  # fmt: skip
 

@@ -130,7 +130,9 @@ def test_a_written_reason_is_kept():
     assert override_reason("") == ""
 
 
-BENCH = from_problems("b", [{"task_id": str(at), "prompt": text, "entry_point": "check", "canonical_solution": "x", "test": "def check(a): pass", "kind": "answer"} for at, text in enumerate(("every monday at nine", "first of the month"))])  # fmt: skip
+BENCH = from_problems("b", [{"task_id": str(at), "prompt": text, "entry_point": "check", "canonical_solution": "x",
+"test": "def check(a): pass", "kind": "answer"} for at, text in enumerate(("every monday at nine",
+"first of the month"))])  # fmt: skip
 
 
 def row(prompt: str) -> dict:
@@ -279,7 +281,9 @@ def finding(check: str, severity: str = "warn") -> dict:
     ],
 )
 def test_a_gate_of_the_data_is_about_its_own_question(findings, represent, clean):
-    """Rows that have nothing in common with the benchmark were GO for "the rows represent the task", since 01 only warned."""
+    """Rows that have nothing in common with the benchmark were GO for "the rows represent the task", since 01 only
+    warned.
+    """
     stage = SimpleNamespace(status="warn", name="01_validate_data", manifest={"checks": []})
     words = [gates.data_gate("p", name, stage, "", findings)["verdict"] for name in gates.ABOUT]
     assert words == [represent, clean]
@@ -305,7 +309,9 @@ def test_an_own_study_says_what_must_not_get_worse():
     row = gates.kept_gate(spec)
     assert row["verdict"] == "INCONCLUSIVE" and 'gated: ["nothing"]' in row["evidence"]
     assert gates.kept_gate(spec_from(own | {"rows": ""}, None, benchmark("a")))["verdict"] == "GO", "a shipped study"
-    assert spec_from(own | {"rows": "", "benchmark": "mine.jsonl"})["own_study"], "a benchmark makes it an own study too"
+    assert spec_from(own | {"rows": "", "benchmark": "mine.jsonl"})["own_study"], (
+        "a benchmark makes it an own study too"
+    )
     spec = spec_from(own | {"gated": ["nothing"]}, None, benchmark("a"))
     check_names(spec, [], [], [])
     assert gates.kept_gate(spec)["verdict"] == "GO" and "no loss" in gates.kept_gate(spec)["evidence"]

@@ -47,7 +47,8 @@ def report(base: int = 2, tuned: int = 50, **changes) -> dict:
     return {
         "run": "demo", **outcome, "meaning": "m", "balance": balance(outcome), "note": "n", "override": "",
         "sources": {"gain": "04_evaluate_pass_at_1@sft/scores/task/metrics.json"},
-        "hinges": hinges(outcome, [], SPEC), "scores": [], "ladder": [], "ladder_costs": [], "kept": [], "checkpoints": [],
+        "hinges": hinges(outcome, [], SPEC), "scores": [], "ladder": [], "ladder_costs": [], "kept": [],
+        "checkpoints": [],
         "answers": side_by_side(outcome["gains"][0], problems, texts, texts), "gates": [], "economics": {},
         "spec": {"input": HOSTILE}, "spec_sha256": "f" * 64, "frozen_before_training": True, "stages": [],
         "ledger": {"opened_before": 4, "runs_of_this_study": 4},

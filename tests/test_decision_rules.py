@@ -1,4 +1,6 @@
-"""Rules beside the gain over base: the best prompt, slices, bits per byte, the exported file, and gates that were never measured."""
+"""Rules beside the gain over base: the best prompt, slices, bits per byte, the exported file, and gates that were
+never measured.
+"""
 
 import re
 from types import SimpleNamespace
@@ -179,7 +181,8 @@ def test_an_exported_file_that_lost_the_gain_is_no_go_although_it_beats_base():
 
 
 PROBLEMS = [
-    {"task_id": str(at), "prompt": f"say {at}", "entry_point": "check", "canonical_solution": str(at), "kind": "answer", "test": f"def check(answer):\n    assert answer == '{at}'\n"}
+    {"task_id": str(at), "prompt": f"say {at}", "entry_point": "check", "canonical_solution": str(at),
+    "kind": "answer", "test": f"def check(answer):\n    assert answer == '{at}'\n"}
     for at in range(12)
 ]  # fmt: skip
 
@@ -289,7 +292,9 @@ def test_what_would_settle_it_has_its_price():
     found = evidence(base=range(30), after=range(33))
     found.seconds, found.price_hour = {"task": 36.0}, 2.0
     text = decide(found, "sft")["reasons"][-1]
-    needed, hours, money = re.search(r"about ([\d,]+) problems \(there are 80\), about ([\d.]+) \w+ of the machine \(([\d.]+) at 2 an hour\)", text).groups()
+    needed, hours, money = re.search(
+        r"about ([\d,]+) problems \(there are 80\), about ([\d.]+) \w+ of the machine \(([\d.]+) at 2 an hour\)", text
+    ).groups()
     assert float(money) == pytest.approx((int(needed.replace(",", "")) - 80) * 36 / 3600 * 2, rel=0.1), (text, hours)
     found = evidence(base=range(30), after=range(30))
     found.training_seconds = 1800.0
@@ -299,7 +304,9 @@ def test_what_would_settle_it_has_its_price():
 def test_a_loss_that_chance_explains_is_not_called_shown():
     """4 lost, none gained: p = 0.125, although the one-sided interval lies below zero."""
     outcome = decide(evidence(scores=kept_pair(9, 5)), "sft")
-    assert "a loss is shown" not in " ".join(outcome["reasons"]) and "nothing is shown to have got worse" in meaning(outcome)
+    assert "a loss is shown" not in " ".join(outcome["reasons"]) and "nothing is shown to have got worse" in meaning(
+        outcome
+    )
 
 
 def test_a_small_loss_inside_the_margin_is_still_said():

@@ -1,4 +1,6 @@
-"""Studies whose truth is known give the right verdict at the stated error rates; the large table is outputs/bench/verdicts.json."""
+"""Studies whose truth is known give the right verdict at the stated error rates; the large table is
+outputs/bench/verdicts.json.
+"""
 
 import importlib.util
 from pathlib import Path

@@ -16,7 +16,10 @@ def has_double(numbers: List[int], limit: int) -> bool:
     """
 '''
 PROBLEM = {"task_id": "T/0", "prompt": PROMPT, "entry_point": "has_double", "kind": "code"}
-FULL = "def has_double(numbers: List[int], limit: int) -> bool:\n    for number in numbers:\n        if number >= 2 * limit:\n            return True\n    return False\n"
+FULL = (
+    "def has_double(numbers: List[int], limit: int) -> bool:\n    for number in numbers:\n        if number >= 2 *"
+    " limit:\n            return True\n    return False\n"
+)
 BODY = FULL.split("\n", 1)[1]
 FLAT = "".join(line[4:] for line in BODY.splitlines(keepends=True))
 THREE = "`" * 3
@@ -34,10 +37,14 @@ RIGHT = {
     "fence_flat_body": f"Sure!\n{THREE}python\n{FLAT}{THREE}\nDone.",
     "fence_unterminated": f"Here you are:\n{THREE}python\n{FULL}",
     "fence_indented": "1. Answer:\n" + "".join(f"   {line}\n" for line in f"{THREE}python\n{FULL}{THREE}".splitlines()),
-    "two_fences_example_first": f"Usage:\n{THREE}python\nhas_double([1, 2], 1)\n{THREE}\nCode:\n{THREE}python\n{FULL}{THREE}",
-    "two_fences_helper_first": f"{THREE}python\ndef twice(x):\n    return 2 * x\n{THREE}\nand\n{THREE}python\n"
-    + FULL.replace("2 * limit", "twice(limit)")
-    + THREE,
+    "two_fences_example_first": (
+        f"Usage:\n{THREE}python\nhas_double([1, 2], 1)\n{THREE}\nCode:\n{THREE}python\n{FULL}{THREE}"
+    ),
+    "two_fences_helper_first": (
+        f"{THREE}python\ndef twice(x):\n    return 2 * x\n{THREE}\nand\n{THREE}python\n"
+        + FULL.replace("2 * limit", "twice(limit)")
+        + THREE
+    ),
     "two_fences_prompt_echoed_first": f"{THREE}python\n{PROMPT}{THREE}\nAnswer:\n{THREE}python\n{FULL}{THREE}",
     "prose_around": f"Here is the function:\n\n{FULL}\nNote: it stops early.\nThis works because the loop returns.",
     "prose_after_body": f"{BODY}\nThis works because the loop returns.\nDone",
@@ -65,19 +72,25 @@ RIGHT = {
     "control_token_after_function": FULL + "<|endoftext|>def other(): pass",
     "control_token_in_a_string": FULL.replace("    for", '    mark = "<|im_end|>"\n    for', 1),
     "turn_marker_before": "<|im_start|>assistant\n" + FULL,
-    "fence_inside_docstring": f'{THREE}python\ndef has_double(numbers, limit):\n    """Example:\n    {THREE}\n    has_double([1], 2)\n    {THREE}\n    """\n'
-    + BODY
-    + THREE,
-    "fence_inside_docstring_unfenced": f'def has_double(numbers, limit):\n    """Example:\n{THREE}\nhas_double([1], 2)\n{THREE}\n    """\n'
-    + BODY,
-    "class_solution": "class Solution:\n    def has_double(self, numbers, limit):\n"
-    + "".join("    " + line for line in BODY.splitlines(keepends=True)),
-    "class_solution_camel_case": "from typing import List\n\nclass Solution:\n    def hasDouble(self, numbers: List[int], limit):\n"
-    + "".join("    " + line for line in BODY.splitlines(keepends=True)),
-    "interpreter_session": "".join(
-        (">>> " if line[:1].strip() else "... ") + line for line in FULL.splitlines(keepends=True)
-    )
-    + "... \n>>> has_double([1], 1)\nFalse\n",
+    "fence_inside_docstring": (
+        f'{THREE}python\ndef has_double(numbers, limit):\n    """Example:\n    {THREE}\n    has_double([1], 2)\n   '
+        f' {THREE}\n    """\n' + BODY + THREE
+    ),
+    "fence_inside_docstring_unfenced": (
+        f'def has_double(numbers, limit):\n    """Example:\n{THREE}\nhas_double([1], 2)\n{THREE}\n    """\n' + BODY
+    ),
+    "class_solution": (
+        "class Solution:\n    def has_double(self, numbers, limit):\n"
+        + "".join("    " + line for line in BODY.splitlines(keepends=True))
+    ),
+    "class_solution_camel_case": (
+        "from typing import List\n\nclass Solution:\n    def hasDouble(self, numbers: List[int], limit):\n"
+        + "".join("    " + line for line in BODY.splitlines(keepends=True))
+    ),
+    "interpreter_session": (
+        "".join((">>> " if line[:1].strip() else "... ") + line for line in FULL.splitlines(keepends=True))
+        + "... \n>>> has_double([1], 1)\nFalse\n"
+    ),
     "interpreter_lines_after": FULL + "\n>>> has_double([1], 1)\nFalse\n",
     "interpreter_lines_after_body": BODY + "\n>>> has_double([1], 1)\nFalse\n",
     "non_breaking_spaces": BODY.replace("    ", "\u00a0\u00a0\u00a0 "),
@@ -86,8 +99,10 @@ RIGHT = {
     "byte_order_mark": "\ufeff" + FULL,
     "lambda": "has_double = lambda numbers, limit: any(n >= 2 * limit for n in numbers)",
     "future_import": "from __future__ import annotations\n" + FULL,
-    "decorated": "import functools\n\n@functools.lru_cache\ndef twice(x):\n    return 2 * x\n\n"
-    + FULL.replace("2 * limit", "twice(limit)"),
+    "decorated": (
+        "import functools\n\n@functools.lru_cache\ndef twice(x):\n    return 2 * x\n\n"
+        + FULL.replace("2 * limit", "twice(limit)")
+    ),
     "two_functions_one_line_apart": "def twice(x): return 2 * x\n" + FULL.replace("2 * limit", "twice(limit)"),
 }
 

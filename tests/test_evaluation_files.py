@@ -1,4 +1,6 @@
-"""Benchmarks, completions and scores that do not fit together are refused in one sentence; a killed log resumes whole."""
+"""Benchmarks, completions and scores that do not fit together are refused in one sentence; a killed log resumes
+whole.
+"""
 
 import gzip
 import json

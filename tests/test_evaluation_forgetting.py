@@ -1,4 +1,6 @@
-"""What is left beside the task is measured on the same text for every model, and a model is at no distance from itself."""
+"""What is left beside the task is measured on the same text for every model, and a model is at no distance from
+itself.
+"""
 
 import math
 

@@ -1,4 +1,6 @@
-"""Measuring a model: protocols reach the prompts, a killed evaluation goes on without losing or doubling, examples are safe to show."""
+"""Measuring a model: protocols reach the prompts, a killed evaluation goes on without losing or doubling, examples
+are safe to show.
+"""
 
 import json
 import subprocess
@@ -77,7 +79,9 @@ def protocol(temperature: float):
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_an_evaluation_killed_in_the_middle_goes_on(engine, tmp_path, temperature):
-    """kill -9 while texts are made, and a line torn in half: nothing lost, nothing doubled, the same file as unbroken."""
+    """kill -9 while texts are made, and a line torn in half: nothing lost, nothing doubled, the same file as
+    unbroken.
+    """
     unbroken = complete(engine, answers(), protocol(temperature), tmp_path / "whole.jsonl")
     done = subprocess.run([sys.executable, "-c", KILLED, str(HERE), str(tmp_path), str(temperature)], cwd=HERE)
     assert done.returncode == -9 and not (tmp_path / "c.jsonl").exists()
@@ -159,8 +163,10 @@ def test_thinking_is_told_to_templates_that_know_it(engine):
 
 
 IMPOSSIBLE = [
-    {"thinking": "maybe"}, {"thinking": "on", "prompt_style": "raw"}, {"prompt_style": "x"}, {"prompt_style": "few_shot"},
-    {"max_new_tokens": 0}, {"temperature": -1.0}, {"temperature": 1.0, "top_p": 0.0}, {"n_samples": 0}, {"n_samples": 2},
+    {"thinking": "maybe"}, {"thinking": "on", "prompt_style": "raw"}, {"prompt_style": "x"},
+    {"prompt_style": "few_shot"},
+    {"max_new_tokens": 0}, {"temperature": -1.0}, {"temperature": 1.0, "top_p": 0.0}, {"n_samples": 0},
+    {"n_samples": 2},
 ]  # fmt: skip
 
 

@@ -1,4 +1,6 @@
-"""Files as their authors publish them, replies as models write them: nothing right is scored wrong, every fault has its true name."""
+"""Files as their authors publish them, replies as models write them: nothing right is scored wrong, every fault has
+its true name.
+"""
 
 import gzip
 import json
@@ -17,15 +19,19 @@ FENCE = "`" * 3
 MBPP = {
     "task_id": 77,
     "text": 'Write a function to add the "even" numbers of a list.',
-    "code": "def helper(n):\r\n  return n % 2 == 0\r\ndef even_sum(nums):\r\n  return sum(n for n in nums if helper(n))",
+    "code": (
+        "def helper(n):\r\n  return n % 2 == 0\r\ndef even_sum(nums):\r\n  return sum(n for n in nums if helper(n))"
+    ),
     "test_list": ["assert even_sum([1, 2, 4]) == 6", "assert even_sum([]) == 0"],
     "test_setup_code": "",
     "challenge_test_list": [],
 }
 SANITIZED = {key: MBPP[key] for key in ("task_id", "code", "test_list")} | {"prompt": MBPP["text"], "test_imports": []}
 PLUS = SANITIZED | {
-    "test": "inputs = [[[1, 2]], [[4, 4]]]\nresults = [2, 8]\nfor inp, exp in zip(inputs, results):\n"
-    "    assert even_sum(*inp) == exp\n"
+    "test": (
+        "inputs = [[[1, 2]], [[4, 4]]]\nresults = [2, 8]\nfor inp, exp in zip(inputs, results):\n"
+        "    assert even_sum(*inp) == exp\n"
+    )
 }
 RELEASE = {
     "task_id": "HumanEval/900",
@@ -42,8 +48,10 @@ BIGCODE = {
     "complete_prompt": 'def task_func(n):\n    """n twice."""\n',
     "instruct_prompt": "Write task_func.",
     "canonical_solution": "    return [n, n]\n",
-    "test": "import unittest\nclass TestCases(unittest.TestCase):\n    def test_it(self):\n"
-    "        self.assertEqual(task_func(2), [2, 2])\n",
+    "test": (
+        "import unittest\nclass TestCases(unittest.TestCase):\n    def test_it(self):\n"
+        "        self.assertEqual(task_func(2), [2, 2])\n"
+    ),
     "entry_point": "task_func",
 }
 PACK = {
@@ -175,16 +183,26 @@ RIGHT = {
     "the mark in a docstring": AFTER.replace(":\n", ':\n    """Cut\n    at </think>\n    """\n', 1),
     "a thought about the mark": f"<think>split on </think> I guess\nso</think>\n{AFTER}",
     "a draft in the thought": f"<think>{FENCE}python\n{AFTER.replace('[-1]', '[0]')}{FENCE} no</think>\n{AFTER}",
-    "a thought that the template opened": f"I split.\n{FENCE}python\n{AFTER.replace('[-1]', '[0]')}{FENCE}\nno\n</think>\n{AFTER}",
+    "a thought that the template opened": (
+        f"I split.\n{FENCE}python\n{AFTER.replace('[-1]', '[0]')}{FENCE}\nno\n</think>\n{AFTER}"
+    ),
     "a stray mark at the end": AFTER + "</think>\n",
-    "channels": f"<|channel|>analysis<|message|>def after(text): return 1<|end|><|start|>assistant<|channel|>final<|message|>{AFTER}<|return|>",
+    "channels": (
+        "<|channel|>analysis<|message|>def after(text): return"
+        f" 1<|end|><|start|>assistant<|channel|>final<|message|>{AFTER}<|return|>"
+    ),
     "channels without their tokens": f"analysisSplit it.assistantfinal{AFTER}",
     "another family's thought": f"[THINK]hm[/THINK]{FENCE}\n{AFTER}{FENCE}",
-    "corrected in the last block": f"{FENCE}\n{AFTER.replace('[-1]', '[0]')}{FENCE}\nWrong. Corrected:\n{FENCE}\n{AFTER}{FENCE}",
+    "corrected in the last block": (
+        f"{FENCE}\n{AFTER.replace('[-1]', '[0]')}{FENCE}\nWrong. Corrected:\n{FENCE}\n{AFTER}{FENCE}"
+    ),
     "a usage block last": f"{FENCE}\n{AFTER}{FENCE}\nUse it:\n{FENCE}\nprint(after('x'))\n{FENCE}",
-    "a chat mark in a string and one that ends the turn": AFTER.replace(":\n", ":\n    end = '<|im_end|>'\n", 1)
-    + "<|im_end|>\n<|im_start|>user\n",
-    "a second turn that nobody asked for": f"{AFTER}<|im_end|>\n<|im_start|>assistant\n{FENCE}\n{AFTER.replace('[-1]', '[0]')}{FENCE}",
+    "a chat mark in a string and one that ends the turn": (
+        AFTER.replace(":\n", ":\n    end = '<|im_end|>'\n", 1) + "<|im_end|>\n<|im_start|>user\n"
+    ),
+    "a second turn that nobody asked for": (
+        f"{AFTER}<|im_end|>\n<|im_start|>assistant\n{FENCE}\n{AFTER.replace('[-1]', '[0]')}{FENCE}"
+    ),
 }
 
 

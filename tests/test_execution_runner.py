@@ -1,4 +1,6 @@
-"""The runner as its callers see it: order, repeatability, answers, the third state, consent, and an end without leftovers."""
+"""The runner as its callers see it: order, repeatability, answers, the third state, consent, and an end without
+leftovers.
+"""
 
 import os
 import signal
@@ -129,7 +131,9 @@ def test_value_made_to_hold_up_the_judge_is_a_failure(monkeypatch):
 
 
 def test_test_that_holds_the_judge_beyond_python_is_a_failure(monkeypatch):
-    """One C call that does not end cannot be interrupted: the judge dies, is replaced, and the next program is judged."""
+    """One C call that does not end cannot be interrupted: the judge dies, is replaced, and the next program is
+    judged.
+    """
     test = "def check(candidate):\n    sum(range(candidate(10 ** 12)))\n"
     monkeypatch.setattr(runner, "_START", "import sys; sys.path.insert(0, {0!r}); from tunebook.execution import judge;"
                         " judge.TEST_SECONDS = 0.3; judge.main()")  # fmt: skip
@@ -179,7 +183,10 @@ RAISED = {
 def test_an_expected_exception_arrives_as_the_test_knows_it(name):
     statement, kind, rule = RAISED[name]
     prompt = "class Refused(Exception):\n    pass\n"
-    test = f"import json\ndef check(candidate):\n    try:\n        candidate(1)\n    except {kind} as error:\n        assert {rule}\n    else:\n        assert False\n"
+    test = (
+        f"import json\ndef check(candidate):\n    try:\n        candidate(1)\n    except {kind} as error:\n       "
+        f" assert {rule}\n    else:\n        assert False\n"
+    )
     source = f"{prompt}def double(x):\n    {statement}\n"
     assert judge_one(source, test, prompt=prompt).verdict == "pass"
     assert judge_one(source, test.replace(kind, "ZeroDivisionError", 1), prompt=prompt).verdict == "exception"
@@ -188,9 +195,9 @@ def test_an_expected_exception_arrives_as_the_test_knows_it(name):
 def test_a_forged_exception_is_never_one_of_the_runners():
     """Else a program could make its own failure a fault of the machine, for which no score is given."""
     forge = (
-        "import os, struct, json\ndef double(x):\n    kinds = [['tunebook.execution.session', 'Fault'], ['builtins', 'SystemExit']]\n"
-        "    d = json.dumps([1, 'raised', kinds, ['t', 'x'], 'x', 0]).encode()\n"
-        "    os.write(3, struct.pack('>I', len(d)) + d)\n    os._exit(0)\n"
+        "import os, struct, json\ndef double(x):\n    kinds = [['tunebook.execution.session', 'Fault'], ['builtins',"
+        " 'SystemExit']]\n    d = json.dumps([1, 'raised', kinds, ['t', 'x'], 'x', 0]).encode()\n    os.write(3,"
+        " struct.pack('>I', len(d)) + d)\n    os._exit(0)\n"
     )
     assert judge_one(forge).verdict == "exception"
     assert (
@@ -393,7 +400,10 @@ def test_details_are_escaped_and_cut():
 
 
 def test_verdict_words_are_the_documented_ones():
-    words = "pass wrong exception syntax no_code early_exit invalid_output cpu_limit wall_limit mem_limit output_limit proc_limit denied invalid"
+    words = (
+        "pass wrong exception syntax no_code early_exit invalid_output cpu_limit wall_limit mem_limit output_limit"
+        " proc_limit denied invalid"
+    )
     assert VERDICTS == tuple(words.split())
 
 

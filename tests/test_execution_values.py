@@ -10,7 +10,8 @@ import pytest
 from tunebook.execution.values import MAX_BYTES, MAX_DEPTH, NotPlain, decode, encode
 
 PLAIN = [
-    None, True, False, 0, -1, 2**53, -(2**200), 1.5, -0.0, float("inf"), float("-inf"), "", "é\ud800\x00", [], (), {}, set(),
+    None, True, False, 0, -1, 2**53, -(2**200), 1.5, -0.0, float("inf"), float("-inf"), "", "é\ud800\x00", [], (), {},
+    set(),
     [1, [2, (3, {"k": {4, 5}})]], {1: "a", (1, 2): None, None: [None]}, ["l", 1], ["f", "nan"], {"d": 1},
 ]  # fmt: skip
 
@@ -84,7 +85,8 @@ def test_cyclic_value_does_not_cross():
 
 FORGED = [
     [], {}, 1.5, ["x", 1], ["p", "cos\nsystem"], ["f"], ["f", 1], ["f", "1" * 100], ["f", "abc"], ["i", "zz"], ["i", 3],
-    ["d", [1]], ["d", 1], ["d", [["l"], 1]], ["s", ["l"]], [["l"]], ["l", {}], [None], json.loads("[" * 200 + "]" * 200),
+    ["d", [1]], ["d", 1], ["d", [["l"], 1]], ["s", ["l"]], [["l"]], ["l", {}], [None],
+    json.loads("[" * 200 + "]" * 200),
 ]  # fmt: skip
 
 

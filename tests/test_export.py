@@ -183,7 +183,9 @@ def test_sampling_has_a_stream_of_its_own_for_every_row(export):
 
 def test_only_the_nucleus_is_drawn_from():
     logits = numpy.log(numpy.array([[0.1, 0.6, 0.3]], numpy.float32))
-    drawn = {choose_token(logits, Decoding(1, temperature=1.0, top_p=0.8), [random.Random(seed)])[0] for seed in range(200)}
+    drawn = {
+        choose_token(logits, Decoding(1, temperature=1.0, top_p=0.8), [random.Random(seed)])[0] for seed in range(200)
+    }
     assert drawn == {1, 2}
     assert choose_token(logits, Decoding(1, temperature=1.0, top_p=0.5), [random.Random(9)]) == [1]
 
@@ -309,7 +311,10 @@ def test_the_modelfile_writes_chatml_in_ollamas_language():
 def test_speed_is_measured_in_a_process_of_its_own(export):
     found = measure_speed(export.file, [list(range(5, 25))] * 3, 4, 1)
     assert found["requests"] == 60 and all(value > 0 for value in found.values())
-    assert found["p50_ms"] <= found["p95_low_ms"] <= found["p95_ms"] <= found["p95_high_ms"] and file_type("q8_0") is not None
+    assert (
+        found["p50_ms"] <= found["p95_low_ms"] <= found["p95_ms"] <= found["p95_high_ms"]
+        and file_type("q8_0") is not None
+    )
 
 
 def test_too_few_requests_bound_no_slowest_answer(monkeypatch):

@@ -40,7 +40,8 @@ def stages() -> dict:
 def test_every_number_of_the_card_comes_from_a_record():
     card = model_card(stages(), "GO", ["the gain is shown"])
     for words in (
-        "Verdict of the study: **GO**", "7 training rows", "| sft | task | 80/100 | 80.0 | 25.0 to 75.0 |", "lora\\_rank 16",
+        "Verdict of the study: **GO**", "7 training rows", "| sft | task | 80/100 | 80.0 | 25.0 to 75.0 |",
+        "lora\\_rank 16",
         "humaneval: base 9/164, sft 1/164", "apache-2.0", "ab" * 32, "cd" * 32, "2000/2000", "holds \\| &lt;b&gt;",
     ):  # fmt: skip
         assert words.replace("\\_", "_") in card.replace("\\_", "_"), words

@@ -1,4 +1,6 @@
-"""The set-up: the right instruction sets, pinned versions, one sentence for each trouble, and nothing half-done taken for done."""
+"""The set-up: the right instruction sets, pinned versions, one sentence for each trouble, and nothing half-done
+taken for done.
+"""
 
 import ast
 import hashlib
@@ -25,7 +27,10 @@ SSE = {"sse", "sse2", "ssse3", "sse4_1", "sse4_2"}
 AVX2 = SSE | {"avx", "avx2", "fma", "f16c", "bmi1", "bmi2"}
 AVX512 = AVX2 | {"avx512f", "avx512cd", "avx512vl", "avx512dq", "avx512bw"}
 SAPPHIRE_RAPIDS = AVX512 | {"avx512vbmi", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16"}
-NO_NETWORK = "Retrying: NewConnectionError: Temporary failure in name resolution\nERROR: No matching distribution found for torch"
+NO_NETWORK = (
+    "Retrying: NewConnectionError: Temporary failure in name resolution\nERROR: No matching distribution found for"
+    " torch"
+)
 WRAPPED_CMAKE = """CMake Error at CMakeTestCCompiler.cmake:69 (message):
   The C compiler
 
@@ -103,7 +108,9 @@ def test_the_list_is_complete():
 
 
 def test_the_list_installs_on_the_oldest_python():
-    """Debian 12's python3 is 3.11.2: a package that asks for 3.11.5 stops the set-up there, and nothing here would notice."""
+    """Debian 12's python3 is 3.11.2: a package that asks for 3.11.5 stops the set-up there, and nothing here would
+    notice.
+    """
     oldest = ".".join(map(str, (*install.OLDEST_PYTHON, 0)))
     pinned = packages.read_requirements(ROOT / "requirements.txt")
     asked = {name: importlib.metadata.metadata(name)["Requires-Python"] or "" for name in pinned}
@@ -326,8 +333,12 @@ def test_a_cached_wheel_that_dies_of_sigill_is_compiled_again(world, tmp_path, c
     assert other.is_stamped()
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64" or platform.system() != "Linux", reason="the index has x86-64 Linux only")
-def test_a_ready_made_wheel_is_taken_where_it_decodes_and_compiled_where_it_does_not(world, tmp_path, cache, monkeypatch):
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or platform.system() != "Linux", reason="the index has x86-64 Linux only"
+)
+def test_a_ready_made_wheel_is_taken_where_it_decodes_and_compiled_where_it_does_not(
+    world, tmp_path, cache, monkeypatch
+):
     """Nobody should compile for minutes what the index has, nor keep a wheel that dies on this CPU."""
     monkeypatch.setattr(llama_wheel, "cpu_flags", lambda: AVX2)
     monkeypatch.delenv("CMAKE_ARGS", raising=False)
@@ -422,7 +433,10 @@ def test_a_failed_download_keeps_the_environment(world):
 
 def test_debians_python_without_ensurepip_still_gets_an_environment(tmp_path, monkeypatch):
     """Debian and Colab ship python3 without ensurepip; where its pip is there, the set-up can do without."""
-    body = f'case "$*" in *--without-pip*|*--python*) echo "$@" >> "{tmp_path}/calls" ;; *) echo "ensurepip is not"; exit 1 ;; esac'
+    body = (
+        f'case "$*" in *--without-pip*|*--python*) echo "$@" >> "{tmp_path}/calls" ;; *) echo "ensurepip is not"; exit'
+        " 1 ;; esac"
+    )
     monkeypatch.setattr(sys, "executable", stand_in_python(tmp_path / "python3", body))
     monkeypatch.setattr(install, "NEEDED_BYTES", 0)
     monkeypatch.setenv("PATH", "/bin:/usr/bin")
@@ -455,7 +469,10 @@ def test_an_old_python_or_system_gets_one_sentence():
 
 
 def test_two_set_ups_of_one_environment_wait_for_each_other(cache, tmp_path):
-    program = "import sys; from pathlib import Path; from tunebook.setup.install import only_one\nwith only_one(Path(sys.argv[1])): pass"
+    program = (
+        "import sys; from pathlib import Path; from tunebook.setup.install import only_one\nwith"
+        " only_one(Path(sys.argv[1])): pass"
+    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "lib")}
     with install.only_one(tmp_path / ".venv"):
         command = [sys.executable, "-c", program, str(tmp_path / ".venv")]

@@ -1,6 +1,5 @@
 """Which device and precision, for machines that we do not have here."""
 
-
 import pytest
 
 from tunebook import machine

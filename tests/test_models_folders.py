@@ -1,4 +1,6 @@
-"""Model and adapter folders from others: what is not whole is refused before it is judged, and what is valid still loads."""
+"""Model and adapter folders from others: what is not whole is refused before it is judged, and what is valid still
+loads.
+"""
 
 import json
 import shutil
@@ -176,7 +178,8 @@ def test_every_form_of_a_lora_still_loads(models, tmp_path, changes):
 
 
 CONFIGS = {
-    "num_attention_heads": 0, "vocab_size": "64", "num_hidden_layers": "2", "num_key_value_heads": 3, "rms_norm_eps": None,
+    "num_attention_heads": 0, "vocab_size": "64", "num_hidden_layers": "2", "num_key_value_heads": 3,
+    "rms_norm_eps": None,
     "dtype": "float7", "rope_parameters": [1, 2], "quantization_config": {"quant_method": "gptq", "bits": 4},
     "hidden_act": [1], "eos_token_id": "x", "tie_word_embeddings": "false", "intermediate_size": 0,
 }  # fmt: skip
@@ -345,7 +348,9 @@ def test_a_header_whose_length_begins_like_a_pickle_is_none(models, tmp_path):
     head = data[8 : 8 + length].ljust(longer)
     path.write_bytes(longer.to_bytes(8, "little") + head + data[8 + length :])
     assert path.read_bytes()[:2] == b"\x80\x02"
-    assert "pickle" not in {row["check"] for row in folder_checks.inspect_folder(str(folder))["findings"]} and load(folder)
+    assert "pickle" not in {row["check"] for row in folder_checks.inspect_folder(str(folder))["findings"]} and load(
+        folder
+    )
     path.write_bytes(b"\x80\x04\x95" + bytes(20))
     assert "pickle: model.safetensors is a pickle" in objections(folder)
 

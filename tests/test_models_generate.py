@@ -92,7 +92,9 @@ def test_models_with_windows_take_transformers_path(prompts):
 
 
 def small(family: str):
-    """A random model of another family, with what its attention adds: biases (Qwen2), norms of queries and keys (Qwen3)."""
+    """A random model of another family, with what its attention adds: biases (Qwen2), norms of queries and keys
+    (Qwen3).
+    """
     import transformers
 
     same = tiny_llama().config

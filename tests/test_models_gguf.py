@@ -1,4 +1,6 @@
-"""GGUF files are opened here only after a child has opened them: llama.cpp aborts on some, and an aborted process says nothing."""
+"""GGUF files are opened here only after a child has opened them: llama.cpp aborts on some, and an aborted process
+says nothing.
+"""
 
 import pytest
 
@@ -31,7 +33,9 @@ def write(tmp_path):
 def test_a_good_file_opens_and_generates(write):
     path = write()
     argument = {"path": str(path), "is_whole": True}
-    assert limited.call("tunebook.models.gguf_tokenizer:try_load", argument, [path], gguf_tokenizer.TRIAL) == {"opened": True}
+    assert limited.call("tunebook.models.gguf_tokenizer:try_load", argument, [path], gguf_tokenizer.TRIAL) == {
+        "opened": True
+    }
     engine = GgufModel(path, 1)
     ids = engine.encode([{"role": "user", "content": "ab"}])
     assert ids and len(next(engine.generate([ids], Decoding(2))).ids) <= 2
@@ -44,7 +48,9 @@ def test_a_good_file_opens_and_generates(write):
 
 @pytest.mark.parametrize("name", ABORTING)
 def test_a_file_on_which_llama_aborts_is_one_sentence(name, write, monkeypatch):
-    """The process of the caller ended with SIGABRT; here the checks of the header are taken away, and the trial remains."""
+    """The process of the caller ended with SIGABRT; here the checks of the header are taken away, and the trial
+    remains.
+    """
     path = write(**ABORTING[name])
     with pytest.raises(InputProblem, match="lists every objection"):
         GgufTokenizer(path)

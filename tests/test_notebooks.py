@@ -30,8 +30,14 @@ def code(path: Path) -> list[str]:
 
 
 def shown_code(path: Path) -> list[str]:
-    """The code cells without the one of the parameters, and without the bootstrap, which is one and the same in all of them."""
-    tagged = [cell for cell in cells(path) if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", [])]
+    """The code cells without the one of the parameters, and without the bootstrap, which is one and the same in all
+    of them.
+    """
+    tagged = [
+        cell
+        for cell in cells(path)
+        if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", [])
+    ]
     return ["".join(cell["source"]) for cell in tagged if cell["id"] != "bootstrap"]
 
 
@@ -90,14 +96,18 @@ def test_a_notebook_stays_short_and_defines_nothing(path):
 @every_notebook
 def test_prose_carries_the_method(path):
     """A notebook of code alone is a script; a reader who does not know the method cannot judge the result."""
-    prose = [line for cell in cells(path) if cell["cell_type"] == "markdown" for line in "".join(cell["source"]).splitlines()]
+    prose = [
+        line for cell in cells(path) if cell["cell_type"] == "markdown" for line in "".join(cell["source"]).splitlines()
+    ]
     lines = [line for text in shown_code(path) for line in text.splitlines() if line.strip()]
     assert len([line for line in prose if line.strip()]) >= len(lines) / 2
 
 
 @every_notebook
 def test_a_notebook_imports_a_handful_of_rooms(path):
-    """A reader learns a few rooms, not a hundred names; what lies inside a room may move without a notebook noticing."""
+    """A reader learns a few rooms, not a hundred names; what lies inside a room may move without a notebook
+    noticing.
+    """
     assert len(imported(path)) <= 8
     assert [name for name in imported(path) if name.startswith("tunebook.") and name.count(".") > 1] == []
 
@@ -108,10 +118,16 @@ def test_all_notebooks_together_import_few_names():
 
 @every_notebook
 def test_every_parameter_stands_in_a_cell_where_it_acts(path):
-    """A parameter that only the library reads cannot be found by who wants to change it. The specification's own are shown as a table."""
+    """A parameter that only the library reads cannot be found by who wants to change it. The specification's own are
+    shown as a table.
+    """
     names = {node.id for text in shown_code(path) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
     spec = {*THRESHOLDS, *MEASURED_BY} if "spec_table" in "".join(code(path)) else set()
-    hidden = [name for name in declared(path) if name not in names | spec | {"run"} and not (spec and name.startswith("spec_"))]
+    hidden = [
+        name
+        for name in declared(path)
+        if name not in names | spec | {"run"} and not (spec and name.startswith("spec_"))
+    ]
     assert len(declared(path)) >= 2 and hidden == []
 
 
@@ -119,7 +135,9 @@ def test_the_library_reads_no_parameter_by_key():
     """A parameter that acts somewhere below is a parameter that nobody sees. Only the specification is read whole."""
     files = sorted((ROOT / "lib").rglob("*.py"))
     assert len(files) > 50
-    assert [path.name for path in files if "context.params[" in path.read_text() or "context.params.get" in path.read_text()] == []
+    assert [
+        path.name for path in files if "context.params[" in path.read_text() or "context.params.get" in path.read_text()
+    ] == []
 
 
 def test_the_bootstrap_cell_is_the_same_everywhere():

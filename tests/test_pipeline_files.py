@@ -99,7 +99,9 @@ def test_stages_read_what_the_table_says():
     short = ["00", "01", "04@base", "02", "04@sft", "03", "04@dpo", "05", "04@gguf", "07", "06"]
     run = [stages.resolve_stage(name, KNOWN) for name in short]
     stages.check_order(run)
-    reads = {stages.short_name(name): [stages.short_name(other) for other in stages.upstream(name, run)] for name in run}
+    reads = {
+        stages.short_name(name): [stages.short_name(other) for other in stages.upstream(name, run)] for name in run
+    }
     assert reads["01"] == [] and reads["04@dpo"] == ["01", "03"] and reads["05"] == ["01", "02", "03"]
     assert reads["07"] == [] and reads["06"] == short[:-1]
     without_dpo = [name for name in run if name[:2] != "03" and not name.endswith("@dpo")]

@@ -24,7 +24,8 @@ def test_concurrent_runs_never_mix_their_lines(tmp_path):
     assert torn == 0 and len({entry["run"] for entry in entries}) == 100
 
 
-@pytest.mark.parametrize("tail", [b'{"schema": "tunebook-led', b"\xff\xfe\x00", b"[1, 2]", b"[" * 100_000, b'{"schema": "tunebook-ledger/1", "run": "no time"}',
+@pytest.mark.parametrize("tail", [b'{"schema": "tunebook-led', b"\xff\xfe\x00", b"[1, 2]", b"[" * 100_000,
+b'{"schema": "tunebook-ledger/1", "run": "no time"}',
              b'{"schema": "tunebook-ledger/1", "at": "x", "opened": [{"sha256": [1], "benchmark": "b"}]}'])  # fmt: skip
 def test_a_torn_line_costs_only_itself(tmp_path, tail):
     ledger.append(tmp_path, {"run": "before"})

@@ -1,4 +1,6 @@
-"""The promises of a run: finished stages are kept, broken ones start over, nothing corrupt is taken for finished, every byte is checked."""
+"""The promises of a run: finished stages are kept, broken ones start over, nothing corrupt is taken for finished,
+every byte is checked.
+"""
 
 import json
 import os
@@ -23,7 +25,10 @@ from tunebook.pipeline.verify import first_divergence, verify_run
 
 LIB = Path(manifests.__file__).resolve().parents[2]
 STAGES = ("01_validate_data", "04_evaluate_pass_at_1@base", "06_verdict")
-NETWORK = "import socket\ntry:\n    socket.create_connection(('192.0.2.1', 80), 1)\nexcept RuntimeError as blocked:\n    assert 'offline' in str(blocked)"
+NETWORK = (
+    "import socket\ntry:\n    socket.create_connection(('192.0.2.1', 80), 1)\nexcept RuntimeError as blocked:\n   "
+    " assert 'offline' in str(blocked)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -393,13 +398,18 @@ def test_the_parameters_cell_is_all_that_a_source_hash_leaves_out(tmp_path):
 
 
 RESUMING = [
-    'import os\nfrom tunebook import stage\ncontext = stage.begin("04_evaluate_pass_at_1", globals())\ncontext.need("01")',
-    'made = context.resume_folder / "made"\n'
-    "if not made.exists():\n"
-    "    made.parent.mkdir(parents=True)\n"
-    '    made.write_text("half")\n'
-    '    if os.environ.get("KILL_HALFWAY"):\n'
-    "        os.kill(os.getpid(), 9)",
+    (
+        'import os\nfrom tunebook import stage\ncontext = stage.begin("04_evaluate_pass_at_1",'
+        ' globals())\ncontext.need("01")'
+    ),
+    (
+        'made = context.resume_folder / "made"\n'
+        "if not made.exists():\n"
+        "    made.parent.mkdir(parents=True)\n"
+        '    made.write_text("half")\n'
+        '    if os.environ.get("KILL_HALFWAY"):\n'
+        "        os.kill(os.getpid(), 9)"
+    ),
     'print(context.finish({"estimate": rate}))',
 ]
 

@@ -29,7 +29,9 @@ def test_the_readme_is_read_in_five_minutes():
 
 def test_the_map_is_what_git_has():
     """A map with a missing folder is worse than none."""
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     folders = {str(parent) for path in listed for parent in Path(path).parents} - {"."}
     folders = {name for name in folders if not re.match(r"outputs/|tests/data", name)}
     tree = README.partition("<!-- tree: begin -->")[2].partition("<!-- tree: end -->")[0]

@@ -17,7 +17,21 @@ from pathlib import Path
 import pytest
 
 LIBRARY = Path(__file__).parent.parent / "lib" / "tunebook"
-ROOMS = ["errors", "face", "files", "findings", "machine", "picking", "setup", "pipeline", "statistics", "execution", "inspection", "models", "tasks"]
+ROOMS = [
+    "errors",
+    "face",
+    "files",
+    "findings",
+    "machine",
+    "picking",
+    "setup",
+    "pipeline",
+    "statistics",
+    "execution",
+    "inspection",
+    "models",
+    "tasks",
+]
 ROOMS += ["evaluation", "data", "training", "export", "decision", "plots", "stage"]
 FRONT = {"cli", "__main__", "doctor", "__init__"}
 
@@ -124,10 +138,14 @@ def test_a_face_names_what_is_there():
 
 
 def test_the_code_stays_within_its_budget():
-    """Counted by `tokenize`, without blank lines, comments and docstrings. pyproject.toml holds the number, and why it is what it is."""
+    """Counted by `tokenize`, without blank lines, comments and docstrings. pyproject.toml holds the number, and why
+    it is what it is.
+    """
     budget = tomllib.loads((LIBRARY.parent.parent / "pyproject.toml").read_text())["tool"]["tunebook"]["code_lines"]
     count = sum(map(code_lines, ALL.values()))
-    assert budget - 400 < count <= budget, f"{count} lines of code: set code_lines in pyproject.toml, up only with a reason"
+    assert budget - 400 < count <= budget, (
+        f"{count} lines of code: set code_lines in pyproject.toml, up only with a reason"
+    )
 
 
 def code_lines(text: str) -> int:
@@ -154,6 +172,9 @@ def test_docstring_examples_run(name):
 
 def test_data_statistics_and_manifests_do_not_wait_for_torch():
     """`tunebook power` and `tunebook validate` must answer in a second."""
-    names = "tunebook.cli tunebook.data.validate tunebook.statistics.compare tunebook.pipeline.manifest tunebook.decision.verdict"
+    names = (
+        "tunebook.cli tunebook.data.validate tunebook.statistics.compare tunebook.pipeline.manifest"
+        " tunebook.decision.verdict"
+    )
     check = f"import sys, {', '.join(names.split())}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], env={"PYTHONPATH": str(LIBRARY.parent)}).returncode == 0

@@ -13,7 +13,9 @@ STAGES = 10
 
 
 def start(outputs: Path, *arguments: str, core: int | None = None) -> subprocess.Popen:
-    """The command as a person calls it, on one core if one is given: two runs side by side must not wait for each other."""
+    """The command as a person calls it, on one core if one is given: two runs side by side must not wait for each
+    other.
+    """
     pin = (lambda: os.sched_setaffinity(0, {core})) if core is not None else None
     return subprocess.Popen(
         [sys.executable, "-m", "tunebook", *arguments],

@@ -203,7 +203,9 @@ def test_from_the_answer_on_every_number_of_problems_has_the_power(base, gain, c
     ],
 )
 def test_the_plan_names_the_correlation_that_it_used(base, gain, asked, used):
-    """0.3 and 0.7 allow -1 (one passes exactly where the other fails); 0.3 and 0.336 do not; with 1.0 it means nothing."""
+    """0.3 and 0.7 allow -1 (one passes exactly where the other fails); 0.3 and 0.336 do not; with 1.0 it means
+    nothing.
+    """
     result = plan(base, gain, asked)
     assert result["correlation"] == pytest.approx(used, abs=1e-4) and result["correlation_asked"] == asked
     assert discordant(base, gain, result["correlation"]) == pytest.approx(discordant(base, gain, asked))

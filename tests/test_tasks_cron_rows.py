@@ -46,7 +46,8 @@ CONVENTIONS = {
     "at midnight": "0 0 * * *",
 }
 
-# Phrases as people type them, told apart from the conventions because a reworded grammar may lose a few of the rare ones.
+# Phrases as people type them, told apart from the conventions because a reworded grammar may lose a few of the rare
+# ones.
 TYPED = {
     "every 5 mins": "*/5 * * * *",
     "every 5m": "*/5 * * * *",
@@ -217,7 +218,8 @@ def test_an_unknown_task_is_refused_with_the_nearest_name():
 
 
 SPOKEN_TIME = re.compile(
-    r"(?<![\d:.])(\d{1,2})(?:[:.](\d\d))?(?: ?([ap])\.?m\b|([ap])\b)|(?<![\d:])(\d{1,2}):(\d\d)(?! ?[ap]\b| ?[ap]\.?m|\d)|\b(noon|midnight)\b"
+    r"(?<![\d:.])(\d{1,2})(?:[:.](\d\d))?(?: ?([ap])\.?m\b|([ap])\b)|(?<![\d:])(\d{1,2}):(\d\d)(?! ?[ap]\b|"
+    r" ?[ap]\.?m|\d)|\b(noon|midnight)\b"
 )
 
 
@@ -241,7 +243,9 @@ def first_fires(expression: str, count: int) -> list[datetime]:
 
 
 def test_the_times_in_a_phrase_are_those_at_which_its_expression_fires(drawn):
-    """Read by another rule and fired by another library: a slip in the wordings would teach a wrong answer to every model."""
+    """Read by another rule and fired by another library: a slip in the wordings would teach a wrong answer to every
+    model.
+    """
     told, wrong = 0, []
     for schedule in drawn[:6000]:
         minute, hour, *_ = schedule.expression.split()
@@ -282,9 +286,11 @@ def fire_numbers(expression: str) -> dict[str, set[int]]:
     *_, month, dow = expression.split()
     wide = {"month": (month, 12, 1), "dow": (dow, 7, 0)}
     return {
-        name: set(range(low, low + size))
-        if field == "*"
-        else {n for n in range(low, low + size) if step_or_list(field, n, low)}
+        name: (
+            set(range(low, low + size))
+            if field == "*"
+            else {n for n in range(low, low + size) if step_or_list(field, n, low)}
+        )
         for name, (field, size, low) in wide.items()
     }
 

@@ -1,4 +1,6 @@
-"""Extraction and facts: the rows' own answers pass, wrong fields fail and are named, and a study of them passes the data gate."""
+"""Extraction and facts: the rows' own answers pass, wrong fields fail and are named, and a study of them passes the
+data gate.
+"""
 
 import json
 from random import Random

@@ -1,4 +1,6 @@
-"""Preferences are trained as what they are: the user's pairs and labels, sampled answers, each method with its own settings."""
+"""Preferences are trained as what they are: the user's pairs and labels, sampled answers, each method with its own
+settings.
+"""
 
 import pytest
 from datasets import Dataset
@@ -60,7 +62,9 @@ def test_own_preferences_that_are_not_there_are_one_sentence():
     with pytest.raises(InputProblem, match="did you mean kto"):
         choose_method("kt")
     none = choose_method("none")
-    assert not wants_samples(none, "auto", Preferences()) and rows_for(none, Preferences(PAIRS), Preferences(), 4, 0) == []
+    assert (
+        not wants_samples(none, "auto", Preferences()) and rows_for(none, Preferences(PAIRS), Preferences(), 4, 0) == []
+    )
 
 
 def test_each_method_takes_the_rows_that_it_can_use():

@@ -1,4 +1,6 @@
-"""A training is watched: each sickness is named early with its remedy, healthy ones are left alone, and the figures are right."""
+"""A training is watched: each sickness is named early with its remedy, healthy ones are left alone, and the figures
+are right.
+"""
 
 import math
 import random
@@ -66,7 +68,9 @@ def test_a_loss_that_climbs_back_is_named_before_half_of_the_steps_are_spent():
 
 def test_a_flat_loss_is_named_after_a_third():
     rows = curve(0, 300, 3.0, 2.99, 0.5, 0.05)
-    step, found = first_sickness(rows, [{"step": at, "held_out_loss": 3.0 - at / 1e4, "rise": 0.0} for at in (0, 100, 200)])
+    step, found = first_sickness(
+        rows, [{"step": at, "held_out_loss": 3.0 - at / 1e4, "rise": 0.0} for at in (0, 100, 200)]
+    )
     assert found.name == "flat" and "raise learning_rate" in found.remedy and step <= 110
     known = curve(0, 300, 0.02, 0.02, 0.5, 0.3)
     assert first_sickness(known) is None, "the task is known: there is nowhere to fall"

@@ -65,8 +65,8 @@ def whole(words: int = len(WORDS)) -> list[tuple]:
 
 
 def gguf(pairs=None, tensors=None, version=3, counts=None, data=None, magic=b"GGUF", alignment=32, extra=b"") -> bytes:
-    """A GGUF file: a model of one block, or one of the given `tensors` (name, dims, type, offset), the embedding alone where only `data`
-    is given. `extra` goes between metadata and tensors.
+    """A GGUF file: a model of one block, or one of the given `tensors` (name, dims, type, offset), the embedding alone
+    where only `data` is given. `extra` goes between metadata and tensors.
     """
     pairs = metadata() if pairs is None else pairs
     numbers = WIDTH * (len(WORDS) + 3 + 7 * WIDTH) if tensors is None else WIDTH * len(WORDS)

@@ -33,13 +33,16 @@ def tiny_llama(seed: int = 0, **changes):
 
 
 GEMMA = (
-    "{{ bos_token }}{% for m in messages %}{{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role']) + '\\n' "
-    "+ m['content'] | trim + '<end_of_turn>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}"
+    "{{ bos_token }}{% for m in messages %}{{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role'])"
+    " + '\\n' + m['content'] | trim + '<end_of_turn>\\n' }}{% endfor %}{% if add_generation_prompt %}{{"
+    " '<start_of_turn>model\\n' }}{% endif %}"
 )
 
 
 def save_gemma_tokenizer(folder) -> None:
-    """A SentencePiece model trained on Python's own documentation, with Gemma's special tokens and its form of a conversation."""
+    """A SentencePiece model trained on Python's own documentation, with Gemma's special tokens and its form of a
+    conversation.
+    """
     from pydoc_data.topics import topics
 
     from sentencepiece import SentencePieceTrainer
@@ -50,7 +53,8 @@ def save_gemma_tokenizer(folder) -> None:
     with open(folder / "tokenizer.model", "wb") as stream:
         SentencePieceTrainer.train(
             sentence_iterator=iter(lines), model_writer=stream, vocab_size=800, model_type="bpe", byte_fallback=True,
-            pad_id=0, eos_id=1, bos_id=2, unk_id=3, pad_piece="<pad>", eos_piece="<eos>", bos_piece="<bos>", unk_piece="<unk>",
+            pad_id=0, eos_id=1, bos_id=2, unk_id=3, pad_piece="<pad>", eos_piece="<eos>", bos_piece="<bos>",
+            unk_piece="<unk>",
             user_defined_symbols=["<mask>", "<start_of_turn>", "<end_of_turn>"], add_dummy_prefix=False,
             remove_extra_whitespaces=False, normalization_rule_name="identity", split_digits=True, minloglevel=2,
         )  # fmt: skip

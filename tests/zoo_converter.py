@@ -1,9 +1,11 @@
-"""llama.cpp's converter for vocabularies that it cannot know: a process that imports it once and forks for every folder.
+"""llama.cpp's converter for vocabularies that it cannot know: a process that imports it once and forks for every
+folder.
 
-The converter recognises a byte-level BPE by the hash of one encoded text and refuses all others, and the hash depends on the ids, so
-no tiny vocabulary can have a known one. Here that one function returns the name that llama.cpp has for the published family, and
-nothing else is replaced; whether llama.cpp splits as this name says is what the comparison of token ids then shows.
-Reads lines of JSON, {"pre": name, "words": [...]}, and answers "0" or the last line of what the converter said.
+The converter recognises a byte-level BPE by the hash of one encoded text and refuses all others, and the hash depends
+on the ids, so no tiny vocabulary can have a known one. Here that one function returns the name that llama.cpp has for
+the published family, and nothing else is replaced; whether llama.cpp splits as this name says is what the comparison of
+token ids then shows. Reads lines of JSON, {"pre": name, "words": [...]}, and answers "0" or the last line of what the
+converter said.
 """
 
 import json
@@ -45,7 +47,9 @@ def main(script: str) -> None:
             _, status = os.waitpid(child, 0)
             said.seek(0)
             lines = said.read().strip().splitlines() or ["no message"]
-        print(json.dumps({"code": os.waitstatus_to_exitcode(status), "said": lines[-1], "all": lines[-14:]}), flush=True)
+        print(
+            json.dumps({"code": os.waitstatus_to_exitcode(status), "said": lines[-1], "all": lines[-14:]}), flush=True
+        )
 
 
 if __name__ == "__main__":

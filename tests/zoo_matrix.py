@@ -1,7 +1,7 @@
 """Every family of the zoo through every step: inspected, loaded, masked, trained, merged, exported, compared.
 
-`run(name, root, convert)` gives a word or a sentence for each step. `python tests/zoo_matrix.py` runs all of them and writes the table
-into tests/README.md; the tests run `QUICK` and hold the table to EXPECTED.
+`run(name, root, convert)` gives a word or a sentence for each step. `python tests/zoo_matrix.py` runs all of them and
+writes the table into tests/README.md; the tests run `QUICK` and hold the table to EXPECTED.
 """
 
 import contextlib
@@ -17,16 +17,25 @@ STEPS = ("inspect", "load", "mask", "sft", "dpo", "merge", "gguf", "tokens", "an
 WORKS = "works"
 EXPECTED = {name: dict.fromkeys(STEPS, WORKS) for name in FAMILIES}
 # one of each kind: what is left runs with `python tests/zoo_matrix.py`
-QUICK = ("qwen2.5_base", "qwen3_moe", "gemma2", "gemma3_vision", "mistral_v0.2", "phi3", "gpt2", "pythia", "lfm2", "falcon_h1", "cohere2")  # fmt: skip
-TEXTS = {"every day at noon": "0 12 * * *", "Mon-Fri 22:00": "0 22 * * 1-5", "été à 5h": "0 5 * * *", "two  spaces\n and lines": "0 * * * *"}
-ROWS = [{"prompt": [{"role": "user", "content": text}], "completion": [{"role": "assistant", "content": answer}]} for text, answer in TEXTS.items()]  # fmt: skip
+QUICK = ("qwen2.5_base", "qwen3_moe", "gemma2", "gemma3_vision", "mistral_v0.2", "phi3", "gpt2", "pythia", "lfm2",
+"falcon_h1", "cohere2")  # fmt: skip
+TEXTS = {
+    "every day at noon": "0 12 * * *",
+    "Mon-Fri 22:00": "0 22 * * 1-5",
+    "été à 5h": "0 5 * * *",
+    "two  spaces\n and lines": "0 * * * *",
+}
+ROWS = [{"prompt": [{"role": "user", "content": text}], "completion": [{"role": "assistant",
+"content": answer}]} for text, answer in TEXTS.items()]  # fmt: skip
 NAMES = {"phi3": "Phi-3-mini-4k-instruct"}  # folders that are named as the repository is
 MARKS = ("<!-- families: begin -->", "<!-- families: end -->")
 
 
 @contextlib.contextmanager
 def converter():
-    """Sends `tunebook.export.convert` to `zoo_converter`; yields a function that says which BPE splitting comes next."""
+    """Sends `tunebook.export.convert` to `zoo_converter`; yields a function that says which BPE splitting comes
+    next.
+    """
     from tunebook.errors import InputProblem
     from tunebook.export import convert
     from tunebook.setup.wheels import converter_folder
@@ -57,7 +66,9 @@ def converter():
 
 
 class Case:
-    """One family on its way; every method is a step, raises InputProblem to refuse, and AssertionError where it is wrong."""
+    """One family on its way; every method is a step, raises InputProblem to refuse, and AssertionError where it is
+    wrong.
+    """
 
     def __init__(self, name: str, root: Path):
         from tunebook.models.device import Placement
@@ -90,7 +101,9 @@ class Case:
             ids, mask = encode_row(self.tokenizer, row["prompt"], row["completion"])
             trained = self.tokenizer.decode([token for token, is_trained in zip(ids, mask, strict=True) if is_trained])
             answer = row["completion"][0]["content"]
-            assert trained.endswith(self.family.end) and answer in trained and trained.count(self.family.end) == 1, trained
+            assert trained.endswith(self.family.end) and answer in trained and trained.count(self.family.end) == 1, (
+                trained
+            )
             assert measure_row(self.tokenizer)(row)[2] == ""
 
     def sft(self):
@@ -101,7 +114,9 @@ class Case:
         from tunebook.models.abilities import lora_targets
 
         student, rows = self._student(), training.tokenised(ROWS, self.tokenizer, 128)
-        settings = training.machine_settings(self.placement, student) | training.row_layout(self.placement, rows, 2, student)
+        settings = training.machine_settings(self.placement, student) | training.row_layout(
+            self.placement, rows, 2, student
+        )
         arguments = SFTConfig(**self._arguments(), learning_rate=0.02, max_steps=4, **settings)
         lora = LoraConfig(r=4, lora_alpha=8, target_modules=lora_targets(student), task_type="CAUSAL_LM")
         trainer = SFTTrainer(student, arguments, train_dataset=rows, processing_class=self.tokenizer, peft_config=lora)
@@ -117,12 +132,15 @@ class Case:
 
         from tunebook import training
 
-        pairs = [{"prompt": row["prompt"], "chosen": row["completion"], "rejected": [{"role": "assistant", "content": "no"}]} for row in ROWS]  # fmt: skip
+        pairs = [{"prompt": row["prompt"], "chosen": row["completion"], "rejected": [{"role": "assistant",
+        "content": "no"}]} for row in ROWS]  # fmt: skip
         base = self._student()
         settings = training.machine_settings(self.placement, base)
         policy = PeftModel.from_pretrained(base, str(self.adapter), is_trainable=True)
         arguments = DPOConfig(**self._arguments(), learning_rate=0.001, max_steps=2, max_length=128, **settings)
-        trainer = DPOTrainer(policy, args=arguments, train_dataset=Dataset.from_list(pairs), processing_class=self.tokenizer)
+        trainer = DPOTrainer(
+            policy, args=arguments, train_dataset=Dataset.from_list(pairs), processing_class=self.tokenizer
+        )
         training.use_compact_head(trainer)
         assert all(0 < loss < 5 for loss in self._train(trainer))
 
@@ -133,7 +151,12 @@ class Case:
         return AutoModelForCausalLM.from_pretrained(self.folder, dtype=torch.float32, attn_implementation="eager")
 
     def _arguments(self) -> dict:
-        common = {"output_dir": str(self.work), "per_device_train_batch_size": 2, "save_strategy": "no", "report_to": "none"}
+        common = {
+            "output_dir": str(self.work),
+            "per_device_train_batch_size": 2,
+            "save_strategy": "no",
+            "report_to": "none",
+        }
         return common | {"logging_steps": 1, "disable_tqdm": True, "seed": 0}
 
     def _train(self, trainer) -> list[float]:
@@ -176,7 +199,9 @@ class Case:
         turns = compare_templates(self.tokenizer, theirs, [row["prompt"] for row in ROWS])
         assert turns["same_text"] == turns["same_ids"] == turns["n"] and not turns["doubled_bos"], turns
         assert self.file.stops == self.tokenizer.ends
-        rows = HeldOutRows([encode_row(self.tokenizer, row["prompt"], row["completion"])[0] for row in ROWS], [0] * len(ROWS))
+        rows = HeldOutRows(
+            [encode_row(self.tokenizer, row["prompt"], row["completion"])[0] for row in ROWS], [0] * len(ROWS)
+        )
         apart = divergence(log_probabilities(self.trained, rows), gguf_log_probabilities(self.file, rows))
         assert apart["kl_mean"] < SAME_KL, apart
 

@@ -1,7 +1,8 @@
-"""The `tunebook` command: collects the commands of the rooms and turns their problems into one sentence and an exit code.
+"""The `tunebook` command: collects the commands of the rooms and turns their problems into one sentence and an exit
+code.
 
-Does nothing else. 0 fine (for `run` and `compare` only on GO), 1 a gate or comparison says otherwise, 2 bad input, 3 the machine, 4 a
-hash differs.
+Does nothing else. 0 fine (for `run` and `compare` only on GO), 1 a gate or comparison says otherwise, 2 bad input, 3
+the machine, 4 a hash differs.
 """
 
 import argparse
@@ -76,7 +77,10 @@ def build_parser() -> argparse.ArgumentParser:
 def _describe(problem: Exception) -> str:
     """Class, message and place of an error that no room foresaw, in one line."""
     place = traceback.extract_tb(problem.__traceback__)[-1]
-    return f"{type(problem).__name__}: {' '.join(str(problem).split())} ({os.path.basename(place.filename)}, line {place.lineno})"
+    return (
+        f"{type(problem).__name__}: {' '.join(str(problem).split())} ({os.path.basename(place.filename)}, line"
+        f" {place.lineno})"
+    )
 
 
 def _end_on_signals() -> dict:

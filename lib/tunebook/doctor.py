@@ -1,6 +1,7 @@
 """`tunebook doctor`: what this machine has, what is wrong with the environment, and what to do about it.
 
-Looks and tries, changes nothing and fetches nothing. What is slow to import (torch) is imported by the check that needs it.
+Looks and tries, changes nothing and fetches nothing. What is slow to import (torch) is imported by the check that needs
+it.
 """
 
 import argparse
@@ -120,13 +121,21 @@ def check_compiler() -> Iterator[Advice]:
 def check_setup(requirements: Path) -> Iterator[Advice]:
     """What would be slow in the next set-up: packages without uv, llama.cpp without a wheel in the cache."""
     folder = llama_wheel.wheel_folder(read_requirements(requirements)[llama_wheel.LLAMA], llama_wheel.chosen_flags())
-    slow = [] if shutil.which("uv") or (Path(sys.prefix) / "bin" / "uv").exists() else ["packages by pip, uv is missing"]
-    slow += [] if llama_wheel.cached_wheel(folder) else ["llama.cpp is not in the cache: minutes where it has to be compiled"]
+    slow = (
+        [] if shutil.which("uv") or (Path(sys.prefix) / "bin" / "uv").exists() else ["packages by pip, uv is missing"]
+    )
+    slow += (
+        []
+        if llama_wheel.cached_wheel(folder)
+        else ["llama.cpp is not in the cache: minutes where it has to be compiled"]
+    )
     yield Advice("ok", "set-up", "slow: " + "; ".join(slow) if slow else "quick: uv, and llama.cpp in the cache")
 
 
 def check_packages(requirements: Path) -> Iterator[Advice]:
-    """Each package whose version is not the one in requirements.txt (a build's own suffix, as in 2.13.0+cpu, is not compared)."""
+    """Each package whose version is not the one in requirements.txt (a build's own suffix, as in 2.13.0+cpu, is not
+    compared).
+    """
     wanted = read_requirements(requirements)
     wrong = 0
     for name, version in wanted.items():

@@ -1,7 +1,7 @@
 """The three ways in which Tunebook says no, each with the exit code of the command line.
 
-Does not handle anything: `tunebook.cli` turns these into one sentence on stderr. Everything else that escapes is a defect of
-Tunebook itself.
+Does not handle anything: `tunebook.cli` turns these into one sentence on stderr. Everything else that escapes is a
+defect of Tunebook itself.
 """
 
 

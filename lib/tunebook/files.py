@@ -1,7 +1,8 @@
 """Write files so that a reader never sees half of one, and hash them.
 
-Does not know what a run or a stage is. Every writer makes a temporary file in the same folder, flushes it to the disk, renames it
-over the target and flushes the folder: after a crash the target is the old file or the new one, nothing else.
+Does not know what a run or a stage is. Every writer makes a temporary file in the same folder, flushes it to the disk,
+renames it over the target and flushes the folder: after a crash the target is the old file or the new one, nothing
+else.
 """
 
 import gzip
@@ -21,7 +22,9 @@ GZIP = b"\x1f\x8b"  # how such a file begins
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-    """Replace `path` by `data` in one step; makes the folder where it is missing. MachineProblem when the disk is full."""
+    """Replace `path` by `data` in one step; makes the folder where it is missing. MachineProblem when the disk is
+    full.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
@@ -82,8 +85,9 @@ def read_jsonl(path: str | Path) -> list[dict]:
 
 
 def numbered_rows(path: str | Path) -> list[tuple[int, dict]]:
-    """(1-based line, row) of a JSON lines file, gzip or not by its content; empty lines are passed over. InputProblem names the file,
-    the line and the column."""
+    """(1-based line, row) of a JSON lines file, gzip or not by its content; empty lines are passed over.
+    InputProblem names the file, the line and the column.
+    """
     path = Path(path)
     rows = []
     for number, line in enumerate(read_text(path).split("\n"), start=1):
@@ -109,9 +113,10 @@ def read_text(path: Path) -> str:
 
 
 def parse_json(text: str, where: str):
-    """The value of a JSON text that JSON can write again: InputProblem, which names `where`, for anything that is no JSON, NaN and
-    Infinity, a key twice in one object, a number of more digits than Python reads, nesting without end, and half a character (a lone
-    surrogate)."""
+    """The value of a JSON text that JSON can write again: InputProblem, which names `where`, for anything that is no
+    JSON, NaN and Infinity, a key twice in one object, a number of more digits than Python reads, nesting without
+    end, and half a character (a lone surrogate).
+    """
     try:
         value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_single_keys)
         if "\\u" in text:
@@ -167,5 +172,6 @@ def require_disk(folder: str | Path, bytes_needed: int) -> None:
     free = shutil.disk_usage(existing).free
     if free < bytes_needed:
         raise MachineProblem(
-            f"{folder}: {free / GIB:.1f} GiB free, {bytes_needed / GIB:.1f} GiB needed: free space or set TUNEBOOK_OUTPUTS to a larger disk"
+            f"{folder}: {free / GIB:.1f} GiB free, {bytes_needed / GIB:.1f} GiB needed: free space or set"
+            " TUNEBOOK_OUTPUTS to a larger disk"
         )

@@ -10,8 +10,8 @@ ROWS_KEPT = 100
 class Finding:
     """One result of one check.
 
-    `rows` are 0-based record indices and `lines` 1-based lines of a text file, the first 100 of each; `count` counts all. `fix` says
-    what the owner of the data can do.
+    `rows` are 0-based record indices and `lines` 1-based lines of a text file, the first 100 of each; `count` counts
+    all. `fix` says what the owner of the data can do.
     """
 
     check: str

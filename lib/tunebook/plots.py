@@ -9,7 +9,9 @@ INK, SOFT, ACCENT, WARN = "#1f2937", "#9ca3af", "#2563eb", "#dc2626"
 
 
 def scores(rows: list[dict], title: str = ""):
-    """Pass@1 in points with the 95% interval, one panel a benchmark; rows as `decision.verdict.score_table` gives them."""
+    """Pass@1 in points with the 95% interval, one panel a benchmark; rows as `decision.verdict.score_table` gives
+    them.
+    """
     names = list(dict.fromkeys(row["benchmark"] for row in rows))
     fig, axes = _figure(8, 0.45 * len(rows) + 1.2 * len(names) + 0.4, rows=len(names))
     for ax, name in zip(axes, names, strict=True):
@@ -69,11 +71,15 @@ def checkpoints(rows: list[dict], kept: int, largest_rise: float):
 
 
 def preference(rows: list[dict], n_rows: int):
-    """Share of pairs whose chosen answer has the higher reward (KTO has no pairs: its loss), and the margin in nats times beta."""
+    """Share of pairs whose chosen answer has the higher reward (KTO has no pairs: its loss), and the margin in nats
+    times beta.
+    """
     fig, axes = _figure(8, 3, columns=2)
     share = ("rewards/accuracies", 100, "pairs ranked right (%)")
     left = share if any("rewards/accuracies" in row for row in rows) else ("loss", 1, "loss")
-    for ax, (key, scale, label) in zip(axes, (left, ("rewards/margins", 1, "reward margin (nats × beta)")), strict=True):
+    for ax, (key, scale, label) in zip(
+        axes, (left, ("rewards/margins", 1, "reward margin (nats × beta)")), strict=True
+    ):
         shown = [(row["step"], scale * row[key]) for row in rows if key in row]  # a batch of one label has no margin
         ax.plot([step for step, _ in shown], [value for _, value in shown], color=ACCENT)
         ax.set_ylabel(label)
@@ -82,6 +88,7 @@ def preference(rows: list[dict], n_rows: int):
         axes[0].set_ylim(0, 102)
     axes[0].set_title(f"preference training, {n_rows} rows", loc="left", fontsize=10)
     return fig
+
 
 def lengths(totals: list[int], max_length: int):
     """How long the rows are, in tokens, with the cut drawn in."""
@@ -169,7 +176,9 @@ def _figure(width: float, height: float, rows: int = 1, columns: int = 1):
 
 
 def break_even(rows: list[dict], name: str, missing: list[str]):
-    """Calls a day at which an own model is cheaper than a hosted one, over the hosted price; rows of `decision.economics.sweep`."""
+    """Calls a day at which an own model is cheaper than a hosted one, over the hosted price; rows of
+    `decision.economics.sweep`.
+    """
     fig, (ax,) = _figure(8, 4.2)
     hours = list(dict.fromkeys(row["machine_hour"] for row in rows))
     for kind, colour, style in (("own", ACCENT, "-"), ("cascade", WARN, "--")):

@@ -21,9 +21,10 @@ _locks: dict[Path, runs.RunLock] = {}
 def begin(notebook: str, namespace: dict) -> Context:
     """Begin a stage: read its parameters from the notebook's namespace, verify what it reads, give it an empty folder.
 
-    Under the runner the folder is already empty. By hand (JupyterLab, or bare papermill) the missing upstream stages are run first,
-    with the same parameters; those that are there are taken as they are, unless the notebook has set `rerun_upstream = True`. The last
-    result of this stage stays until the new one has finished. InputProblem where the parameters did not arrive as the runner sent them.
+    Under the runner the folder is already empty. By hand (JupyterLab, or bare papermill) the missing upstream stages
+    are run first, with the same parameters; those that are there are taken as they are, unless the notebook has set
+    `rerun_upstream = True`. The last result of this stage stays until the new one has finished. InputProblem where the
+    parameters did not arrive as the runner sent them.
     """
     _quiet()
     root = runs.find_root()
@@ -63,13 +64,15 @@ def _check_sent(folder: Path, instance: str, values: dict) -> None:
     expected_folder, expected = Path(os.environ["TUNEBOOK_RUN_FOLDER"]), os.environ["TUNEBOOK_STAGE"]
     if (folder.resolve(), instance) != (expected_folder.resolve(), expected):
         raise InputProblem(
-            f"the notebook runs as {folder.name}/{instance}, the runner started {expected_folder.name}/{expected}: parameters were lost"
+            f"the notebook runs as {folder.name}/{instance}, the runner started {expected_folder.name}/{expected}:"
+            " parameters were lost"
         )
     sent = yaml.safe_load((folder / instance / "params.yaml").read_text(encoding="utf-8"))
     for name, value in sent.items():
         if values.get(name) != value:
             raise InputProblem(
-                f"{instance}: {name} is {values.get(name)!r} here, the runner sent {value!r}: nothing may overwrite it before begin"
+                f"{instance}: {name} is {values.get(name)!r} here, the runner sent {value!r}: nothing may overwrite it"
+                " before begin"
             )
 
 

@@ -1,4 +1,5 @@
-"""No network but loopback, in every Python process that finds this folder on PYTHONPATH: kernels and other children of tests too.
+"""No network but loopback, in every Python process that finds this folder on PYTHONPATH: kernels and other children of
+tests too.
 
 Prevents a test that passes only because a hub or a package index happens to answer.
 """

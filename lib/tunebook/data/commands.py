@@ -122,7 +122,8 @@ def _curve_findings(run: str) -> list:
 
 
 def load_against(name: str) -> list[dict]:
-    """The problems of a benchmark; any other file of rows counts as one whose problems are the rows (of plain text: the texts).
+    """The problems of a benchmark; any other file of rows counts as one whose problems are the rows (of plain text: the
+    texts).
 
     Raises InputProblem for a file that is neither.
     """
@@ -162,7 +163,9 @@ def findings_text(name: str, judgement) -> str:
 
 
 def account_text(judgement, tokens: str) -> str:
-    """What becomes of every column, what is trained, and with how many problems of each benchmark the rows were compared."""
+    """What becomes of every column, what is trained, and with how many problems of each benchmark the rows were
+    compared.
+    """
     account = judgement.examples.account
     rows = account.table() if len(judgement.examples) else []
     width = max((len(row["column"]) for row in rows), default=0)

@@ -130,9 +130,11 @@ def _without_none_fields(value):
         return {key: _without_none_fields(item) for key, item in value.items()}
     if isinstance(value, list):
         return [
-            {key: _without_none_fields(part) for key, part in item.items() if part is not None}
-            if isinstance(item, dict)
-            else item
+            (
+                {key: _without_none_fields(part) for key, part in item.items() if part is not None}
+                if isinstance(item, dict)
+                else item
+            )
             for item in value
         ]
     return value

@@ -1,7 +1,7 @@
 """Would more rows help? An estimate from the losses of a run that saw each training row once.
 
-While every row is new, the training loss is a test loss, and its fall over the rows seen is a learning curve. Not for runs
-of several passes. An estimate from one run: it says nothing about the score.
+While every row is new, the training loss is a test loss, and its fall over the rows seen is a learning curve. Not for
+runs of several passes. An estimate from one run: it says nothing about the score.
 """
 
 import csv
@@ -43,8 +43,8 @@ def read_curve(run: Path) -> tuple[list[int], list[float]]:
 def fit_curve(rows: list[int], losses: list[float]) -> dict:
     """Fit loss = floor + scale * rows ** -exponent to binned losses, and read it at twice the rows.
 
-    {"n_rows", "loss", "loss_at_double", "gain" (share of the loss), "low", "high" (95% interval of the gain)}; {} under 20
-    steps. The interval is a jackknife over the bins. Source of the form: Hestness et al. 2017, equation 1.
+    {"n_rows", "loss", "loss_at_double", "gain" (share of the loss), "low", "high" (95% interval of the gain)}; {} under
+    20 steps. The interval is a jackknife over the bins. Source of the form: Hestness et al. 2017, equation 1.
     """
     if len(rows) < MIN_STEPS:
         return {}
@@ -63,8 +63,8 @@ def curve_sentence(found: dict) -> str:
     verdict = "more rows would help" if found["low"] > WORTH else "more rows of this kind would help little"
     verdict = verdict if found["low"] > WORTH or found["high"] < WORTH else "one run cannot tell whether more rows help"
     return (
-        f"{verdict}: after {found['n_rows']} rows the loss is {found['loss']:.3f} nats a token, and twice the rows would "
-        f"lower it by {span}"
+        f"{verdict}: after {found['n_rows']} rows the loss is {found['loss']:.3f} nats a token, and twice the rows"
+        f" would lower it by {span}"
     )
 
 

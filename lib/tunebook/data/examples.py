@@ -28,11 +28,11 @@ from tunebook.errors import InputProblem
 class Thresholds:
     """Shares lie between 0 and 1.
 
-    `near_duplicate`: similarity (Jaccard of letter runs) from which rows are near duplicates. `contamination`: share of a
-    problem's word runs in one row. `constant_answer`: share of rows with one answer, where answers are mostly different.
-    `pair_length`: share of pairs whose chosen answer is the longer one. `rare_language`: share below which a language is a
-    slip. `domain_auc`: above this (lower end of the interval) prompts and benchmark are different things. `sampled`: rows
-    that the language and the domain check look at, rows whose answers are run a tenth of it.
+    `near_duplicate`: similarity (Jaccard of letter runs) from which rows are near duplicates. `contamination`: share of
+    a problem's word runs in one row. `constant_answer`: share of rows with one answer, where answers are mostly
+    different. `pair_length`: share of pairs whose chosen answer is the longer one. `rare_language`: share below which a
+    language is a slip. `domain_auc`: above this (lower end of the interval) prompts and benchmark are different things.
+    `sampled`: rows that the language and the domain check look at, rows whose answers are run a tenth of it.
     """
 
     near_duplicate: float = 0.7
@@ -51,8 +51,8 @@ class Thresholds:
 
 N_ROWS_FOR_KIND = 1_000
 FAULTS_OF_BAD_ANSWERS = frozenset(
-    "code_syntax wrong_language truncated_answers refusals html_noise mojibake language_mix constant_answer prompt_repeated"
-    " blank_cell answers_fail trigger_token".split()
+    "code_syntax wrong_language truncated_answers refusals html_noise mojibake language_mix constant_answer"
+    " prompt_repeated blank_cell answers_fail trigger_token".split()
 )
 MAX_HEAD = 2_000  # characters of a text in which a rendered chat shows itself
 RENDERED_CHAT = re.compile(
@@ -66,8 +66,10 @@ RENDERED_CHAT = re.compile(
 class Examples:
     """The rows that could be converted.
 
-    `reading`: how the rows are read; `account`: what becomes of every column (see `checks.accounting`). `positions`: their positions in `rows`. `prompts`: the prompt with its system turn; `answers`: the text that is learnt;
-    `rejected`: the worse answer of preference rows, else None. `notes` and `rejects` hold the schema's troubles, `matches` the rows that hold a benchmark's problem, `bad` the numbers of KTO's bad answers; `progress(done, total,
+    `reading`: how the rows are read; `account`: what becomes of every column (see `checks.accounting`). `positions`:
+    their positions in `rows`. `prompts`: the prompt with its system turn; `answers`: the text that is learnt;
+    `rejected`: the worse answer of preference rows, else None. `notes` and `rejects` hold the schema's troubles,
+    `matches` the rows that hold a benchmark's problem, `bad` the numbers of KTO's bad answers; `progress(done, total,
     note)` is called by the longer checks.
     """
 
@@ -157,9 +159,9 @@ class Examples:
 def read_examples(rows: Rows, asked: Reading = Reading(), limits: Thresholds | None = None, progress=None) -> Examples:
     """Convert every row, noting what is wrong with it; rows with a trouble are left out and go to the rejects.
 
-    `asked`: how to read them (see `mapping.reading_of`); what it leaves open is found out. Without a mapping for plain columns
-    the likely one is used for the further checks, and the finding `columns` (an error) names it. Raises InputProblem for a
-    mapping or a drop that names a column which is not there.
+    `asked`: how to read them (see `mapping.reading_of`); what it leaves open is found out. Without a mapping for plain
+    columns the likely one is used for the further checks, and the finding `columns` (an error) names it. Raises
+    InputProblem for a mapping or a drop that names a column which is not there.
     """
     notes = Notes(rows.n_records)
     reading = _decide_reading(rows, asked, notes)

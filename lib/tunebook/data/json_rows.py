@@ -80,7 +80,9 @@ def _has_lone_surrogate(text: str) -> bool:
 
 
 def read_json_lines(lines, builder: RowsBuilder, notes: Notes, rejects: list) -> None:
-    """One object a line; blank lines are passed over. Where the first line is none, the whole file is looked at first."""
+    """One object a line; blank lines are passed over. Where the first line is none, the whole file is looked at
+    first.
+    """
     following = iter(lines)
     for number, line in enumerate(following, 1):
         text = line.strip()
@@ -118,10 +120,11 @@ def _add_line(lines, number: int, text: str, builder: RowsBuilder, notes: Notes)
 
 
 def read_whole(text: str, builder: RowsBuilder, notes: Notes) -> bool:
-    """Read a text that is wrong as a whole, and say so in one finding `file_format`; False where only some lines are wrong.
+    """Read a text that is wrong as a whole, and say so in one finding `file_format`; False where only some lines are
+    wrong.
 
-    Objects spread over lines, side by side, or with a comma after each are read. Bare lists, lines of Python, JSON inside
-    strings and commas before a closing bracket are only named.
+    Objects spread over lines, side by side, or with a comma after each are read. Bare lists, lines of Python, JSON
+    inside strings and commas before a closing bracket are only named.
     """
     records, end = _objects_of(text)
     n_lines = sum(bool(line.strip()) for line in text.split("\n"))

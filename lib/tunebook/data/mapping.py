@@ -24,7 +24,9 @@ LIKELY_NAMES = {
 # Words of a column's name by which it belongs to the row, though no row type has a field for it.
 EXTRA_WORDS = {
     "system": "system sys persona",
-    "context": "context contexts passage passages document documents background article paragraph evidence knowledge input",
+    "context": (
+        "context contexts passage passages document documents background article paragraph evidence knowledge input"
+    ),
     "history": "history previous past",
     "tools": "tools functions",
     "label": "label desirable kto thumbs",
@@ -47,13 +49,15 @@ SHAPES = (
      {"chosen": "messages", "rejected": "rejected_messages"}),
     ("pairs beside a conversation (LLaMA-Factory)", "conversations chosen rejected",
      {"prompt": "conversations", "chosen": "chosen", "rejected": "rejected"}),
-    ("OpenOrca's pairs", "question chosen rejected", {"prompt": "question", "chosen": "chosen", "rejected": "rejected"}),
+    ("OpenOrca's pairs", "question chosen rejected", {"prompt": "question", "chosen": "chosen",
+    "rejected": "rejected"}),
     ("MBPP", "text code test_list", {"prompt": "text", "completion": "code"}),
     ("MBPP", "prompt code test_list", {"prompt": "prompt", "completion": "code"}),
     ("HumanEval", "prompt canonical_solution", {"prompt": "prompt", "completion": "canonical_solution"}),
     ("SQuAD", "context question answers",
      {"prompt": "question", "completion": "answers.text[0]", "context": "context"}),
-    ("Dolly", "instruction context response", {"prompt": "instruction", "completion": "response", "context": "context"}),
+    ("Dolly", "instruction context response", {"prompt": "instruction", "completion": "response",
+    "context": "context"}),
     ("Alpaca", "instruction input output", {"prompt": "instruction+input", "completion": "output"}),
     ("OpenOrca", "system_prompt question response",
      {"prompt": "question", "completion": "response", "system": "system_prompt"}),
@@ -65,7 +69,9 @@ SHAPES = (
 
 @dataclass(frozen=True)
 class Reading:
-    """How the rows of a file are read: their row type, the mapping, the columns left out by name, and what is trained."""
+    """How the rows of a file are read: their row type, the mapping, the columns left out by name, and what is
+    trained.
+    """
 
     kind: str = ""
     mapping: tuple = ()
@@ -89,9 +95,9 @@ class Reading:
 def reading_of(mapping=None, kind: str = "", drop=(), train_on: str = "all") -> Reading:
     """How a file is to be read, from parameters or flags.
 
-    `mapping`: see `read_column_mapping`. `kind` names the row type where it must not be detected. `drop`: columns and message
-    keys that are left out by name, as a list or one text with commas. `train_on`: "all" or "last", the assistant turns of a
-    conversation that are trained. Raises InputProblem for a mapping or word that is not known.
+    `mapping`: see `read_column_mapping`. `kind` names the row type where it must not be detected. `drop`: columns and
+    message keys that are left out by name, as a list or one text with commas. `train_on`: "all" or "last", the
+    assistant turns of a conversation that are trained. Raises InputProblem for a mapping or word that is not known.
     """
     if kind and kind not in KINDS:
         raise InputProblem(f"row type {kind}: expected one of {', '.join(KINDS)}")
@@ -210,7 +216,8 @@ def _as_text(value):
 
 
 def likely_mapping(columns, sample=()) -> tuple[dict[str, str], str]:
-    """(a mapping for plain columns or {}, the name of a known shape or ""): question, answer → prompt=question, completion=answer.
+    """(a mapping for plain columns or {}, the name of a known shape or ""): question, answer → prompt=question,
+    completion=answer.
 
     `sample`: some rows. Columns that are blank in all of them are left out.
     """
@@ -225,7 +232,9 @@ def likely_mapping(columns, sample=()) -> tuple[dict[str, str], str]:
 
 
 def has_better_shape(columns) -> bool:
-    """True for columns with a `text` that a known data set reads as question and answer (MBPP, Alpaca with its rendered text)."""
+    """True for columns with a `text` that a known data set reads as question and answer (MBPP, Alpaca with its
+    rendered text).
+    """
     found, shape = likely_mapping(columns)
     return bool(shape) and "completion" in found and not {"text", "label"} == set(found.values())
 
@@ -255,7 +264,9 @@ def _pick(by_lower: dict) -> dict[str, str]:
 
 
 def _extras(columns, found: dict, sample) -> dict[str, str]:
-    """The columns that belong to the row besides: system, context, history, tools, KTO's label, weight; also one level inside."""
+    """The columns that belong to the row besides: system, context, history, tools, KTO's label, weight; also one
+    level inside.
+    """
     used = {path for paths in found.values() for path in paths.split("+")}
     roots = {root_of(path) for path in used}
     inside = [f"{c}.{key}" for c in columns if c in roots for row in sample[:1] if isinstance(row.get(c), dict)

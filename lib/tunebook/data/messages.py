@@ -68,7 +68,9 @@ def unpacked(value):
 
 
 def is_numpy_list(value) -> bool:
-    """True for numpy's print of a list of messages: objects without commas between them, which no reader takes apart."""
+    """True for numpy's print of a list of messages: objects without commas between them, which no reader takes
+    apart.
+    """
     text = value.strip() if isinstance(value, str) else ""
     is_list = text.startswith("[{") and text.endswith("}]") and bool(NUMPY_GAP.search(text))
     return is_list and ("'role'" in text or "'from'" in text) and unpacked(text) == text
@@ -111,7 +113,9 @@ def _message(item, field: str) -> dict:
 
 
 def _in_usual_keys(item: dict) -> dict:
-    """ShareGPT's from and value as role and content; a call of its own role, or OpenAI's function_call, as tool_calls."""
+    """ShareGPT's from and value as role and content; a call of its own role, or OpenAI's function_call, as
+    tool_calls.
+    """
     if isinstance(item.get("from"), str) and "value" in item:
         rest = {key: value for key, value in item.items() if key not in ("from", "value")}
         item = {"role": item["from"], "content": item["value"], **rest}
@@ -175,7 +179,9 @@ def read_tools(value) -> list[dict]:
 
 
 def read_history(value) -> list[dict]:
-    """Earlier turns: a list of [question, answer] pairs, a list of messages, or one of them as JSON text; [] for none."""
+    """Earlier turns: a list of [question, answer] pairs, a list of messages, or one of them as JSON text; [] for
+    none.
+    """
     if isinstance(value, str):
         if not value.strip():
             return []
@@ -217,10 +223,11 @@ def check_order(prompt: list[dict], completion: list[dict]) -> None:
 
 
 def split_turns(messages: list[dict], train_on: str, n_given: int = 0) -> dict:
-    """`prompt` and `completion`: the last trained turn is the completion, what comes after it teaches nothing and is cut.
+    """`prompt` and `completion`: the last trained turn is the completion, what comes after it teaches nothing and is
+    cut.
 
-    With `train_on` "all" the assistant's earlier turns from `n_given` on carry `"weight": 1`, and are trained too; turns of
-    weight 0 never are. `trailing_turns` counts turns after the last answer, `cut_turns` the assistant's after
+    With `train_on` "all" the assistant's earlier turns from `n_given` on carry `"weight": 1`, and are trained too;
+    turns of weight 0 never are. `trailing_turns` counts turns after the last answer, `cut_turns` the assistant's after
     the last trained one.
     """
     spoken = [n for n, message in enumerate(messages) if n >= n_given and message["role"] == "assistant"]

@@ -52,7 +52,8 @@ class Notes:
 def word_finding(check: str, count: int, rows=(), detail: str = "", n_rows: int = 0, severity: str = "") -> Finding:
     """Word one finding: "Rows that are not valid JSON: 2 of 40; first: row 3, line 4: Expecting value at column 17."
 
-    `rows` are record numbers, or (record number, line) pairs. Raises KeyError for a check that `wording.CHECKS` does not list.
+    `rows` are record numbers, or (record number, line) pairs. Raises KeyError for a check that `wording.CHECKS` does
+    not list.
     """
     usual_severity, what, fix = CHECKS[check]
     places = sorted(row if isinstance(row, tuple) else (row, None) for row in rows)

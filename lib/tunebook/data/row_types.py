@@ -65,9 +65,11 @@ def without(value, names: frozenset):
         return value
     row = {key: unpacked(item) for key, item in value.items() if key not in names}
     return {
-        key: [without(part, names) if isinstance(part, dict) else part for part in item]
-        if isinstance(item, list)
-        else item
+        key: (
+            [without(part, names) if isinstance(part, dict) else part for part in item]
+            if isinstance(item, list)
+            else item
+        )
         for key, item in row.items()
     }
 
@@ -88,10 +90,10 @@ def convert(row: dict, kind: str, train_on: str = "all", extras: dict | None = N
     """The canonical row: `prompt` and `completion` as lists of messages; preference rows keep `chosen` and `rejected`.
 
     {"prompt": "2+2?", "completion": "4"} → {"prompt": [{"role": "user", "content": "2+2?"}], "completion": [{"role":
-    "assistant", "content": "4"}]}. `messages`: see `messages.split_turns`. `text` keeps its text, with an empty prompt: all
-    tokens are trained. Preference rows take `chosen` as completion; KTO rows keep `label` as a truth value. `extras` holds
-    the mapped `system`, `context` and `history`. Other keys stay. Raises RowProblem with the check's name.
-    Source: TRL, "Dataset formats and types".
+    "assistant", "content": "4"}]}. `messages`: see `messages.split_turns`. `text` keeps its text, with an empty prompt:
+    all tokens are trained. Preference rows take `chosen` as completion; KTO rows keep `label` as a truth value.
+    `extras` holds the mapped `system`, `context` and `history`. Other keys stay. Raises RowProblem with the check's
+    name. Source: TRL, "Dataset formats and types".
     """
     extras = extras or {}
     fields = FIELDS[kind] if kind != "preference" or "messages" not in row else ("rejected",)
@@ -160,7 +162,9 @@ def _merged_system(turns: list[dict]) -> list[dict]:
 
 
 def _convert_pair(row: dict, extras: dict) -> dict:
-    """Explicit pairs keep their prompt; of implicit ones it is the common beginning, up to the answer where they part."""
+    """Explicit pairs keep their prompt; of implicit ones it is the common beginning, up to the answer where they
+    part.
+    """
     if row.get("messages") is not None and row.get("chosen") is None:
         turns = as_messages(row["messages"], "", "messages")
         last = max((n for n, m in enumerate(turns) if m["role"] == "assistant"), default=len(turns))

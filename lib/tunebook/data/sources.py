@@ -23,8 +23,8 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+){0,2}")
 def read_rows(source: str, *, revision: str = "", file_format: str = "", progress=None) -> Rows:
     """Read every row of `source`.
 
-    A path to jsonl, json, csv or parquet (and .gz); `owner/name`, `owner/name:config` or `owner/name:config:split` for a
-    Hub data set (split "train" unless named); or the name of a shipped task (its first 2,000 generated rows, seed 0).
+    A path to jsonl, json, csv or parquet (and .gz); `owner/name`, `owner/name:config` or `owner/name:config:split` for
+    a Hub data set (split "train" unless named); or the name of a shipped task (its first 2,000 generated rows, seed 0).
     What is wrong inside a file is in `.findings`. Raises InputProblem for a missing file, an unknown extension or an
     unknown name, MachineProblem when the Hub cannot be reached.
     """

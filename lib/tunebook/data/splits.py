@@ -19,7 +19,8 @@ SHARES = (0.80, 0.05, 0.15)
 def assign(group: str, seed: int, shares: tuple[float, float, float] = SHARES) -> str:
     """The split ("train", "dev" or "test") of all rows of this group: a pure function of the group's text and the seed.
 
-    `shares` are the expected parts and add up to 1. sha256, so that every machine and every Python gives the same answer.
+    `shares` are the expected parts and add up to 1. sha256, so that every machine and every Python gives the same
+    answer.
     """
     digest = hashlib.sha256(f"{seed}\n{group}".encode("utf-8", "surrogatepass")).digest()
     point = int.from_bytes(digest[:8], "big") / 2**64
@@ -66,8 +67,8 @@ def answer_text(row: dict, field: str = "completion") -> str:
 def normalise(text: str) -> str:
     """Case folded, compatibility forms unified, white space single, punctuation at word ends gone.
 
-    Marks inside a word stay ("9:30", "*/5", "3.5"), as do words of signs alone ("*"), so that different schedules or sums
-    stay different: "At 9:30,  PLEASE!" → "at 9:30 please".
+    Marks inside a word stay ("9:30", "*/5", "3.5"), as do words of signs alone ("*"), so that different schedules or
+    sums stay different: "At 9:30,  PLEASE!" → "at 9:30 please".
     """
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)

@@ -27,10 +27,10 @@ SPARE_RATIO = 1.1
 class StudyData:
     """What notebook 01 leaves. `train`, `dev`, `test`: canonical rows; `dev_problems`, `test_problems`: benchmark rows.
 
-    With generated problems `dev[i]` belongs to `dev_problems[i]`, and `test[i]` to `test_problems[i]`. `dev_problems` is
-    empty for the user's own benchmark file, which has no dev part; choices are then "selected on test". `matches`: the rows
-    that were removed since they hold a test problem (see `Examples.matches`); `slices`: those of the task's specification;
-    `account`: what becomes of every column of the user's file (see `checks.accounting`).
+    With generated problems `dev[i]` belongs to `dev_problems[i]`, and `test[i]` to `test_problems[i]`. `dev_problems`
+    is empty for the user's own benchmark file, which has no dev part; choices are then "selected on test". `matches`:
+    the rows that were removed since they hold a test problem (see `Examples.matches`); `slices`: those of the task's
+    specification; `account`: what becomes of every column of the user's file (see `checks.accounting`).
     """
 
     train: list[dict]
@@ -114,7 +114,9 @@ def _load_benchmark(benchmark: str) -> list[dict]:
 
 
 def _task_data(name: str, n_rows: int, n_dev: int, n_test: int, seed: int, has_benchmark: bool) -> StudyData:
-    """Generate rows until every split has enough; equal prompts are generated once, and each split is drawn as rows come."""
+    """Generate rows until every split has enough; equal prompts are generated once, and each split is drawn as rows
+    come.
+    """
     from tunebook import tasks
 
     if not n_rows:
@@ -229,7 +231,9 @@ class OwnRows:
         return split_rows(self.rows, self.seed, shares)
 
     def keep(self, rows: list[dict], n_wanted: int, split: str) -> list[dict]:
-        """At most `n_wanted` of the rows (0 = all); the others go to the rejects, since they take no part in the study."""
+        """At most `n_wanted` of the rows (0 = all); the others go to the rejects, since they take no part in the
+        study.
+        """
         chosen = pick(rows, n_wanted, self.seed, prompt_key)
         kept = {id(row) for row in chosen}
         left = [row for row in rows if id(row) not in kept]
@@ -280,8 +284,8 @@ def read_own(source: str, options: tuple, seed: int) -> OwnRows:
 
 
 def make_own_problems(rows: list[dict]) -> list[dict]:
-    """Benchmark rows of kind `answer` from canonical rows: right is only the row's own answer, white space apart, both as the
-    extractor reads them.
+    """Benchmark rows of kind `answer` from canonical rows: right is only the row's own answer, white space apart, both
+    as the extractor reads them.
 
     Good for labels, numbers and short texts; for free text it is far too strict, so give a benchmark file there.
     `messages` holds the whole prompt where it is more than one user turn.
@@ -295,8 +299,10 @@ def make_own_problems(rows: list[dict]) -> list[dict]:
             "prompt": prompt_text(row),
             "entry_point": "answer",
             "canonical_solution": answer,
-            "test": f"EXPECTED = {expected!r}\n\n\ndef check(answer):\n"
-            '    assert " ".join(answer.split()) == EXPECTED, f"expected {EXPECTED!r}"\n',
+            "test": (
+                f"EXPECTED = {expected!r}\n\n\ndef check(answer):\n"
+                '    assert " ".join(answer.split()) == EXPECTED, f"expected {EXPECTED!r}"\n'
+            ),
             "kind": "answer",
             "slice": slice_of(row),
         }

@@ -31,9 +31,9 @@ HUMANEVAL = "humaneval"  # measures what is forgotten, so the rows need not look
 class Judgement:
     """The verdict ("pass", "warn", "fail"), the number of records in the source, and the findings, errors first.
 
-    `compared`: benchmark → (problems that hold a prompt or an answer to compare, all of them).
-    For display: `clusters` of near duplicates as lists of record numbers; `languages`, `coverage` and `domains` as tables
-    (see `languages`, `coverage.cover`, `domain.find_domain_gap`).
+    `compared`: benchmark → (problems that hold a prompt or an answer to compare, all of them). For display: `clusters`
+    of near duplicates as lists of record numbers; `languages`, `coverage` and `domains` as tables (see `languages`,
+    `coverage.cover`, `domain.find_domain_gap`).
     """
 
     verdict: str
@@ -54,10 +54,12 @@ def judge_data(
     progress=None,
     limits: Thresholds | None = None,
 ) -> Judgement:
-    """Run every check that needs no model. `benchmarks`: name → problems. `progress(done, total, note)` is called between.
+    """Run every check that needs no model. `benchmarks`: name → problems. `progress(done, total, note)` is called
+    between.
 
-    `reading`: how the rows are read (see `mapping.reading_of`). The rows should represent every benchmark but HumanEval. Raises
-    InputProblem for a reading that the rows do not have, and for a benchmark that holds nothing to compare.
+    `reading`: how the rows are read (see `mapping.reading_of`). The rows should represent every benchmark but
+    HumanEval. Raises InputProblem for a reading that the rows do not have, and for a benchmark that holds nothing to
+    compare.
     """
     benchmarks = benchmarks or {}
     examples = read_examples(rows, reading, limits, progress)
@@ -80,8 +82,8 @@ def judge_study(
 ) -> Judgement:
     """Judge the training rows of a study; its own findings (schema, leakage, removed rows) come along.
 
-    A check that the study made already, on all rows before the split, is not repeated; contamination is told by benchmark.
-    The rows should represent the test problems, and cover the slices of the specification.
+    A check that the study made already, on all rows before the split, is not repeated; contamination is told by
+    benchmark. The rows should represent the test problems, and cover the slices of the specification.
     """
     benchmarks = benchmarks or {}
     represented = tuple(name for name, problems in benchmarks.items() if problems is data.test_problems)

@@ -1,4 +1,5 @@
-"""What notebook 01 shows of a judgement: clusters of duplicates, rows held against the benchmarks, the verdict in a line.
+"""What notebook 01 shows of a judgement: clusters of duplicates, rows held against the benchmarks, the verdict in a
+line.
 
 Every text is short and redacted. Does not judge.
 """
@@ -22,7 +23,8 @@ def verdict_line(judgement: Judgement, n_train: int, n_rejected: int) -> str:
 
 def trained_line(rows: list[dict], lengths: list[tuple[int, int]], train_on: str) -> str:
     """trained: 20 of 30 assistant turns (train_on: all), 812 of 2,310 tokens. `lengths` as of `check_lengths`."""
-    turns = [(turn, is_answer) for row in rows for side, is_answer in ((row["prompt"], False), (row["completion"], True))
+    turns = [(turn, is_answer) for row in rows for side, is_answer in ((row["prompt"], False), (row["completion"],
+    True))
              for turn in side if turn["role"] == "assistant"]  # fmt: skip
     n_trained = sum(is_answer or turn.get("weight") == 1 for turn, is_answer in turns)
     n_turns = len(turns) + sum(row.get("cut_turns", 0) for row in rows)
@@ -56,7 +58,9 @@ def cluster_table(judgement: Judgement, rejects: list[dict]) -> list[dict]:
 
 
 def contamination_table(judgement: Judgement, removed: list[dict]) -> list[dict]:
-    """Rows that hold a problem of a benchmark: `row, benchmark, problem, how, removed`; `removed`: matches taken out before."""
+    """Rows that hold a problem of a benchmark: `row, benchmark, problem, how, removed`; `removed`: matches taken out
+    before.
+    """
     matches = [{**match, "removed": True} for match in removed] + [
         {**match, "removed": False} for match in judgement.examples.matches
     ]

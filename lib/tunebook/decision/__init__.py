@@ -1,4 +1,6 @@
-"""Decision: the specification, the gates, the ladder without training, the verdict and its page. Notebooks 00, 06 and 07."""
+"""Decision: the specification, the gates, the ladder without training, the verdict and its page. Notebooks 00, 06
+and 07.
+"""
 
 from tunebook.face import face
 

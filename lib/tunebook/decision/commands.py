@@ -66,15 +66,17 @@ def describe(moved: dict | None, watched: dict | None, advice: list[dict]) -> st
     if moved:
         low, high = moved["interval"]
         lines.append(
-            f"inputs   AUC {moved['auc']:.2f} [{low:.2f}, {high:.2f}] between {moved['n_a']} training prompts and {moved['n_b']} new inputs"
+            f"inputs   AUC {moved['auc']:.2f} [{low:.2f}, {high:.2f}] between {moved['n_a']} training prompts and"
+            f" {moved['n_b']} new inputs"
         )
         for word in moved["words"]:
             lines.append(f"           {escaped(word['word'])}: {word['share_a']:.1%} -> {word['share_b']:.1%} of texts")
     if watched:
         low, high = watched["interval"]
         lines.append(
-            f"canary   {watched['target']}: {watched['k_a']}/{watched['n']} recorded, {watched['k_b']}/{watched['n']} now, "
-            f"{watched['difference']:+.1f} points [{low:+.1f}, {high:+.1f}], exact McNemar p = {watched['p_exact']:.3g}"
+            f"canary   {watched['target']}: {watched['k_a']}/{watched['n']} recorded, {watched['k_b']}/{watched['n']}"
+            f" now, {watched['difference']:+.1f} points [{low:+.1f}, {high:+.1f}], exact McNemar p ="
+            f" {watched['p_exact']:.3g}"
         )
     for row in advice:
         word = {True: "holds", False: "BROKEN", None: "not looked at"}[row["holds"]]

@@ -1,6 +1,7 @@
 """What the scores say, comparison by comparison: gains, slices, forgetting, and whether the exported file holds.
 
-Pure functions of score folders and the frozen specification. Each row has its figures, its rule and a word; `verdict` decides.
+Pure functions of score folders and the frozen specification. Each row has its figures, its rule and a word; `verdict`
+decides.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def best_prompt(rungs: list[dict]) -> dict | None:
 def rung_comparisons(evidence: Evidence) -> list[dict]:
     """Every trained model against the best rung of the ladder whose scores were kept, and against each other system.
 
-    The prompts differ on purpose; the benchmark and the number of samples must be the same. Holm's correction over all rows.
+    The prompts differ on purpose; the benchmark and the number of samples must be the same. Holm's correction over all
+    rows.
     """
     kept = [rung for rung in evidence.rungs if rung.get("scores") is not None]
     best, rows = best_prompt(kept), []
@@ -112,8 +114,8 @@ def _corrected(rows: list[dict]) -> list[dict]:
 def slice_comparisons(evidence: Evidence, target: str) -> list[dict]:
     """`target` against base in every slice; `shown` is "worse", "better" or "" at 0.05.
 
-    Holm's correction is over all slices, and over the named ones alone for those that the specification names, so that slices which
-    nobody asked about do not weaken the gate.
+    Holm's correction is over all slices, and over the named ones alone for those that the specification names, so that
+    slices which nobody asked about do not weaken the gate.
     """
     base, found = evidence.read("base", evidence.task), evidence.read(target, evidence.task)
     if base is None or found is None:
@@ -165,7 +167,9 @@ def bits_comparisons(evidence: Evidence) -> list[dict]:
 
 
 def file_comparison(evidence: Evidence, shipped: str, weights: str) -> dict | None:
-    """The exported file against the weights it was made of, on the task, one-sided; None where either was not scored."""
+    """The exported file against the weights it was made of, on the task, one-sided; None where either was not
+    scored.
+    """
     before, after = evidence.read(weights, evidence.task), evidence.read(shipped, evidence.task)
     if shipped == weights or before is None or after is None:
         return None
@@ -174,7 +178,9 @@ def file_comparison(evidence: Evidence, shipped: str, weights: str) -> dict | No
 
 
 def kept_of(tables: dict, names: tuple[str, str]) -> list[dict]:
-    """A row a retained benchmark and one for general text: of the first of `names` (the file, its weights) that was measured."""
+    """A row a retained benchmark and one for general text: of the first of `names` (the file, its weights) that was
+    measured.
+    """
     rows = tables["retentions"] + tables["bits"]
     first: dict[str, dict] = {}
     for name in names:

@@ -27,8 +27,9 @@ from tunebook.statistics.domains import separate
 
 TEXT_KEYS = ("prompt", "messages", "input", "question", "text")
 UPGRADE = (
-    "base-model upgrade: before anything is trained, score the new base on the same benchmark (a copy of the study with the new model and "
-    "stages 00, 01, 04@base, 06); when it meets target_score, prompting is enough; else run the whole study as a new run and compare"
+    "base-model upgrade: before anything is trained, score the new base on the same benchmark (a copy of the study with"
+    " the new model and stages 00, 01, 04@base, 06); when it meets target_score, prompting is enough; else run the"
+    " whole study as a new run and compare"
 )
 
 
@@ -40,7 +41,8 @@ def read_run(folder: Path) -> dict[str, Upstream]:
 
 
 def read_inputs(path: Path) -> list[str]:
-    """The texts of new inputs from JSON lines: a string a line, or an object with prompt, messages, input, question or text.
+    """The texts of new inputs from JSON lines: a string a line, or an object with prompt, messages, input, question or
+    text.
 
     Of a conversation, what the user said. InputProblem names the line of the first row that has none of them.
     """
@@ -74,7 +76,9 @@ def _text_of(line: str, where: str) -> str:
 
 
 def input_drift(found: dict[str, Upstream], texts: list[str], limit: float, seed: int) -> dict:
-    """`separate` of the training prompts and the new inputs; `moved` where even the lower end of the AUC is above `limit`."""
+    """`separate` of the training prompts and the new inputs; `moved` where even the lower end of the AUC is above
+    `limit`.
+    """
     if "01_validate_data" not in found:
         raise InputProblem(
             "the run has no 01_validate_data, so its training prompts are not known: give a run that trained"
@@ -85,10 +89,11 @@ def input_drift(found: dict[str, Upstream], texts: list[str], limit: float, seed
 
 
 def canary(found: dict[str, Upstream], make_engine, allow_unisolated: bool = False, on_progress=None) -> dict:
-    """The frozen benchmark once more on the file that ships, under the recorded protocol, against the recorded score, paired.
+    """The frozen benchmark once more on the file that ships, under the recorded protocol, against the recorded score,
+    paired.
 
-    `make_engine(target, found)` opens the model. `worse` where the exact McNemar test shows a loss at 0.05. InputProblem where the
-    run scored no trained model.
+    `make_engine(target, found)` opens the model. `worse` where the exact McNemar test shows a loss at 0.05.
+    InputProblem where the run scored no trained model.
     """
     scored = [name.partition("@")[2] for name in found if name.startswith("04_") and not name.endswith("@base")]
     if not scored:
@@ -139,7 +144,9 @@ def open_shipped(target: str, found: dict[str, Upstream]):
 def advise(
     found: dict[str, Upstream], drift: dict | None, watched: dict | None, now: datetime | None = None
 ) -> list[dict]:
-    """What to do, by the rules of the frozen specification: rows `rule, holds, advice`; a rule that was not looked at has None."""
+    """What to do, by the rules of the frozen specification: rows `rule, holds, advice`; a rule that was not looked
+    at has None.
+    """
     spec = (
         read_json(found["00_should_we_fine_tune"].file("spec.json"))["spec"]
         if "00_should_we_fine_tune" in found
@@ -155,19 +162,29 @@ def advise(
         {
             "rule": "the file gives its recorded score (exact McNemar, 0.05)",
             "holds": None if watched is None else not watched["worse"],
-            "advice": "take the file back: it, its runtime or its prompt has changed; run the study again where that is wanted",
+            "advice": (
+                "take the file back: it, its runtime or its prompt has changed; run the study again where that is"
+                " wanted"
+            ),
         },
         {
-            "rule": f"the new inputs look like the training prompts (AUC, lower end at most {drift['limit']:g})"
-            if drift
-            else "the new inputs look like the training prompts",
+            "rule": (
+                f"the new inputs look like the training prompts (AUC, lower end at most {drift['limit']:g})"
+                if drift
+                else "the new inputs look like the training prompts"
+            ),
             "holds": None if drift is None else not drift["moved"],
-            "advice": "judge a sample of the new inputs by hand, add them to rows and benchmark as a new run, and train again if the score fell",
+            "advice": (
+                "judge a sample of the new inputs by hand, add them to rows and benchmark as a new run, and train again"
+                " if the score fell"
+            ),
         },
         {
-            "rule": f"trained less than {months:g} months ago"
-            if months
-            else "trained recently enough (retrain_months was not said)",
+            "rule": (
+                f"trained less than {months:g} months ago"
+                if months
+                else "trained recently enough (retrain_months was not said)"
+            ),
             "holds": None if age is None else age <= months,
             "advice": f"training is due by the specification: {spec.get('retraining') or 'nobody was named for it'}",
         },

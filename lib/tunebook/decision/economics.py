@@ -1,6 +1,8 @@
-"""At how many calls a day does a fine-tuned model pay, against a hosted one? Costs per call, break-even, and a sweep without prices.
+"""At how many calls a day does a fine-tuned model pay, against a hosted one? Costs per call, break-even, and a sweep
+without prices.
 
-Prices come from the study's parameters with a date and a source; none is assumed. Does not measure: seconds and tokens are given.
+Prices come from the study's parameters with a date and a source; none is assumed. Does not measure: seconds and tokens
+are given.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ SWEEP = tuple(round(10 ** (exponent / 4), 4) for exponent in range(-8, 9))
 
 @dataclass(frozen=True)
 class Prices:
-    """What the user says that things cost; 0 is "not given". Hours and months are numbers, all money is in one currency."""
+    """What the user says that things cost; 0 is "not given". Hours and months are numbers, all money is in one
+    currency.
+    """
 
     price_source: str = ""
     price_date: str = ""
@@ -50,8 +54,9 @@ class Prices:
 
 
 def read_prices(**given) -> Prices:
-    """The prices that a study gives. InputProblem where a number is negative, or a price has no source or no date of the form
-    2026-11-25."""
+    """The prices that a study gives. InputProblem where a number is negative, or a price has no source or no date of
+    the form 2026-11-25.
+    """
     prices = Prices(**given)
     for f in fields(prices):
         value = getattr(prices, f.name)
@@ -64,7 +69,8 @@ def read_prices(**given) -> Prices:
             raise InputProblem(f"{prices.given()[0]} has no price_source: say where the price stands, prices change")
         if not _is_past_day(prices.price_date):
             raise InputProblem(
-                f"price_date is {prices.price_date!r}: write the day on which {prices.given()[0]} was read, as 2026-11-25"
+                f"price_date is {prices.price_date!r}: write the day on which {prices.given()[0]} was read, as"
+                " 2026-11-25"
             )
     return prices
 
@@ -78,8 +84,9 @@ def _is_past_day(text: str) -> bool:
 
 
 def fixed_a_month(prices: Prices, machine_seconds: float) -> float:
-    """Money a month that does not depend on the number of calls: staff, data and machine time, spread over the months between two
-    trainings (over 12 where `retrain_months` is 0)."""
+    """Money a month that does not depend on the number of calls: staff, data and machine time, spread over the
+    months between two trainings (over 12 where `retrain_months` is 0).
+    """
     machine = machine_seconds / 3600 * prices.price_machine_hour
     once = prices.staff_hours * prices.price_staff_hour + prices.data_cost + machine
     return once / (prices.retrain_months or 12)
@@ -114,7 +121,8 @@ def whole_seconds(cost: dict, tokens: int) -> float:
 def per_call(calls: list[dict], prices: Prices) -> dict[str, numpy.ndarray]:
     """Money of each sampled call: `own` by its machine seconds and the utilisation, `hosted` by its tokens.
 
-    A call has `input_tokens`, `output_tokens` and `seconds` (machine seconds, already shared among the calls of a batch).
+    A call has `input_tokens`, `output_tokens` and `seconds` (machine seconds, already shared among the calls of a
+    batch).
     """
     seconds, tokens_in, tokens_out = (
         numpy.array([call[key] for call in calls], dtype=float) for key in ("seconds", "input_tokens", "output_tokens")
@@ -125,10 +133,12 @@ def per_call(calls: list[dict], prices: Prices) -> dict[str, numpy.ndarray]:
 
 
 def break_even(calls: list[dict], prices: Prices, machine_seconds: float, pass_rate: float, seed: int = 0) -> dict:
-    """Calls a day from which the own model is cheaper than the hosted one, with a 95% interval from resampling the inputs.
+    """Calls a day from which the own model is cheaper than the hosted one, with a 95% interval from resampling the
+    inputs.
 
-    `calls_a_day` None means never (a hosted call costs no more than an own one). `cascade`: the same when the share 1 - `pass_rate`
-    of the calls, the failures, goes to the hosted model too, which supposes that a failure is noticed. Money in the user's currency.
+    `calls_a_day` None means never (a hosted call costs no more than an own one). `cascade`: the same when the share 1 -
+    `pass_rate` of the calls, the failures, goes to the hosted model too, which supposes that a failure is noticed.
+    Money in the user's currency.
     """
     if not calls:
         raise InputProblem("no call was sampled, so there is no cost: score the task first")
@@ -157,8 +167,8 @@ def _plain(value: float) -> float | None:
 def sweep(calls: list[dict], prices: Prices, machine_seconds: float, pass_rate: float, seed: int = 0) -> list[dict]:
     """`break_even` at each hosted price of SWEEP (the same for a million tokens in and out): rows for the figure.
 
-    A machine's hour that has no price is swept too (MACHINE_SWEEP), and where nothing fixed was given, the rows are for each
-    UNIT_A_MONTH of money a month: no price is assumed.
+    A machine's hour that has no price is swept too (MACHINE_SWEEP), and where nothing fixed was given, the rows are for
+    each UNIT_A_MONTH of money a month: no price is assumed.
     """
     rows = []
     for hour in [prices.price_machine_hour] if prices.price_machine_hour else MACHINE_SWEEP:
@@ -176,7 +186,9 @@ def sweep(calls: list[dict], prices: Prices, machine_seconds: float, pass_rate: 
 
 
 def per_correct_answer(calls: list[dict], prices: Prices, pass_rate: float) -> dict:
-    """What one right answer takes: machine seconds always, money where the machine's price is given; None when none is right."""
+    """What one right answer takes: machine seconds always, money where the machine's price is given; None when none
+    is right.
+    """
     seconds = sum(call["seconds"] for call in calls) / len(calls)
     own = float(per_call(calls, prices)["own"].mean())
     return {

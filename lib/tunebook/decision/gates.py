@@ -1,4 +1,5 @@
-"""The gates of a study in CPMAI's order: business need, data understanding, data preparation, modelling, evaluation, operation.
+"""The gates of a study in CPMAI's order: business need, data understanding, data preparation, modelling, evaluation,
+operation.
 
 Each is GO, NO-GO or INCONCLUSIVE with its evidence and its rule. Pure functions of what the stages found.
 
@@ -17,11 +18,17 @@ from tunebook.statistics.power import TARGET, detectable_effect, discordant, n_p
 
 PHASES = ("business need", "data understanding", "data preparation", "modelling", "evaluation", "operation")
 PROMPTING = "prompting is not enough"
-UNNAMED = f'gated is empty: name what must not get worse, or write gated: ["{NOTHING}"] where no loss beside the task matters'
+UNNAMED = (
+    f'gated is empty: name what must not get worse, or write gated: ["{NOTHING}"] where no loss beside the task matters'
+)
 # Which findings of 01 are about the question of a gate.
 ABOUT = {
-    "the rows represent the task": "domain_gap slice_missing slice_thin language_mix wrong_language constant_answer".split(),
-    "the splits are clean": "split_leakage_near contamination contamination_near contamination_reworded contamination_code".split(),
+    "the rows represent the task": (
+        "domain_gap slice_missing slice_thin language_mix wrong_language constant_answer".split()
+    ),
+    "the splits are clean": (
+        "split_leakage_near contamination contamination_near contamination_reworded contamination_code".split()
+    ),
 }
 KILLED = 0.8  # share of small mistakes that a benchmark must notice
 
@@ -35,7 +42,10 @@ def task_gate(spec: dict) -> dict:
     """Condition 1: the task is narrow and stable, in words and in months."""
     missing = missing_fields(spec)
     stable, retrain = spec.get("stable_months", 0.0), spec.get("retrain_months", 0.0)
-    rule = "every field of the task is filled in, and the task stays as it is for longer than the months between two trainings"
+    rule = (
+        "every field of the task is filled in, and the task stays as it is for longer than the months between two"
+        " trainings"
+    )
     if stable and retrain and stable < retrain:
         text = f"the task changes every {stable:g} months, it would be trained every {retrain:g}"
         return gate(PHASES[0], "the task is narrow and stable", NO_GO, text, rule, "spec.json")
@@ -47,8 +57,9 @@ def task_gate(spec: dict) -> dict:
 
 
 def rung_row(rung: str, found: dict, target: float) -> dict:
-    """`rung, benchmark, k, n, pass_at_1, low, high` (points), `unfinished` (percent of answers), and whether it `meets_spec`: the
-    lower end of its 95% interval reaches `target`."""
+    """`rung, benchmark, k, n, pass_at_1, low, high` (points), `unfinished` (percent of answers), and whether it
+    `meets_spec`: the lower end of its 95% interval reaches `target`.
+    """
     low, high = (100 * end for end in found["interval"])
     return {
         "rung": rung,
@@ -66,7 +77,9 @@ def rung_row(rung: str, found: dict, target: float) -> dict:
 
 
 def ladder_gate(rungs: list[dict], target: float, unfinished_limit: float = 10.0) -> dict:
-    """Is it still unsolved without training? A rung with more than `unfinished_limit` percent of unfinished answers is no evidence."""
+    """Is it still unsolved without training? A rung with more than `unfinished_limit` percent of unfinished answers
+    is no evidence.
+    """
     rule = f"no rung without training has the lower end of its 95% interval at {target:g} points or more"
     enough = [rung for rung in rungs if rung["meets_spec"]]
     best = max(rungs, key=lambda rung: rung["k"] / rung["n"], default=None)
@@ -106,7 +119,9 @@ def budget_gate(spec: dict, prices: Prices) -> dict:
 
 
 def volume_gate(spec: dict, economics: dict) -> dict:
-    """Are there enough calls a day for an own model to be cheaper than the hosted one? It informs; the verdict is about quality."""
+    """Are there enough calls a day for an own model to be cheaper than the hosted one? It informs; the verdict is
+    about quality.
+    """
     rule, name = "the expected calls a day lie above the break-even's 95% interval", "it pays against a hosted model"
     found, calls = (economics or {}).get("break_even"), spec.get("calls_per_day", 0.0)
     if not found or not calls:
@@ -137,7 +152,9 @@ def audit_gate(found: dict) -> dict:
 
 
 def power_gate(n: int, base: float, spec: dict) -> dict:
-    """Condition 3, second half: can this benchmark see the gain? Announced before any money is spent. `base` is a fraction."""
+    """Condition 3, second half: can this benchmark see the gain? Announced before any money is spent. `base` is a
+    fraction.
+    """
     wanted = spec.get("expected_gain") or spec["smallest_gain"]
     effect = detectable_effect(n, base)
     rule = f"a gain as large as hoped for (expected_gain, else smallest_gain) is shown with {TARGET:.0%} power"
@@ -179,7 +196,9 @@ def kept_gate(spec: dict) -> dict:
 
 
 def data_gate(phase: str, name: str, stage, state: str, findings: list[dict]) -> dict:
-    """A gate of 01 from the findings about its question: NO-GO where the stage failed, INCONCLUSIVE where one of them warns."""
+    """A gate of 01 from the findings about its question: NO-GO where the stage failed, INCONCLUSIVE where one of
+    them warns.
+    """
     checks = ABOUT[name]
     rule = f"01 passes and none of its checks about this warns: {', '.join(checks)}"
     row = stage_gate(phase, name, stage, state, rule)
@@ -191,8 +210,9 @@ def data_gate(phase: str, name: str, stage, state: str, findings: list[dict]) ->
 
 
 def stage_gate(phase: str, name: str, stage, state: str, rule: str) -> dict:
-    """A gate from a stage's own checks: GO where all hold, NO-GO where the stage failed, INCONCLUSIVE where one warns or it did not
-    run."""
+    """A gate from a stage's own checks: GO where all hold, NO-GO where the stage failed, INCONCLUSIVE where one
+    warns or it did not run.
+    """
     if stage is None:
         return gate(phase, name, INCONCLUSIVE, f"did not run ({state or 'not in the study'})", rule)
     broken = [c for c in stage.manifest["checks"] if not c["ok"] and c["severity"] != "info"]
@@ -202,7 +222,8 @@ def stage_gate(phase: str, name: str, stage, state: str, rule: str) -> dict:
 
 
 def progress_gate(name: str, stage, state: str, compared: dict | None) -> dict:
-    """Modelling: did this training improve what it was to improve? `compared` is a row of `compare_paired`, before against after.
+    """Modelling: did this training improve what it was to improve? `compared` is a row of `compare_paired`, before
+    against after.
 
     A training whose checks hold and that changed nothing is INCONCLUSIVE; so is one that was scored nowhere."""
     row = stage_gate(PHASES[3], name, stage, state, "it solves more problems than before, exact test p < 0.05")
@@ -213,19 +234,29 @@ def progress_gate(name: str, stage, state: str, compared: dict | None) -> dict:
         return row | {"verdict": INCONCLUSIVE, "evidence": text}
     word = decide(compared["difference"], compared["interval"], compared["p_exact"])
     n = compared["n"] * compared["samples"]
-    text = f"{compared['k_a']}/{n} → {compared['k_b']}/{n} of the {compared['part']} problems, gained {compared['gained']}, "
+    text = (
+        f"{compared['k_a']}/{n} → {compared['k_b']}/{n} of the {compared['part']} problems, gained"
+        f" {compared['gained']}, "
+    )
     text += f"lost {compared['lost']}, exact p = {compared['p_exact']:.2g}"
     if word == INCONCLUSIVE:
         needed = problems_needed(compared | {"margin": 0.0})
-        text += f"; about {needed:,} problems would show it" if needed else "; no difference was measured: more pairs or another seed"
+        text += (
+            f"; about {needed:,} problems would show it"
+            if needed
+            else "; no difference was measured: more pairs or another seed"
+        )
     return row | {"verdict": word, "evidence": text}
 
 
 def problems_needed(row: dict) -> int | None:
-    """Problems on which the measured difference is told from its margin with 80% power; None where it lies on the margin.
+    """Problems on which the measured difference is told from its margin with 80% power; None where it lies on the
+    margin.
 
-    `row` is of `compare_paired` (two-sided 95%, a margin to gain), of `noninferiority` or of `rise` (one-sided, a margin to lose). The
-    half width of an interval shrinks with the square root of the number of problems (normal approximation)."""
+    `row` is of `compare_paired` (two-sided 95%, a margin to gain), of `noninferiority` or of `rise` (one-sided, a
+    margin to lose). The half width of an interval shrinks with the square root of the number of problems (normal
+    approximation).
+    """
     value, margin = row.get("difference", row.get("rise")), row["margin"]
     low, high = row["interval"] if "interval" in row else (row["lower"], row["upper"])
     z = 1.96 if "interval" in row else 1.645

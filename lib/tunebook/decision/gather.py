@@ -21,11 +21,13 @@ ORDER = ("base", "sft", "dpo", "gguf")
 
 @dataclass
 class Evidence:
-    """What a verdict rests on. `scores[target][benchmark]` is a score folder (or its Scores); `rungs` are rows of the prompting
-    ladder, with their own `scores` where they were kept; `slices` maps a name to task ids; `bits[target]` maps a document to its
-    bits per byte; `file` has, for each of `spec.LIMITS`, the shipped file's figure as [low, value, high] (95% bounds, None where there
-    are too few requests); `chosen_on_test` names the stage that chose what ships on the test problems themselves; `seconds` are what
-    a further problem of a benchmark takes, asked of base and of the model that ships; money is in the user's currency."""
+    """What a verdict rests on. `scores[target][benchmark]` is a score folder (or its Scores); `rungs` are rows of the
+    prompting ladder, with their own `scores` where they were kept; `slices` maps a name to task ids; `bits[target]`
+    maps a document to its bits per byte; `file` has, for each of `spec.LIMITS`, the shipped file's figure as [low,
+    value, high] (95% bounds, None where there are too few requests); `chosen_on_test` names the stage that chose what
+    ships on the test problems themselves; `seconds` are what a further problem of a benchmark takes, asked of base and
+    of the model that ships; money is in the user's currency.
+    """
 
     scores: dict[str, dict[str, Path | Scores]]
     task: str
@@ -55,7 +57,8 @@ def read_kept(found) -> Scores | None:
 
 
 def gather_evidence(context) -> tuple[Evidence, str, str]:
-    """The evidence, the name of the model that would ship, and the name of the weights in it (they differ for a GGUF file).
+    """The evidence, the name of the model that would ship, and the name of the weights in it (they differ for a GGUF
+    file).
 
     Raises InputProblem when the run has no frozen specification, for then nothing was promised that could be judged.
     """
@@ -101,7 +104,9 @@ def _add_costs(evidence: Evidence, found: dict, pair: tuple[str, str]) -> None:
 
 
 def file_figures(export) -> dict[str, list]:
-    """What the chosen file needs, as 05 measured it on its machine, one request at a time: [low, value, high] by parameter."""
+    """What the chosen file needs, as 05 measured it on its machine, one request at a time: [low, value, high] by
+    parameter.
+    """
     if export is None or "chosen" not in export.metrics:
         return {}
     chosen = export.metrics["chosen"]
@@ -145,7 +150,9 @@ def _verified(stage, folder: str):
 
 
 def _failed(context, found: dict) -> dict[str, str]:
-    """Stages that failed, and how. What a failed gate, or the answer that prompting is enough, only skipped is left out."""
+    """Stages that failed, and how. What a failed gate, or the answer that prompting is enough, only skipped is left
+    out.
+    """
     states = context.run_state()
     failed, skipped = {}, {}
     for name in context.stages:
@@ -168,7 +175,9 @@ def _broken_checks(stage) -> list[str]:
 
 
 def _rungs(found: dict, spec: dict) -> list[dict]:
-    """The rungs of 00 with their score folders, and the base model's own score as the first rung: it is scored once, in 04."""
+    """The rungs of 00 with their score folders, and the base model's own score as the first rung: it is scored once,
+    in 04.
+    """
     stage = found[SPEC_STAGE]
     rungs = []
     for rung in stage.metrics["rungs"]:
@@ -203,7 +212,9 @@ def completions(found: dict, target: str) -> list[dict]:
 
 
 def calls(found: dict, target: str) -> list[dict]:
-    """Tokens and seconds of every call of a model on the task, the seconds of the batch shared by tokens; [] where unknown."""
+    """Tokens and seconds of every call of a model on the task, the seconds of the batch shared by tokens; [] where
+    unknown.
+    """
     stage = scored(found).get(target)
     if stage is None or not has_file(stage, "calls.jsonl") or TASK not in stage.manifest["costs"]:
         return []

@@ -28,7 +28,8 @@ RUNGS = ("instruction", "few_shot", "retrieved", "larger", "hosted")
 
 @dataclass(frozen=True)
 class Ladder:
-    """Which rungs are tried without training, and what they need. `target_score` (points): prompting that reaches it is enough.
+    """Which rungs are tried without training, and what they need. `target_score` (points): prompting that reaches it is
+    enough.
 
     `few_shot` examples are shown in the rungs few_shot and retrieved; `larger_model` (in the form `chat_template`) and
     `hosted_completions` (a file) are rungs of their own where they are named.
@@ -43,8 +44,9 @@ class Ladder:
     target_score: float = 90.0
 
     def wanted(self, has_instruction: bool, n_rows: int) -> list[str]:
-        """The rungs to score: those named, and `larger` and `hosted` where a model or a file is given. InputProblem where one of
-        them lacks what it needs; found before any model is loaded."""
+        """The rungs to score: those named, and `larger` and `hosted` where a model or a file is given. InputProblem
+        where one of them lacks what it needs; found before any model is loaded.
+        """
         for name in self.rungs:
             if name not in RUNGS:
                 raise InputProblem(f"ladder: {name!r} is no rung; choose from {', '.join(RUNGS)}")
@@ -66,7 +68,8 @@ class Ladder:
 def climb(ladder: Ladder, engine, problems, rows: list[dict], asking: Asking, context) -> tuple[list[dict], dict]:
     """Scores the rungs that `ladder` wants. Returns their rows, and the calls of each by its name.
 
-    `rows` are the training rows that examples come from. The larger model is loaded after the others and shown fixed examples.
+    `rows` are the training rows that examples come from. The larger model is loaded after the others and shown fixed
+    examples.
     """
     found, calls = [], {}
     fixed = fixed_examples(rows, ladder.few_shot, asking.seed)
@@ -91,10 +94,11 @@ def _larger(ladder: Ladder, engine, context):
 
 
 def score_rung(rung: str, engine, problems, context, asking: Asking, examples=()) -> tuple[dict, list[dict]]:
-    """Scores one rung on all problems; the folder is `ladder/RUNG` of the stage. Returns its metrics, and every call with
-    its tokens and its share of the seconds.
+    """Scores one rung on all problems; the folder is `ladder/RUNG` of the stage. Returns its metrics, and every call
+    with its tokens and its share of the seconds.
 
-    `examples` are rows of `examples_from`, or of `nearest_examples`. The instruction and examples are never shown together.
+    `examples` are rows of `examples_from`, or of `nearest_examples`. The instruction and examples are never shown
+    together.
     """
     folder = context.folder / "ladder" / rung
     shown = {"prompt_style": "few_shot", "instruction": ""} if examples else {"prompt_style": "chat"}
@@ -137,8 +141,9 @@ def score_hosted(path: str, problems, context, tokenizer, asking: Asking) -> tup
 
 
 def rung_cost(rung: str, calls: list[dict], prices: Prices) -> dict:
-    """Price and latency of a rung, means a call: tokens, machine seconds (in a full batch), the seconds of one call alone, and money a
-    thousand calls where the price that it needs is given."""
+    """Price and latency of a rung, means a call: tokens, machine seconds (in a full batch), the seconds of one call
+    alone, and money a thousand calls where the price that it needs is given.
+    """
     means = {key: sum(call[key] for call in calls) / len(calls) for key in ("input_tokens", "output_tokens", "seconds")}
     if rung == "hosted":
         priced = bool(prices.price_hosted_input or prices.price_hosted_output)

@@ -1,7 +1,7 @@
 """report.html: one self-contained page from report.json, verdict first, then the evidence, then the record.
 
-`report.html.jinja` has the words and the look; here its values are prepared. No script and no request to anywhere; Jinja2 escapes every
-text, model text above all; every figure links to the file it came from. Does not decide.
+`report.html.jinja` has the words and the look; here its values are prepared. No script and no request to anywhere;
+Jinja2 escapes every text, model text above all; every figure links to the file it came from. Does not decide.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ SPEC = "00_should_we_fine_tune/spec.json"
 
 
 def write_page(report: dict, run_folder: Path, figures: list[tuple[str, str]]) -> None:
-    """Writes report.html at the root of the run, where its links are relative to. `figures` are (path in the run, caption)."""
+    """Writes report.html at the root of the run, where its links are relative to. `figures` are (path in the run,
+    caption).
+    """
     write_text(run_folder / "report.html", render(report, run_folder, figures))
 
 
@@ -112,8 +114,10 @@ def _sides(row: dict) -> dict:
 
 
 def table(rows: list[dict], columns: str, source_of) -> dict:
-    """`names` and `rows` of cells `value, kind, path`; the numbers of a row link to its source, and where it has none its first cell has
-    the link as `file`. Columns, divided by spaces or bars, that are empty everywhere are left out."""
+    """`names` and `rows` of cells `value, kind, path`; the numbers of a row link to its source, and where it has
+    none its first cell has the link as `file`. Columns, divided by spaces or bars, that are empty everywhere are
+    left out.
+    """
     wanted = columns.split("|" if "|" in columns else " ")
     names = [name for name in wanted if any(row.get(name) not in ("", None) for row in rows)]
     shown = []

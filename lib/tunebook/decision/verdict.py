@@ -39,8 +39,10 @@ LIMIT_WORDS = {
 
 @dataclass
 class Votes:
-    """Reasons as they are found, each with the word it votes for ("" where it only informs), what it is `about`, so that a page can
-    link it to its file, and the same for a reader who knows no statistics (`plain`). `settles`: what would settle an open one."""
+    """Reasons as they are found, each with the word it votes for ("" where it only informs), what it is `about`, so
+    that a page can link it to its file, and the same for a reader who knows no statistics (`plain`). `settles`: what
+    would settle an open one.
+    """
 
     words: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
@@ -63,13 +65,13 @@ class Votes:
 
 
 def decide(evidence: Evidence, shipped: str, weights: str = "") -> dict:
-    """The verdict about the model called `shipped`, whose forgetting is that of `weights` when the file itself was not asked:
-    `verdict`, `reasons`, and the tables it rests on.
+    """The verdict about the model called `shipped`, whose forgetting is that of `weights` when the file itself was not
+    asked: `verdict`, `reasons`, and the tables it rests on.
 
-    GO: the gain over base and over the best prompt is shown, every gated retention is non-inferior and the file stays under every
-    limit. NO-GO: the model is shown to be worse, a slice that the specification names, a gated retention or a limit is violated, or a
-    rung of the ladder without training is as good as the specification asks. Else INCONCLUSIVE, whose last reason says what would
-    settle it.
+    GO: the gain over base and over the best prompt is shown, every gated retention is non-inferior and the file stays
+    under every limit. NO-GO: the model is shown to be worse, a slice that the specification names, a gated retention or
+    a limit is violated, or a rung of the ladder without training is as good as the specification asks. Else
+    INCONCLUSIVE, whose last reason says what would settle it.
     """
     tables = {
         "gains": gain_comparisons(evidence),
@@ -126,7 +128,9 @@ def _plain_gain(row: dict) -> str:
 
 
 def _settles(row: dict, evidence: Evidence) -> str:
-    """How many problems or texts would settle an open comparison, if the difference is as large as measured, and what they cost."""
+    """How many problems or texts would settle an open comparison, if the difference is as large as measured, and
+    what they cost.
+    """
     what = row.get("benchmark", "")
     if "against" in row:
         what = f"the {'gain over' if row['difference'] > row['margin'] else 'difference from'} {row['against']}"
@@ -135,7 +139,10 @@ def _settles(row: dict, evidence: Evidence) -> str:
     if row["verdict"] == BLIND:
         rate = 100 * row["k_a"] / (row["n"] * row["samples"])
         if rate <= row["margin"]:
-            return f"for {what}, another benchmark: base solves {rate:.1f}% of it, so it cannot lose {row['margin']:g} points"
+            return (
+                f"for {what}, another benchmark: base solves {rate:.1f}% of it, so it cannot lose {row['margin']:g}"
+                " points"
+            )
         needed = math.ceil(row["n"] * (row["smallest_provable_margin"] / row["margin"]) ** 2)
         needed = max(needed, row["n"] + 1)
         return f"for {what}, about {needed:,} problems (there are {row['n']}){_cost(row, needed, evidence)}"
@@ -172,7 +179,9 @@ def _judge_slices(votes: Votes, evidence: Evidence, rows: list[dict], shipped: s
 
 
 def _judge_retained(votes: Votes, evidence: Evidence, tables: dict, names: tuple[str, str]) -> None:
-    """What was forgotten: of the file where it was asked, else of the weights in it. A gate that was never measured is open."""
+    """What was forgotten: of the file where it was asked, else of the weights in it. A gate that was never measured
+    is open.
+    """
     judged, gated = kept_of(tables, names), evidence.spec.get("gated", [])
     for row in judged:
         word = NO_GO if row["verdict"] == VIOLATION else INCONCLUSIVE if row["verdict"] != NON_INFERIOR else GO
@@ -181,7 +190,13 @@ def _judge_retained(votes: Votes, evidence: Evidence, tables: dict, names: tuple
         plain = f"whether {row['benchmark']} lost more than {row['margin']:g}{unit} cannot be told"
         held = f"{row['benchmark']} lost less than {row['margin']:g}{unit}"
         plain = loss_words(row) if word == NO_GO else plain if word == INCONCLUSIVE else held
-        votes.add(sentence, row["benchmark"], word if row["gated"] else "", plain, _settles(row, evidence) if word == INCONCLUSIVE else "")
+        votes.add(
+            sentence,
+            row["benchmark"],
+            word if row["gated"] else "",
+            plain,
+            _settles(row, evidence) if word == INCONCLUSIVE else "",
+        )
     measured = {row["benchmark"] for row in judged}
     for benchmark in gated:
         if benchmark not in (*measured, NOTHING) and evidence.scores.get("base"):
@@ -190,7 +205,9 @@ def _judge_retained(votes: Votes, evidence: Evidence, tables: dict, names: tuple
     if not gated and evidence.spec.get("own_study"):
         votes.add(UNNAMED, "gated", INCONCLUSIVE, settles='gated in a new run: what must not get worse, or ["nothing"]')
     if NOTHING in gated:
-        votes.add("gated: nothing: the specification says that no loss beside the task matters, so none decides", "gated")
+        votes.add(
+            "gated: nothing: the specification says that no loss beside the task matters, so none decides", "gated"
+        )
 
 
 def _judge_file(votes: Votes, evidence: Evidence, file: dict | None) -> None:
@@ -213,7 +230,13 @@ def _judge_file(votes: Votes, evidence: Evidence, file: dict | None) -> None:
         bounds = "" if low == high else f" [{low or 0:.4g}, {'no bound' if high is None else f'{high:.4g}'}]"
         text = f"{what}: {value:.4g} {unit}{bounds}, at most {limit:g} {unit} (rule: the 95% bounds are not above it)"
         plain = f"{what} is {value:.4g} {unit}, {'at most' if word == GO else 'and the limit is'} {limit:g}"
-        votes.add(text, name, word, plain, "more requests to the file (more dev problems), or a limit further from what was measured")
+        votes.add(
+            text,
+            name,
+            word,
+            plain,
+            "more requests to the file (more dev problems), or a limit further from what was measured",
+        )
 
 
 def _judge_rungs(votes: Votes, evidence: Evidence, shipped: str) -> None:
@@ -229,7 +252,9 @@ def _judge_rungs(votes: Votes, evidence: Evidence, shipped: str) -> None:
 
 
 def shown_losses(outcome: dict) -> list[dict]:
-    """What is shown to have got worse, gated or not: rows of retentions, general text, slices, and of the exported file."""
+    """What is shown to have got worse, gated or not: rows of retentions, general text, slices, and of the exported
+    file.
+    """
     rows = kept_of(outcome, (outcome["shipped"], outcome["weights"])) + outcome["slices"]
     return [row for row in [*rows, *([outcome["file"]] if outcome["file"] else [])] if row.get("shown") == "worse"]
 
@@ -241,7 +266,13 @@ def loss_words(row: dict) -> str:
         allowed = f" (allowed: {row['margin']:g}%)" if row["gated"] else role
         return f"general text costs {row['rise']:.1f}% more bits{allowed}"
     n = row["n"] * row["samples"]
-    name = f"slice {row['slice']}" if "slice" in row else "the file against its weights" if "against" in row else row["benchmark"]
+    name = (
+        f"slice {row['slice']}"
+        if "slice" in row
+        else "the file against its weights"
+        if "against" in row
+        else row["benchmark"]
+    )
     return f"{name} fell from {row['k_a']} to {row['k_b']} of {n}{role}"
 
 
@@ -287,8 +318,8 @@ def bits_sentence(row: dict) -> str:
     gate = "gate" if row["gated"] else "reported, no gate"
     interval = "" if row["lower"] is None else f" [{row['lower']:+.1f}, {row['upper']:+.1f}]"
     return (
-        f"bits per byte of general text ({gate}): base {row['before']:.3f} → {row['model']} {row['after']:.3f} on {row['n']} documents, "
-        f"{row['rise']:+.1f}%{interval} against a margin of {row['margin']:g}%: {row['verdict']}"
+        f"bits per byte of general text ({gate}): base {row['before']:.3f} → {row['model']} {row['after']:.3f} on"
+        f" {row['n']} documents, {row['rise']:+.1f}%{interval} against a margin of {row['margin']:g}%: {row['verdict']}"
     )
 
 
@@ -325,12 +356,17 @@ def _gain(row: dict, judged: list[dict]) -> dict:
     gained, lost, n, margin = row["gained"], row["lost"], row["n"], row["margin"]
     if row["verdict"] == GO:
         fewer = next((k for k in range(1, gained + 1) if _word(gained - k, lost, n, margin, others) != GO), gained)
-        meaning = f"of the {gained} gained problems would have to be wrong again (with {lost} lost) before the gain over {row['against']} is not shown"
+        meaning = (
+            f"of the {gained} gained problems would have to be wrong again (with {lost} lost) before the gain over"
+            f" {row['against']} is not shown"
+        )
         return {"number": str(fewer), "meaning": meaning, "about": about}
     more = next((k for k in range(1, n - gained - lost + 1) if _word(gained + k, lost, n, margin, others) == GO), None)
     if row["verdict"] == INCONCLUSIVE and more is not None:
         needed = problems_needed(row) if row["difference"] > margin else None
-        seen = f"; if the gain is as large as it looks, about {needed:,} problems show it with 80% power" if needed else ""
+        seen = (
+            f"; if the gain is as large as it looks, about {needed:,} problems show it with 80% power" if needed else ""
+        )
         meaning = f"more gained problems (with {lost} lost) would have shown the gain over {row['against']}{seen}"
         return {"number": str(more), "meaning": meaning, "about": about}
     meaning = f"points is the difference; its interval would have to lie above {margin:g}"
@@ -365,7 +401,10 @@ def _nearest_gate(outcome: dict) -> list[dict]:
     )
     if row["verdict"] == "violation":
         shown = -row["upper"] if "rise" not in row else row["lower"]
-        meaning = f"is the least that {row['benchmark']} lost (95%); the margin of {row['margin']:g}{unit} would have to be larger than that"
+        meaning = (
+            f"is the least that {row['benchmark']} lost (95%); the margin of {row['margin']:g}{unit} would have to be"
+            " larger than that"
+        )
         return [{"number": f"{shown:.1f}{unit}", "meaning": meaning, "about": row["benchmark"]}]
     meaning = (
         f"is the most that {row['benchmark']} can have lost (95%), against a margin of {row['margin']:g}{unit}; {role}"
@@ -387,7 +426,13 @@ def _best_rung(rungs: list[dict], spec: dict) -> list[dict]:
     needed = next((k for k in range(n + 1) if 100 * wilson(k, n)[0] >= target), None)
     if needed is None:
         return []
-    meaning = f"of {n} problems solved by prompting alone would make training needless; the best rung ({best['rung']}) solves {best['k']}"
+    meaning = (
+        f"of {n} problems solved by prompting alone would make training needless; the best rung ({best['rung']}) solves"
+        f" {best['k']}"
+    )
     if best["k"] >= needed:
-        meaning = f"of {n} problems is the fewest at which prompting alone is enough; the best rung ({best['rung']}) solves {best['k']}"
+        meaning = (
+            f"of {n} problems is the fewest at which prompting alone is enough; the best rung ({best['rung']}) solves"
+            f" {best['k']}"
+        )
     return [{"number": str(needed), "meaning": meaning, "about": f"rung {best['rung']}"}]

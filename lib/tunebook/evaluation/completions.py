@@ -1,4 +1,5 @@
-"""Raw model texts on disk: written as they come, resumed after a kill, and checked against the benchmark before scoring.
+"""Raw model texts on disk: written as they come, resumed after a kill, and checked against the benchmark before
+scoring.
 
 Does not generate and does not judge. A row is `task_id, completion` and optionally `sample, finish_reason, n_tokens`.
 """
@@ -33,8 +34,8 @@ class CompletionLog:
     """Appends completions to a file and knows which (task_id, sample) are done; use it in a `with` block.
 
     On opening, a torn tail (a line that a killed process did not finish) is cut off and every complete row is kept.
-    `fingerprint` says what the completions are of (model and protocol): rows written under another one are dropped and the file
-    starts over, so that an old run's texts never mix with new ones.
+    `fingerprint` says what the completions are of (model and protocol): rows written under another one are dropped and
+    the file starts over, so that an old run's texts never mix with new ones.
     """
 
     def __init__(self, path: str | Path, fingerprint: str = ""):
@@ -55,7 +56,9 @@ class CompletionLog:
         self.close()
 
     def append(self, task_id: str, sample: int, completion: str, **extra) -> None:
-        """Write one completion: safe from a kill at once, from a power cut within FSYNC_SECONDS or at the next `append` after that."""
+        """Write one completion: safe from a kill at once, from a power cut within FSYNC_SECONDS or at the next
+        `append` after that.
+        """
         if (task_id, sample) in self.done_keys:
             raise ValueError(f"{self.path}: {task_id!r} sample {sample} is already written")
         row = {"task_id": task_id, "sample": sample, "completion": completion, **extra}
@@ -124,10 +127,12 @@ def _complete_row(line: bytes) -> dict | None:
 def read_completions(
     path: str | Path, benchmark: Benchmark, mapping: dict[str, str] | None = None, left_out: Iterable[str] = ()
 ) -> list[dict]:
-    """Completions of exactly this benchmark, each with its `sample`, from JSON lines or one JSON list, packed with gzip or not.
+    """Completions of exactly this benchmark, each with its `sample`, from JSON lines or one JSON list, packed with gzip
+    or not.
 
-    The kit's own rows, or those of EvalPlus, lm-evaluation-harness and bigcode-evaluation-harness; `mapping` ({field: path})
-    names the fields of others; those of the problems `left_out` are dropped. InputProblem says which row does not fit.
+    The kit's own rows, or those of EvalPlus, lm-evaluation-harness and bigcode-evaluation-harness; `mapping` ({field:
+    path}) names the fields of others; those of the problems `left_out` are dropped. InputProblem says which row does
+    not fit.
     """
     path = Path(path)
     if not path.is_file():
@@ -140,7 +145,8 @@ def read_completions(
 def check_completions(rows: list[dict], benchmark: Benchmark, where: str = "completions") -> list[dict]:
     """Rows in the benchmark's order, `sample` filled in from the order of appearance where no row has one.
 
-    InputProblem for no rows, rows of another benchmark, missing problems, a doubled (task_id, sample) or unequal sample counts.
+    InputProblem for no rows, rows of another benchmark, missing problems, a doubled (task_id, sample) or unequal sample
+    counts.
     """
     if not rows:
         raise InputProblem(f"{where}: no completions: generate at least one for each problem")
@@ -149,20 +155,21 @@ def check_completions(rows: list[dict], benchmark: Benchmark, where: str = "comp
     strangers = sorted({row["task_id"] for row in rows} - order.keys())
     if len(strangers) == len({row["task_id"] for row in rows}):
         raise InputProblem(
-            f"{where}: completions of another benchmark: no task_id is in {benchmark.name} (first {strangers[0]!r}, expected such "
-            f"as {benchmark.problems[0]['task_id']!r}): name the benchmark that they answer"
+            f"{where}: completions of another benchmark: no task_id is in {benchmark.name} (first {strangers[0]!r},"
+            f" expected such as {benchmark.problems[0]['task_id']!r}): name the benchmark that they answer"
         )
     if strangers:
         raise InputProblem(
-            f"{where}: {len(strangers)} task_ids are not in {benchmark.name}, first {strangers[0]!r}: remove them or name their benchmark"
+            f"{where}: {len(strangers)} task_ids are not in {benchmark.name}, first {strangers[0]!r}: remove them or"
+            " name their benchmark"
         )
     numbered = _number(rows, where)
     counts = Counter(row["task_id"] for row in numbered)
     missing = [task_id for task_id in order if task_id not in counts]
     if missing:
         raise InputProblem(
-            f"{where}: {len(missing)} of {len(order)} problems have no completion, first {missing[0]!r}: a score is over all problems, "
-            "so write an empty completion where the model gave none"
+            f"{where}: {len(missing)} of {len(order)} problems have no completion, first {missing[0]!r}: a score is"
+            " over all problems, so write an empty completion where the model gave none"
         )
     if len(set(counts.values())) > 1:
         few, many = min(counts, key=counts.get), max(counts, key=counts.get)
@@ -221,11 +228,12 @@ def complete(
 ) -> dict:
     """Writes completions.jsonl at `path`, in the benchmark's order.
 
-    `examples` are the same for every problem, or a dict of task_id to its own.
-    Returns `rows` (the completions), `protocol` (with the engine's chat template and the stops filled in), and the cost of this call:
-    `seconds`, `tokens`, and `resumed`, the completions that an earlier, killed call with the same weights, prompts and protocol
-    had left in the folder `resume`. Those are taken over and not made again. The file is then the same as after an unbroken run, but
-    for near-ties: in bfloat16 two tokens can be so close that the rows beside them decide, and after a kill those are others.
+    `examples` are the same for every problem, or a dict of task_id to its own. Returns `rows` (the completions),
+    `protocol` (with the engine's chat template and the stops filled in), and the cost of this call: `seconds`,
+    `tokens`, and `resumed`, the completions that an earlier, killed call with the same weights, prompts and protocol
+    had left in the folder `resume`. Those are taken over and not made again. The file is then the same as after an
+    unbroken run, but for near-ties: in bfloat16 two tokens can be so close that the rows beside them decide, and after
+    a kill those are others.
     """
     protocol = _filled_in(protocol, engine, benchmark, examples)
     started, counted = time.perf_counter(), 0
@@ -253,7 +261,9 @@ def complete(
 
 
 def _row_of(engine, done, prompt: list[int], stops: Sequence[str]) -> dict:
-    """What the log keeps of one text; `opened` where the prompt itself begins the thought that the text goes on with."""
+    """What the log keeps of one text; `opened` where the prompt itself begins the thought that the text goes on
+    with.
+    """
     text, is_cut = _cut(engine.decode(done.ids), stops)
     opened = opened_thought(engine.decode(prompt[-TAIL_TOKENS:]))
     reason = "stop" if is_cut else done.finish_reason
@@ -262,7 +272,9 @@ def _row_of(engine, done, prompt: list[int], stops: Sequence[str]) -> dict:
 
 
 def fingerprint(engine, protocol: Protocol, encoded: list[list[int]]) -> str:
-    """A hash of all that a text depends on: weights and precision, protocol, prompts as token ids, and the code that generates."""
+    """A hash of all that a text depends on: weights and precision, protocol, prompts as token ids, and the code that
+    generates.
+    """
     folder = Path(models.__file__).parent
     code = [sha256_file(path) for path in (Path(__file__), *sorted(folder.glob("*.py")))]
     return hash_json([engine.identity(), protocol.hash, encoded, code, [version("torch"), version("transformers")]])
@@ -297,7 +309,8 @@ def _check(protocol: Protocol) -> None:
             raise InputProblem(f"{name}: {getattr(protocol, name)!r} cannot be used: {remedy}")
     if protocol.n_samples > 1 and protocol.temperature == 0:
         raise InputProblem(
-            f"n_samples: {protocol.n_samples} greedy completions would be the same text; raise temperature, or set n_samples to 1"
+            f"n_samples: {protocol.n_samples} greedy completions would be the same text; raise temperature, or set"
+            " n_samples to 1"
         )
     if protocol.prompt_style == "raw" and protocol.thinking != "none":
         raise InputProblem("thinking: a raw continuation has no chat template and so no thinking mode; use none")

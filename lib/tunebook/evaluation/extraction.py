@@ -1,7 +1,8 @@
 """From a model's raw text to the program or the answer that is judged. One extractor; its VERSION is in every protocol.
 
-Never runs the text. A program is kept as the model wrote it wherever it parses; what is cut is only what stands around it:
-thinking, control tokens, fences, prose, repeated definitions and printed examples. An error inside the function stays an error.
+Never runs the text. A program is kept as the model wrote it wherever it parses; what is cut is only what stands around
+it: thinking, control tokens, fences, prose, repeated definitions and printed examples. An error inside the function
+stays an error.
 """
 
 import ast
@@ -36,8 +37,10 @@ VERSION = "tunebook-extract/3"
 FENCES = 24
 
 _CODE_LINE = re.compile(
-    r"\s*(?:>>> |(?:async )?def \w+|class \w+|return\b|pass\b|raise\b|yield\b|import \w|from [\w.]+ import\b|for .+ in .+:"
-    r"|(?:if|elif|while|with) .+:|(?:else|try|finally)\s*:|@\w+|[\w.\[\]]+ *[-+*/|&%]?= *\S|[\w.]+\(.*|\"\"\"|'''|\.\.\.|\()"
+    r"\s*(?:>>> |(?:async )?def \w+|class \w+|return\b|pass\b|raise\b|yield\b|import \w|from [\w.]+ import\b|for .+"
+    r" in .+:"
+    r"|(?:if|elif|while|with) .+:|(?:else|try|finally)\s*:|@\w+|[\w.\[\]]+ *[-+*/|&%]?="
+    r" *\S|[\w.]+\(.*|\"\"\"|'''|\.\.\.|\()"
 )
 
 
@@ -55,9 +58,10 @@ def extract(text: str, problem: dict, reading: Reading = Reading()) -> str:
 def extract_code(text: str, problem: dict, block: str = "last") -> str:
     """Full source of the program for a code problem: the prompt's imports and helpers, and the model's function.
 
-    `text` is the raw completion: a body, a whole function, fences, prose around. Returns "" when there is no code (verdict
-    `no_code`), and source that does not compile when the model's function does not (verdict `syntax`). A thought is cut where it
-    stands at the start; elsewhere a mark that closes one is text where a program holds it, and a cut where nothing parses without.
+    `text` is the raw completion: a body, a whole function, fences, prose around. Returns "" when there is no code
+    (verdict `no_code`), and source that does not compile when the model's function does not (verdict `syntax`). A
+    thought is cut where it stands at the start; elsewhere a mark that closes one is text where a program holds it, and
+    a cut where nothing parses without.
     """
     found, source = [reply for reply in replies(text) if reply.strip()], ""
     if found and len(text) > LARGEST:
@@ -86,7 +90,9 @@ def _spaced_program(text: str, problem: dict, block: str) -> str:
 
 
 def readable_whole(text: str, prompt: str, name: str) -> str:
-    """The program where all of the text is code, a module or the prompt's continuation, so that every mark in it is a string's."""
+    """The program where all of the text is code, a module or the prompt's continuation, so that every mark in it is
+    a string's.
+    """
     source = whole_function(text, prompt, name)
     if source:
         return source
@@ -158,7 +164,9 @@ _STARTS = re.compile(r"(?:import \w|from [\w.]+ import\b|(?:async )?def \w|class
 
 
 def whole_function(text: str, prompt: str, name: str, others: list[str] = ()) -> str:
-    """`text` is a module that defines the entry point; imports and functions of `others` (further fences) come before it."""
+    """`text` is a module that defines the entry point; imports and functions of `others` (further fences) come
+    before it.
+    """
     text = dedent(text)
     tree = parse_python(text)
     if tree is None or not definition(tree, name):
@@ -169,7 +177,9 @@ def whole_function(text: str, prompt: str, name: str, others: list[str] = ()) ->
 
 
 def trimmed_function(text: str, prompt: str, name: str) -> str:
-    """The entry point stands in `text` as a whole function between prose, prompts or broken later code, which are cut."""
+    """The entry point stands in `text` as a whole function between prose, prompts or broken later code, which are
+    cut.
+    """
     lines = dedent(text).split("\n")
     anchor = re.compile(rf"(?:async )?def {re.escape(name)}\b|{re.escape(name)} *=|class \w")
     anchors = [i for i, line in enumerate(lines) if anchor.match(line)][:8]
@@ -184,7 +194,9 @@ def trimmed_function(text: str, prompt: str, name: str) -> str:
 
 
 def _longest(lines: list[str], start: int, at: int, name: str) -> str:
-    """The longest run from `start`, ending before a line at column 0, that parses; ends at the first run that stops parsing."""
+    """The longest run from `start`, ending before a line at column 0, that parses; ends at the first run that stops
+    parsing.
+    """
     ends = [i for i in range(at + 1, len(lines)) if lines[i][:1].strip()][:BOUNDARIES]
     best = ""
     for end in [*ends, len(lines)]:
@@ -285,7 +297,9 @@ def preamble(prompt: str, name: str) -> str:
 
 
 def with_preamble(code: str, prompt: str, name: str) -> str:
-    """The prompt's imports and helpers, then the code; `from __future__` lines move to the top, where Python wants them."""
+    """The prompt's imports and helpers, then the code; `from __future__` lines move to the top, where Python wants
+    them.
+    """
     future = re.findall(r"^from __future__ import .*$", code, re.MULTILINE)
     code = re.sub(r"^from __future__ import .*$", "", code, flags=re.MULTILINE) if future else code
     return "\n".join([*future, preamble(prompt, name), code.rstrip("\n")]).lstrip("\n") + "\n"

@@ -1,6 +1,8 @@
-"""What a model still knows beside the task: bits per byte of general text, and its distance from base on the task's prompts.
+"""What a model still knows beside the task: bits per byte of general text, and its distance from base on the task's
+prompts.
 
-The text is the language reference that every CPython carries (`pydoc_data.topics`): offline, fixed topics, hashed. Does not judge.
+The text is the language reference that every CPython carries (`pydoc_data.topics`): offline, fixed topics, hashed. Does
+not judge.
 """
 
 from __future__ import annotations
@@ -17,22 +19,25 @@ from tunebook.models.engine import Decoding
 from tunebook.models.templates import start_id
 
 TOPICS = (
-    "assert atom-identifiers attribute-access augassign binary booleans calls class comparisons compound context-managers "
-    "customization debugger dict exceptions execmodel for formatstrings function global identifiers id-classes import integers "
-    "naming numeric-types objects operator-summary power raise return sequence-types slicings specialattrs string-methods strings "
-    "subscriptions try types typesmapping typesseq with"
+    "assert atom-identifiers attribute-access augassign binary booleans calls class comparisons compound"
+    " context-managers customization debugger dict exceptions execmodel for formatstrings function global identifiers"
+    " id-classes import integers naming numeric-types objects operator-summary power raise return sequence-types"
+    " slicings specialattrs string-methods strings subscriptions try types typesmapping typesseq with"
 ).split()
 DOCUMENT_CHARACTERS = 700
 KL_PROMPTS, KL_TOKENS = 48, 16
 
 
 def general_texts(n: int) -> dict[str, str]:
-    """The first `n` topics as name -> text of about 700 characters without its title. MachineProblem where Python lacks them."""
+    """The first `n` topics as name -> text of about 700 characters without its title. MachineProblem where Python
+    lacks them.
+    """
     try:
         from pydoc_data.topics import topics
     except ImportError:
         raise MachineProblem(
-            "this Python has no pydoc_data.topics, the general text: install the complete standard library, or set general_documents to 0"
+            "this Python has no pydoc_data.topics, the general text: install the complete standard library, or set"
+            " general_documents to 0"
         ) from None
     names = [name for name in TOPICS if name in topics][:n]
     return {name: _start(topics[name]) for name in names}
@@ -45,10 +50,11 @@ def _start(text: str) -> str:
 
 
 def measure_kept(engine, base, benchmark: Benchmark, n_documents: int, seed: int, path: Path) -> dict:
-    """Writes and returns `documents` (name, bytes, bits), `texts_sha256`, and `kl` from `base` on the benchmark's prompts.
+    """Writes and returns `documents` (name, bytes, bits), `texts_sha256`, and `kl` from `base` on the benchmark's
+    prompts.
 
-    `engine` is a TransformersEngine or a GgufModel. `base` is a TransformersEngine, None where the distance is not measured: for the
-    base model itself and for a GGUF file. n_documents 0 measures nothing.
+    `engine` is a TransformersEngine or a GgufModel. `base` is a TransformersEngine, None where the distance is not
+    measured: for the base model itself and for a GGUF file. n_documents 0 measures nothing.
     """
     found = {}
     if n_documents:
@@ -84,10 +90,11 @@ def text_bits(engine, text: str) -> float:
 def kl_from_base(engine, base, benchmark: Benchmark, seed: int) -> dict:
     """Kullback-Leibler divergence KL(base || model) in nats on answers that base itself draws at temperature 1.
 
-    Over the whole vocabulary at each token of the first KL_TOKENS of an answer, one answer for each of the first KL_PROMPTS prompts:
-    `nats_per_token` and `nats_per_answer` (means), `prompts`, `tokens`.
+    Over the whole vocabulary at each token of the first KL_TOKENS of an answer, one answer for each of the first
+    KL_PROMPTS prompts: `nats_per_token` and `nats_per_answer` (means), `prompts`, `tokens`.
 
-    Source: Shenfeld, Pari and Agrawal 2025, RL's Razor: this distance on the new task predicts what is forgotten elsewhere.
+    Source: Shenfeld, Pari and Agrawal 2025, RL's Razor: this distance on the new task predicts what is forgotten
+    elsewhere.
     """
     problems = benchmark.problems[:KL_PROMPTS]
     encoded = [base.encode(prompts.messages(problem)) for problem in problems]

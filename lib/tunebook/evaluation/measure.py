@@ -1,6 +1,7 @@
 """One measurement, from a model to its score: completions under a protocol, judged, in a folder of a stage.
 
-The prompting ladder, choices on dev and notebook 04 all measure through `answer_and_score`. Does not choose a protocol and does not decide.
+The prompting ladder, choices on dev and notebook 04 all measure through `answer_and_score`. Does not choose a protocol
+and does not decide.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ def answer_and_score(
 ) -> dict:
     """Completions and score of `problems`, at `places` in `folder`; `fields` are those of the Protocol (see `Asking`).
 
-    `examples` are shown only in the style few_shot. A stage that was killed goes on where it stood. Returns `metrics`, `rows` (the
-    completions), `protocol`, and `cost`: seconds, tokens, tokens_per_second and completions `resumed` from a killed try.
+    `examples` are shown only in the style few_shot. A stage that was killed goes on where it stood. Returns `metrics`,
+    `rows` (the completions), `protocol`, and `cost`: seconds, tokens, tokens_per_second and completions `resumed` from
+    a killed try.
     """
     protocol = Protocol(problems.sha256, **{**fields, "stops": tuple(fields.get("stops", ()))})
     shown = examples if protocol.prompt_style == "few_shot" else ()
@@ -58,10 +60,12 @@ def protocol_table(
     limit: int,
     context,
 ) -> list[dict]:
-    """Scores of one model under its usual protocol and under each of `variants`, on the first `limit` problems (0: all).
+    """Scores of one model under its usual protocol and under each of `variants`, on the first `limit` problems (0:
+    all).
 
-    A variant names the fields that it changes: "prompt_style=raw" or "thinking=on; max_new_tokens=2048". Returns a row a benchmark and protocol: the fields that
-    vary and pass@1 with its interval. Nothing is chosen by it: a choice made here would be made on test.
+    A variant names the fields that it changes: "prompt_style=raw" or "thinking=on; max_new_tokens=2048". Returns a row
+    a benchmark and protocol: the fields that vary and pass@1 with its interval. Nothing is chosen by it: a choice made
+    here would be made on test.
     """
     changes = [{}, *map(read_variant, variants)]
     rows = []
@@ -79,7 +83,8 @@ def protocol_table(
 
 
 def read_variant(text: str) -> dict:
-    """Protocol fields from "field=value; field=value". InputProblem for a field that cannot vary or a value of another type.
+    """Protocol fields from "field=value; field=value". InputProblem for a field that cannot vary or a value of another
+    type.
 
     >>> read_variant("prompt_style=raw; max_new_tokens=64")
     {'prompt_style': 'raw', 'max_new_tokens': 64}
@@ -153,9 +158,11 @@ def compare_text(result: dict, name_a: str, name_b: str) -> str:
         ("McNemar", f"exact p = {result['p_exact']:.3g}, mid-p = {result['p_mid']:.3g}"),
         (
             "detectable",
-            "no gain can be shown"
-            if effect is None
-            else f"{effect:.1f} points with 80% power on {result['n']} problems",
+            (
+                "no gain can be shown"
+                if effect is None
+                else f"{effect:.1f} points with 80% power on {result['n']} problems"
+            ),
         ),
         ("gained", _names(result["gained_tasks"])),
         ("lost", _names(result["lost_tasks"])),
@@ -222,7 +229,9 @@ def failure_examples(judged: list[dict], rows: list[dict], each: int = 1, charac
 
 
 def sensitivity(results: list[tuple[dict, dict]]) -> list[dict]:
-    """One row a (protocol.json, metrics.json) of the same model: the fields that vary (hashes left out), and the score."""
+    """One row a (protocol.json, metrics.json) of the same model: the fields that vary (hashes left out), and the
+    score.
+    """
     names = [name for name in results[0][0] if name != "benchmark" and not name.endswith("sha256")]
     varying = [name for name in names if len({str(protocol.get(name)) for protocol, _ in results}) > 1]
     return [

@@ -10,7 +10,10 @@ from tunebook.picking import pick
 
 VERSION = "tunebook-prompt/2"
 STYLES = ("chat", "raw", "few_shot")
-CODE_INSTRUCTION = "Complete the following Python function. Answer with the whole function in one ```python code block and nothing else."
+CODE_INSTRUCTION = (
+    "Complete the following Python function. Answer with the whole function in one ```python code block and nothing"
+    " else."
+)
 # Source: Chen et al. 2021, section 2.1: the strings after which a function body is over.
 RAW_CODE_STOPS = ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint(")
 
@@ -21,8 +24,8 @@ def messages(
     """Conversation for "chat" and "few_shot", one string for "raw" (the model continues the problem's own text).
 
     `instruction` comes before the problem, in place of the default one for code. `examples` are rows with `prompt` and
-    `completion`, shown as earlier turns, only in the style "few_shot". A problem's own `messages` (a system turn, earlier turns) stand
-    around its last user turn. InputProblem for an unknown style.
+    `completion`, shown as earlier turns, only in the style "few_shot". A problem's own `messages` (a system turn,
+    earlier turns) stand around its last user turn. InputProblem for an unknown style.
 
     >>> messages({"prompt": "every day at noon", "kind": "answer"})
     [{'role': 'user', 'content': 'every day at noon'}]
@@ -67,7 +70,9 @@ def examples_from(rows: list[dict]) -> list[dict]:
 
 
 def fixed_examples(rows: list[dict], n: int, seed: int) -> list[dict]:
-    """The worked examples that are the same for every problem: `n` of the rows, chosen by `seed`; none where it is 0."""
+    """The worked examples that are the same for every problem: `n` of the rows, chosen by `seed`; none where it is
+    0.
+    """
     return examples_from(pick(rows, n, seed, lambda row: str(row["prompt"]))) if n else []
 
 
@@ -78,7 +83,8 @@ def _unwrapped(text: str) -> str:
 
 
 def nearest_examples(rows: list[dict], problems, k: int) -> dict[str, list[dict]]:
-    """For every problem the `k` rows whose prompts are most like it (cosine of tf-idf over letters), the nearest one last.
+    """For every problem the `k` rows whose prompts are most like it (cosine of tf-idf over letters), the nearest one
+    last.
 
     `rows` are training rows only: the caller's split keeps test answers out.
     """

@@ -17,9 +17,11 @@ UNKNOWN, AUTO = "unknown", "auto"
 
 @dataclass(frozen=True)
 class Protocol:
-    """How the completions were asked for, made and read. `thinking` is "off", "on" or "none" (a model without the mode).
+    """How the completions were asked for, made and read. `thinking` is "off", "on" or "none" (a model without the
+    mode).
 
-    `answer_reading` (see `reply.ANSWERS`) and `code_block` (`reply.BLOCKS`) are "auto" only until the benchmark is known.
+    `answer_reading` (see `reply.ANSWERS`) and `code_block` (`reply.BLOCKS`) are "auto" only until the benchmark is
+    known.
     """
 
     benchmark_sha256: str
@@ -52,7 +54,8 @@ class Protocol:
 
 
 def filled_in(protocol: Protocol, benchmark: Benchmark) -> Protocol:
-    """The protocol with how replies are read: as it says, else as the benchmark says, the last code block, 3 s of CPU time.
+    """The protocol with how replies are read: as it says, else as the benchmark says, the last code block, 3 s of CPU
+    time.
 
     InputProblem for a reading, a block or a limit that there is not.
     """
@@ -73,8 +76,8 @@ def filled_in(protocol: Protocol, benchmark: Benchmark) -> Protocol:
 class Asking:
     """How a study asks: the fields of the protocol that its parameters set, the same for every model of the study.
 
-    `max_new_tokens` are for the task, `retained_max_new_tokens` for every retained benchmark; `allow_unisolated` is the consent to
-    run programs without isolation.
+    `max_new_tokens` are for the task, `retained_max_new_tokens` for every retained benchmark; `allow_unisolated` is the
+    consent to run programs without isolation.
     """
 
     prompt_style: str = "chat"
@@ -94,7 +97,8 @@ class Asking:
     def fields(self, name: str) -> dict:
         """What the benchmark called `name` is asked with, as `answer_and_score` takes it.
 
-        The task's instruction, examples and reading are not those of a retained benchmark: that is asked and read without them.
+        The task's instruction, examples and reading are not those of a retained benchmark: that is asked and read
+        without them.
         """
         is_task = name == "task"
         return {
@@ -108,7 +112,9 @@ class Asking:
         }
 
     def choice_fields(self) -> dict:
-        """What a choice on dev is asked with: as the study's score, but greedy, one sample a problem, without examples."""
+        """What a choice on dev is asked with: as the study's score, but greedy, one sample a problem, without
+        examples.
+        """
         names = ("instruction", "thinking", "max_new_tokens", "seed", "answer_reading", "code_block", "cpu_seconds")
         kept = {key: getattr(self, key) for key in names}
         style = "chat" if self.prompt_style == "few_shot" else self.prompt_style
@@ -166,7 +172,9 @@ def _short(value) -> str:
 
 
 def require_comparable(a: dict, b: dict, name_a: str = "A", name_b: str = "B") -> None:
-    """Like `require_equal` for what is known of both; a field that is "unknown" on either side is no difference here."""
+    """Like `require_equal` for what is known of both; a field that is "unknown" on either side is no difference
+    here.
+    """
     known = {key for key in a.keys() & b.keys() if UNKNOWN not in (a[key], b[key])}
     require_equal({key: a[key] for key in known}, {key: b[key] for key in known}, name_a, name_b)
 

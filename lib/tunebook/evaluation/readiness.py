@@ -1,7 +1,8 @@
 """Before a score: does the runner work, can every problem be judged here, and does the extractor lose a right answer?
 
-A problem that fails its own solution is the benchmark's fault or this kit's limit, and the two are told apart: the solution is tried
-once more in the process of its own test, where a change of an argument, a callable and the standard input arrive.
+A problem that fails its own solution is the benchmark's fault or this kit's limit, and the two are told apart: the
+solution is tried once more in the process of its own test, where a change of an argument, a callable and the standard
+input arrive.
 """
 
 import ast
@@ -21,7 +22,9 @@ _THOUGHT = "<think>\nLet me see.\n</think>\n\n"
 
 @dataclass(frozen=True)
 class Judging:
-    """How the runner is used: worker count (None: one a core), consent to tier T0, how replies are read, CPU seconds a program."""
+    """How the runner is used: worker count (None: one a core), consent to tier T0, how replies are read, CPU seconds
+    a program.
+    """
 
     workers: int | None = None
     allow_unisolated: bool = False
@@ -68,9 +71,9 @@ def canonical_source(problem: dict) -> str:
 def check_runner(benchmark: Benchmark, judging: Judging = Judging()) -> dict:
     """The self-check on this benchmark, before its score: `{"ok", "tier", "tier_name", "checks"}`.
 
-    InputProblem, which lists all problems at fault, when a canonical solution fails or is lost by the extractor, or a test passes
-    everything; MachineProblem when the runner lets a cheat through or cannot judge. A constant answer that passes is the
-    benchmark's weakness: it is recorded (`ok` False) and shown, and the score goes on.
+    InputProblem, which lists all problems at fault, when a canonical solution fails or is lost by the extractor, or a
+    test passes everything; MachineProblem when the runner lets a cheat through or cannot judge. A constant answer that
+    passes is the benchmark's weakness: it is recorded (`ok` False) and shown, and the score goes on.
     """
     from tunebook.execution.selfcheck import self_check
 
@@ -89,15 +92,17 @@ def check_runner(benchmark: Benchmark, judging: Judging = Judging()) -> dict:
             _require_tests(benchmark, judging)
             continue
         raise MachineProblem(
-            f"the runner's self-check failed ({check['name']}: {check['measured']}, expected {check['rule']}): no score is given"
+            f"the runner's self-check failed ({check['name']}: {check['measured']}, expected {check['rule']}): no score"
+            " is given"
         )
     checks = [*result["checks"], require_readable(benchmark, solved, judging)]
     return {**result, "checks": checks, "without_canonical": len(benchmark) - len(solved)}
 
 
 def require_judgeable(benchmark: Benchmark, failed: list, judging: Judging) -> None:
-    """InputProblem with two sentences, for what is wrong in the benchmark and for what this kit cannot judge; `failed` holds
-    (task_id, verdict, detail) of canonical solutions that fail."""
+    """InputProblem with two sentences, for what is wrong in the benchmark and for what this kit cannot judge;
+    `failed` holds (task_id, verdict, detail) of canonical solutions that fail.
+    """
     wrong: dict[str, list[str]] = {}
     beyond: dict[str, list[str]] = {}
     by_id = {problem["task_id"]: problem for problem in benchmark.problems}
@@ -170,7 +175,10 @@ def _limit_of(problem: dict, verdict: str, judging: Judging) -> str:
     if _reads_input(canonical_source(problem)):
         return "the program reads standard input, which is closed for it"
     if verdict in ("cpu_limit", "wall_limit"):
-        return f"the canonical solution takes more than {judging.cpu_seconds:g} s of CPU time: raise --cpu-seconds (cpu_seconds)"
+        return (
+            f"the canonical solution takes more than {judging.cpu_seconds:g} s of CPU time: raise --cpu-seconds"
+            " (cpu_seconds)"
+        )
     return ""
 
 
@@ -207,7 +215,8 @@ def _require_tests(benchmark: Benchmark, judging: Judging) -> None:
 
 
 def require_readable(benchmark: Benchmark, solved: list[dict], judging: Judging) -> dict:
-    """The row of a check: every canonical solution, written as models write, comes out of the extractor as a right answer.
+    """The row of a check: every canonical solution, written as models write, comes out of the extractor as a right
+    answer.
 
     InputProblem names all that are lost, and in which form.
     """
@@ -229,9 +238,9 @@ def require_readable(benchmark: Benchmark, solved: list[dict], judging: Judging)
         names = ",".join(dict.fromkeys(task for tasks in lost.values() for task in tasks))
         reading = judging.reading
         raise InputProblem(
-            f"{benchmark.source}: a right answer would be scored wrong, since the extractor loses the canonical solution when it "
-            f"comes {listed}. Read answers otherwise (answer_reading is {reading.answer}, code_block is {reading.block}), or leave "
-            f"these problems out by name: --leave-out {names} (parameter leave_out)"
+            f"{benchmark.source}: a right answer would be scored wrong, since the extractor loses the canonical"
+            f" solution when it comes {listed}. Read answers otherwise (answer_reading is {reading.answer}, code_block"
+            f" is {reading.block}), or leave these problems out by name: --leave-out {names} (parameter leave_out)"
         )
     measured = f"{len(solved)} canonical solutions in 4 forms" if solved else "not checked: the benchmark has none"
     return {"name": CHECK, "measured": measured, "rule": "bare, fenced, after a thought and after chat", "ok": True}

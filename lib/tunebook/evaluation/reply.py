@@ -1,8 +1,8 @@
-"""What stands around the answer in a model's reply: terminal escapes, channels, thoughts, turn marks and fences; and how an answer is
-read.
+"""What stands around the answer in a model's reply: terminal escapes, channels, thoughts, turn marks and fences; and
+how an answer is read.
 
-Runs nothing and knows no Python (see `extraction`). A mark between quotes or backticks on its line is text that the model wrote
-about the mark, and is never taken for one.
+Runs nothing and knows no Python (see `extraction`). A mark between quotes or backticks on its line is text that the
+model wrote about the mark, and is never taken for one.
 """
 
 import re
@@ -50,17 +50,21 @@ SPACES = str.maketrans(
 
 @dataclass(frozen=True)
 class Reading:
-    """How the answer is taken from a reply, one of ANSWERS, and which code block that defines the function, one of BLOCKS."""
+    """How the answer is taken from a reply, one of ANSWERS, and which code block that defines the function, one of
+    BLOCKS.
+    """
 
     answer: str = "whole"
     block: str = "last"
 
 
 def replies(text: str) -> list[str]:
-    """The reply without its thought, in each way in which it can be cut, the least cut first; none where the thought never ends.
+    """The reply without its thought, in each way in which it can be cut, the least cut first; none where the thought
+    never ends.
 
-    A reply that begins with a thought is cut after each mark that closes one. Any other is first taken whole: the template may
-    have opened the thought, or the mark is text. Line ends are made plain, terminal escapes and a leading turn mark removed.
+    A reply that begins with a thought is cut after each mark that closes one. Any other is first taken whole: the
+    template may have opened the thought, or the mark is text. Line ends are made plain, terminal escapes and a leading
+    turn mark removed.
 
     >>> replies("<think>seven</think> 7"), replies("<think>seven")
     ([' 7'], [])
@@ -98,7 +102,9 @@ def line_of_mark(text: str) -> str:
 
 
 def _final_channel(text: str) -> str | None:
-    """What gpt-oss says in its last `final` channel; the text itself where it has no channels, None where it never gets there."""
+    """What gpt-oss says in its last `final` channel; the text itself where it has no channels, None where it never
+    gets there.
+    """
     if _CHANNELS.match(text):
         finals = [content for name, content in _MESSAGE.findall(text) if name == "final"]
         return re.sub(r"<\|(?:return|end|call)\|>\s*\Z", "", finals[-1]) if finals else None
@@ -147,9 +153,11 @@ def outer_blocks(text: str) -> list[str]:
 
 
 def extract_answer(text: str, reading: str = "whole") -> str:
-    """The answer of an `answer` problem: thought, control tokens, wrapping tags and a fence removed, then what `reading` names.
+    """The answer of an `answer` problem: thought, control tokens, wrapping tags and a fence removed, then what
+    `reading` names.
 
-    `whole` and `first_line` are of the first fence where there is one; a line loses quotes, backticks and a leading "Answer:".
+    `whole` and `first_line` are of the first fence where there is one; a line loses quotes, backticks and a leading
+    "Answer:".
 
     >>> extract_answer("<think>weekdays</think>```\\n30 9 * * 1-5\\n```<|im_end|>", "first_line")
     '30 9 * * 1-5'
@@ -178,7 +186,9 @@ def extract_answer(text: str, reading: str = "whole") -> str:
 
 
 def _fenced(text: str) -> str:
-    """The content of the first fence; the text itself where it has none, or where it says its answer after the fences."""
+    """The content of the first fence; the text itself where it has none, or where it says its answer after the
+    fences.
+    """
     marks = fence_lines(text)
     if marks and _SAYS_ANSWER.search("\n".join(text.split("\n")[marks[-1] + 1 :] if len(marks) % 2 == 0 else [])):
         return text

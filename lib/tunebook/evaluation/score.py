@@ -1,7 +1,7 @@
 """From completions to pass@1: extract, judge, count, and write scores.jsonl, protocol.json and metrics.json.
 
-The one path of notebook 04 and of `tunebook score`. Does not generate. A folder never shows half a score: the old result is
-removed when the runner has shown that it works, the new one is written at the end, metrics.json last.
+The one path of notebook 04 and of `tunebook score`. Does not generate. A folder never shows half a score: the old
+result is removed when the runner has shown that it works, the new one is written at the end, metrics.json last.
 """
 
 from collections import Counter
@@ -43,10 +43,10 @@ def score(
 ) -> dict:
     """Judge completions and write the score folder; returns what metrics.json holds.
 
-    `protocol` None (completions from elsewhere), or a dict without a field, records it as "unknown"; how replies are read and the
-    CPU limit are then the defaults. InputProblem for completions that do not fit, a benchmark that cannot be judged (see
-    `readiness`), or an out_dir that holds the score of other completions or another thing's metrics.json; MachineProblem, and no
-    number anywhere, when the runner fails.
+    `protocol` None (completions from elsewhere), or a dict without a field, records it as "unknown"; how replies are
+    read and the CPU limit are then the defaults. InputProblem for completions that do not fit, a benchmark that cannot
+    be judged (see `readiness`), or an out_dir that holds the score of other completions or another thing's
+    metrics.json; MachineProblem, and no number anywhere, when the runner fails.
     """
     rows = check_completions(completions, benchmark)
     record = protocol_record(protocol, benchmark, len(rows) // len(benchmark))
@@ -89,8 +89,8 @@ def judge_completions(benchmark: Benchmark, rows: list[dict], judging: Judging =
         outcome = outcomes.get(_key(row)) or Outcome(*_key(row), False, "no_code", "", 0.0)
         if outcome.verdict == "invalid":
             raise MachineProblem(
-                f"{outcome.task_id} sample {outcome.sample} could not be judged ({outcome.detail}): this is a fault of the machine or "
-                "the runner, no score is given; run it again"
+                f"{outcome.task_id} sample {outcome.sample} could not be judged ({outcome.detail}): this is a fault of"
+                " the machine or the runner, no score is given; run it again"
             )
         if outcome.detail.startswith(BROKEN_TEST):
             raise InputProblem(
@@ -128,15 +128,17 @@ def _told_apart(outcome, row: dict, source: str, problem: dict, reading: Reading
 
 
 def _would_change(row: dict, source: str, problem: dict, reading: Reading) -> bool:
-    """Whether more text could change what is read: always for a program, for an answer where its end is what was cut."""
+    """Whether more text could change what is read: always for a program, for an answer where its end is what was
+    cut.
+    """
     return problem["kind"] == "code" or extract(_reply(row) + "0", problem, reading) != source
 
 
 def count(benchmark: Benchmark, judged: list[dict]) -> dict:
     """k of n, intervals, pass@k, slices, the failure table and the share of unfinished answers of judged rows.
 
-    `k` and `n` count samples; with one sample a problem n is the number of problems and the interval is Wilson's, with several
-    it is clustered by problem.
+    `k` and `n` count samples; with one sample a problem n is the number of problems and the interval is Wilson's, with
+    several it is clustered by problem.
     """
     passed: dict[str, list[bool]] = {}
     for row in judged:
@@ -179,7 +181,9 @@ def estimate_pass_at_k(passed: dict[str, list[bool]], k: int) -> float:
 
 
 def unfinished_share(metrics: dict) -> float:
-    """The share of answers that were cut at the limit, or ended inside a thought, and failed; 0 for a score of an older kit."""
+    """The share of answers that were cut at the limit, or ended inside a thought, and failed; 0 for a score of an
+    older kit.
+    """
     return sum(metrics.get("unfinished", {}).values()) / metrics["n"]
 
 

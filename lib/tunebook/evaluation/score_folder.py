@@ -30,7 +30,9 @@ class Scores:
 
 
 def content_sha256(rows: list[dict]) -> str:
-    """Hash of what was judged (task_id, sample, passed, verdict), without times and messages: equal on every machine."""
+    """Hash of what was judged (task_id, sample, passed, verdict), without times and messages: equal on every
+    machine.
+    """
     return hash_json([[row["task_id"], row["sample"], row["passed"], row["verdict"]] for row in rows])
 
 
@@ -84,7 +86,8 @@ def _require_counted(metrics: dict, rows: list[dict], protocol: dict | None, fil
     """IntegrityProblem unless `metrics` counts these rows and names this protocol."""
     if "content_sha256" not in metrics:
         raise IntegrityProblem(
-            f"{file.parent / METRICS} has no content_sha256, so it is not what `score` wrote: score the completions again"
+            f"{file.parent / METRICS} has no content_sha256, so it is not what `score` wrote: score the completions"
+            " again"
         )
     complete = all("verdict" in row and "sample" in row for row in rows)
     if not complete or content_sha256(rows) != metrics["content_sha256"]:
@@ -143,6 +146,6 @@ def require_replaceable(out_dir: Path, completions_sha256: str) -> None:
         raise InputProblem(f"{metrics} belongs to something else than a score: choose another folder")
     if old and old.get("completions_sha256") != completions_sha256:
         raise InputProblem(
-            f"{out_dir} holds the score of other completions ({old.get('k')}/{old.get('n')} on {old.get('benchmark')}): "
-            "remove it, or choose another folder"
+            f"{out_dir} holds the score of other completions ({old.get('k')}/{old.get('n')} on {old.get('benchmark')}):"
+            " remove it, or choose another folder"
         )

@@ -1,8 +1,9 @@
 """Benchmarks and completions as their authors publish them, turned into the kit's own rows.
 
-Benchmarks: HumanEval's schema (its + versions and HumanEvalPack too), MBPP (both releases and MBPP+), EvalPlus' release files,
-BigCodeBench, GSM8K. Completions: EvalPlus' samples, lm-evaluation-harness' samples, bigcode-evaluation-harness' generations. Anything
-else is named field by field (`--map FIELD=PATH`). Judges nothing: a problem that cannot be judged is found by `score`.
+Benchmarks: HumanEval's schema (its + versions and HumanEvalPack too), MBPP (both releases and MBPP+), EvalPlus' release
+files, BigCodeBench, GSM8K. Completions: EvalPlus' samples, lm-evaluation-harness' samples, bigcode-evaluation-harness'
+generations. Anything else is named field by field (`--map FIELD=PATH`). Judges nothing: a problem that cannot be judged
+is found by `score`.
 """
 
 import ast
@@ -69,7 +70,9 @@ def check(answer):
 
 
 def read_entries(path: Path) -> list[tuple[int, object]]:
-    """(1-based line or place, value) of a JSON lines file or of one JSON list, gzip or not. InputProblem where it is neither."""
+    """(1-based line or place, value) of a JSON lines file or of one JSON list, gzip or not. InputProblem where it is
+    neither.
+    """
     text = read_text(path)
     if text.lstrip()[:1] != "[":
         return numbered_rows(path)
@@ -129,7 +132,9 @@ def _keys(row: dict) -> str:
 
 
 def problems_from(entries: list[tuple[int, object]], where: str, mapping: dict[str, str] | None = None) -> list[dict]:
-    """Rows in the kit's schema, each with its `_line`; the shape is that of the first row. InputProblem names what is not known."""
+    """Rows in the kit's schema, each with its `_line`; the shape is that of the first row. InputProblem names what
+    is not known.
+    """
     rows, convert = [], None
     for number, row in entries:
         place = f"{where}, line {number}"
@@ -161,8 +166,8 @@ def _shape_of(row: dict, where: str) -> Callable[[dict, int], dict]:
     stdin = [key for key in _STDIN if key in row]
     if stdin:
         raise InputProblem(
-            f"{where}: {stdin[0]} holds what programs read from standard input, and such programs cannot be judged here: "
-            "take a benchmark whose tests call a function"
+            f"{where}: {stdin[0]} holds what programs read from standard input, and such programs cannot be judged"
+            " here: take a benchmark whose tests call a function"
         )
     missing = [key for key in REQUIRED if key not in row]
     raise InputProblem(
@@ -224,7 +229,9 @@ def _gsm8k(row: dict, number: int) -> dict:
 def completions_from(
     entries: list[tuple[int, object]], task_ids: list[str], where: str, mapping: dict[str, str] | None = None
 ) -> list[dict]:
-    """Rows of `task_id, completion` and what else is known of them. InputProblem names the fields of a row that has no completion."""
+    """Rows of `task_id, completion` and what else is known of them. InputProblem names the fields of a row that has
+    no completion.
+    """
     if entries and all(isinstance(value, list) for _, value in entries):
         return _generations([value for _, value in entries], task_ids, where)
     rows = []

@@ -1,4 +1,5 @@
-"""What a piece of Python is: whether it parses, whether it defines the entry point, and what in it is no part of the program.
+"""What a piece of Python is: whether it parses, whether it defines the entry point, and what in it is no part of the
+program.
 
 Used by `readings` and `extraction`; runs nothing and changes nothing inside the function.
 """
@@ -37,7 +38,9 @@ def compiles(source: str) -> bool:
 
 
 def definition(tree: ast.Module, name: str) -> ast.stmt | None:
-    """The first definition of the entry point that has a body: a function, an assignment, or a class with it as a method."""
+    """The first definition of the entry point that has a body: a function, an assignment, or a class with it as a
+    method.
+    """
     classes, waiting = [], list(tree.body)
     while waiting:
         node = waiting.pop(0)
@@ -98,7 +101,9 @@ def other_functions(source: str, prompt: str, name: str) -> list[str]:
 
 
 def tidy(source: str, tree: ast.Module, name: str) -> str:
-    """Cut what follows the function and is no part of the program: printed examples, repetitions, words; wrap a method."""
+    """Cut what follows the function and is no part of the program: printed examples, repetitions, words; wrap a
+    method.
+    """
     found = definition(tree, name)
     lines, after = source.split("\n"), False
     spans = [(_first_line(node), node.end_lineno) for node in tree.body]

@@ -1,7 +1,7 @@
 """What runs inside the candidate process: load the program, then answer calls with plain values until killed.
 
-Knows no test and no expected value, and decides nothing. Untrusted code runs in this very process and may rewrite all of it;
-whatever it sends, the judge takes it for values. Standard library only.
+Knows no test and no expected value, and decides nothing. Untrusted code runs in this very process and may rewrite all
+of it; whatever it sends, the judge takes it for values. Standard library only.
 """
 
 import ast
@@ -62,7 +62,9 @@ def _load(channel, source, entry_point):
 
 
 def is_empty(tree: ast.Module, entry_point: str) -> bool:
-    """Whether the last top-level definition of `entry_point` (or the whole program) does nothing: docstring, pass, `...`."""
+    """Whether the last top-level definition of `entry_point` (or the whole program) does nothing: docstring, pass,
+    `...`.
+    """
     functions = [
         n for n in tree.body if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef)) and n.name == entry_point
     ]

@@ -1,8 +1,10 @@
-"""What a candidate process gives up before it reads its program: limits, capabilities, files (Landlock), calls (seccomp).
+"""What a candidate process gives up before it reads its program: limits, capabilities, files (Landlock), calls
+(seccomp).
 
-Stops: reading and writing outside the allowed folders, sockets of every kind, tracing and signalling other programs, mounting,
-new namespaces, kernel keys, System V objects. Does not stop: a kernel bug, timing, reading what Python and the system libraries
-read, or using up what the limits allow. Landlock needs Linux 5.13, its signal rule 6.12; without it seccomp guards signals.
+Stops: reading and writing outside the allowed folders, sockets of every kind, tracing and signalling other programs,
+mounting, new namespaces, kernel keys, System V objects. Does not stop: a kernel bug, timing, reading what Python and
+the system libraries read, or using up what the limits allow. Landlock needs Linux 5.13, its signal rule 6.12; without
+it seccomp guards signals.
 
 Source: linux/include/uapi/linux/landlock.h, seccomp.h; Documentation/userspace-api/landlock.rst.
 """
@@ -60,8 +62,10 @@ _METADATA = {
 _OWN_ONLY = {"kill": (62, 129), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240)}
 _SELF_ONLY = {"prlimit64": (302, 261), "sched_setaffinity": (203, 122)}
 _TKILL = (200, 130)
-# a descriptor's owner gets a signal of choice when it moves: another way to kill (F_SETOWN, F_SETSIG, F_SETOWN_EX; FIOSETOWN,
-# SIOCSPGRP); F_SETLEASE holds up who opens the file, FS_IOC_SETFLAGS and FS_IOC_FSSETXATTR change it though it is open to read
+# a descriptor's owner gets a signal of choice when it moves: another way to kill (F_SETOWN, F_SETSIG, F_SETOWN_EX;
+# FIOSETOWN,
+# SIOCSPGRP); F_SETLEASE holds up who opens the file, FS_IOC_SETFLAGS and FS_IOC_FSSETXATTR change it though it is open
+# to read
 _DENIED_COMMANDS = {
     "fcntl": ((72, 25), (8, 10, 15, 1024)),
     "ioctl": ((16, 29), (0x8901, 0x8902, 0x40086602, 0x401C5820)),
@@ -99,8 +103,8 @@ def landlock_version() -> int:
 
 
 def landlock_rules(read: list[str], listed: list[str], write: list[str]) -> int | None:
-    """A ruleset (file descriptor): read below `read`, only names below `listed`, everything below `write`, nothing else; no TCP, no
-    signals outwards.
+    """A ruleset (file descriptor): read below `read`, only names below `listed`, everything below `write`, nothing
+    else; no TCP, no signals outwards.
 
     None where the kernel has no Landlock.
     """
@@ -160,7 +164,9 @@ def prepare_confinement() -> bool:
 
 
 def restrict_calls(shares_files: bool, shares_processes: bool) -> None:
-    """Enter the seccomp filter for good. `shares_*`: the candidate sees the user's files, or other processes of the user."""
+    """Enter the seccomp filter for good. `shares_*`: the candidate sees the user's files, or other processes of the
+    user.
+    """
     program = _filter(linux.machine(), shares_files, os.getpid() if shares_processes else None)
 
     class Program(ctypes.Structure):

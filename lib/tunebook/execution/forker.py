@@ -1,9 +1,9 @@
 """The forker: a clean Python that forks one candidate a sample, inside whatever isolation the machine gives.
 
-It is started once by each judge as `python -I -B` with a cleared environment, enters its isolation, and waits on a socket.
-For each request it forks a reaper, which forks the candidate and reaps what the candidate leaves; the judge kills the reaper.
-Knows no test and no program text. Decides nothing about a verdict. Does not outlive the judge: at the end of its socket it
-kills what is below it and ends.
+It is started once by each judge as `python -I -B` with a cleared environment, enters its isolation, and waits on a
+socket. For each request it forks a reaper, which forks the candidate and reaps what the candidate leaves; the judge
+kills the reaper. Knows no test and no program text. Decides nothing about a verdict. Does not outlive the judge: at the
+end of its socket it kills what is below it and ends.
 """
 
 import gc
@@ -18,7 +18,10 @@ import sys
 from tunebook.execution import candidate, confine, linux, namespaces, places, processes
 
 # imported once here so that each sample has them for nothing; programs of HumanEval's kind import little else
-COMMON = "bisect collections copy datetime decimal fractions functools hashlib heapq itertools math operator re statistics string"
+COMMON = (
+    "bisect collections copy datetime decimal fractions functools hashlib heapq itertools math operator re statistics"
+    " string"
+)
 IS_LINUX = sys.platform == "linux"
 
 
@@ -141,7 +144,9 @@ def _keep(settings, state, descriptors, held):
 
 
 def _become_candidate(settings, state, channel, output):
-    """From reaper to candidate: own session, three standard streams, the channel as 3, limits, and less power than before."""
+    """From reaper to candidate: own session, three standard streams, the channel as 3, limits, and less power than
+    before.
+    """
     os.setsid()
     rules = _settle_descriptors(channel, output, state["rules"])
     confine.set_limits(settings["limits"], settings["process_room"])
@@ -160,7 +165,9 @@ def _become_candidate(settings, state, channel, output):
 
 
 def _settle_descriptors(channel, output, rules):
-    """Leave 0 (empty), 1 and 2 (the capped pipe), 3 (the channel) and for now 4 (the Landlock rules, returned); close the rest."""
+    """Leave 0 (empty), 1 and 2 (the capped pipe), 3 (the channel) and for now 4 (the Landlock rules, returned);
+    close the rest.
+    """
     nothing = os.open("/dev/null", os.O_RDONLY)
     for wanted, descriptor in enumerate((nothing, output, output)):
         os.dup2(descriptor, wanted)

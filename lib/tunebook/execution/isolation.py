@@ -1,15 +1,15 @@
-"""Which isolation this machine gives, found by trying: a tier counts only if a probe inside it fails at all that it must not do.
+"""Which isolation this machine gives, found by trying: a tier counts only if a probe inside it fails at all that it
+must not do.
 
-T3  each candidate in a container or microVM of its own: not provided here; being inside one gives no tier.
-T2  user, mount, process, network and IPC namespaces around the candidates, a read-only Python and nothing of the user's in sight,
-    a process namespace and a private folder in memory for each sample; and seccomp, and Landlock where the kernel has it.
-    Stops: seeing or touching the user's files, processes, network and environment; staying alive after the sample.
-    Does not stop: holes in the kernel, side channels, using up what the limits allow.
-T1  Landlock, seccomp, no_new_privs, and for root a user id of its own where Python is readable to others.
-    Stops: opening files outside Python and a private folder, changing modes, sockets, tracing, signals to others.
-    Does not stop: learning that a file exists and how large it is, nor what T2 does not stop.
-T0  limits, tree kill, a cleared environment, and seccomp where it can be had. Only with consent: the candidate can read and
-    write whatever its user can. On macOS a daemon that left its parent can survive.
+T3  each candidate in a container or microVM of its own: not provided here; being inside one gives no tier. T2  user,
+mount, process, network and IPC namespaces around the candidates, a read-only Python and nothing of the user's in sight,
+a process namespace and a private folder in memory for each sample; and seccomp, and Landlock where the kernel has it.
+Stops: seeing or touching the user's files, processes, network and environment; staying alive after the sample. Does not
+stop: holes in the kernel, side channels, using up what the limits allow. T1  Landlock, seccomp, no_new_privs, and for
+root a user id of its own where Python is readable to others. Stops: opening files outside Python and a private folder,
+changing modes, sockets, tracing, signals to others. Does not stop: learning that a file exists and how large it is, nor
+what T2 does not stop. T0  limits, tree kill, a cleared environment, and seccomp where it can be had. Only with consent:
+the candidate can read and write whatever its user can. On macOS a daemon that left its parent can survive.
 
 None of them is a promise about hostile code: they keep model output from doing harm by accident or for a reward.
 """
@@ -76,7 +76,9 @@ def check(candidate):
 
 
 def choose_tier(allow_unisolated: bool = False) -> str:
-    """The best tier that works here, as `runner.run_in_tier` takes it. Raises MachineProblem when only T0 does and the user has not agreed to it."""
+    """The best tier that works here, as `runner.run_in_tier` takes it. Raises MachineProblem when only T0 does and
+    the user has not agreed to it.
+    """
     found = probe()
     if found["tier"] is None:
         raise MachineProblem(f"candidates cannot be run on this machine ({found['tiers']['T0']}); use Linux or macOS")
@@ -91,7 +93,9 @@ def choose_tier(allow_unisolated: bool = False) -> str:
 
 @functools.cache
 def probe() -> dict:
-    """What isolation works here: `tier` (T2, T1, T0 or None), `way`, `name`, and for each tier tried `works` or why not."""
+    """What isolation works here: `tier` (T2, T1, T0 or None), `way`, `name`, and for each tier tried `works` or why
+    not.
+    """
     tiers = {}
     for tier in TIERS:
         tiers[tier] = try_tier(tier)

@@ -1,8 +1,8 @@
 """The judge process: holds tests and expected values, runs `check`, and says the verdict.
 
-Started by the runner as `python -I -B` with a cleared environment. Reads settings and programs as JSON lines on stdin, writes one
-outcome a line. The candidate that `check` calls is a proxy that sends values to another process (`session`). Refuses to judge
-where `assert` does nothing. Tests are trusted; they run here with a CPU limit only.
+Started by the runner as `python -I -B` with a cleared environment. Reads settings and programs as JSON lines on stdin,
+writes one outcome a line. The candidate that `check` calls is a proxy that sends values to another process (`session`).
+Refuses to judge where `assert` does nothing. Tests are trusted; they run here with a CPU limit only.
 """
 
 import errno
@@ -100,7 +100,8 @@ def _judge_answer(program, sandbox):
 
 
 def _judge_reference(program, sandbox):
-    """Whether the problem's own solution passes in the process of its test, where everything arrives as one process has it.
+    """Whether the problem's own solution passes in the process of its test, where everything arrives as one process has
+    it.
 
     The detail of a pass is `changes its argument in place` where it does so, else empty.
     """
@@ -170,7 +171,9 @@ def _run_check(program, session):
 
 
 def _load(program, session):
-    """Send the program and wait until it stands; returns whether it is empty. Raises Stop with the verdict if it does not."""
+    """Send the program and wait until it stands; returns whether it is empty. Raises Stop with the verdict if it
+    does not.
+    """
     session.send({"source": program.source, "entry_point": program.entry_point})
     message = session.receive()
     if message[0] == "syntax":
@@ -199,10 +202,11 @@ def _timed(run):
 
 
 def _check_of(program, names, candidate=None, calls=None):
-    """The test's `check`, in the namespace `names`: the reference's helpers, the candidate by its own name, seeded random numbers.
+    """The test's `check`, in the namespace `names`: the reference's helpers, the candidate by its own name, seeded
+    random numbers.
 
-    Raises TestFault for a problem that does not load: the caller gives no score then. Some tests call their own `check` while they
-    load: what the candidate of `calls` caused there is its own failure.
+    Raises TestFault for a problem that does not load: the caller gives no score then. Some tests call their own `check`
+    while they load: what the candidate of `calls` caused there is its own failure.
     """
     if candidate is not None:
         _load_helpers(program, names)
@@ -249,7 +253,8 @@ class CandidateError(Exception):
 def proxy_for(session: Session, calls: dict, names: dict):
     """What `check` gets for the candidate: a function that asks the other process.
 
-    `names` are those of the test: an exception of the candidate's own class is there the class of that name. Keeps in `calls`: `fatal` (the Stop after which nothing counts), `raised` (the last exception of the candidate, with its
+    `names` are those of the test: an exception of the candidate's own class is there the class of that name. Keeps in
+    `calls`: `fatal` (the Stop after which nothing counts), `raised` (the last exception of the candidate, with its
     `verdict` and `text`) and `last` (arguments and value of the last call that gave one).
     """
 
@@ -281,7 +286,9 @@ def proxy_for(session: Session, calls: dict, names: dict):
 
 
 def verdict_of(message: list) -> tuple[str, str]:
-    """Verdict and detail for a message that is no value. All of it is the candidate's word, and all of it is a failure."""
+    """Verdict and detail for a message that is no value. All of it is the candidate's word, and all of it is a
+    failure.
+    """
     kind, rest = message[0], message[1:]
     if kind == "exit":
         return "early_exit", str(rest[0]) if rest else ""

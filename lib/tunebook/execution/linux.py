@@ -1,7 +1,8 @@
-"""The Linux calls that Python 3.11 does not offer: thin ctypes wrappers, each raising OSError with the name of the call.
+"""The Linux calls that Python 3.11 does not offer: thin ctypes wrappers, each raising OSError with the name of the
+call.
 
-Does not decide what to confine: see `confine` and `namespaces`. Numbers are from the kernel's syscall tables for x86_64 and
-aarch64 (Source: linux/arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h).
+Does not decide what to confine: see `confine` and `namespaces`. Numbers are from the kernel's syscall tables for x86_64
+and aarch64 (Source: linux/arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h).
 """
 
 import ctypes
@@ -72,7 +73,9 @@ def unmount(target: str) -> None:
 
 
 def make_read_only(target: str) -> None:
-    """Make a bind mount, and where the kernel can (5.12) every mount below it, read-only and without set-uid and devices."""
+    """Make a bind mount, and where the kernel can (5.12) every mount below it, read-only and without set-uid and
+    devices.
+    """
     attributes = (ctypes.c_uint64 * 4)(1 | 2 | 4, 0, 0, 0)
     try:
         syscall(

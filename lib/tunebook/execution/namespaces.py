@@ -1,8 +1,9 @@
-"""The T2 room: own user, mount, process, network and IPC namespaces around the forker, and one more process namespace a sample.
+"""The T2 room: own user, mount, process, network and IPC namespaces around the forker, and one more process namespace a
+sample.
 
-Inside there is a read-only Python with its system libraries, four devices, a small private /tmp, no /proc, no network interface
-that is up, and no process but the forker's. Does not hide the kernel: whoever finds a hole in it is out. Needs Linux that lets
-this user make namespaces; the caller tries it and sees.
+Inside there is a read-only Python with its system libraries, four devices, a small private /tmp, no /proc, no network
+interface that is up, and no process but the forker's. Does not hide the kernel: whoever finds a hole in it is out.
+Needs Linux that lets this user make namespaces; the caller tries it and sees.
 """
 
 import os
@@ -12,16 +13,17 @@ from tunebook.execution.places import DEVICES
 
 _ROOM = linux.NEWUSER | linux.NEWNS | linux.NEWPID | linux.NEWNET | linux.NEWIPC | linux.NEWUTS
 INSIDE_ID = 1000
-HOME = (
-    "/candidate/home"  # mounted afresh for each sample; Landlock allows its parent, since it looks past a mount point
+HOME = (  # mounted afresh for each sample; Landlock allows its parent, since it looks past a mount point
+    "/candidate/home"
 )
 
 
 def enter(folder: str, read: list[str], hidden: list[str], uid: int | None) -> int:
     """Move this process into the room; returns a descriptor of its process namespace, for `next_sample_apart`.
 
-    `folder`: an empty folder that serves as mount point. `read` is shown but for the folders `hidden`. `uid`: what real root turns into first (None: not root). The caller's
-    process is left behind as a stub that waits: this function returns only in the child.
+    `folder`: an empty folder that serves as mount point. `read` is shown but for the folders `hidden`. `uid`: what real
+    root turns into first (None: not root). The caller's process is left behind as a stub that waits: this function
+    returns only in the child.
     """
     proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
     if uid is not None and _may_mount():
@@ -41,7 +43,9 @@ def enter(folder: str, read: list[str], hidden: list[str], uid: int | None) -> i
 
 
 def _may_mount():
-    """Whether real root has its full power here, and if so a mount namespace of its own; in most containers it has not."""
+    """Whether real root has its full power here, and if so a mount namespace of its own; in most containers it has
+    not.
+    """
     try:
         linux.unshare(linux.NEWNS)
     except PermissionError:
@@ -58,7 +62,9 @@ def become(uid: int) -> None:
 
 
 def next_sample_apart() -> None:
-    """The next fork starts a process namespace of its own, whose first process takes everything with it when it dies."""
+    """The next fork starts a process namespace of its own, whose first process takes everything with it when it
+    dies.
+    """
     linux.unshare(linux.NEWPID)
 
 

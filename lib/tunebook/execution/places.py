@@ -45,7 +45,8 @@ def hidden_paths() -> list[str]:
 
 
 def without(path: str, hidden: list[str]) -> tuple[list[str], list[str]]:
-    """What is left of `path` when `hidden` are taken out: paths that may be read whole, and folders that may only be listed.
+    """What is left of `path` when `hidden` are taken out: paths that may be read whole, and folders that may only be
+    listed.
 
     A link below `path` is left out: what it leads to has its own permission.
     """
@@ -63,7 +64,9 @@ def without(path: str, hidden: list[str]) -> tuple[list[str], list[str]]:
 
 
 def is_open_to(uid: int, path: str) -> bool:
-    """Whether the user id `uid`, in no group, may reach and read `path` by the mode bits of it and of each folder above."""
+    """Whether the user id `uid`, in no group, may reach and read `path` by the mode bits of it and of each folder
+    above.
+    """
     path = os.path.realpath(path)
     needed = 0o5 if os.path.isdir(path) else 0o4
     while True:
@@ -76,9 +79,11 @@ def is_open_to(uid: int, path: str) -> bool:
 
 
 def use_of(folder: str, most: int) -> tuple[int, int]:
-    """Files below a folder and their bytes, as long as they say or as they take on disk, whichever is more; links not followed.
+    """Files below a folder and their bytes, as long as they say or as they take on disk, whichever is more; links not
+    followed.
 
-    Stops counting after `most` files. A folder that cannot be looked into (its mode, or a path too long) counts as too many.
+    Stops counting after `most` files. A folder that cannot be looked into (its mode, or a path too long) counts as too
+    many.
     """
     files = size = 0
     waiting = [folder]

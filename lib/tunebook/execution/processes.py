@@ -1,7 +1,7 @@
 """The processes below one process: what they use, and how to end them all.
 
-Linux reads /proc; macOS asks `ps`, which is slower and does not see a daemon that left its parent. Does not use names: only
-process ids that descend from the one given.
+Linux reads /proc; macOS asks `ps`, which is slower and does not see a daemon that left its parent. Does not use names:
+only process ids that descend from the one given.
 """
 
 import contextlib
@@ -20,7 +20,8 @@ _PAGE = os.sysconf("SC_PAGE_SIZE") if IS_LINUX else 4096
 
 @dataclass(frozen=True)
 class Task:
-    """One process: its CPU seconds, those of its reaped children, resident bytes, threads, and whether it wants the CPU.
+    """One process: its CPU seconds, those of its reaped children, resident bytes, threads, and whether it wants the
+    CPU.
 
     `start` tells it from a later process with the same number.
     """
@@ -156,7 +157,9 @@ def _stat(path):
 
 
 def usage(pid: int) -> Task | None:
-    """What one process uses now; None when it is gone or a zombie. One whose first thread alone has ended lives on in the others."""
+    """What one process uses now; None when it is gone or a zombie. One whose first thread alone has ended lives on
+    in the others.
+    """
     fields = _stat(f"/proc/{pid}/stat")
     if not fields or fields[0] == b"X" or (fields[0] == b"Z" and int(fields[17]) <= 1):
         return None

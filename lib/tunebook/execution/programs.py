@@ -34,9 +34,10 @@ BROKEN_TEST = "the test of the problem does not load"
 class Program:
     """One completion of one problem, ready to run.
 
-    `source` is the whole candidate program (`kind="code"`) or the answer text (`kind="answer"`); with `kind="reference"` nothing
-    of it is run: the test gets the reference's own function, in the judge's process. `test` defines `check` and is trusted, as is `reference` (prompt + canonical solution), which gives the judge the helpers that some tests call (HumanEval
-    10, 32, 38 and 50). With no `reference` the judge uses `prompt` alone.
+    `source` is the whole candidate program (`kind="code"`) or the answer text (`kind="answer"`); with
+    `kind="reference"` nothing of it is run: the test gets the reference's own function, in the judge's process. `test`
+    defines `check` and is trusted, as is `reference` (prompt + canonical solution), which gives the judge the helpers
+    that some tests call (HumanEval 10, 32, 38 and 50). With no `reference` the judge uses `prompt` alone.
     """
 
     task_id: str
@@ -53,8 +54,8 @@ class Program:
 class Limits:
     """What one candidate, with everything it starts, may use. CPU time decides; the wall clock is a loose backstop.
 
-    `idle_seconds` is wall time during which no thread of the candidate runs or wants to run: a sleeping program ends there, a
-    busy program on a busy machine does not.
+    `idle_seconds` is wall time during which no thread of the candidate runs or wants to run: a sleeping program ends
+    there, a busy program on a busy machine does not.
     """
 
     cpu_seconds: float = 3.0
@@ -74,7 +75,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The judge's word on one program. `passed` is None only for `invalid`: an infrastructure fault, neither pass nor fail."""
+    """The judge's word on one program. `passed` is None only for `invalid`: an infrastructure fault, neither pass
+    nor fail.
+    """
 
     task_id: str
     sample: int
@@ -85,7 +88,9 @@ class Outcome:
 
 
 def clean_detail(text: str) -> str:
-    """At most 300 characters, every control or unprintable character escaped (candidate text reaches terminals and reports)."""
+    """At most 300 characters, every control or unprintable character escaped (candidate text reaches terminals and
+    reports).
+    """
     cut = text[: DETAIL_CHARS * 2]
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
     return shown if len(shown) <= DETAIL_CHARS else shown[: DETAIL_CHARS - 1] + "…"

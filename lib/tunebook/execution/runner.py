@@ -1,7 +1,7 @@
 """Run many programs: hand them to judge processes, collect outcomes in order, repeat time-outs alone.
 
-Does not extract code from model text and computes no score (`tunebook.evaluation` does). Nothing here is called secure: see
-`isolation` for what each tier stops and what it does not.
+Does not extract code from model text and computes no score (`tunebook.evaluation` does). Nothing here is called secure:
+see `isolation` for what each tier stops and what it does not.
 """
 
 import contextlib
@@ -35,10 +35,12 @@ def run_programs(
     allow_unisolated: bool = False,
     on_result: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
-    """Judge every program; outcomes in the order given. `on_result` is called in this thread as outcomes come, in any order.
+    """Judge every program; outcomes in the order given. `on_result` is called in this thread as outcomes come, in any
+    order.
 
-    A time-out is run once more, alone, before it is final. Raises InputProblem on doubled (task_id, sample), MachineProblem when
-    the machine offers no isolation and `allow_unisolated` is not set. An outcome `invalid` means that no score may be printed.
+    A time-out is run once more, alone, before it is final. Raises InputProblem on doubled (task_id, sample),
+    MachineProblem when the machine offers no isolation and `allow_unisolated` is not set. An outcome `invalid` means
+    that no score may be printed.
     """
     from tunebook.execution.isolation import choose_tier
 
@@ -190,7 +192,8 @@ class _Judge:
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-B", "-c", _START.format(LIBRARY)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/", start_new_session=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/",
+                start_new_session=True,
                 env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"},
             )  # fmt: skip
         except OSError as error:

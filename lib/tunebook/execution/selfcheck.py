@@ -1,7 +1,8 @@
 """Before a score: does this runner, here and now, pass what is right and nothing that cheats?
 
-Runs the canonical solutions, constant answers, always-equal objects and early exits through the same path as completions, starts
-a judge under -O (it must refuse), and probes the isolation again. Judges the machinery; `evaluation.audit` judges the benchmark.
+Runs the canonical solutions, constant answers, always-equal objects and early exits through the same path as
+completions, starts a judge under -O (it must refuse), and probes the isolation again. Judges the machinery;
+`evaluation.audit` judges the benchmark.
 """
 
 import json
@@ -42,12 +43,13 @@ def self_check(
     limits: Limits = Limits(),
     allow_unisolated: bool = False,
 ) -> dict:
-    """`{"ok", "tier", "tier_name", "checks": [{"name", "measured", "rule", "ok"}]}`, to be stored with the score. A check that
-    the machine could not do has `fault`; `canonical solutions` has `failed`, the (task_id, verdict, detail) of those that do not pass.
+    """`{"ok", "tier", "tier_name", "checks": [{"name", "measured", "rule", "ok"}]}`, to be stored with the score. A
+    check that the machine could not do has `fault`; `canonical solutions` has `failed`, the (task_id, verdict, detail)
+    of those that do not pass.
 
-    `canonical`: one program a problem whose `source` is its canonical solution (or answer); `unsolved`: one for each problem that has
-    none, for the cheats alone. All canonical ones run; the cheats run on at
-    most `most` problems, evenly spread (None: on all). Raises MachineProblem as `run_programs` does.
+    `canonical`: one program a problem whose `source` is its canonical solution (or answer); `unsolved`: one for each
+    problem that has none, for the cheats alone. All canonical ones run; the cheats run on at most `most` problems,
+    evenly spread (None: on all). Raises MachineProblem as `run_programs` does.
     """
     has_code = any(program.kind == "code" for program in (*canonical, *unsolved))
     tier = isolation.choose_tier(allow_unisolated) if has_code else "T0"

@@ -1,7 +1,7 @@
 """The judge's hold on one candidate: send a call, wait for a plain value, watch what it uses, end it.
 
-Everything that comes from the candidate is taken for a claim about a value, or for noise. Limits are judged here, from outside.
-Does not know tests. `Fault` is the machine's failure, `Stop` (see `Messages`) the candidate's.
+Everything that comes from the candidate is taken for a claim about a value, or for noise. Limits are judged here, from
+outside. Does not know tests. `Fault` is the machine's failure, `Stop` (see `Messages`) the candidate's.
 """
 
 import json
@@ -32,7 +32,9 @@ class Session:
     """One candidate process with its three descriptors; `close` must be called."""
 
     def __init__(self, limits: dict, folder: str | None):
-        """`folder`: the home of the candidate where it is on disk and must be watched; None where its file system is limited."""
+        """`folder`: the home of the candidate where it is on disk and must be watched; None where its file system is
+        limited.
+        """
         self.limits, self.folder = limits, folder
         self.channel, self.far_channel = socket.socketpair()
         self.status, self.far_status = socket.socketpair()
@@ -211,7 +213,9 @@ class Session:
         raise Stop("early_exit", f"the process ended before it answered ({how})")
 
     def _measure(self):
-        """The tasks now. Children that nobody waits for are in no reaped sum, so all that were ever seen are summed too."""
+        """The tasks now. Children that nobody waits for are in no reaped sum, so all that were ever seen are summed
+        too.
+        """
         tasks = processes.below(self.reaper) if self.reaper else []
         own = processes.usage(self.reaper) if self.reaper else None
         family = [*tasks, own] if own else tasks

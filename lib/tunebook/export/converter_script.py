@@ -1,10 +1,10 @@
-"""What runs in the converter's process: its package `gguf` must not meet the installed one. Started by `convert`, with the
-converter on PYTHONPATH.
+"""What runs in the converter's process: its package `gguf` must not meet the installed one. Started by `convert`, with
+the converter on PYTHONPATH.
 
-`model SCRIPT ENDS ARGUMENTS...` runs the converter's script and writes further ends of a turn into the file. `adapter BASE ARCHIVE
-TARGET` writes a LoRA adapter: A is written as it is; B goes through the converter's own mapping of the weight that it changes,
-since that mapping renames and permutes rows, and rows of B are rows of the weight. Source: docs of llama.cpp's adapter GGUF,
-`convert_lora_to_gguf.py`.
+`model SCRIPT ENDS ARGUMENTS...` runs the converter's script and writes further ends of a turn into the file. `adapter
+BASE ARCHIVE TARGET` writes a LoRA adapter: A is written as it is; B goes through the converter's own mapping of the
+weight that it changes, since that mapping renames and permutes rows, and rows of B are rows of the weight. Source: docs
+of llama.cpp's adapter GGUF, `convert_lora_to_gguf.py`.
 """
 
 import json
@@ -34,7 +34,9 @@ def _mend() -> None:
 
 
 def model(script: str, ends: str, *arguments: str) -> None:
-    """`ends` are token ids as JSON, at most two: llama.cpp also stops at the end of a turn (eot) and of a message (eom)."""
+    """`ends` are token ids as JSON, at most two: llama.cpp also stops at the end of a turn (eot) and of a message
+    (eom).
+    """
     import gguf
 
     write = gguf.SpecialVocab.add_to_gguf

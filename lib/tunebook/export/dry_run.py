@@ -1,4 +1,5 @@
-"""The export tried before the training: base model, random adapter, merge, float16 GGUF, and every check of the real one.
+"""The export tried before the training: base model, random adapter, merge, float16 GGUF, and every check of the real
+one.
 
 About half a minute for a model of 135M parameters. Does not quantise and does not score.
 """
@@ -24,8 +25,9 @@ SCALE = 0.4
 
 
 def rehearse_export(source, tokenizer, conversations: list, seed: int, scratch: Path) -> list[dict]:
-    """Checks with `name, measured, rule, ok`: those of `export_checks` with the prefix `export_`, or one, `export_rehearsal`, with
-    the sentence for which the export cannot be. `conversations` are prompts as the study asks them; nothing stays in `scratch`.
+    """Checks with `name, measured, rule, ok`: those of `export_checks` with the prefix `export_`, or one,
+    `export_rehearsal`, with the sentence for which the export cannot be. `conversations` are prompts as the study asks
+    them; nothing stays in `scratch`.
     """
     try:
         with tempfile.TemporaryDirectory(dir=scratch, prefix=".rehearsal-") as place:
@@ -59,7 +61,9 @@ def _rehearse(source, tokenizer, conversations: list, seed: int, place: Path) ->
 
 
 def save_random_adapter(base, folder: Path, name: str, seed: int, scale: float = SCALE) -> None:
-    """A LoRA adapter of random weights on the layers that a training would change; `base` is changed, and no use afterwards."""
+    """A LoRA adapter of random weights on the layers that a training would change; `base` is changed, and no use
+    afterwards.
+    """
     import torch
     from peft import LoraConfig, get_peft_model
 

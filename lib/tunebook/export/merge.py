@@ -1,8 +1,10 @@
-"""The merged model as a folder that the converter takes: weights with the adapter in them, and the tokenizer as it was published.
+"""The merged model as a folder that the converter takes: weights with the adapter in them, and the tokenizer as it was
+published.
 
-W' = W + scale · B A in float32, checked against the adapter on its base, then float16 (vectors float32), which is what the
-converter would make of it. Names are those that transformers writes, so they fit every architecture that it maps. The model is in
-memory meanwhile, 4 bytes a weight. Does not convert (see `convert`). Source: Hu et al. 2021, section 4.1.
+W' = W + scale · B A in float32, checked against the adapter on its base, then float16 (vectors float32), which is what
+the converter would make of it. Names are those that transformers writes, so they fit every architecture that it maps.
+The model is in memory meanwhile, 4 bytes a weight. Does not convert (see `convert`). Source: Hu et al. 2021, section
+4.1.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from tunebook.models.templates import ASKED, render_prompt
 
 # what makes a tokenizer: transformers would write these files anew, and leave out what it does not use itself
 TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
+    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "merges.txt",
 )  # fmt: skip
 REFUSED = ("use_dora", "modules_to_save", "alpha_pattern", "trainable_token_indices", "lora_bias", "target_parameters")
 IN_FLOAT32 = Placement("cpu", "float32", "float32", "", "merged in float32")
@@ -32,8 +35,8 @@ IN_FLOAT32 = Placement("cpu", "float32", "float32", "", "merged in float32")
 def merge_to_folder(source: ModelSource, adapter: Path | None, tokenizer, folder: Path) -> Path:
     """Weights of `source` with `adapter` in them, with config and tokenizer, as `folder`.
 
-    A folder `adapter` with whole weights (config.json) takes the place of the base's. Raises InputProblem for an adapter that
-    cannot be merged, and for a sum that float16 cannot hold; MachineProblem when the disk is too small.
+    A folder `adapter` with whole weights (config.json) takes the place of the base's. Raises InputProblem for an
+    adapter that cannot be merged, and for a sum that float16 cannot hold; MachineProblem when the disk is too small.
     """
     is_whole = adapter is not None and (adapter / "config.json").is_file()
     weights = replace(source, folder=adapter, adapter=None) if is_whole else source
@@ -45,12 +48,19 @@ def merge_to_folder(source: ModelSource, adapter: Path | None, tokenizer, folder
     is_tied = model.config.get_text_config().tie_word_embeddings
     del model
     free_memory()
-    for name in ("config.json", "generation_config.json"):  # as published: the converter reads keys that transformers renames
+    for name in (
+        "config.json",
+        "generation_config.json",
+    ):  # as published: the converter reads keys that transformers renames
         if (weights.folder / name).is_file():
             shutil.copyfile(weights.folder / name, folder / name)
     config = read_json(folder / "config.json")
-    if not is_tied and any(part.get("tie_word_embeddings", True) for part in (config, config.get("text_config", config))):
-        config |= {"text_config": {**config["text_config"], "tie_word_embeddings": False}} if "text_config" in config else {}
+    if not is_tied and any(
+        part.get("tie_word_embeddings", True) for part in (config, config.get("text_config", config))
+    ):
+        config |= (
+            {"text_config": {**config["text_config"], "tie_word_embeddings": False}} if "text_config" in config else {}
+        )
         write_json(folder / "config.json", config | {"tie_word_embeddings": False})
     copy_tokenizer(source.tokenizer_folder, tokenizer, folder)
     return folder
@@ -77,7 +87,8 @@ def copy_tokenizer(source: Path, tokenizer, folder: Path) -> None:
             shutil.copyfile(source / name, folder / name)
     settings = read_json(folder / "tokenizer_config.json")
     if (folder / "tokenizer.model").is_file() and "added_tokens_decoder" not in settings:
-        # beside a SentencePiece model the converter reads there which tokens are whole; transformers 5 no longer writes it
+        # beside a SentencePiece model the converter reads there which tokens are whole; transformers 5 no longer writes
+        # it
         added = tokenizer.added_tokens_decoder.items()
         settings["added_tokens_decoder"] = {str(at): {"content": t.content, "special": t.special} for at, t in added}
     settings |= {"chat_template": tokenizer.chat_template, "add_bos_token": begins_with_bos(tokenizer)}
@@ -85,7 +96,8 @@ def copy_tokenizer(source: Path, tokenizer, folder: Path) -> None:
 
 
 def begins_with_bos(tokenizer) -> bool:
-    """Whether a server is to put BOS before a prompt that has none: the tokenizer does so, and the template writes it too.
+    """Whether a server is to put BOS before a prompt that has none: the tokenizer does so, and the template writes it
+    too.
 
     Where the template writes none, training had none.
     """
@@ -105,7 +117,9 @@ def gguf_name(source: ModelSource, tokenizer) -> str:
 
 
 def read_deltas(adapter: Path) -> dict[str, tuple]:
-    """module path + ".weight" -> (A, B, scale, is_transposed) of a LoRA folder, float32; for an adapter file beside its base."""
+    """module path + ".weight" -> (A, B, scale, is_transposed) of a LoRA folder, float32; for an adapter file beside
+    its base.
+    """
     from safetensors.torch import load_file
 
     config = read_json(adapter / "adapter_config.json")

@@ -17,12 +17,19 @@ from tunebook.models.templates import TemplateRefuses, apply_template, encode_ro
 N_STRINGS = 2000
 # nats: float16 against the computing precision of the trained model stays far below, a wrong tensor far above
 SAME_KL = 0.02
-PROBES = ("0 9 * * 1-5", "  two  spaces,\ttab\n", "<|im_end|> typed inside content", "naïve “quotes” 日本語 עברית 👩‍💻")
+PROBES = (
+    "0 9 * * 1-5",
+    "  two  spaces,\ttab\n",
+    "<|im_end|> typed inside content",
+    "naïve “quotes” 日本語 עברית 👩‍💻",
+)
 
 
 @dataclass(frozen=True)
 class HeldOutRows:
-    """Held-out rows as token ids; `starts` are the positions of the last prompt tokens, from where distributions are compared."""
+    """Held-out rows as token ids; `starts` are the positions of the last prompt tokens, from where distributions are
+    compared.
+    """
 
     ids: list[list[int]]
     starts: list[int]
@@ -88,8 +95,8 @@ def divergence(expected: list[numpy.ndarray], found) -> dict:
 def compare_strings(tokenizer, theirs, seed: int, count: int = N_STRINGS) -> dict:
     """Token ids of a made-up corpus in both tokenizers: `n`, `same`, `uncomposed`, `first_difference`.
 
-    llama.cpp does not compose characters, as a tokenizer with the normaliser NFC does: strings that differ by that alone are
-    counted in `uncomposed` and as the same.
+    llama.cpp does not compose characters, as a tokenizer with the normaliser NFC does: strings that differ by that
+    alone are counted in `uncomposed` and as the same.
     """
     found = {"n": count, "same": 0, "uncomposed": 0, "first_difference": ""}
     for text in strings(seed, count):
@@ -114,7 +121,14 @@ def compare_templates(tokenizer, theirs, conversations: list[list[dict]]) -> dic
     everything = conversations + probes + [[system, *turns] for turns in probes]
     everything += [[*turns, answer, *probes[0]] for turns in probes] + [[system, *probes[1], answer, *probes[0]]]
     everything += [[*probes[0], *probes[1]]]  # two questions in a row, which many templates refuse
-    found = {"n": len(everything), "same_text": 0, "same_ids": 0, "refused": 0, "doubled_bos": 0, "first_difference": ""}
+    found = {
+        "n": len(everything),
+        "same_text": 0,
+        "same_ids": 0,
+        "refused": 0,
+        "doubled_bos": 0,
+        "first_difference": "",
+    }
     for messages in everything:
         ours, text = _rendered(tokenizer, messages), _rendered(theirs, messages)
         ids = list(tokenizer(ours, add_special_tokens=False)["input_ids"]) if ours is not None else []
@@ -136,8 +150,11 @@ def _rendered(tokenizer, messages: list[dict]) -> str | None:
         return None
 
 
-def export_checks(tokenizer, engine, conversations, seed: int, rows: HeldOutRows, trained: list, base: list) -> list[dict]:
-    """The checks of an f16 file, each with `name, measured, rule, ok`: which one fails says what is wrong with the file.
+def export_checks(
+    tokenizer, engine, conversations, seed: int, rows: HeldOutRows, trained: list, base: list
+) -> list[dict]:
+    """The checks of an f16 file, each with `name, measured, rule, ok`: which one fails says what is wrong with the
+    file.
 
     `trained` and `base` are the log-probabilities of the model that was scored and of the one that it began as.
     """
@@ -149,16 +166,23 @@ def export_checks(tokenizer, engine, conversations, seed: int, rows: HeldOutRows
     is_base = to_base["kl_mean"] < SAME_KL < moved["kl_mean"]
     shown = f"{to_trained['kl_mean']:.5f} nats from the trained model, {to_base['kl_mean']:.5f} from the base"
     refused = f", {template['refused']} refused by both" if template["refused"] else ""
-    uncomposed = f"{corpus['uncomposed']}/{corpus['n']} strings are read otherwise unless their characters are composed (NFC)"
+    uncomposed = (
+        f"{corpus['uncomposed']}/{corpus['n']} strings are read otherwise unless their characters are composed (NFC)"
+    )
     return [
-        _row("same_token_ids", f"{corpus['same']}/{corpus['n']} {corpus['first_difference']}", "all equal", corpus["same"] == corpus["n"]),
+        _row("same_token_ids", f"{corpus['same']}/{corpus['n']} {corpus['first_difference']}", "all equal",
+        corpus["same"] == corpus["n"]),
         _row("uncomposed_text", uncomposed, "reported", True) | {"severity": "info"},
-        _row("same_rendered_text", f"{template['same_text']}/{template['n']}{refused} {_diff(template)}", "all equal", template["same_text"] == template["n"]),
-        _row("same_prompt_ids", f"{template['same_ids']}/{template['n']}", "all equal, BOS included", template["same_ids"] == template["n"]),
+        _row("same_rendered_text", f"{template['same_text']}/{template['n']}{refused} {_diff(template)}", "all equal",
+        template["same_text"] == template["n"]),
+        _row("same_prompt_ids", f"{template['same_ids']}/{template['n']}", "all equal, BOS included",
+        template["same_ids"] == template["n"]),
         _row("doubled_bos", template["doubled_bos"], "0", template["doubled_bos"] == 0),
-        _row("same_ends", f"stops at {', '.join(ends[1])}", f"at {', '.join(ends[0])}, as in training", ends[0] == ends[1]),
+        _row("same_ends", f"stops at {', '.join(ends[1])}", f"at {', '.join(ends[0])}, as in training",
+        ends[0] == ends[1]),
         _row("adapter_is_in_the_file", shown, "not the base model", not is_base),
-        _row("same_distributions", round(to_trained["kl_mean"], 5), f"mean KL below {SAME_KL} nats", to_trained["kl_mean"] < SAME_KL),
+        _row("same_distributions", round(to_trained["kl_mean"], 5), f"mean KL below {SAME_KL} nats",
+        to_trained["kl_mean"] < SAME_KL),
     ]  # fmt: skip
 
 
@@ -171,7 +195,8 @@ def _row(name: str, measured, rule: str, ok: bool) -> dict:
 
 
 def agreement(ours: list[dict], theirs: list[dict], tokenizer) -> dict:
-    """How often two models' greedy answers are equal: `same_text` (share) and `first_differing_token`, the median over the others.
+    """How often two models' greedy answers are equal: `same_text` (share) and `first_differing_token`, the median over
+    the others.
 
     Both are rows of completions in one order.
     """
@@ -192,8 +217,10 @@ SCRIPTS = {
 EMOJI = ("👩‍💻", "🚀", "👍🏽", "🇫🇷", "❤️", "🏳️‍🌈", "1️⃣", "😀😀")
 MARKS = "\u0300\u0301\u0308\u0327\u0323\u200d\u200b\u200e\u200f\u2060\ufeff\u00ad"
 CODE = (
-    "def f(x):\n    return x ** 2  # {}", "for (int i = 0; i < {}; ++i) {{ a[i] += 1; }}", "SELECT * FROM t WHERE id = {};",
-    "\tif x>={}:\n\t\tpass\r\n", "<div class=\"a-{}\">&nbsp;</div>", "{} 9 * * 1-5", "path\\to\\file_{}.txt", "{{'a': [{}, None]}}",
+    "def f(x):\n    return x ** 2  # {}", "for (int i = 0; i < {}; ++i) {{ a[i] += 1; }}",
+    "SELECT * FROM t WHERE id = {};",
+    "\tif x>={}:\n\t\tpass\r\n", "<div class=\"a-{}\">&nbsp;</div>", "{} 9 * * 1-5", "path\\to\\file_{}.txt",
+    "{{'a': [{}, None]}}",
 )  # fmt: skip
 CONTROL = (
     "<|im_end|>",

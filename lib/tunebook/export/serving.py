@@ -26,10 +26,11 @@ NEAR_TIE = 0.1
 def compare_served(
     base: Path, adapters: dict[str, Path], merged: dict[str, Path], conversations: list, max_new_tokens: int
 ) -> list[dict]:
-    """One row an adapter: `adapter, n, same_text, near_ties, unexplained`, of greedy answers served from `base` against merged.
+    """One row an adapter: `adapter, n, same_text, near_ties, unexplained`, of greedy answers served from `base` against
+    merged.
 
-    The adapters take turns at every request. A different answer counts as a near-tie where the merged model sees less than
-    `NEAR_TIE` nats between the two first differing tokens.
+    The adapters take turns at every request. A different answer counts as a near-tie where the merged model sees less
+    than `NEAR_TIE` nats between the two first differing tokens.
     """
     served = GgufModel(base, 1, adapters=adapters)
     prompts, decoding = [served.encode(messages) for messages in conversations], Decoding(max_new_tokens)
@@ -42,7 +43,9 @@ def compare_served(
     rows = []
     for name, path in merged.items():
         alone = GgufModel(path, 1)
-        kinds = [compare_answer(alone, prompt, ids, decoding) for prompt, ids in zip(prompts, answers[name], strict=True)]
+        kinds = [
+            compare_answer(alone, prompt, ids, decoding) for prompt, ids in zip(prompts, answers[name], strict=True)
+        ]
         alone.close()
         counts = {kind: kinds.count(kind) for kind in ("same_text", "near_ties", "unexplained")}
         rows.append({"adapter": name, "n": len(prompts), **counts})
@@ -77,7 +80,8 @@ def compare_memory(base: Path, adapters: dict[str, Path], merged: list[Path]) ->
 def export_served(
     source, adapters: dict[str, Path], tokenizer, folder: Path, scratch: Path, made: dict[str, Path]
 ) -> dict:
-    """What serving needs: `base` (f16 GGUF) and `adapters` in `folder`, and in `scratch` the `merged` files that `made` lacks.
+    """What serving needs: `base` (f16 GGUF) and `adapters` in `folder`, and in `scratch` the `merged` files that `made`
+    lacks.
 
     The converter spends its time in imports, so the conversions run side by side.
     """
@@ -104,9 +108,11 @@ def export_served(
 def serve_adapters(
     source, adapters: dict[str, Path], tokenizer, folder: Path, made: dict[str, Path], conversations: list, new: int
 ):
-    """Rows of `compare_served` and the bytes of `compare_memory`; base and adapters stay in `folder`, other files do not.
+    """Rows of `compare_served` and the bytes of `compare_memory`; base and adapters stay in `folder`, other files do
+    not.
 
-    `made` are merged f16 files that exist already; `new` tokens at most are answered. Nothing is served without a conversation.
+    `made` are merged f16 files that exist already; `new` tokens at most are answered. Nothing is served without a
+    conversation.
     """
     if not conversations:
         return [], {}
@@ -165,11 +171,12 @@ def measure_here(path: str, prompts: list[list[int]], max_new_tokens: int, threa
 
 
 def request_times(ask, prompts: list) -> dict:
-    """`p50_ms`, `p95_ms` with its one-sided 95% bounds `p95_low_ms` and `p95_high_ms`, `requests`: of requests one after another.
+    """`p50_ms`, `p95_ms` with its one-sided 95% bounds `p95_low_ms` and `p95_high_ms`, `requests`: of requests one
+    after another.
 
-    `ask` gives a prompt's milliseconds. The prompts go round until there are REQUESTS, but after the first round not for longer than
-    LONGEST seconds; with fewer than 59 requests nothing bounds the p95 from above (None).
-    Source: the order statistics' binomial interval of a quantile (Conover 1999, 3.2).
+    `ask` gives a prompt's milliseconds. The prompts go round until there are REQUESTS, but after the first round not
+    for longer than LONGEST seconds; with fewer than 59 requests nothing bounds the p95 from above (None). Source: the
+    order statistics' binomial interval of a quantile (Conover 1999, 3.2).
     """
     from scipy.stats import binom
 
@@ -197,7 +204,9 @@ def _timed(engine, prompts: list[list[int]], new: int) -> float:
 
 
 def measure_memory(path: str, adapters: dict[str, str], others: list[str]) -> dict:
-    """Peak resident bytes above an empty process, with a file, adapters on it, and other files beside it, each asked once."""
+    """Peak resident bytes above an empty process, with a file, adapters on it, and other files beside it, each asked
+    once.
+    """
     from tunebook.models.engine import Decoding
     from tunebook.models.gguf_engine import GgufModel
 

@@ -1,4 +1,5 @@
-"""The folder that is given away: the chosen GGUF, an Ollama Modelfile, a script that tries it, and, last, the model card.
+"""The folder that is given away: the chosen GGUF, an Ollama Modelfile, a script that tries it, and, last, the model
+card.
 
 Nothing in it is typed by hand: every number and text comes from the run. Does not choose the file (see `choice`).
 """
@@ -20,7 +21,9 @@ from tunebook.models.templates import CHATML
 OLLAMA_CHATML = (
     "{{- range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}<|im_start|>assistant\n"
 )
-SMOKE = '''"""Loads the file beside this script with llama-cpp-python and asks it one question; exit 0 when the answer is the recorded one."""
+SMOKE = '''"""Loads the file beside this script with llama-cpp-python and asks it one question.
+
+Exit 0 when the answer is the recorded one."""
 
 import sys
 from pathlib import Path
@@ -47,8 +50,8 @@ SCORES = "04_evaluate_pass_at_1@"  # of the stages that scored
 def write_ship(folder: Path, file: Path, engine_facts: dict, example: dict, max_new_tokens: int, licence: str) -> Path:
     """Fills `folder` with a link to the file, `Modelfile` and `smoke.py`.
 
-    `engine_facts` has `chat_template` and `ends` (the texts of the tokens that end a turn); `example` has `asked` (messages, or the
-    text to go on) and `completion`.
+    `engine_facts` has `chat_template` and `ends` (the texts of the tokens that end a turn); `example` has `asked`
+    (messages, or the text to go on) and `completion`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     link_file(file, folder / file.name)
@@ -80,7 +83,9 @@ def modelfile(name: str, facts: dict, max_new_tokens: int, licence: str) -> str:
 
 
 def example_of(folder: Path, problems, style: str = "chat", instruction: str = "") -> dict:
-    """The first dev problem that the file solved, as it was asked, with its answer; the first of all where it solved none."""
+    """The first dev problem that the file solved, as it was asked, with its answer; the first of all where it solved
+    none.
+    """
     passed = {row["task_id"] for row in read_jsonl(folder / "score" / "scores.jsonl") if row["passed"]}
     by_task = {problem["task_id"]: problem for problem in problems.problems}
     rows = read_jsonl(folder / "completions.jsonl")
@@ -121,7 +126,8 @@ def link_file(source: Path, target: Path) -> None:
 
 
 def model_card(stages: dict, verdict: str = "", reasons: list[str] = ()) -> str:
-    """MODEL_CARD.md as text, with the YAML header that the Hub reads. `stages` maps stage names to finished stages with `metrics` and `manifest`, as `context.needs()` does.
+    """MODEL_CARD.md as text, with the YAML header that the Hub reads. `stages` maps stage names to finished stages with
+    `metrics` and `manifest`, as `context.needs()` does.
 
     What a run did not measure is said to be unmeasured.
     """
@@ -162,9 +168,14 @@ def _origin(stages: dict, export, params: dict) -> list[str]:
     base = (export.manifest["external"] or [{}])[0]
     licence = export.metrics.get("licence") or "not recorded"
     lines = [
-        f"- Base model: {_plain(base.get('repo', '?'))}, revision {_plain(base.get('revision', '?'))}, sha256 of its weights "
-        f"{base.get('sha256', '?')}; its licence: {_plain(licence)}.",
-        f"- Weights: the {_plain(export.metrics.get('adapter', '?'))} adapter, merged; chat template `{params.get('chat_template')}`.",
+        (
+            f"- Base model: {_plain(base.get('repo', '?'))}, revision {_plain(base.get('revision', '?'))}, sha256 of"
+            f" its weights {base.get('sha256', '?')}; its licence: {_plain(licence)}."
+        ),
+        (
+            f"- Weights: the {_plain(export.metrics.get('adapter', '?'))} adapter, merged; chat template"
+            f" `{params.get('chat_template')}`."
+        ),
     ]
     data = stages.get("01_validate_data")
     if data:
@@ -174,8 +185,8 @@ def _origin(stages: dict, export, params: dict) -> list[str]:
             f"rows of the user ({_plain(own)}), whose licence is not recorded" if own else "made by the kit from a seed"
         )
         lines.append(
-            f"- Data: {_plain(data.metrics.get('task', ''))}, {counts['train']} training rows, {source}; choices were made on "
-            f"{counts['dev_problems']} dev problems, scores are of {counts['test_problems']} test problems."
+            f"- Data: {_plain(data.metrics.get('task', ''))}, {counts['train']} training rows, {source}; choices were"
+            f" made on {counts['dev_problems']} dev problems, scores are of {counts['test_problems']} test problems."
         )
     for stage, keys in (
         ("02_train_sft", ("lora_rank", "lora_alpha", "learning_rate", "epochs", "batch_size")),
@@ -195,8 +206,8 @@ def _scores(stages: dict) -> list[str]:
         for benchmark, row in found.metrics["scores"].items() if stage.startswith(SCORES) else ():
             low, high = row["interval"]
             lines.append(
-                f"| {stage.removeprefix(SCORES)} | {_plain(benchmark)} | {row['k']}/{row['n']} | {100 * row['pass_at_1']:.1f} "
-                f"| {100 * low:.1f} to {100 * high:.1f} |"
+                f"| {stage.removeprefix(SCORES)} | {_plain(benchmark)} | {row['k']}/{row['n']} |"
+                f" {100 * row['pass_at_1']:.1f} | {100 * low:.1f} to {100 * high:.1f} |"
             )
     return lines if len(lines) > 2 else ["No score was recorded."]
 

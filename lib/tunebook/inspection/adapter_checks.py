@@ -1,6 +1,8 @@
-"""What adapter_config.json may say: every value that PEFT would use, by type, so that loading it neither hangs nor fails.
+"""What adapter_config.json may say: every value that PEFT would use, by type, so that loading it neither hangs nor
+fails.
 
-Does not look at the weights and loads nothing. The same checks serve `inspect` and the moment before an adapter is loaded.
+Does not look at the weights and loads nothing. The same checks serve `inspect` and the moment before an adapter is
+loaded.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ def refuse_config(adapter: Path, config: dict) -> None:
 
 
 def names_problem(value) -> str:
-    """Why a choice of modules is none, as a clause, or "": null, a list of names, `all-linear`, or a harmless pattern."""
+    """Why a choice of modules is none, as a clause, or "": null, a list of names, `all-linear`, or a harmless
+    pattern.
+    """
     if value is None:
         return ""
     if isinstance(value, str):
@@ -191,9 +195,13 @@ def adapter_findings(config: dict, shapes: dict[str, list[int]]) -> list[dict]:
         if None in sides:
             found.append(artefact_finding("adapter", "error", f"{module} has only one of lora_A and lora_B", fix))
         elif any(len(side) != 2 for side in sides) or sides[0][0] != sides[1][1]:
-            found.append(artefact_finding("adapter", "error", f"{module}: lora_A is {sides[0]}, lora_B is {sides[1]}", fix))
+            found.append(
+                artefact_finding("adapter", "error", f"{module}: lora_A is {sides[0]}, lora_B is {sides[1]}", fix)
+            )
         elif not config.get("rank_pattern") and isinstance(rank, int) and sides[0][0] != rank:
-            found.append(artefact_finding("adapter", "error", f"{module} has rank {sides[0][0]}, the config says {rank}", fix))
+            found.append(
+                artefact_finding("adapter", "error", f"{module} has rank {sides[0][0]}, the config says {rank}", fix)
+            )
     found += [artefact_finding("adapter", "error", one, fix) for one in _claims(config, shapes)]
     return found[:20]
 
@@ -241,7 +249,9 @@ def why_unfit(config: dict, adapter: dict[str, list[int]], base: dict[str, list[
 
 
 def _shapes_of(module: str, base: dict[str, list[int]]) -> list[list[int]]:
-    """Shapes of the base's weights that may be this module's: transformers gives some models other names than their files."""
+    """Shapes of the base's weights that may be this module's: transformers gives some models other names than their
+    files.
+    """
     layer = re.search(r"(layers|h|blocks)\.\d+\..+$", module)
     ends = [f"{module}.weight", *([f"{layer[0]}.weight"] if layer else [])]
     exact = [base[ends[0]]] if ends[0] in base else []
@@ -255,7 +265,8 @@ def _resized(adapter: dict[str, list[int]], base: dict[str, list[int]]) -> str:
         theirs = _shapes_of(end[1], base) if end else []
         if theirs and theirs[0][0] != shape[0]:
             return (
-                f"it brings {end[1]} with {shape[0]} tokens, the base model's has {theirs[0][0]}: resize the base model's embedding "
-                f"to {shape[0]} (resize_token_embeddings) and save it, or merge the adapter where it was trained"
+                f"it brings {end[1]} with {shape[0]} tokens, the base model's has {theirs[0][0]}: resize the base"
+                f" model's embedding to {shape[0]} (resize_token_embeddings) and save it, or merge the adapter where it"
+                " was trained"
             )
     return ""

@@ -1,4 +1,5 @@
-"""What config.json says of a model: the values by type, the weights that it calls for, and the code that it would fetch.
+"""What config.json says of a model: the values by type, the weights that it calls for, and the code that it would
+fetch.
 
 Meant for a child process, `foreign_code` also for the moment before a model is loaded. Loads nothing.
 """
@@ -33,7 +34,9 @@ def foreign_code(config: dict, depth: int = 0) -> str:
 
 
 def refuse_code(folder: Path) -> None:
-    """Raises InputProblem where config.json names code to be fetched; one that cannot be read is left to who loads it."""
+    """Raises InputProblem where config.json names code to be fetched; one that cannot be read is left to who loads
+    it.
+    """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -71,13 +74,17 @@ def config_findings(place: Path, config: dict, text_config: dict, tensors: dict)
         return [artefact_finding("config", "error", "config.json is missing", fix)]
     found = []
     if not isinstance(config.get("model_type"), str) or not isinstance(config.get("architectures"), list):
-        found.append(artefact_finding("architecture", "error", "config.json names no model_type or no architectures", AGAIN))
+        found.append(
+            artefact_finding("architecture", "error", "config.json names no model_type or no architectures", AGAIN)
+        )
     if config.get("quantization_config") is not None:
         method = config["quantization_config"]
         method = method.get("quant_method") if isinstance(method, dict) else method
         message = f"its weights are packed ({ascii(method)[:40]} in quantization_config), which is not read"
         found.append(
-            artefact_finding("quantization", "error", message, "give the weights before that, in safetensors, or a GGUF file")
+            artefact_finding(
+                "quantization", "error", message, "give the weights before that, in safetensors, or a GGUF file"
+            )
         )
     return (
         found + _values(text_config) + _sizes(config, text_config, {name: entry[1] for name, entry in tensors.items()})

@@ -20,7 +20,9 @@ OLD_GGML = (b"lmgg", b"ggml", b"fmgg", b"tjgg", b"algg")
 
 
 def file_kind_of(path: str | Path) -> str:
-    """ "gguf", "safetensors", "pickle" or "folder". Raises InputProblem for what is missing, closed, or none of these."""
+    """ "gguf", "safetensors", "pickle" or "folder". Raises InputProblem for what is missing, closed, or none of
+    these.
+    """
     path = Path(path)
     try:
         mode = os.stat(path).st_mode
@@ -49,7 +51,8 @@ def head_of(path: Path) -> bytes:
 
 
 def refuse_holes(path: Path) -> None:
-    """Raises InputProblem for a large file of which the disk holds next to nothing: a download that only reserved its place.
+    """Raises InputProblem for a large file of which the disk holds next to nothing: a download that only reserved its
+    place.
 
     A file system that packs or does not count its blocks is asked for a hole too.
     """
@@ -63,7 +66,8 @@ def refuse_holes(path: Path) -> None:
             return
     if has_hole:
         raise InputProblem(
-            f"{path} claims {found.st_size} bytes, of which the disk holds {found.st_blocks * 512}: the rest was never written; fetch it again"
+            f"{path} claims {found.st_size} bytes, of which the disk holds {found.st_blocks * 512}: the rest was never"
+            " written; fetch it again"
         )
 
 

@@ -1,7 +1,8 @@
-"""Everything that can be said about a model folder or an adapter folder without loading it. One finding for each objection.
+"""Everything that can be said about a model folder or an adapter folder without loading it. One finding for each
+objection.
 
-Meant for a child process: `inspect` and `shapes` are what `limited.call` starts. Opens JSON, safetensors headers and weights;
-never a pickle, never Python code.
+Meant for a child process: `inspect` and `shapes` are what `limited.call` starts. Opens JSON, safetensors headers and
+weights; never a pickle, never Python code.
 """
 
 from __future__ import annotations
@@ -130,7 +131,9 @@ def inspect_file(path: str, scan: bool = True) -> dict:
 
 
 def shapes(folder: str) -> dict[str, list[int]]:
-    """Shape of every tensor of a folder. Raises InputProblem with the first thing that is wrong in a header or an index."""
+    """Shape of every tensor of a folder. Raises InputProblem with the first thing that is wrong in a header or an
+    index.
+    """
     found = {}
     for path in sorted(Path(folder).glob("*.safetensors")):
         try:
@@ -155,7 +158,9 @@ def _weights(place: Path, jsons: dict, found: list, scan: bool) -> dict[str, tup
         try:
             entries = _read_header(path)["tensors"]
         except (Malformed, OSError) as problem:
-            found.append(artefact_finding(getattr(problem, "check", "unreadable"), "error", f"{path.name}: {problem}", again))
+            found.append(
+                artefact_finding(getattr(problem, "check", "unreadable"), "error", f"{path.name}: {problem}", again)
+            )
             continue
         doubled = sorted(tensors.keys() & entries.keys())
         if doubled:
@@ -172,7 +177,9 @@ def _weights(place: Path, jsons: dict, found: list, scan: bool) -> dict[str, tup
         if name.endswith(".safetensors.index.json"):
             found += _index(place, name, index, homes)
     if not tensors and not any(row["severity"] == "error" for row in found):
-        found.append(artefact_finding("weights", "error", "it holds no readable *.safetensors", "save it with save_pretrained"))
+        found.append(
+            artefact_finding("weights", "error", "it holds no readable *.safetensors", "save it with save_pretrained")
+        )
     return tensors
 
 
@@ -197,11 +204,17 @@ def _index(place: Path, name: str, index: dict, homes: dict[str, str]) -> list[d
         return [artefact_finding("index", "error", outside, OUTSIDE_FIX)]
     missing = sorted(file for file in set(places.values()) if not (place / file).exists())
     if missing:
-        return [artefact_finding("index", "error", f"{name} names {missing[0]!r}, which is not there", "fetch it", len(missing))]
+        return [
+            artefact_finding(
+                "index", "error", f"{name} names {missing[0]!r}, which is not there", "fetch it", len(missing)
+            )
+        ]
     lost = sorted(places.keys() - homes.keys())
     if lost:
         return [
-            artefact_finding("index", "error", f"{name} names the tensor {lost[0]!r}, which no file has", "fetch it", len(lost))
+            artefact_finding(
+                "index", "error", f"{name} names the tensor {lost[0]!r}, which no file has", "fetch it", len(lost)
+            )
         ]
     moved = sorted(tensor for tensor, file in places.items() if homes[tensor] != file)
     if moved:

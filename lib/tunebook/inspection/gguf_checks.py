@@ -1,6 +1,7 @@
 """What a readable GGUF header promises and does not keep: tokenizer, special tokens, sizes, weights. One finding each.
 
-Meant for a child process: `inspect` is what `limited.call` starts. Does not render the chat template and does not load the model.
+Meant for a child process: `inspect` is what `limited.call` starts. Does not render the chat template and does not load
+the model.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ def artefact_finding(check: str, severity: str, message: str, fix: str, count: i
 
 
 def inspect_gguf(path: str, scan: bool = True) -> dict:
-    """What the file is and every objection to it: `kind` ("gguf" or "gguf_adapter"), `architecture`, `tensors`, `tokens`,
-    `template`, `licence`, `metadata`, `findings`. With `scan` the weights are read for NaN and infinity.
+    """What the file is and every objection to it: `kind` ("gguf" or "gguf_adapter"), `architecture`, `tensors`,
+    `tokens`, `template`, `licence`, `metadata`, `findings`. With `scan` the weights are read for NaN and infinity.
     """
     try:
         header = read_gguf(path)
@@ -103,7 +104,9 @@ def _architecture(header: Header) -> list[dict]:
     if not arch:
         return [artefact_finding("architecture", "error", "general.architecture is missing or no text", fix)]
     if len(arch) > LONGEST_ARCHITECTURE:
-        message = f"general.architecture is {short_value(arch)} with {len(arch)} characters, which is no architecture's name"
+        message = (
+            f"general.architecture is {short_value(arch)} with {len(arch)} characters, which is no architecture's name"
+        )
         return [artefact_finding("architecture", "error", message, fix)]
     return []
 
@@ -135,7 +138,9 @@ def _tokenizer(header: Header) -> list[dict]:
             continue
         if key not in header.arrays or len(values) != len(tokens):
             length = len(values) if key in header.arrays else "no array"
-            found.append(artefact_finding("tokenizer", "error", f"{key} has {length} entries for {len(tokens)} tokens", again))
+            found.append(
+                artefact_finding("tokenizer", "error", f"{key} has {length} entries for {len(tokens)} tokens", again)
+            )
         elif any(isinstance(value, str) for value in values):
             found.append(artefact_finding("tokenizer", "error", f"{key} holds texts, expected numbers", again))
         elif any(value != value for value in values):
@@ -158,13 +163,16 @@ def _doubled(tokens: list[str], fix: str) -> list[dict]:
     found = []
     cut = [token for token in tokens if "\0" in token]
     if cut:
-        message = f"{len(cut)} tokens hold a zero byte, at which llama.cpp ends them, the first is {short_value(cut[0])}"
+        message = (
+            f"{len(cut)} tokens hold a zero byte, at which llama.cpp ends them, the first is {short_value(cut[0])}"
+        )
         found.append(artefact_finding("tokenizer", "error", message, fix, len(cut)))
     counts = Counter(tokens)
     doubled = [token for token, count in counts.items() if count > 1 and token]
     if doubled:
         message = (
-            f"{len(doubled)} tokens are in the vocabulary twice, the first is {short_value(doubled[0])}: llama.cpp aborts"
+            f"{len(doubled)} tokens are in the vocabulary twice, the first is {short_value(doubled[0])}: llama.cpp"
+            " aborts"
         )
         found.append(artefact_finding("doubled_tokens", "error", message, fix, len(doubled)))
     if counts[""] > 1:
@@ -182,10 +190,14 @@ def _special_tokens(header: Header) -> list[dict]:
         value = header.metadata.get(key)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < count):
             found.append(
-                artefact_finding("special_token", "error", f"{key} is {short_value(value)}, the vocabulary has {count} tokens", fix)
+                artefact_finding(
+                    "special_token", "error", f"{key} is {short_value(value)}, the vocabulary has {count} tokens", fix
+                )
             )
     if count and _special_id(header, "eos") is None and _special_id(header, "eot") is None:
-        found.append(artefact_finding("special_token", "warn", "no end token is named (eos, eot): generation may not stop", fix))
+        found.append(
+            artefact_finding("special_token", "warn", "no end token is named (eos, eot): generation may not stop", fix)
+        )
     return found
 
 
@@ -200,7 +212,9 @@ def _sizes(header: Header) -> list[dict]:
         message = f"part {number + 1} of {data['split.count']}: only this part was looked at"
         found.append(artefact_finding("split", "info", message, "look at the other parts too"))
         if "split.no" not in data or number >= data["split.count"]:
-            message = f"split.no is {short_value(data.get('split.no'))} of {data['split.count']} parts, which count from 0"
+            message = (
+                f"split.no is {short_value(data.get('split.no'))} of {data['split.count']} parts, which count from 0"
+            )
             found.append(artefact_finding("split", "error", message, "fetch the parts again"))
     table = next((tensor for tensor in header.tensors if tensor.name == "token_embd.weight"), None)
     if table is None:
@@ -221,7 +235,9 @@ def _adapter(header: Header) -> list[dict]:
     fix, found = "convert the adapter again", []
     if _text(header, "adapter.type") != "lora":
         found.append(
-            artefact_finding("adapter", "error", f"adapter.type is {short_value(header.metadata.get('adapter.type'))}, not lora", fix)
+            artefact_finding(
+                "adapter", "error", f"adapter.type is {short_value(header.metadata.get('adapter.type'))}, not lora", fix
+            )
         )
     if not isinstance(header.metadata.get("adapter.lora.alpha"), float):
         found.append(artefact_finding("adapter", "error", "adapter.lora.alpha is missing", fix))
@@ -257,7 +273,8 @@ MOST_BLOCKS = 512
 # architectures whose every block holds these tensors, and that have the rms epsilon; other ones may leave blocks out
 PLAIN = ("llama", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "smollm3", "mistral3")
 BLOCK_TENSORS = (
-    ("attn_norm",), ("attn_q", "attn_qkv"), ("attn_output",), ("ffn_norm",), ("ffn_down", "ffn_down_exps", "ffn_down.0"),
+    ("attn_norm",), ("attn_q", "attn_qkv"), ("attn_output",), ("ffn_norm",), ("ffn_down", "ffn_down_exps",
+    "ffn_down.0"),
 )  # fmt: skip
 RMS_EPSILON = "attention.layer_norm_rms_epsilon"
 EPSILONS = (RMS_EPSILON, "attention.layer_norm_epsilon")
@@ -281,13 +298,17 @@ def odd_numbers(header, arch: str) -> list[str]:
         value = data.get(f"{arch}.{key}")
         values = value if isinstance(value, list) else [value]
         if not values or any(not isinstance(one, int) or isinstance(one, bool) or one < 0 for one in values):
-            found.append(f"{arch}.{key} is {'missing' if value is None else short_value(value)}, expected a whole number")
+            found.append(
+                f"{arch}.{key} is {'missing' if value is None else short_value(value)}, expected a whole number"
+            )
         elif key == "block_count" and not 1 <= values[0] <= MOST_BLOCKS:
             found.append(f"{arch}.{key} is {values[0]}, expected 1 to {MOST_BLOCKS}")
     for key in EPSILONS:
         value = data.get(f"{arch}.{key}", None if key == RMS_EPSILON and arch in PLAIN else 0.0)
         if not isinstance(value, float) or not math.isfinite(value) or value < 0:
-            found.append(f"{arch}.{key} is {'missing' if value is None else short_value(value)}, expected a number from 0 on")
+            found.append(
+                f"{arch}.{key} is {'missing' if value is None else short_value(value)}, expected a number from 0 on"
+            )
     return found
 
 

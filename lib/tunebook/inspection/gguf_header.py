@@ -1,7 +1,8 @@
-"""Reads the header of a GGUF file as strictly as llama.cpp does, and stricter: every count is compared with the file's size first.
+"""Reads the header of a GGUF file as strictly as llama.cpp does, and stricter: every count is compared with the file's
+size first.
 
-Meant for a child process (see `limited`). Knows the format (versions 2 and 3, little-endian), not what a model needs: that is
-`gguf_checks`. Source: docs/gguf.md in ggml; ggml/src/gguf.cpp in llama.cpp.
+Meant for a child process (see `limited`). Knows the format (versions 2 and 3, little-endian), not what a model needs:
+that is `gguf_checks`. Source: docs/gguf.md in ggml; ggml/src/gguf.cpp in llama.cpp.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class Tensor:
 
 @dataclass
 class Header:
-    """`metadata` maps keys to values (arrays to lists), `kinds` keys to their type, `arrays` array keys to their element type."""
+    """`metadata` maps keys to values (arrays to lists), `kinds` keys to their type, `arrays` array keys to their
+    element type.
+    """
 
     version: int
     metadata: dict

@@ -1,7 +1,8 @@
 """Runs one function on a file from somebody else in a child process with limits, and takes only JSON back.
 
-A malformed file can make a parser loop, take all memory or die; here only the child does. On Linux the child also gives up
-everything but reading the named files (Landlock, seccomp), where the kernel has them. Does not parse anything itself.
+A malformed file can make a parser loop, take all memory or die; here only the child does. On Linux the child also gives
+up everything but reading the named files (Landlock, seccomp), where the kernel has them. Does not parse anything
+itself.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from pathlib import Path
 from tunebook.errors import InputProblem
 
 LIBRARY = Path(__file__).parent.parent.parent
-START = "import sys; sys.path.insert(0, sys.argv[1]); from tunebook.inspection import limited; limited.serve_call(sys.argv[2])"
+START = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from tunebook.inspection import limited;"
+    " limited.serve_call(sys.argv[2])"
+)
 ANSWER_BYTES = 64 * 2**20
 DEADLY = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP)
 ENVIRONMENT = {"GGML_NO_BACKTRACE": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"}
@@ -36,7 +40,9 @@ class ChildLimits:
 
 
 class Refused(InputProblem):
-    """The child did not come to an answer: it broke a limit or died. The message says which, without the file's name."""
+    """The child did not come to an answer: it broke a limit or died. The message says which, without the file's
+    name.
+    """
 
     by_signal = False  # ended by what the work itself brought: an assertion, a bad address, too much CPU time
 
@@ -46,7 +52,8 @@ BYTES_A_SECOND = 50_000_000  # at least so much is looked through in a second, o
 
 
 def look(function: str, argument: dict, files: list[Path], size: int, scan: bool) -> dict:
-    """`call` for a reader of `size` bytes: what is large is scanned, for as long as that takes, only after its header was taken.
+    """`call` for a reader of `size` bytes: what is large is scanned, for as long as that takes, only after its header
+    was taken.
 
     A reader that refuses a header answers without `tensors`.
     """
@@ -120,7 +127,10 @@ def serve_call(function: str) -> None:
     except OSError as problem:
         what = problem.filename or ", ".join(request["files"][:1]) or "a file"
         answer = {
-            "problem": f"{what} cannot be read ({problem.strerror}); look at its permissions, or whether it was replaced meanwhile"
+            "problem": (
+                f"{what} cannot be read ({problem.strerror}); look at its permissions, or whether it was replaced"
+                " meanwhile"
+            )
         }
     sys.stdout.write(json.dumps(answer))
     sys.stdout.flush()

@@ -1,7 +1,9 @@
-"""Renders chat templates from files of others in a child process: jinja2's immutable sandbox, a time limit and a memory limit.
+"""Renders chat templates from files of others in a child process: jinja2's immutable sandbox, a time limit and a memory
+limit.
 
-A template is a program. The sandbox stops it from reaching Python's objects, but not from looping or from building a text of
-gigabytes; the child's limits do. Does not tokenise. Same filters and functions as transformers gives a template.
+A template is a program. The sandbox stops it from reaching Python's objects, but not from looping or from building a
+text of gigabytes; the child's limits do. Does not tokenise. Same filters and functions as transformers gives a
+template.
 """
 
 from __future__ import annotations
@@ -20,7 +22,10 @@ from tunebook.inspection import limited
 
 LONGEST_TEXT = 8 * 2**20
 SECONDS = 10.0  # for one prompt, the start of the child included
-START = "import sys; sys.path.insert(0, sys.argv[1]); from tunebook.inspection import template_sandbox; template_sandbox.serve_templates()"
+START = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from tunebook.inspection import template_sandbox;"
+    " template_sandbox.serve_templates()"
+)
 LIMITS = {"cpu_seconds": 600, "memory_bytes": 512 * 2**20}
 USER = {"role": "user", "content": "Every day at noon"}
 SYSTEM, ASSISTANT = {"role": "system", "content": "Be brief."}, {"role": "assistant", "content": "0 12 * * *"}
@@ -42,7 +47,9 @@ class Renderer:
         self.start = {"template": template, "bos": bos, "eos": eos}
 
     def render(self, messages: list[dict], add_generation_prompt: bool = True, **mode) -> str:
-        """The prompt as text; `mode` are further values for the template. Raises InputProblem when the template fails, takes too long, or grows past the limit."""
+        """The prompt as text; `mode` are further values for the template. Raises InputProblem when the template
+        fails, takes too long, or grows past the limit.
+        """
         if self.child.poll() is not None:
             raise InputProblem("chat template: it broke a limit before and is not rendered again")
         request = {**self.start, "messages": messages, "add_generation_prompt": add_generation_prompt, "mode": mode}
@@ -86,7 +93,8 @@ class Renderer:
 
 
 def render_probes(template: str, bos: str = "", eos: str = "") -> dict[str, str]:
-    """Three short conversations rendered; the text, or for a conversation that the template refuses by itself "refused: ...".
+    """Three short conversations rendered; the text, or for a conversation that the template refuses by itself "refused:
+    ...".
 
     Raises InputProblem when the first, a single user turn, does not render.
     """

@@ -19,7 +19,9 @@ def inspect_tokenizer(place: Path, jsons: dict, config: dict) -> tuple[dict, str
     found, settings = [], jsons.get("tokenizer_config.json", {})
     if not any((place / name).exists() for name in FILES):
         fix = "save the tokenizer there with tokenizer.save_pretrained"
-        found.append(artefact_finding("tokenizer", "error", "it has no tokenizer (tokenizer.json or tokenizer.model)", fix))
+        found.append(
+            artefact_finding("tokenizer", "error", "it has no tokenizer (tokenizer.json or tokenizer.model)", fix)
+        )
     elif "tokenizer_config.json" not in jsons:
         message = "it has no tokenizer_config.json, so its special tokens and its chat template are unknown"
         found.append(artefact_finding("tokenizer", "error", message, "fetch that file too"))
@@ -53,7 +55,11 @@ def inspect_tokenizer(place: Path, jsons: dict, config: dict) -> tuple[dict, str
 
 def _template_findings(template: str, objection: str) -> list[dict]:
     if objection:
-        return [artefact_finding("chat_template", "error", objection, "fetch the tokenizer again, or use chat_template: chatml")]
+        return [
+            artefact_finding(
+                "chat_template", "error", objection, "fetch the tokenizer again, or use chat_template: chatml"
+            )
+        ]
     fix = "use an instruct model, or chat_template: chatml"
     return [] if template else [artefact_finding("chat_template", "warn", "it has no chat template", fix)]
 
@@ -83,7 +89,9 @@ def _needed(ids: dict[str, int], jsons: dict, special: dict, template: str) -> l
 
 
 def _ranges(ids: dict[str, int], needed: list[str], config: dict, ends: dict) -> list[dict]:
-    """Token ids that the model does not have; `needed` are those of text, of turns and of ends: the others stand for images."""
+    """Token ids that the model does not have; `needed` are those of text, of turns and of ends: the others stand for
+    images.
+    """
     size, found = config.get("vocab_size"), []
     if not isinstance(size, int):
         return found
@@ -91,7 +99,11 @@ def _ranges(ids: dict[str, int], needed: list[str], config: dict, ends: dict) ->
     if past:
         is_needed = not set(past).isdisjoint(needed)
         message = f"the tokenizer has token ids up to {max(ids.values())}, the model has {size} tokens"
-        fix = "use the tokenizer that belongs to the model" if is_needed else f"never write {ascii(past[0])[:40]} into a row"
+        fix = (
+            "use the tokenizer that belongs to the model"
+            if is_needed
+            else f"never write {ascii(past[0])[:40]} into a row"
+        )
         found.append(artefact_finding("vocabulary_size", "error" if is_needed else "info", message, fix))
     for source, values in ends.items():
         wrong = [value for value in values if not 0 <= value < size]

@@ -1,4 +1,5 @@
-"""Reads the header of a safetensors file strictly: length, JSON, types, shapes and places are compared with the file's size.
+"""Reads the header of a safetensors file strictly: length, JSON, types, shapes and places are compared with the file's
+size.
 
 Meant for a child process (see `limited`). Does not read weights (see `weights_scan`). Source: the format section of the
 safetensors README, and its `SafeTensors::read_metadata`.
@@ -115,7 +116,8 @@ def _entry(name: str, entry) -> tuple[str, list[int], int, int]:
     if count * BITS[kind] % 8 or count * BITS[kind] // 8 != offsets[1] - offsets[0]:
         raise Malformed(
             "dims",
-            f"{what}: {shape} in {kind} needs {count * BITS[kind] / 8:.0f} bytes, its offsets give {offsets[1] - offsets[0]}",
+            f"{what}: {shape} in {kind} needs {count * BITS[kind] / 8:.0f} bytes, its offsets give"
+            f" {offsets[1] - offsets[0]}",
         )
     return kind, shape, offsets[0], offsets[1]
 
@@ -149,7 +151,8 @@ def scan_gguf(path: str, header) -> list[dict]:
 def scan_safetensors(path: str, entries: list[tuple[str, str, int, int]]) -> list[dict]:
     """Findings `not_finite` for tensors of a safetensors file, given as (name, dtype, first byte, bytes).
 
-    Buffers that older models carry beside their weights are not looked at: a mask is minus infinity, and none is ever loaded.
+    Buffers that older models carry beside their weights are not looked at: a mask is minus infinity, and none is ever
+    loaded.
     """
     weights = [entry for entry in entries if not BUFFER.search(entry[0])]
     return _scan(path, [(name, start, size, kind, 1, ()) for name, kind, start, size in weights])

@@ -1,4 +1,5 @@
-"""What a model can take, found out by trying: rows side by side without padding, and which of its layers take an adapter.
+"""What a model can take, found out by trying: rows side by side without padding, and which of its layers take an
+adapter.
 
 Does not train. Meant for a model that is loaded for training.
 """
@@ -13,10 +14,11 @@ ROWS = (5, 9, 3)  # tokens of the rows that are tried side by side
 
 
 def packs_exactly(model) -> bool:
-    """Whether rows that follow one another in one sequence, told apart by `position_ids`, give the logits that each gives alone.
+    """Whether rows that follow one another in one sequence, told apart by `position_ids`, give the logits that each
+    gives alone.
 
-    False too where the model raises: layers with a state (convolutions, linear attention) need kernels of their own for it. In
-    bfloat16 a difference of rounding counts as none.
+    False too where the model raises: layers with a state (convolutions, linear attention) need kernels of their own for
+    it. In bfloat16 a difference of rounding counts as none.
     """
     import torch
 
@@ -39,7 +41,8 @@ def packs_exactly(model) -> bool:
 def lora_targets(model) -> str | list[str]:
     """Which modules LoRA changes, for `LoraConfig`: "all-linear", or by name where PEFT refuses some of them.
 
-    In models with a state (Mamba) the fused kernels read some weights past the adapter, so PEFT takes no `out_proj` and no `conv1d`.
+    In models with a state (Mamba) the fused kernels read some weights past the adapter, so PEFT takes no `out_proj` and
+    no `conv1d`.
     """
     import torch
     from peft.tuners.tuners_utils import _check_lora_target_modules_mamba

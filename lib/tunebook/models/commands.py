@@ -10,7 +10,10 @@ def add(subparsers) -> None:
     parser = subparsers.add_parser(
         "inspect",
         help="look at a model file before loading it",
-        description="Look at a GGUF or safetensors file, a model or adapter folder, or a Hub model: exit 1 on any objection of severity error.",
+        description=(
+            "Look at a GGUF or safetensors file, a model or adapter folder, or a Hub model: exit 1 on any objection of"
+            " severity error."
+        ),
     )
     parser.add_argument("model", metavar="MODEL_OR_FILE", help="a file, a folder, a packaged model, or owner/name")
     parser.add_argument("--revision", default="", help="commit or tag of a Hub model")

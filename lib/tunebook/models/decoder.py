@@ -1,8 +1,10 @@
-"""A lean forward pass over the weights of a Llama-like transformers model: tokens of many sequences in one flat row, no padding.
+"""A lean forward pass over the weights of a Llama-like transformers model: tokens of many sequences in one flat row, no
+padding.
 
-Same weights, same sums as the model's own forward pass; what it leaves out is the time between them: one product for queries, keys
-and values, one for gate and up, weights laid out for the CPU once, rotary tables computed once. Knows no batch and no cache: the
-caller brings the attention. `fits` tells for which models it is written, `agrees` proves it on the model at hand.
+Same weights, same sums as the model's own forward pass; what it leaves out is the time between them: one product for
+queries, keys and values, one for gate and up, weights laid out for the CPU once, rotary tables computed once. Knows no
+batch and no cache: the caller brings the attention. `fits` tells for which models it is written, `agrees` proves it on
+the model at hand.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from torch.nn.functional import linear, silu
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 ROTARY = ("default", "linear", "llama3", "yarn")  # those whose table does not depend on the length of the text
-# oneDNN's own layout doubles a weight's memory and, on CPUs where torch's float32 product is MKL's for AVX2, halves its time
+# oneDNN's own layout doubles a weight's memory and, on CPUs where torch's float32 product is MKL's for AVX2, halves its
+# time
 PACKED_BYTES = 4 << 30
 PACKED_ROWS = 64
 # largest difference from the model's own logits, as a share of the largest logit
@@ -59,8 +62,8 @@ class Decoder:
     def hidden(self, ids: torch.Tensor, positions: torch.Tensor, attend: Callable) -> torch.Tensor:
         """Hidden states (n, hidden) of `n` tokens with their positions in their own sequences.
 
-        `attend(layer, queries, keys, values)` gets (n, heads, width) and twice (n, kv_heads, width), and returns what each
-        token mixed, (n, heads, width).
+        `attend(layer, queries, keys, values)` gets (n, heads, width) and twice (n, kv_heads, width), and returns what
+        each token mixed, (n, heads, width).
         """
         state = self.body.embed_tokens(ids)
         cosine, sine = self._cosine[positions], self._sine[positions]
@@ -119,7 +122,9 @@ def _block(layer, product: Callable) -> dict:
 
 
 def _joined(product: Callable, *modules) -> Callable:
-    """The modules' outputs side by side: one product with joined weights where they are laid out anew, else no weight is copied."""
+    """The modules' outputs side by side: one product with joined weights where they are laid out anew, else no
+    weight is copied.
+    """
     if product is _plain:
         parts = [_plain(module.weight.detach(), module.bias) for module in modules]
         return parts[0] if len(parts) == 1 else lambda rows: torch.cat([part(rows) for part in parts], dim=-1)
@@ -206,7 +211,9 @@ class Group:
         return causal(queries.transpose(0, 1), keys, values, self.decoder.scale).transpose(0, 1)
 
     def begin_step(self) -> None:
-        """Work out once what every layer of the next step needs: where its one new token a row goes, and what rows may see."""
+        """Work out once what every layer of the next step needs: where its one new token a row goes, and what rows
+        may see.
+        """
         self.fit(0)
         rows, device = len(self.lengths), self.decoder.device
         ends = torch.tensor(self.lengths, device=device)

@@ -1,7 +1,7 @@
 """On which device and in which precision a model runs, and why.
 
-`choose_placement` is a pure function of what the machine has, so every case can be tested anywhere. Does not load a model
-and does not change a global setting of torch.
+`choose_placement` is a pure function of what the machine has, so every case can be tested anywhere. Does not load a
+model and does not change a global setting of torch.
 """
 
 from __future__ import annotations

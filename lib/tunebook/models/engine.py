@@ -1,4 +1,5 @@
-"""What generates: a transformers model here, a GGUF file in `gguf_engine`. Both encode, generate and decode in the same way.
+"""What generates: a transformers model here, a GGUF file in `gguf_engine`. Both encode, generate and decode in the same
+way.
 
 Does not extract and does not score.
 """
@@ -46,7 +47,9 @@ def has_stop(tail: str, stops: Sequence[str]) -> bool:
 
 
 def choose_token(logits, decoding: Decoding, streams: Sequence[random.Random]) -> list[int]:
-    """A token id for each row of `logits`, a numpy array (rows, vocabulary): the largest, or a draw from the nucleus of mass `top_p`."""
+    """A token id for each row of `logits`, a numpy array (rows, vocabulary): the largest, or a draw from the nucleus
+    of mass `top_p`.
+    """
     if decoding.temperature <= 0:
         return logits.argmax(axis=1).tolist()
     import numpy

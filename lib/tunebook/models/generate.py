@@ -1,7 +1,8 @@
-"""Generation that keeps the batch full: finished rows leave, waiting rows enter, the shared start of all prompts is read once.
+"""Generation that keeps the batch full: finished rows leave, waiting rows enter, the shared start of all prompts is
+read once.
 
-`generate` yields each completion as it ends, longest prompts first. Greedy at temperature 0; else every row draws from its own
-stream, so that its text does not depend on its neighbours' order. Does not extract and does not score.
+`generate` yields each completion as it ends, longest prompts first. Greedy at temperature 0; else every row draws from
+its own stream, so that its text does not depend on its neighbours' order. Does not extract and does not score.
 """
 
 from __future__ import annotations
@@ -39,13 +40,14 @@ def generate(
     only: Sequence[int] | None = None,
     is_over: Callable[[list[int]], bool] | None = None,
 ) -> Iterator[Generated]:
-    """Completes every prompt of token ids, or those at the places `only`; `on_tokens` is told the tokens made at each step.
+    """Completes every prompt of token ids, or those at the places `only`; `on_tokens` is told the tokens made at each
+    step.
 
     A row ends at a token of `stops`, which is left out, where `is_over` says so of its new tokens, or at its limit.
 
-    A row's stream depends on its place among all prompts, so a resumed run draws what an unbroken one draws. Raises InputProblem
-    when a prompt with its completion is longer than the model's context. A model that the lean pass is not written for is completed
-    by transformers' own `generate`, in batches.
+    A row's stream depends on its place among all prompts, so a resumed run draws what an unbroken one draws. Raises
+    InputProblem when a prompt with its completion is longer than the model's context. A model that the lean pass is not
+    written for is completed by transformers' own `generate`, in batches.
     """
     places = range(len(prompts)) if only is None else only
     if not places:
@@ -55,7 +57,8 @@ def generate(
     limit = getattr(config, "max_position_embeddings", longest)
     if longest > limit:
         raise InputProblem(
-            f"prompt of {longest - decoding.max_new_tokens} tokens + {decoding.max_new_tokens} new exceeds the model's context of {limit}"
+            f"prompt of {longest - decoding.max_new_tokens} tokens + {decoding.max_new_tokens} new exceeds the model's"
+            f" context of {limit}"
         )
     order = sorted(places, key=lambda at: -len(prompts[at]))
     model.eval()
@@ -83,7 +86,8 @@ def _decoder(model, prompt: list[int], length: int) -> Decoder | None:
         if agrees(model, decoder, prompt[:PROOF_TOKENS]):
             return decoder
     warnings.warn(
-        f"generate: the lean pass differs from {type(model).__name__}'s own, so the slower `generate` of transformers is used",
+        f"generate: the lean pass differs from {type(model).__name__}'s own, so the slower `generate` of transformers"
+        " is used",
         stacklevel=3,
     )
     return None
@@ -197,7 +201,8 @@ def lock_step(
 ) -> Iterator[Generated]:
     """transformers' own `generate` in left-padded batches of `size`, longest prompts first.
 
-    The batches and their seeds are those of all prompts, also where `only` some are wanted: a batch without any is left out.
+    The batches and their seeds are those of all prompts, also where `only` some are wanted: a batch without any is left
+    out.
     """
     pad = min(stops)
     settings = {"do_sample": decoding.temperature > 0, "pad_token_id": pad, "eos_token_id": sorted(stops)}
@@ -230,7 +235,9 @@ NUCLEUS_TOKENS = 512  # sorting a whole vocabulary costs more than the model; a 
 
 
 def choose_tokens(logits: torch.Tensor, decoding: Decoding, streams: Sequence[random.Random]) -> list[int]:
-    """A token id for each row of `logits` (rows, vocabulary): the largest, or a draw from the nucleus of mass `top_p`."""
+    """A token id for each row of `logits` (rows, vocabulary): the largest, or a draw from the nucleus of mass
+    `top_p`.
+    """
     if decoding.temperature <= 0:
         return logits.argmax(dim=-1).tolist()
     probabilities = torch.softmax(logits.float() / decoding.temperature, dim=-1)

@@ -1,4 +1,5 @@
-"""Generates with a GGUF file through llama.cpp, many sequences at once, with the template and the tokenizer in that file.
+"""Generates with a GGUF file through llama.cpp, many sequences at once, with the template and the tokenizer in that
+file.
 
 Nothing of transformers is used, so what is scored is what ships. Does not convert and does not score.
 """
@@ -51,8 +52,8 @@ class _Row:
 class GgufModel:
     """A GGUF file opened for generation, up to `slots` sequences at once. Close it with `close`.
 
-    `adapters` are GGUF LoRA files by name; `use_adapter` chooses one for what comes next. `found` is what `checked` said of the
-    file, where that was asked before; then the adapters are taken for checked too.
+    `adapters` are GGUF LoRA files by name; `use_adapter` chooses one for what comes next. `found` is what `checked`
+    said of the file, where that was asked before; then the adapters are taken for checked too.
     """
 
     def __init__(
@@ -146,7 +147,8 @@ class GgufModel:
         only: Sequence[int] | None = None,
         stops: Sequence[str] = (),
     ) -> Iterator[Generated]:
-        """Completes prompts of token ids, or those at the places `only`, each as it ends; the start that all share is read once.
+        """Completes prompts of token ids, or those at the places `only`, each as it ends; the start that all share is
+        read once.
 
         A text may run on for some tokens past one of the strings `stops`: the caller cuts it.
         """
@@ -161,7 +163,8 @@ class GgufModel:
         longest = max(map(len, prompts)) + decoding.max_new_tokens
         if longest > min(self.limit, MOST_CONTEXT):
             raise InputProblem(
-                f"prompt of {longest - decoding.max_new_tokens} tokens + {decoding.max_new_tokens} new exceeds the model's context of {self.limit}"
+                f"prompt of {longest - decoding.max_new_tokens} tokens + {decoding.max_new_tokens} new exceeds the"
+                f" model's context of {self.limit}"
             )
         slots = max(1, min(self.slots, len(places), MOST_CONTEXT // longest))
         self.open_context(slots + 1, longest)
@@ -200,7 +203,9 @@ class GgufModel:
         return len(shared)
 
     def _step(self, flight: dict[int, _Row]) -> tuple[list[int], numpy.ndarray]:
-        """One call of llama.cpp on as many waiting tokens as a batch holds: the slots that are ready, and their logits."""
+        """One call of llama.cpp on as many waiting tokens as a batch holds: the slots that are ready, and their
+        logits.
+        """
         batch, count, ready = self.batch, 0, []
         for slot, row in flight.items():
             start = row.read

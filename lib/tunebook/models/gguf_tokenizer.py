@@ -1,5 +1,5 @@
-"""The tokenizer and the chat template inside a GGUF file, as llama.cpp reads them, with the methods of a transformers tokenizer
-that this kit uses.
+"""The tokenizer and the chat template inside a GGUF file, as llama.cpp reads them, with the methods of a transformers
+tokenizer that this kit uses.
 
 `checked` is the way in for every GGUF file: it is looked at in a limited child first. Does not generate.
 """
@@ -46,7 +46,10 @@ def _try(path: str, size: int, changed: int, inode: int) -> None:
         call("tunebook.models.gguf_tokenizer:try_load", argument, [Path(path), *files], TRIAL)
     except Refused as problem:
         if problem.by_signal:
-            message = f"llama.cpp cannot be let near it ({problem}), so it is not opened here; fetch the file again or convert it again"
+            message = (
+                f"llama.cpp cannot be let near it ({problem}), so it is not opened here; fetch the file again or"
+                " convert it again"
+            )
             raise InputProblem(f"gguf: {path}: {message}") from None
 
 
@@ -67,7 +70,10 @@ def _utf8(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as problem:
-        message = f"half a surrogate pair at character {problem.start}, which is no UTF-8; correct the row or the chat template"
+        message = (
+            f"half a surrogate pair at character {problem.start}, which is no UTF-8; correct the row or the chat"
+            " template"
+        )
         raise InputProblem(f"gguf: a text holds {message}") from None
 
 
@@ -187,7 +193,9 @@ def api():
 
 
 def last_words() -> str:
-    """What llama.cpp wrote of its last error, or ""; the line with the reason where there is one. Forgets what it wrote."""
+    """What llama.cpp wrote of its last error, or ""; the line with the reason where there is one. Forgets what it
+    wrote.
+    """
     lines = [line for line in _last if line]
     _last.clear()
     for sign in ("error loading model", "not found", "missing"):
@@ -198,8 +206,8 @@ def last_words() -> str:
 
 
 def try_load(path: str, is_whole: bool) -> dict:
-    """Opens a file as `gguf_tokenizer.load` does, the vocabulary or all of it, and reads one token. For a child process: what
-    counts is whether it lives on. `opened` is None where llama.cpp itself is not to be had.
+    """Opens a file as `gguf_tokenizer.load` does, the vocabulary or all of it, and reads one token. For a child
+    process: what counts is whether it lives on. `opened` is None where llama.cpp itself is not to be had.
     """
     try:
         llama = api()

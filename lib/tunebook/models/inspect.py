@@ -1,7 +1,7 @@
 """What a model file or folder is, and every objection to it, before anything is loaded. The work of `tunebook inspect`.
 
-Files are read in a limited child process (`models.limited`), templates are rendered in another. Does not load a model and does
-not repair one.
+Files are read in a limited child process (`models.limited`), templates are rendered in another. Does not load a model
+and does not repair one.
 """
 
 from __future__ import annotations
@@ -24,15 +24,19 @@ from tunebook.models.source import resolve_base, resolve_model, weights_sha256
 from tunebook.models.templates import LONGEST_TEMPLATE
 
 SHOWN = ("architecture", "name", "licence", "metadata")  # cut when they are long
-READERS = {FOLDER: "folder_checks:inspect_folder", GGUF: "gguf_checks:inspect_gguf", "safetensors": "folder_checks:inspect_file"}
+READERS = {
+    FOLDER: "folder_checks:inspect_folder",
+    GGUF: "gguf_checks:inspect_gguf",
+    "safetensors": "folder_checks:inspect_file",
+}
 
 
 def inspect(target: str, revision: str = "", base: str = "", scan: bool = True, base_revision: str = "") -> dict:
     """Everything known of `target` (a file, a folder, the name of a packaged model, or owner/name with `revision`).
 
-    Keys: `target, kind, bytes, sha256, findings`, and where the file tells: `architecture, name, licence, parameters, tensors,
-    tokens, template_sha256, template, template_diff, rendered, metadata`. `base` is the model that the template is compared with
-    and that an adapter must fit. Raises InputProblem for what is no model at all.
+    Keys: `target, kind, bytes, sha256, findings`, and where the file tells: `architecture, name, licence, parameters,
+    tensors, tokens, template_sha256, template, template_diff, rendered, metadata`. `base` is the model that the
+    template is compared with and that an adapter must fit. Raises InputProblem for what is no model at all.
     """
     path, licence = _place(target, revision)
     kind = file_kind_of(path)
@@ -46,7 +50,10 @@ def inspect(target: str, revision: str = "", base: str = "", scan: bool = True, 
     files, size = _files(path, kind)
     found = {"target": target, "kind": kind, "bytes": size, "sha256": ""}
     if kind == PICKLE:
-        message = f"{path.name} is a pickle file (or PyTorch's archive of one), which can run code when it is opened: it was not read"
+        message = (
+            f"{path.name} is a pickle file (or PyTorch's archive of one), which can run code when it is opened: it was"
+            " not read"
+        )
         fix = "ask for safetensors or GGUF; do not convert it on a machine that matters"
         return {**found, "sha256": _sha256(path, kind), "findings": [artefact_finding("pickle", "error", message, fix)]}
     read = _read(path, kind, files, size, scan)
@@ -153,9 +160,13 @@ def _template(found: dict, base: str | None) -> list[dict]:
         found["rendered"] = {name: text[:LONGEST_TEMPLATE] for name, text in render_probes(text, *pieces).items()}
         if not found["rendered"]["user"].strip():
             message = "its chat template makes no text of a user's turn"
-            findings.append(artefact_finding("chat_template", "error", message, "use another template, for example chatml"))
+            findings.append(
+                artefact_finding("chat_template", "error", message, "use another template, for example chatml")
+            )
     except InputProblem as problem:
-        findings.append(artefact_finding("chat_template", "error", str(problem), "use another template, for example chatml"))
+        findings.append(
+            artefact_finding("chat_template", "error", str(problem), "use another template, for example chatml")
+        )
     if base is not None and base != text:
         lines = difflib.unified_diff(base.splitlines(), text.splitlines(), "base", "this", lineterm="")
         found["template_diff"] = "\n".join(lines)
@@ -194,7 +205,11 @@ def _fit(adapter: Path, base: str, revision: str) -> list[dict]:
     except (InputProblem, OSError) as problem:
         return [artefact_finding("adapter_fit", "error", str(problem), "name the base model's folder with --base")]
     reason = why_unfit(config, *sides)
-    return [artefact_finding("adapter_fit", "error", reason, "give the base model that it was trained on")] if reason else []
+    return (
+        [artefact_finding("adapter_fit", "error", reason, "give the base model that it was trained on")]
+        if reason
+        else []
+    )
 
 
 def _plain(value):

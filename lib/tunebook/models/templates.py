@@ -1,4 +1,5 @@
-"""Chat templates, the ends of a turn and the loss mask: which text a conversation becomes, and which of its tokens are trained.
+"""Chat templates, the ends of a turn and the loss mask: which text a conversation becomes, and which of its tokens are
+trained.
 
 Does not train and does not generate. What is rendered here is what is trained, scored and exported.
 """
@@ -16,27 +17,27 @@ from collections.abc import Iterable
 
 from tunebook.errors import InputProblem
 
-# ChatML without a default system turn: the template of SmolLM2, Qwen and others adds about 20 tokens to every short row.
+# ChatML without a default system turn: the template of SmolLM2, Qwen and others adds about 20 tokens to every short
+# row.
 CHATML = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'"
+    " }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 # ChatML that writes tools and tool calls too, for models whose own template does not.
 CHATML_TOOLS = (
-    "{% set is_first = messages[0]['role'] == 'system' %}{% if tools %}{{ '<|im_start|>system\n' }}"
-    "{% if is_first %}{{ messages[0]['content'] + '\n\n' }}{% endif %}"
-    "{{ 'Functions you may call, each call as JSON inside <tool_call></tool_call>:\n' }}"
-    "{% for tool in tools %}{{ (tool['function'] | tojson) + '\n' }}{% endfor %}{{ '<|im_end|>\n' }}{% endif %}"
-    "{% for message in messages %}{% if not (tools and is_first and loop.first) %}"
-    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] }}{% for call in message['tool_calls'] or [] %}"
-    "{{ '<tool_call>' + (call['function'] | tojson) + '</tool_call>' }}{% endfor %}{{ '<|im_end|>\n' }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    "{% set is_first = messages[0]['role'] == 'system' %}{% if tools %}{{ '<|im_start|>system\n' }}{% if is_first %}{{"
+    " messages[0]['content'] + '\n\n' }}{% endif %}{{ 'Functions you may call, each call as JSON inside"
+    " <tool_call></tool_call>:\n' }}{% for tool in tools %}{{ (tool['function'] | tojson) + '\n' }}{% endfor %}{{"
+    " '<|im_end|>\n' }}{% endif %}{% for message in messages %}{% if not (tools and is_first and loop.first) %}{{"
+    " '<|im_start|>' + message['role'] + '\n' + message['content'] }}{% for call in message['tool_calls'] or [] %}{{"
+    " '<tool_call>' + (call['function'] | tojson) + '</tool_call>' }}{% endfor %}{{ '<|im_end|>\n' }}{% endif %}{%"
+    " endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 # For base models without control tokens: turns in words, each answer closed by the model's own end of a text.
 PLAIN = (
-    "{% for message in messages %}{% if message['role'] == 'assistant' %}{{ 'Assistant:\n' + message['content'] + eos_token + '\n' }}"
-    "{% elif message['role'] == 'user' %}{{ 'User:\n' + message['content'] + '\n' }}{% else %}{{ message['content'] + '\n' }}{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}"
+    "{% for message in messages %}{% if message['role'] == 'assistant' %}{{ 'Assistant:\n' + message['content'] +"
+    " eos_token + '\n' }}{% elif message['role'] == 'user' %}{{ 'User:\n' + message['content'] + '\n' }}{% else %}{{"
+    " message['content'] + '\n' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}"
 )
 TRAINED, READ = "background:#dcfce7;color:#14532d", "color:#6b7280"
 THOUGHT_KEYS = ("reasoning_content", "thinking", "reasoning")  # of a turn; few templates write them
@@ -47,9 +48,12 @@ DAY = datetime.date(
 )  # what a template that prints today's date prints, in every stage and in the exported file
 # Texts of tokens at which llama.cpp ends a generation, whatever the file says. Source: llama.cpp, src/llama-vocab.cpp.
 ENDS_BY_TEXT = (
-    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>", "<|endoftext|>", "</s>",
-    "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>", "<|tool_response>",
-    "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]", "<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>",
+    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>",
+    "<|endoftext|>", "</s>",
+    "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>",
+    "<|tool_response>",
+    "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]", "<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>",
+    "<reponame>",
     "<|file_sep|>",
 )  # fmt: skip
 # (the tokens that a vocabulary has, the one that then is no end); from the same place
@@ -66,11 +70,12 @@ ASKED, ANSWER = {"role": "user", "content": "Every day at noon"}, "0 12 * * *"
 
 
 def use_template(tokenizer, name: str, thinking: str = "none") -> None:
-    """Puts the template called `name` on `tokenizer`: "model" keeps its own, "chatml" is ChatML without a default system turn,
-    "plain" is for base models, with turns in words.
+    """Puts the template called `name` on `tokenizer`: "model" keeps its own, "chatml" is ChatML without a default
+    system turn, "plain" is for base models, with turns in words.
 
-    A date that it prints is fixed at DAY, and `thinking` "on" or "off" is written into it, so that every stage and the exported
-    file render alike. Raises InputProblem when the model has no template of its own, no ChatML tokens, or no such mode.
+    A date that it prints is fixed at DAY, and `thinking` "on" or "off" is written into it, so that every stage and the
+    exported file render alike. Raises InputProblem when the model has no template of its own, no ChatML tokens, or no
+    such mode.
     """
     if name not in TEMPLATES:
         raise InputProblem(f"chat_template: {name!r} is unknown; choose one of {', '.join(TEMPLATES)}")
@@ -87,8 +92,8 @@ def use_template(tokenizer, name: str, thinking: str = "none") -> None:
         named = tokenizer.chat_template
         if not isinstance(named.get("default"), str):
             raise InputProblem(
-                f"chat_template: this model has the templates {', '.join(sorted(map(str, named)))}, but none called default; "
-                "use chat_template: chatml, or another model"
+                f"chat_template: this model has the templates {', '.join(sorted(map(str, named)))}, but none called"
+                " default; use chat_template: chatml, or another model"
             )
         tokenizer.chat_template = named["default"]
     if not tokenizer.chat_template:
@@ -99,8 +104,8 @@ def use_template(tokenizer, name: str, thinking: str = "none") -> None:
         )
     if len(tokenizer.chat_template) > LONGEST_TEMPLATE:
         raise InputProblem(
-            f"chat_template: the model's has {len(tokenizer.chat_template)} characters, at most {LONGEST_TEMPLATE} are read; "
-            "use chat_template: chatml, or another model"
+            f"chat_template: the model's has {len(tokenizer.chat_template)} characters, at most {LONGEST_TEMPLATE} are"
+            " read; use chat_template: chatml, or another model"
         )
     tokenizer.chat_template = _fixed(tokenizer.chat_template, thinking)
 
@@ -114,25 +119,27 @@ def _fixed(template: str, thinking: str) -> str:
     dated = re.sub(r"\bstrftime_now is defined\b", "true", dated)
     if "strftime_now" in dated:
         raise InputProblem(
-            "chat_template: the model's prints the date in a form that cannot be fixed, so no two days would have one prompt; "
-            "use chat_template: chatml"
+            "chat_template: the model's prints the date in a form that cannot be fixed, so no two days would have one"
+            " prompt; use chat_template: chatml"
         )
     return dated if dated.startswith(mode) else mode + dated
 
 
 def learn_ends(tokenizer, named: Iterable[int] = (), end_of_turn: str = "") -> None:
-    """Sets `turn_end`, the token that closes the assistant's turn (None where none does), and `ends`, all tokens that end a
-    generation: that one, the tokenizer's end token, those `named` by the model's files, and those that llama.cpp knows by text.
+    """Sets `turn_end`, the token that closes the assistant's turn (None where none does), and `ends`, all tokens that
+    end a generation: that one, the tokenizer's end token, those `named` by the model's files, and those that llama.cpp
+    knows by text.
 
-    `turn_end` is the last control token that the template writes after an answer, in the last turn as in an earlier one;
-    `end_of_turn` names it where that cannot be told. Raises InputProblem where that is not one token.
+    `turn_end` is the last control token that the template writes after an answer, in the last turn as in an earlier
+    one; `end_of_turn` names it where that cannot be told. Raises InputProblem where that is not one token.
     """
     tokenizer.turn_end = closing_token(tokenizer)
     if end_of_turn:
         ids = list(tokenizer(end_of_turn, add_special_tokens=False)["input_ids"])
         if len(ids) != 1:
             raise InputProblem(
-                f"end_of_turn: {end_of_turn!r} is {len(ids)} tokens of this model; name the one token that closes a turn"
+                f"end_of_turn: {end_of_turn!r} is {len(ids)} tokens of this model; name the one token that closes a"
+                " turn"
             )
         tokenizer.turn_end = ids[0]
     known = tokenizer.get_vocab()
@@ -144,7 +151,9 @@ def learn_ends(tokenizer, named: Iterable[int] = (), end_of_turn: str = "") -> N
 
 
 def closing_token(tokenizer) -> int | None:
-    """The last control token that the template writes after an answer that is the last turn as well as after one that is not."""
+    """The last control token that the template writes after an answer that is the last turn as well as after one
+    that is not.
+    """
     tails = []
     for turns in (
         [ASKED, {"role": "assistant", "content": ANSWER}],
@@ -165,7 +174,9 @@ def is_control(tokenizer, token: int) -> bool:
 
 
 def ends_of(tokenizer) -> frozenset[int]:
-    """All tokens that end a generation of this tokenizer's model: for the loss mask, both engines, and the exported file."""
+    """All tokens that end a generation of this tokenizer's model: for the loss mask, both engines, and the exported
+    file.
+    """
     if not hasattr(tokenizer, "ends"):
         learn_ends(tokenizer)
     return tokenizer.ends
@@ -173,14 +184,16 @@ def ends_of(tokenizer) -> frozenset[int]:
 
 def end_texts(tokenizer) -> list[str]:
     """The texts of all ends, the one that closes a turn first."""
-    return [tokenizer.decode([token]) for token in sorted(ends_of(tokenizer), key=lambda token: token != tokenizer.turn_end)]
+    return [
+        tokenizer.decode([token]) for token in sorted(ends_of(tokenizer), key=lambda token: token != tokenizer.turn_end)
+    ]
 
 
 def turn_end(tokenizer, ids: list[int], start: int) -> int:
     """The place after the token that closes the last turn of a rendered conversation, whose text begins at `start`.
 
-    What a template writes after it (a newline, a second end) is never generated, so it is not trained. len(ids) where the turn
-    is not closed.
+    What a template writes after it (a newline, a second end) is never generated, so it is not trained. len(ids) where
+    the turn is not closed.
     """
     ends_of(tokenizer)
     return max((at + 1 for at in range(start, len(ids)) if ids[at] == tokenizer.turn_end), default=len(ids))
@@ -189,15 +202,17 @@ def turn_end(tokenizer, ids: list[int], start: int) -> int:
 def render_prompt(tokenizer, messages: list[dict], thinking: str = "none", tools=None) -> list[int]:
     """Token ids of `messages` up to and including the opening of the assistant's turn.
 
-    `thinking` "on" or "off" is told to a template that has the mode (`enable_thinking`); "none" says nothing to the template.
-    `tools` go to the template.
+    `thinking` "on" or "off" is told to a template that has the mode (`enable_thinking`); "none" says nothing to the
+    template. `tools` go to the template.
     """
     mode = thinking_mode(tokenizer.chat_template, thinking) | ({"tools": tools} if tools else {})
     return apply_template(tokenizer, messages, add_generation_prompt=True, **mode)
 
 
 def apply_template(tokenizer, messages: list[dict], tokenize: bool = True, **options):
-    """Token ids, or the text, of a conversation. Raises TemplateRefuses, with the template's own words, where it refuses."""
+    """Token ids, or the text, of a conversation. Raises TemplateRefuses, with the template's own words, where it
+    refuses.
+    """
     try:
         made = tokenizer.apply_chat_template(list(messages), tokenize=tokenize, return_dict=tokenize, **options)
     except Exception as problem:  # whatever a template raises
@@ -222,10 +237,10 @@ def thinking_mode(chat_template: str, thinking: str) -> dict:
 def encode_row(tokenizer, prompt: list[dict], completion: list[dict], tools=None) -> tuple[list[int], list[int]]:
     """Token ids of a row, and 1 where a token is trained: each trained turn and the token that ends it.
 
-    Trained are the assistant's turns of the completion, and those of the prompt with `"weight": 1`. What the template writes
-    after the last of them is cut (see `turn_end`). `tools` go to the template. Raises InputProblem
-    when a turn's opening is not a prefix of the whole row, for then no mask is right. A row without a prompt is plain text:
-    all its tokens are trained, and an end token is added.
+    Trained are the assistant's turns of the completion, and those of the prompt with `"weight": 1`. What the template
+    writes after the last of them is cut (see `turn_end`). `tools` go to the template. Raises InputProblem when a turn's
+    opening is not a prefix of the whole row, for then no mask is right. A row without a prompt is plain text: all its
+    tokens are trained, and an end token is added.
     """
     if not prompt:
         ids = list(tokenizer(completion[-1]["content"], add_special_tokens=False)["input_ids"]) + [
@@ -249,7 +264,9 @@ def encode_row(tokenizer, prompt: list[dict], completion: list[dict], tools=None
 
 
 def _turn_stop(tokenizer, ids: list[int], start: int, is_last: bool) -> int:
-    """The place after the token that closes the turn whose text begins at `start`; of an earlier turn it is the first such token."""
+    """The place after the token that closes the turn whose text begins at `start`; of an earlier turn it is the
+    first such token.
+    """
     if is_last:
         return turn_end(tokenizer, ids, start)
     ends_of(tokenizer)
@@ -288,16 +305,18 @@ def not_written(tokenizer, row: dict) -> list[str]:
         return []
     whole = render_turns(tokenizer, turns, tools)
     lost = [key for key in sorted(keys)
-            if whole == render_turns(tokenizer, [{k: v for k, v in turn.items() if k != key} for turn in turns], tools)]  # fmt: skip
+            if whole == render_turns(tokenizer, [{k: v for k, v in turn.items() if k != key} for turn in turns],
+            tools)]  # fmt: skip
     return lost + (["tools"] if tools and whole == render_turns(tokenizer, turns) else [])
 
 
 def measure_row(tokenizer):
-    """A function of a canonical row that gives (tokens before the first trained one, all tokens, trouble, trained tokens).
+    """A function of a canonical row that gives (tokens before the first trained one, all tokens, trouble, trained
+    tokens).
 
-    Counts are as `encode_row` encodes the row. trouble: "" or a check of the data gate: `prompt_prefix` (no loss mask is
-    right), `not_rendered: ` with what the template does not write, `template_refuses: ` with the template's own words, or
-    `end_token` (the last trained token does not end a turn, so stopping is never learnt).
+    Counts are as `encode_row` encodes the row. trouble: "" or a check of the data gate: `prompt_prefix` (no loss mask
+    is right), `not_rendered: ` with what the template does not write, `template_refuses: ` with the template's own
+    words, or `end_token` (the last trained token does not end a turn, so stopping is never learnt).
     """
     ends = ends_of(tokenizer)
 
@@ -327,7 +346,9 @@ def show_mask(tokenizer, ids: list[int], mask: list[int]) -> str:
 
 
 def mask_html(tokenizer, rows: list[dict]) -> str:
-    """Rows as HTML, one paragraph each: what is trained stands on colour, what is only read is grey; all text is escaped."""
+    """Rows as HTML, one paragraph each: what is trained stands on colour, what is only read is grey; all text is
+    escaped.
+    """
     shown = []
     for row in rows:
         parts = _mask_parts(tokenizer, *encode_row(tokenizer, row["prompt"], row["completion"], row.get("tools")))

@@ -1,4 +1,5 @@
-"""The stages before a notebook that somebody runs by hand: run what is missing, with the same parameters; take what is there.
+"""The stages before a notebook that somebody runs by hand: run what is missing, with the same parameters; take what is
+there.
 
 Does not run the notebook itself; that is the person's.
 """
@@ -20,9 +21,9 @@ from tunebook.pipeline.reuse import can_stand, why_not
 def prepare_upstream(root: Path, folder: Path, instance: str, own: dict, rerun: bool = False) -> list[str]:
     """Have every stage that `instance` reads, directly or not, and return the stages of the run in order.
 
-    A missing stage gets the values of the run's study and, on top, those of this notebook. One that passed is taken as it is, and what
-    differs from now is said; with `rerun` it is made anew. One whose inputs have changed is always made anew: rows that a new split
-    puts into the test may have been in its training.
+    A missing stage gets the values of the run's study and, on top, those of this notebook. One that passed is taken as
+    it is, and what differs from now is said; with `rerun` it is made anew. One whose inputs have changed is always made
+    anew: rows that a new split puts into the test may have been in its training.
     """
     base = params.load_base(root)
     known = stage_names.discover(root)
@@ -53,7 +54,9 @@ def write_params_by_hand(root: Path, folder: Path, instance: str, own: dict) -> 
     """params.yaml of a stage by hand, as the runner writes it."""
     target = stage_names.split(instance)[1]
     value = runs.run_value(folder, runs.outputs_root(root))
-    studies.write_params(runs.work_folder(folder, instance), {"run": value, **({"target": target} if target else {}), **own})
+    studies.write_params(
+        runs.work_folder(folder, instance), {"run": value, **({"target": target} if target else {}), **own}
+    )
 
 
 def closure(instance: str, run_stages: list[str]) -> list[str]:

@@ -1,4 +1,6 @@
-"""`tunebook run`, `status`, `verify`, `reproduce` and `ledger`. Parses flags and prints; the modules beside it do the work."""
+"""`tunebook run`, `status`, `verify`, `reproduce` and `ledger`. Parses flags and prints; the modules beside it do
+the work.
+"""
 
 import argparse
 import contextlib

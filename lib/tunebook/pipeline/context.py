@@ -1,7 +1,7 @@
 """One running stage as its notebook sees it: verified inputs, progress, checks, and at the end the manifest.
 
-Does not read parameters and does not prepare the folder: `tunebook.stage.begin` does. Between the two the folder has no manifest, so a
-stage that breaks off is never taken for finished.
+Does not read parameters and does not prepare the folder: `tunebook.stage.begin` does. Between the two the folder has no
+manifest, so a stage that breaks off is never taken for finished.
 """
 
 import io
@@ -34,11 +34,14 @@ class Upstream:
         self._intact: set[str] = set()
 
     def file(self, name: str) -> Path:
-        """Verified path of a recorded file. InputProblem where it was never recorded, IntegrityProblem where it differs."""
+        """Verified path of a recorded file. InputProblem where it was never recorded, IntegrityProblem where it
+        differs.
+        """
         records = [record for record in self.manifest["files"] if record["path"] == name]
         if not records:
             raise InputProblem(
-                f"{self.name} left no {name}: it has {', '.join(r['path'] for r in self.manifest['files']) or 'no files'}"
+                f"{self.name} left no {name}: it has"
+                f" {', '.join(r['path'] for r in self.manifest['files']) or 'no files'}"
             )
         self._verify(records[0])
         return self.path / name
@@ -79,7 +82,8 @@ class Context:
         """`lock` is the run's lock where the notebook runs by hand; `finish` releases it."""
         self.root, self.run_folder, self.name = root, run_folder, instance
         self.folder = runs.work_folder(run_folder, instance) if lock else run_folder / instance
-        # what a killed stage had made, for the next try: beside the stage folders, because those are emptied; gone after `finish`
+        # what a killed stage had made, for the next try: beside the stage folders, because those are emptied; gone
+        # after `finish`
         self.resume_folder = run_folder / RESUME / instance
         self.notebook, self.target = stage_names.split(instance)
         self.params, self.status, self.checks = values, "", []
@@ -104,7 +108,9 @@ class Context:
         return found
 
     def run_state(self) -> dict[str, dict]:
-        """What run.json says about every stage of the run: `state` is pass, warn, fail, error, skipped, running or pending."""
+        """What run.json says about every stage of the run: `state` is pass, warn, fail, error, skipped, running or
+        pending.
+        """
         return self.run_record().get("states", {})
 
     def overrides(self) -> dict[str, dict]:
@@ -125,7 +131,8 @@ class Context:
         instance = stage_names.resolve_stage(name, stage_names.discover(self.root))
         if instance not in stage_names.upstream(self.name, self.stages):
             raise InputProblem(
-                f"{self.name} reads {instance}, which is not in its upstream table: add it to tunebook/pipeline/stages.py"
+                f"{self.name} reads {instance}, which is not in its upstream table: add it to"
+                " tunebook/pipeline/stages.py"
             )
         if instance not in self._upstream:
             raise InputProblem(
@@ -134,7 +141,8 @@ class Context:
         found = self._upstream[instance]
         if found.status == "fail":
             raise InputProblem(
-                f"{instance} failed its gate ({'; '.join(broken(found.manifest['checks']))}): mend that and run it again"
+                f"{instance} failed its gate ({'; '.join(broken(found.manifest['checks']))}): mend that and run it"
+                " again"
             )
         return found
 
@@ -152,7 +160,9 @@ class Context:
             self._line.show(step)
 
     def check(self, name: str, measured, rule: str, ok: bool, severity: str = "error") -> bool:
-        """Add a row to the gate. A row that is not ok fails the stage (error), warns (warn) or only informs (info). Returns `ok`."""
+        """Add a row to the gate. A row that is not ok fails the stage (error), warns (warn) or only informs (info).
+        Returns `ok`.
+        """
         if severity not in SEVERITIES:
             raise ValueError(f"severity {severity!r} is not one of {', '.join(SEVERITIES)}")
         row = {"name": name, "measured": manifests.plain(measured), "rule": rule, "ok": bool(ok), "severity": severity}
@@ -224,9 +234,9 @@ class Context:
     def finish(self, metrics: dict, unstored: tuple = (), costs: dict | None = None, unhashed: tuple = ()) -> str:
         """Write metrics.json and, last, manifest.json; returns the status line.
 
-        `metrics` are results and are hashed: nothing in them may depend on the clock. `costs` (seconds, tokens a second, …) are
-        recorded beside them, outside the hash. `unstored` and `unhashed` are patterns on paths in the folder, such as `adapter/*`:
-        files too large to record, and files that differ on every run.
+        `metrics` are results and are hashed: nothing in them may depend on the clock. `costs` (seconds, tokens a
+        second, …) are recorded beside them, outside the hash. `unstored` and `unhashed` are patterns on paths in the
+        folder, such as `adapter/*`: files too large to record, and files that differ on every run.
         """
         self._usage.stop()
         self.status = status_of(self.checks)
@@ -259,7 +269,9 @@ class Context:
         return line + self._take_place(manifest) if self._lock else line
 
     def _take_place(self, manifest: dict) -> str:
-        """By hand: put the finished stage in the place of the last one, let the next writer in. Returns how the two differ, as text."""
+        """By hand: put the finished stage in the place of the last one, let the next writer in. Returns how the two
+        differ, as text.
+        """
         from tunebook.pipeline.reuse import differences  # no part of a stage under the runner, so not of its code hash
 
         before = self.run_folder / self.name / manifests.NAME

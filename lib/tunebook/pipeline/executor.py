@@ -1,4 +1,6 @@
-"""The runner's side of one notebook: start the process that runs papermill, watch it, end it. Does not know about gates or reuse."""
+"""The runner's side of one notebook: start the process that runs papermill, watch it, end it. Does not know about
+gates or reuse.
+"""
 
 import contextlib
 import json
@@ -33,8 +35,9 @@ QUIET = {
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook to run. `params` are what papermill injects; `timeout_seconds` is per cell, 0 for none; `report` is where the
-    notebook goes as HTML, "" for nowhere."""
+    """One notebook to run. `params` are what papermill injects; `timeout_seconds` is per cell, 0 for none; `report`
+    is where the notebook goes as HTML, "" for nowhere.
+    """
 
     root: Path
     outputs: Path
@@ -87,7 +90,9 @@ def execute(job: Job, on_tick: Callable[[dict], None]) -> dict:
 
 @contextlib.contextmanager
 def _passing_on(pid: int):
-    """A SIGTERM (a spot machine that goes, `docker stop`) is passed on to the kernel, which saves a running training first."""
+    """A SIGTERM (a spot machine that goes, `docker stop`) is passed on to the kernel, which saves a running training
+    first.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,5 @@
-"""Files and folders of the user that parameters name: found once, and hashed, so that an edited file is never taken for the old one.
+"""Files and folders of the user that parameters name: found once, and hashed, so that an edited file is never taken for
+the old one.
 
 Does not read what is inside. A name that is no path (a shipped benchmark, a Hub id, a PyPI package) is left as it is.
 """
@@ -9,17 +10,19 @@ from pathlib import Path
 from tunebook.errors import InputProblem
 from tunebook.files import hash_json, sha256_file
 
-# Parameters that may name a file or a folder; a notebook's working folder is notebooks/, so paths are kept relative to it.
+# Parameters that may name a file or a folder; a notebook's working folder is notebooks/, so paths are kept relative to
+# it.
 KEYS = ("rows", "benchmark", "retained", "model", "larger_model", "hosted_completions", "inputs")
 FILES = ("hosted_completions", "inputs")  # these are always files
 FILE_ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gz", ".gguf", ".txt")
 
 
 def resolve_paths(values: dict, root: Path, beside: Path, where: str) -> dict:
-    """`values` with each path found: beside the study file, else from the current folder, else in the checkout, else in notebooks/.
+    """`values` with each path found: beside the study file, else from the current folder, else in the checkout, else in
+    notebooks/.
 
-    Inside the checkout a path becomes relative to notebooks/ (no path of this machine gets into a record), elsewhere absolute.
-    InputProblem for a value that is written like a path and is not there.
+    Inside the checkout a path becomes relative to notebooks/ (no path of this machine gets into a record), elsewhere
+    absolute. InputProblem for a value that is written like a path and is not there.
     """
     places = list(dict.fromkeys([beside, Path.cwd(), root, root / "notebooks"]))
 
@@ -45,7 +48,9 @@ def resolve_paths(values: dict, root: Path, beside: Path, where: str) -> dict:
 
 
 def hashes(values: dict, root: Path) -> dict[str, str]:
-    """sha256 of every file and folder that `values` name, by their text; a folder's is over its files' names and contents."""
+    """sha256 of every file and folder that `values` name, by their text; a folder's is over its files' names and
+    contents.
+    """
     found = {}
     for key in KEYS:
         value = values.get(key)

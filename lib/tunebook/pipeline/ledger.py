@@ -1,7 +1,8 @@
 """One line for every run, failed and negative ones too, and how often each test split was opened.
 
-Recorded runs (`ref-*`) are lines of outputs/ledger.jsonl, which is committed; all others are lines of ledger.local.jsonl beside it, so
-that no run changes the checkout. Lines are appended, never changed. A line holds no path and no message of an error. Does not judge.
+Recorded runs (`ref-*`) are lines of outputs/ledger.jsonl, which is committed; all others are lines of
+ledger.local.jsonl beside it, so that no run changes the checkout. Lines are appended, never changed. A line holds no
+path and no message of an error. Does not judge.
 """
 
 import fcntl
@@ -21,7 +22,8 @@ OPENING = ("should_we_fine_tune", "evaluate_pass_at_1")
 
 
 def append(outputs: Path, entry: dict) -> dict:
-    """Add one line in a single write under a lock, so that concurrent runs never mix their lines; returns it with schema and time.
+    """Add one line in a single write under a lock, so that concurrent runs never mix their lines; returns it with
+    schema and time.
 
     A torn line that a killed process left is closed first, so that it costs itself alone.
     """
@@ -55,8 +57,9 @@ def note_by_hand(outputs: Path, manifest: dict) -> None:
 
 
 def read_ledger(outputs: Path) -> tuple[list[dict], int]:
-    """All lines that are ledger entries, recorded and local, oldest first, and the number of lines that are not (torn, or of another
-    version)."""
+    """All lines that are ledger entries, recorded and local, oldest first, and the number of lines that are not
+    (torn, or of another version).
+    """
     paths = [path for path in (_path(outputs, NAME), _path(outputs, LOCAL)) if path.is_file()]
     entries, torn = [], 0
     for line in b"\n".join(path.read_bytes() for path in paths).split(b"\n"):
@@ -95,7 +98,9 @@ def _is_whole(entry: dict) -> bool:
 
 
 def opened_by(manifest: dict) -> list[dict]:
-    """The benchmarks that a finished stage showed to its model: `stage, benchmark, sha256`; [] for stages that show none."""
+    """The benchmarks that a finished stage showed to its model: `stage, benchmark, sha256`; [] for stages that show
+    none.
+    """
     if manifest["kind"] not in OPENING:
         return []
     scores = list(manifest["metrics"].get("scores", {}).items()) if "scores" in manifest["metrics"] else []

@@ -77,7 +77,8 @@ def _count_rows(path: Path) -> int | None:
 def content_hash(manifest: dict) -> str:
     """Hash of what a stage is and what it found: stage, kind, params, upstream content, notebook, data outputs.
 
-    Time, memory, machine, run name, figures and the executed notebook stay outside, so two fresh runs on one machine agree.
+    Time, memory, machine, run name, figures and the executed notebook stay outside, so two fresh runs on one machine
+    agree.
     """
     return hash_json(
         {
@@ -92,7 +93,9 @@ def content_hash(manifest: dict) -> str:
 
 
 def code_files() -> list[str]:
-    """Tunebook's own modules that this process has imported, and the data files beside them, as paths inside the package."""
+    """Tunebook's own modules that this process has imported, and the data files beside them, as paths inside the
+    package.
+    """
     paths = []
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
@@ -116,7 +119,9 @@ def write(folder: Path, manifest: dict) -> None:
 
 
 def read_manifest(folder: Path) -> dict:
-    """The manifest of a finished stage. InputProblem where there is none, IntegrityProblem where it is not what was written."""
+    """The manifest of a finished stage. InputProblem where there is none, IntegrityProblem where it is not what was
+    written.
+    """
     path = folder / NAME
     if not path.is_file():
         raise InputProblem(f"{folder} has no manifest.json: the stage did not finish, run it first")
@@ -126,7 +131,8 @@ def read_manifest(folder: Path) -> dict:
         raise IntegrityProblem(f"{problem}: the manifest is damaged, run the stage again") from None
     if manifest.get("schema") != SCHEMA:
         raise IntegrityProblem(
-            f"{path}: schema {manifest.get('schema')!r}, expected {SCHEMA!r}: made by another version, run the stage again"
+            f"{path}: schema {manifest.get('schema')!r}, expected {SCHEMA!r}: made by another version, run the stage"
+            " again"
         )
     try:
         missing = [key for key in KEYS if key not in manifest]
@@ -137,13 +143,16 @@ def read_manifest(folder: Path) -> dict:
         raise IntegrityProblem(f"{path}: {missing[0]!r} is missing: the manifest is damaged, run the stage again")
     if expected != manifest.get("content_hash"):
         raise IntegrityProblem(
-            f"{path}: content_hash is {str(manifest.get('content_hash'))[:12]}, its fields give {expected[:12]}: it was edited, run the stage again"
+            f"{path}: content_hash is {str(manifest.get('content_hash'))[:12]}, its fields give {expected[:12]}: it was"
+            " edited, run the stage again"
         )
     return manifest
 
 
 def read_verified(folder: Path, kind: str) -> dict:
-    """The manifest of a finished stage of this kind, its own hash checked. Files are checked by `file_problems` or on use."""
+    """The manifest of a finished stage of this kind, its own hash checked. Files are checked by `file_problems` or
+    on use.
+    """
     manifest = read_manifest(folder)
     if manifest["kind"] != kind:
         raise InputProblem(
@@ -153,7 +162,9 @@ def read_verified(folder: Path, kind: str) -> dict:
 
 
 def file_problem(folder: Path, record: dict) -> str:
-    """What is wrong with one recorded file on disk: "missing", "N bytes, recorded M", "sha256 differs", or "" when it is intact."""
+    """What is wrong with one recorded file on disk: "missing", "N bytes, recorded M", "sha256 differs", or "" when
+    it is intact.
+    """
     path = folder / record["path"]
     if not path.is_file():
         return "missing"
@@ -164,7 +175,9 @@ def file_problem(folder: Path, record: dict) -> str:
 
 
 def plain(value):
-    """`value` with numpy scalars, arrays, paths and tuples turned into what JSON has; NaN and infinities become null."""
+    """`value` with numpy scalars, arrays, paths and tuples turned into what JSON has; NaN and infinities become
+    null.
+    """
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

@@ -1,7 +1,7 @@
 """Run one notebook with papermill, in a process of its own: `python -m tunebook.pipeline.execute JOB_FOLDER`.
 
-Reads job.json there and writes result.json. Does not decide what a failure means. The executed notebook gets its final name only when
-it is complete, since papermill writes its output in place.
+Reads job.json there and writes result.json. Does not decide what a failure means. The executed notebook gets its final
+name only when it is complete, since papermill writes its output in place.
 """
 
 import contextlib
@@ -115,7 +115,9 @@ def _keep_notebook(job: dict) -> None:
 
 
 def _render(notebook: Path) -> str:
-    """The executed notebook as one HTML page without code and without script: it opens anywhere, offline, and stays the same."""
+    """The executed notebook as one HTML page without code and without script: it opens anywhere, offline, and stays
+    the same.
+    """
     with without_slow_imports():
         from nbconvert import HTMLExporter
     exporter = HTMLExporter(exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True)
@@ -124,7 +126,9 @@ def _render(notebook: Path) -> str:
 
 
 def run_kernel() -> None:
-    """Be the kernel that the runner starts: ipykernel of this very Python, ended together with the runner. Not used by JupyterLab."""
+    """Be the kernel that the runner starts: ipykernel of this very Python, ended together with the runner. Not used
+    by JupyterLab.
+    """
     from ipykernel.kernelapp import IPKernelApp
 
     die_with_parent(int(os.environ["JPY_PARENT_PID"]))

@@ -1,7 +1,7 @@
 """What a notebook source declares: its parameters and the hash of its cells. Does not run notebooks.
 
-Parameters are read twice, by Python's own parser and by papermill, because papermill leaves out lines that it cannot parse and then
-injects nothing there without an error. Where the two differ, the notebook is refused.
+Parameters are read twice, by Python's own parser and by papermill, because papermill leaves out lines that it cannot
+parse and then injects nothing there without an error. Where the two differ, the notebook is refused.
 """
 
 import ast
@@ -30,8 +30,8 @@ def read_cells(path: Path) -> list[dict]:
 def source_hash(path: Path) -> str:
     """SHA-256 of cell types and sources.
 
-    Outputs and ids stay outside, and so does the text of the parameters cell: its values are in `params`, and a reader who edits
-    them in JupyterLab has not changed the method.
+    Outputs and ids stay outside, and so does the text of the parameters cell: its values are in `params`, and a reader
+    who edits them in JupyterLab has not changed the method.
     """
     return source_hash_of(read_cells(path))
 
@@ -52,12 +52,16 @@ def running(name: str, root: Path) -> Path:
 
 
 def declared(path: Path) -> dict:
-    """Name -> default of every parameter, in order. InputProblem names the notebook, the cell and the line (1-based in the cell)."""
+    """Name -> default of every parameter, in order. InputProblem names the notebook, the cell and the line (1-based
+    in the cell).
+    """
     return {name: value for name, (value, _) in _read_parameters(path).items()}
 
 
 def check_papermill_agrees(path: Path) -> None:
-    """InputProblem where papermill sees other parameters than Python does: such a value would silently keep its default."""
+    """InputProblem where papermill sees other parameters than Python does: such a value would silently keep its
+    default.
+    """
     expected = _read_parameters(path)
     seen = _inspect(path)
     cell = _label(_tagged_cell(path))
@@ -65,8 +69,8 @@ def check_papermill_agrees(path: Path) -> None:
         where = f"{path.name}, cell {cell}, line {line}"
         if name not in seen:
             raise InputProblem(
-                f"{where}: papermill does not see {name!r}, so it could keep its default: write `name: type = value  # text` "
-                "with one '=' on the line (texts and comments included) and no '|' in the type"
+                f"{where}: papermill does not see {name!r}, so it could keep its default: write `name: type = value  #"
+                " text` with one '=' on the line (texts and comments included) and no '|' in the type"
             )
         try:
             same = ast.literal_eval(seen[name]["default"]) == value
@@ -74,12 +78,14 @@ def check_papermill_agrees(path: Path) -> None:
             same = False
         if not same:
             raise InputProblem(
-                f"{where}: papermill reads {name!r} as {seen[name]['default']}, Python as {value!r}: use a plain literal"
+                f"{where}: papermill reads {name!r} as {seen[name]['default']}, Python as {value!r}: use a plain"
+                " literal"
             )
     extra = [name for name in seen if name not in expected]
     if extra:
         raise InputProblem(
-            f"{path.name}, cell {cell}: papermill sees a parameter {extra[0]!r} that Python does not: one literal per line"
+            f"{path.name}, cell {cell}: papermill sees a parameter {extra[0]!r} that Python does not: one literal per"
+            " line"
         )
 
 
@@ -95,8 +101,9 @@ def _inspect(path: Path) -> dict:
 
 
 class without_slow_imports:
-    """Import nbformat and papermill without `rfc3987_syntax`: it builds a grammar for 4 s to check web addresses, of which a
-    notebook's schema has none. jsonschema takes its absence as normal."""
+    """Import nbformat and papermill without `rfc3987_syntax`: it builds a grammar for 4 s to check web addresses, of
+    which a notebook's schema has none. jsonschema takes its absence as normal.
+    """
 
     def __enter__(self):
         self._blocked = "rfc3987_syntax" not in sys.modules
@@ -127,7 +134,8 @@ def _tagged_cell(path: Path) -> dict:
         raise InputProblem(f"{path.name}: cells {names} all have the tag 'parameters': keep it on one")
     if tagged[0]["cell_type"] != "code":
         raise InputProblem(
-            f"{path.name}, cell {_label(tagged[0])}: the tag 'parameters' is on a {tagged[0]['cell_type']} cell: move it"
+            f"{path.name}, cell {_label(tagged[0])}: the tag 'parameters' is on a {tagged[0]['cell_type']} cell:"
+            " move it"
         )
     return tagged[0]
 

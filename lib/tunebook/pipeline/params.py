@@ -1,7 +1,7 @@
 """Parameters: params/base.yaml and the overlays that extend it, read strictly.
 
-Does not know what a parameter means. A key that base.yaml lacks, a value of another type, a missing base and a circle of `extends`
-are errors, because a setting that is silently ignored makes a result that nobody can explain.
+Does not know what a parameter means. A key that base.yaml lacks, a value of another type, a missing base and a circle
+of `extends` are errors, because a setting that is silently ignored makes a result that nobody can explain.
 """
 
 import datetime
@@ -27,7 +27,9 @@ TYPES = {str: "text", bool: "true or false", int: "a whole number", float: "a nu
 
 @dataclass(frozen=True)
 class Study:
-    """A resolved study: `params` are flat values of every base key but `stages`; `overrides` has more values per stage instance."""
+    """A resolved study: `params` are flat values of every base key but `stages`; `overrides` has more values per
+    stage instance.
+    """
 
     name: str
     path: Path
@@ -82,7 +84,8 @@ def load_study(path: str | Path, sets: tuple[str, ...] | list[str] = (), root: P
     for instance in overrides:
         if instance not in run_stages:
             raise InputProblem(
-                f"{path}: {stage_names.short_name(instance)} has its own values but is not in `stages`: remove one or add the other"
+                f"{path}: {stage_names.short_name(instance)} has its own values but is not in `stages`: remove one or"
+                " add the other"
             )
     return Study(path.stem, path, values, run_stages, overrides)
 
@@ -106,7 +109,9 @@ def _resolve(name: str, known: dict[str, str], path: Path | str) -> str:
 
 
 def checked_value(key, value, base: dict, where: str, runner_keys: bool = False):
-    """`value` in the type that base declares for `key` (a whole number may stand for a float). InputProblem otherwise."""
+    """`value` in the type that base declares for `key` (a whole number may stand for a float). InputProblem
+    otherwise.
+    """
     if not isinstance(key, str):
         raise InputProblem(f'{where}: key {key!r} is not text: quote it, for example "04@sft"')
     allowed = [name for name in base if name not in ROUTING_KEYS and (runner_keys or name not in RUNNER_KEYS)]
@@ -236,8 +241,9 @@ def stage_params(study: Study, instance: str, declared: dict) -> dict:
 
 
 def check_base(base: dict, notebooks: dict[str, dict]) -> list[str]:
-    """Sentences about base.yaml and the notebooks' parameters cells (notebook name -> declared()): unequal defaults, unknown and dead
-    keys. Empty when all agree."""
+    """Sentences about base.yaml and the notebooks' parameters cells (notebook name -> declared()): unequal defaults,
+    unknown and dead keys. Empty when all agree.
+    """
     problems = []
     used = set(RUNNER_KEYS)
     for notebook, declared in notebooks.items():
@@ -307,14 +313,15 @@ CHOICES = {
 }
 # whole numbers and numbers that must be above 0
 POSITIVE = (
-    "batch_size dpo_batch_size lora_rank lora_alpha max_length max_new_tokens retained_max_new_tokens n_samples dpo_prompts dpo_samples"
-    " slots learning_rate epochs dpo_epochs rehearsal_tokens quantisation_margin"
+    "batch_size dpo_batch_size lora_rank lora_alpha max_length max_new_tokens retained_max_new_tokens n_samples"
+    " dpo_prompts dpo_samples slots learning_rate epochs dpo_epochs rehearsal_tokens quantisation_margin"
 ).split()
 # numbers that must not be below 0
 NOT_NEGATIVE = (
-    "n_rows n_dev n_test benchmark_limit retained_limit seed few_shot audit_problems general_documents checkpoints rehearsal_share"
-    " temperature dpo_temperature dpo_learning_rate dpo_beta watch_points save_seconds warmup_share parity_rows importance_rows served_prompts sensitivity_limit"
-    " price_machine_hour price_hosted_input price_hosted_output price_staff_hour staff_hours data_cost cell_timeout_seconds"
+    "n_rows n_dev n_test benchmark_limit retained_limit seed few_shot audit_problems general_documents checkpoints"
+    " rehearsal_share temperature dpo_temperature dpo_learning_rate dpo_beta watch_points save_seconds warmup_share"
+    " parity_rows importance_rows served_prompts sensitivity_limit price_machine_hour price_hosted_input"
+    " price_hosted_output price_staff_hour staff_hours data_cost cell_timeout_seconds"
 ).split()
 # (above, up to)
 SHARES = {

@@ -1,4 +1,6 @@
-"""What a person sees while a study runs: on a terminal one live line, elsewhere a plain line now and then. Writes no files."""
+"""What a person sees while a study runs: on a terminal one live line, elsewhere a plain line now and then. Writes no
+files.
+"""
 
 import io
 import os
@@ -12,7 +14,9 @@ BOLD, RESET = "\x1b[1m", "\x1b[0m"
 
 
 class Display:
-    """Prints to one stream. Colour only on a terminal that did not set NO_COLOR; no control characters anywhere else."""
+    """Prints to one stream. Colour only on a terminal that did not set NO_COLOR; no control characters anywhere
+    else.
+    """
 
     def __init__(self, stream: TextIO):
         self._stream = stream

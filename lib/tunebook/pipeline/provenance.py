@@ -33,12 +33,18 @@ CODE_PATHS = ("lib", "notebooks", "params", "requirements.txt")
 def cpu() -> dict:
     """Model name, numeric instruction sets and the number of cores that this process may use."""
     model = cpu_field("model name") or platform.processor() or platform.machine()
-    return {"model": model, "flags": sorted(flag for flag in cpu_flags() if NUMERIC_FLAGS.search(flag)), "cores": cores()}
+    return {
+        "model": model,
+        "flags": sorted(flag for flag in cpu_flags() if NUMERIC_FLAGS.search(flag)),
+        "cores": cores(),
+    }
 
 
 @cache
 def gpus() -> tuple[str, ...]:
-    """Name, driver and memory of each NVIDIA GPU; empty without nvidia-smi or with CUDA_VISIBLE_DEVICES set to nothing."""
+    """Name, driver and memory of each NVIDIA GPU; empty without nvidia-smi or with CUDA_VISIBLE_DEVICES set to
+    nothing.
+    """
     if not shutil.which("nvidia-smi") or os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1"):
         return ()
     command = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
@@ -139,8 +145,9 @@ POWERCAP = Path("/sys/class/powercap")
 
 
 class Usage:
-    """Samples once a second: `peak_bytes` of the tree of processes, where between samples the system's own high-water mark of each
-    process counts, and `joules` since it was made, None where no counter can be read."""
+    """Samples once a second: `peak_bytes` of the tree of processes, where between samples the system's own
+    high-water mark of each process counts, and `joules` since it was made, None where no counter can be read.
+    """
 
     def __init__(self):
         self.peak_bytes = 0
@@ -175,10 +182,12 @@ class Usage:
 
 
 class EnergyCounters:
-    """`joules` of all processor packages since the counters were first read; None where there is none, or one cannot be read.
+    """`joules` of all processor packages since the counters were first read; None where there is none, or one cannot be
+    read.
 
-    Source: Linux's powercap interface (RAPL of Intel and AMD); most systems let only root read it, virtual machines have none. A
-    counter begins again after `max_energy_range_uj`: half an hour and more of full load, so sample oftener.
+    Source: Linux's powercap interface (RAPL of Intel and AMD); most systems let only root read it, virtual machines
+    have none. A counter begins again after `max_energy_range_uj`: half an hour and more of full load, so sample
+    oftener.
     """
 
     def __init__(self, folder: Path = POWERCAP):

@@ -1,4 +1,5 @@
-"""run.json: which study a run is, and what became of each stage. Written after every step, so a broken run can be understood.
+"""run.json: which study a run is, and what became of each stage. Written after every step, so a broken run can be
+understood.
 
 Does not decide states. Only the process that holds the lock of the run writes it.
 """
@@ -23,7 +24,8 @@ def load_record(folder: Path) -> dict:
     record = read_json(folder / NAME)
     if record.get("schema") != SCHEMA or "study" not in record:
         raise InputProblem(
-            f"{folder / NAME}: schema {record.get('schema')!r}, expected {SCHEMA!r}: made by another version of Tunebook"
+            f"{folder / NAME}: schema {record.get('schema')!r}, expected {SCHEMA!r}: made by another version of"
+            " Tunebook"
         )
     study, states, reports = record["study"], record.get("states"), record.get("reports", {})
     hashes = ("content_hash", "manifest_sha256", "executed_sha256")

@@ -1,4 +1,6 @@
-"""Whether a finished stage may stand for a new one. Never by name, never "the latest": everything that can change a result is compared."""
+"""Whether a finished stage may stand for a new one. Never by name, never "the latest": everything that can change a
+result is compared.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +43,9 @@ def why_not(folder: Path, wanted: Wanted) -> str:
 
 
 def can_stand(folder: Path, wanted: Wanted) -> bool:
-    """Whether a person's own stage may be read although something has changed since: it passed, is whole, and read what is there now."""
+    """Whether a person's own stage may be read although something has changed since: it passed, is whole, and read
+    what is there now.
+    """
     try:
         recorded = manifests.read_verified(folder, stages.kind(wanted.instance))
     except (InputProblem, IntegrityProblem):
@@ -56,6 +60,7 @@ def differences(old: dict, new: dict) -> str:
     >>> differences({"params": {"lr": 1}, "metrics": {"loss": 0.41}}, {"params": {"lr": 2}, "metrics": {"loss": 0.37}})
     'lr 1 -> 2: loss 0.41 -> 0.37'
     """
+
     def pairs(before: dict, after: dict) -> list[str]:
         shown = [(name, before.get(name), after.get(name)) for name in dict.fromkeys([*before, *after])]
         return [f"{name} {_short(a)} -> {_short(b)}" for name, a, b in shown if a != b]

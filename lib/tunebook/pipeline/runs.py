@@ -22,7 +22,9 @@ RUN_MARKS = ("run.json", LOCK)
 
 
 def find_root(start: str | Path | None = None) -> Path:
-    """The checkout: $TUNEBOOK_ROOT, else the nearest folder above `start` with params/base.yaml, else where this file lies."""
+    """The checkout: $TUNEBOOK_ROOT, else the nearest folder above `start` with params/base.yaml, else where this
+    file lies.
+    """
     chosen = os.environ.get("TUNEBOOK_ROOT")
     if chosen:
         if not (Path(chosen) / "params" / "base.yaml").is_file():
@@ -49,7 +51,8 @@ def run_folder_to_write(text: str, outputs: Path) -> Path:
         folder = Path(text).resolve()
     else:
         raise InputProblem(
-            f"--run {text!r} is neither a plain name (letters, digits, '.', '_', '-') nor the path of an existing folder"
+            f"--run {text!r} is neither a plain name (letters, digits, '.', '_', '-') nor the path of an existing"
+            " folder"
         )
     if folder.exists() and not folder.is_dir():
         raise InputProblem(f"{folder} is a file, a run is a folder: choose another --run")
@@ -96,7 +99,8 @@ class RunLock:
             holder = stream.read().strip() or "unknown"
             stream.close()
             raise MachineProblem(
-                f"run {self.path.parent.name} is being written by {holder}: let it end (or shut its kernel down), then repeat"
+                f"run {self.path.parent.name} is being written by {holder}: let it end (or shut its kernel down), then"
+                " repeat"
             ) from None
         stream.truncate(0)
         stream.write(f"{self.writer} (process {os.getpid()})\n")
@@ -118,7 +122,9 @@ class RunLock:
 
 
 def work_folder(folder: Path, instance: str) -> Path:
-    """Where a stage by hand is made; `swap_in` moves it to its place, so that an interrupt leaves the last finished one there."""
+    """Where a stage by hand is made; `swap_in` moves it to its place, so that an interrupt leaves the last finished
+    one there.
+    """
     if (folder / instance).is_symlink():
         raise InputProblem(f"{folder / instance} is a link: a stage folder is replaced when its stage runs")
     return folder / NEW / instance

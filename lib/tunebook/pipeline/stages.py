@@ -28,7 +28,9 @@ SHORT = re.compile(r"(\d\d)(_\w+)?(@[a-z0-9_]+)?")
 
 
 def discover(root: Path) -> dict[str, str]:
-    """Number -> notebook name for every notebooks/NN_name.ipynb. InputProblem when there is none or a number is doubled."""
+    """Number -> notebook name for every notebooks/NN_name.ipynb. InputProblem when there is none or a number is
+    doubled.
+    """
     found: dict[str, str] = {}
     for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         number = path.stem[:2]
@@ -86,8 +88,8 @@ def is_verdict(instance: str) -> bool:
 def upstream(instance: str, run_stages: list[str]) -> list[str]:
     """Instances whose outputs `instance` reads, as full names.
 
-    `run_stages` are the full names of the run, in order. The export also reads DPO where the run has it. The verdict reads
-    every other stage; a notebook with a later number reads every stage that comes before it, except the verdict.
+    `run_stages` are the full names of the run, in order. The export also reads DPO where the run has it. The verdict
+    reads every other stage; a notebook with a later number reads every stage that comes before it, except the verdict.
     InputProblem for an unknown target or an upstream stage that the run does not have.
     """
     by_short = {short_name(name): name for name in run_stages}
@@ -120,5 +122,6 @@ def check_order(run_stages: list[str]) -> None:
         for name in upstream(instance, run_stages):
             if name not in run_stages[:position]:
                 raise InputProblem(
-                    f"stage {short_name(instance)} reads {short_name(name)}: put {short_name(name)} before it in `stages`"
+                    f"stage {short_name(instance)} reads {short_name(name)}: put {short_name(name)} before it in"
+                    " `stages`"
                 )

@@ -45,7 +45,9 @@ class StageError(Exception):
 
 
 def make_plan(root: Path, folder: Path, study: params.Study, display: Display, forced: frozenset = frozenset()) -> Plan:
-    """Check every notebook of the study before anything runs. InputProblem on the first that would not get its parameters."""
+    """Check every notebook of the study before anything runs. InputProblem on the first that would not get its
+    parameters.
+    """
     declared = {}
     for instance in study.stages:
         notebook, target = stage_names.split(instance)
@@ -61,7 +63,8 @@ def make_plan(root: Path, folder: Path, study: params.Study, display: Display, f
         for key in study.overrides.get(instance, {}):
             if key not in names:
                 raise InputProblem(
-                    f"{study.path}: {stage_names.short_name(instance)} sets {key!r}, which {path.name} does not declare: it would do nothing"
+                    f"{study.path}: {stage_names.short_name(instance)} sets {key!r}, which {path.name} does not"
+                    " declare: it would do nothing"
                 )
         params.stage_params(study, instance, names)
         declared[instance] = names
@@ -71,9 +74,10 @@ def make_plan(root: Path, folder: Path, study: params.Study, display: Display, f
 def run_stages(plan: Plan, instances: list[str]) -> StageError | None:
     """Reuse, run or skip each of `instances` in order. The run must be locked and started.
 
-    A failed gate or a stage that breaks off skips what follows, never the verdict: that judges what there is. Only where 00 breaks
-    off is there no specification to judge by, and the verdict is skipped too. Returns the first StageError, None when every stage
-    finished or was skipped by a gate. MachineProblem (a dead kernel, a full disk) ends everything at once.
+    A failed gate or a stage that breaks off skips what follows, never the verdict: that judges what there is. Only
+    where 00 breaks off is there no specification to judge by, and the verdict is skipped too. Returns the first
+    StageError, None when every stage finished or was skipped by a gate. MachineProblem (a dead kernel, a full disk)
+    ends everything at once.
     """
     stopped_by, first_error = "", None
     for number, instance in enumerate(instances, start=1):
@@ -107,7 +111,9 @@ def wanted_now(plan: Plan, instance: str) -> Wanted:
 
 
 def is_finished(folder: Path, instance: str, states: dict) -> bool:
-    """Whether the stage left a manifest that belongs to this run; one that was skipped may have an old manifest, which does not."""
+    """Whether the stage left a manifest that belongs to this run; one that was skipped may have an old manifest,
+    which does not.
+    """
     return (folder / instance / manifests.NAME).is_file() and states.get(instance, {}).get("state") != "skipped"
 
 
@@ -127,7 +133,9 @@ def _end(plan: Plan, instance: str, seconds: float, shown: str, content_hash: st
 
 
 def _run_one(plan: Plan, wanted: Wanted, place: tuple[int, int]) -> str:
-    """Run one stage from an empty folder and return its status. StageError or MachineProblem when it does not finish."""
+    """Run one stage from an empty folder and return its status. StageError or MachineProblem when it does not
+    finish.
+    """
     instance, folder = wanted.instance, plan.folder / wanted.instance
     notebook, target = stage_names.split(instance)
     notebooks.check_papermill_agrees(plan.root / "notebooks" / f"{notebook}.ipynb")
@@ -237,7 +245,8 @@ class Request:
 def run_study(root: Path, request: Request, display: Display) -> int:
     """Run the study and return the exit code: 0 on GO, 1 otherwise, the code of the problem where a stage broke off.
 
-    With `is_complete_enough` a study that completes is 0 whatever its verdict; with `only` 0 means that the gate did not fail.
+    With `is_complete_enough` a study that completes is 0 whatever its verdict; with `only` 0 means that the gate did
+    not fail.
     """
     if request.only and request.start_from:
         raise InputProblem("--from and --only exclude each other: give one")
@@ -301,7 +310,8 @@ def _choose(root: Path, study: params.Study, request: Request) -> tuple[list[str
     instance = stage_names.resolve_stage(text, stage_names.discover(root))
     if instance not in study.stages:
         raise InputProblem(
-            f"stage {text} is not in this study: it has {', '.join(stage_names.short_name(name) for name in study.stages)}"
+            f"stage {text} is not in this study: it has"
+            f" {', '.join(stage_names.short_name(name) for name in study.stages)}"
         )
     if request.only:
         return [instance], frozenset([instance])
@@ -315,7 +325,9 @@ def _require_upstream(plan: Plan, instance: str) -> None:
             continue
         reason = why_not(plan.folder / name, wanted_now(plan, name))
         if reason:
-            raise InputProblem(f"--only {stage_names.short_name(instance)} reads {name}, but {reason}: run without --only")
+            raise InputProblem(
+                f"--only {stage_names.short_name(instance)} reads {name}, but {reason}: run without --only"
+            )
 
 
 def _conclude(plan: Plan, chosen: list[str], error, request: Request) -> int:

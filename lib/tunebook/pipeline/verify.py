@@ -20,7 +20,9 @@ from tunebook.pipeline import params, provenance, record, stages
 
 @dataclass
 class Verification:
-    """`problems` are integrity failures, one sentence each; `unstored` are files that the record names but does not keep."""
+    """`problems` are integrity failures, one sentence each; `unstored` are files that the record names but does not
+    keep.
+    """
 
     n_files: int = 0
     problems: list[str] = field(default_factory=list)
@@ -188,7 +190,9 @@ def _worktree(root: Path, commit: str, keep: bool, say: Callable[[str], None]):
 
 
 def _run_again(tree: Path, study: dict) -> Path:
-    """Run the recorded study with the code in `tree`; its stages show on this terminal. Returns the new run's folder."""
+    """Run the recorded study with the code in `tree`; its stages show on this terminal. Returns the new run's
+    folder.
+    """
     values = {key: value for key, value in study["params"].items() if key not in params.ROUTING_KEYS}
     overlay = {"extends": "base", **values, "stages": study["stages"], **study["overrides"]}
     path = tree / "params" / f"{RUN}.yaml"
@@ -240,8 +244,8 @@ ESTIMATES = ("pass_at_1", "estimate", "value", "mean", "difference")
 def first_divergence(recorded: dict, repeated: dict, is_same_hardware: bool) -> str:
     """The first field of `repeated` that contradicts `recorded`, "" when none does.
 
-    Params, notebook and the outputs of data stages must be equal anywhere. On equal hardware so must weights and scores; elsewhere
-    weights are not compared, and each score that has an interval must lie within it.
+    Params, notebook and the outputs of data stages must be equal anywhere. On equal hardware so must weights and
+    scores; elsewhere weights are not compared, and each score that has an interval must lie within it.
     """
     for key in ("stage", "kind", "params"):
         if recorded[key] != repeated[key]:
@@ -276,7 +280,9 @@ def _files(recorded: list[dict], repeated: list[dict]) -> str:
 
 
 def _scores(recorded, repeated, where: str) -> str:
-    """Walk two metrics; every object with an `interval` [low, high] has its estimate checked against the recorded one."""
+    """Walk two metrics; every object with an `interval` [low, high] has its estimate checked against the recorded
+    one.
+    """
     if isinstance(recorded, list) and isinstance(repeated, list):
         pairs = [(str(index), a, b) for index, (a, b) in enumerate(zip(recorded, repeated, strict=False))]
     elif isinstance(recorded, dict) and isinstance(repeated, dict):

@@ -1,8 +1,10 @@
-"""Prepare a Colab runtime: exact pins in a folder in front of Colab's own packages, in Colab's own kernel, without a restart.
+"""Prepare a Colab runtime: exact pins in a folder in front of Colab's own packages, in Colab's own kernel, without a
+restart.
 
-Colab's torch, its kernel and all that is in memory before the first cell stay; nothing is written into Colab's site-packages, but
-torchao goes where it is too old for peft. Standard library only until the packages are there. Source: pip-freeze.gpu.txt of
-googlecolab/backend-info (2026-08-19); what is kept is read at run time, since images change every few weeks.
+Colab's torch, its kernel and all that is in memory before the first cell stay; nothing is written into Colab's
+site-packages, but torchao goes where it is too old for peft. Standard library only until the packages are there.
+Source: pip-freeze.gpu.txt of googlecolab/backend-info (2026-08-19); what is kept is read at run time, since images
+change every few weeks.
 """
 
 import hashlib
@@ -21,21 +23,29 @@ from tunebook.errors import MachineProblem
 from tunebook.setup import llama_wheel, wheels
 from tunebook.setup.packages import normal_name, read_requirements, run_logged
 
-REPOSITORY = "OWNER/tunebook"  # `python -m tunebook.setup.colab me/tunebook` puts a fork's name here, in the badges and in the cells
+REPOSITORY = (  # `python -m tunebook.setup.colab me/tunebook` puts a fork's name here, in the badges and in the cells
+    "OWNER/tunebook"
+)
 ROOT = Path(__file__).resolve().parents[3]
 DRIVE = Path("/content/drive/MyDrive/tunebook-outputs")
 NEEDED_BYTES = 5 * 1024**3
-# The CUDA build of the driver; the kernel; and `google`, which is one regular package there, so a second protobuf is not seen.
-KEPT = "torch triton torchvision ipykernel ipython jupyter-client jupyter-core traitlets tornado pyzmq nbclient nbformat nbconvert"
+# The CUDA build of the driver; the kernel; and `google`, which is one regular package there, so a second protobuf is
+# not seen.
+KEPT = (
+    "torch triton torchvision ipykernel ipython jupyter-client jupyter-core traitlets tornado pyzmq nbclient nbformat"
+    " nbconvert"
+)
 KEPT += " protobuf setuptools pip matplotlib-inline comm debugpy"
-UNUSED = "jupyterlab jupyterlab-server jupyter-server jupyter-server-terminals jupyter-lsp jupyter-builder jupyter-events"
+UNUSED = (
+    "jupyterlab jupyterlab-server jupyter-server jupyter-server-terminals jupyter-lsp jupyter-builder jupyter-events"
+)
 UNUSED += " notebook-shim async-lru json5 pytest pluggy iniconfig ruff cronsim"
 OURS = ("transformers", "trl", "peft", "accelerate", "datasets", "huggingface_hub", "tokenizers", "pyarrow", "pandas")
 OLDEST_TORCHAO = (0, 16)  # Source: peft 0.21.2 raises ImportError at the first LoRA layer with an older one
 PROOF = """
 import torch, transformers, trl, peft, datasets, papermill
 datasets.Dataset.from_list([{"a": [1]}])
-print(f"torch {torch.__version__}, transformers {transformers.__version__}, trl {trl.__version__}, peft {peft.__version__}")
+print(*(f"{part.__name__} {part.__version__}" for part in (torch, transformers, trl, peft)), sep=", ")
 """
 PROBE = "from tunebook.execution.isolation import probe; print(probe()['tier'])"
 # colabtools#5237: Colab constrains uv to its own versions by these.
@@ -43,16 +53,19 @@ UV = {"UV_CONSTRAINT": "", "UV_BUILD_CONSTRAINT": "", "UV_PRERELEASE": "if-neces
 TIERS = {
     "T2": "namespaces: nothing outside can be seen",
     "T1": "Landlock: nothing outside can be written",
-    "T0": "limits only: a model's code would run unconfined here, so HumanEval is not scored. Leave it out with `retained = []`, or "
-    "write `allow_unisolated = True` into the parameters cell; never with a mounted Drive",
+    "T0": (
+        "limits only: a model's code would run unconfined here, so HumanEval is not scored. Leave it out with `retained"
+        " = []`, or write `allow_unisolated = True` into the parameters cell; never with a mounted Drive"
+    ),
 }
 
 
 def prepare(namespace: dict, keep_in_drive: bool = False) -> None:
-    """Make this Colab runtime ready for the notebook whose globals are `namespace`; MachineProblem, one sentence, where it cannot be.
+    """Make this Colab runtime ready for the notebook whose globals are `namespace`; MachineProblem, one sentence, where
+    it cannot be.
 
-    About a minute in the first notebook of a session. With `keep_in_drive` finished stages are copied to Drive, and those of an
-    earlier session come back.
+    About a minute in the first notebook of a session. With `keep_in_drive` finished stages are copied to Drive, and
+    those of an earlier session come back.
     """
     overlay = ROOT.parent / "tunebook-env" / "site-packages"  # dill takes a module as importable only under such a name
     log = overlay.parent / "colab.log"
@@ -84,13 +97,16 @@ def prepare(namespace: dict, keep_in_drive: bool = False) -> None:
 
 
 def choose(pins: dict[str, str], loaded: set[str], machine: tuple[str, ...] = ()) -> list[str]:
-    """The pins that go into the overlay: all but those that Colab keeps, those in memory, and those that nobody uses there.
+    """The pins that go into the overlay: all but those that Colab keeps, those in memory, and those that nobody uses
+    there.
 
     >>> choose({"torch": "2.13.0", "numpy": "2.4.6", "trl": "1.16.0", "ruff": "0.17.6"}, {"numpy"})
     ['trl==1.16.0']
     """
     out = {*KEPT.split(), *UNUSED.split(), llama_wheel.LLAMA, *loaded, *machine}
-    return [f"{name}=={version}" for name, version in pins.items() if name not in out and not name.startswith("nvidia-")]
+    return [
+        f"{name}=={version}" for name, version in pins.items() if name not in out and not name.startswith("nvidia-")
+    ]
 
 
 def loaded_distributions() -> set[str]:
@@ -114,9 +130,15 @@ def set_repository(name: str, root: Path = ROOT) -> list[Path]:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise MachineProblem(f"{name!r} is no repository: write owner/name")
     changed = []
-    for path in [root / "README.md", root / "lib/tunebook/setup/colab.py", *sorted((root / "notebooks").rglob("*.ipynb"))]:
+    for path in [
+        root / "README.md",
+        root / "lib/tunebook/setup/colab.py",
+        *sorted((root / "notebooks").rglob("*.ipynb")),
+    ]:
         text = path.read_text(encoding="utf-8")
-        new = text.replace(f"github.com/{REPOSITORY}", f"github.com/{name}").replace(f"github/{REPOSITORY}", f"github/{name}")
+        new = text.replace(f"github.com/{REPOSITORY}", f"github.com/{name}").replace(
+            f"github/{REPOSITORY}", f"github/{name}"
+        )
         new = new.replace(f'REPOSITORY = "{REPOSITORY}"', f'REPOSITORY = "{name}"')
         if new != text:
             path.write_text(new, encoding="utf-8")
@@ -139,7 +161,9 @@ def _check_machine(overlay: Path) -> None:
         print("no GPU: Runtime > Change runtime type > T4 GPU; goes on with the CPU")
     free = shutil.disk_usage(overlay).free
     if free < NEEDED_BYTES:
-        raise MachineProblem(f"{overlay}: {free / 1e9:.1f} GB free, about 5 needed: Runtime > Disconnect and delete runtime")
+        raise MachineProblem(
+            f"{overlay}: {free / 1e9:.1f} GB free, about 5 needed: Runtime > Disconnect and delete runtime"
+        )
 
 
 def _is_from(module, overlay: Path) -> bool:
@@ -153,7 +177,11 @@ def _install(pins: dict, loaded: set[str], overlay: Path, log: Path) -> str:
     listed.write_text("\n".join(chosen) + "\n")
     arguments = ["--target", str(overlay), "--no-deps", "--only-binary", ":all:", "-r", str(listed)]
     uv = shutil.which("uv")
-    command = [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install", "--upgrade"]
+    command = (
+        [uv, "pip", "install", "--python", sys.executable]
+        if uv
+        else [sys.executable, "-m", "pip", "install", "--upgrade"]
+    )
     run_logged("installing the packages", [*command, *arguments], log, **UV)
     return f"{len(chosen)} as pinned, the rest is Colab's"
 
@@ -180,7 +208,9 @@ def _put_first(overlay: Path) -> None:
 
 
 def _prove(log: Path) -> str:
-    """Import everything in a child: a pair of versions that do not go together is told here and not in the middle of a notebook."""
+    """Import everything in a child: a pair of versions that do not go together is told here and not in the middle of
+    a notebook.
+    """
     child = subprocess.run([sys.executable, "-c", PROOF], capture_output=True, text=True, check=False)
     if child.returncode:
         last = (child.stderr.strip().splitlines() or ["no message"])[-1]
@@ -207,13 +237,26 @@ def _bring_llama(version: str, overlay: Path, log: Path) -> str:
 
 
 def _try(wheel: Path, overlay: Path, gguf: Path, log: Path) -> bool:
-    command = [sys.executable, "-m", "pip", "install", "--upgrade", "--no-deps", "--no-index", "--target", str(overlay), str(wheel)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--upgrade",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        str(overlay),
+        str(wheel),
+    ]
     run_logged("installing llama.cpp", command, log)
     return llama_wheel.try_decode(sys.executable, gguf, overlay)[0]
 
 
 def _take_token() -> None:
-    """The Hub's token from Colab's secrets into the environment, since child kernels cannot ask for it; silent where there is none."""
+    """The Hub's token from Colab's secrets into the environment, since child kernels cannot ask for it; silent where
+    there is none.
+    """
     try:
         from google.colab import userdata
 
@@ -245,7 +288,10 @@ def _keep_in_drive() -> None:
         if run.is_dir() and not (outputs / run.name).exists():
             shutil.copytree(run, outputs / run.name)
     os.environ["TUNEBOOK_KEEP"] = str(kept)
-    print(f"results are copied to {kept} as stages finish; code without isolation can read that Drive, so do not consent to it")
+    print(
+        f"results are copied to {kept} as stages finish; code without isolation can read that Drive, so do not consent"
+        " to it"
+    )
 
 
 if __name__ == "__main__":

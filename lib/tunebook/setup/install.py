@@ -1,8 +1,10 @@
-"""Make the environment in .venv from requirements.txt: `python3 lib/tunebook/setup/install.py [--venv .venv]`, called by every `make`.
+"""Make the environment in .venv from requirements.txt: `python3 lib/tunebook/setup/install.py [--venv .venv]`, called
+by every `make`.
 
-Runs before any package exists, so it uses the standard library only. A stamp in the environment makes the next call instant;
-a broken or interrupted set-up leaves no stamp, and the next call goes on where it ended. Does not touch the system's Python
-and does not upgrade what already has the right version. Afterwards nothing in the quickstart needs the network.
+Runs before any package exists, so it uses the standard library only. A stamp in the environment makes the next call
+instant; a broken or interrupted set-up leaves no stamp, and the next call goes on where it ended. Does not touch the
+system's Python and does not upgrade what already has the right version. Afterwards nothing in the quickstart needs the
+network.
 """
 
 from __future__ import annotations  # so that an old Python can read this file and say that it is too old
@@ -97,7 +99,9 @@ def make_venv(venv: Path, log: Path) -> None:
 
 
 def make_venv_without_ensurepip(venv: Path, log: Path) -> None:
-    """Make the environment where Debian has left ensurepip out: with uv, else with the pip of this Python; MachineProblem if neither."""
+    """Make the environment where Debian has left ensurepip out: with uv, else with the pip of this Python;
+    MachineProblem if neither.
+    """
     from tunebook.errors import MachineProblem
     from tunebook.setup.packages import run_logged
 
@@ -115,7 +119,9 @@ def make_venv_without_ensurepip(venv: Path, log: Path) -> None:
 
 
 def install_packages(venv: Path, requirements: Path) -> None:
-    """All of requirements.txt but llama-cpp-python; torch first and alone, so that no other package chooses its build."""
+    """All of requirements.txt but llama-cpp-python; torch first and alone, so that no other package chooses its
+    build.
+    """
     from tunebook.setup.llama_wheel import LLAMA
     from tunebook.setup.packages import install_fast, pip_install, read_requirements
 
@@ -130,7 +136,9 @@ def install_packages(venv: Path, requirements: Path) -> None:
 
 
 def install_llama(venv: Path, version: str, flags: list[str], gguf: Path) -> None:
-    """llama-cpp-python that decodes here: from the cache, else from the binding's own index, else compiled for this CPU; then kept."""
+    """llama-cpp-python that decodes here: from the cache, else from the binding's own index, else compiled for this
+    CPU; then kept.
+    """
     from tunebook.errors import MachineProblem
     from tunebook.setup import llama_wheel
 
@@ -153,8 +161,8 @@ def install_llama(venv: Path, version: str, flags: list[str], gguf: Path) -> Non
         problem = use_llama(venv, wheel, gguf, "the compiled llama.cpp")
         if problem:
             raise MachineProblem(
-                f"llama.cpp was compiled with {' '.join(flags)} and cannot decode here ({problem}): switch instruction sets off "
-                'by hand, as in CMAKE_ARGS="-DGGML_AVX512=OFF -DGGML_AVX2=OFF" make test'
+                f"llama.cpp was compiled with {' '.join(flags)} and cannot decode here ({problem}): switch instruction"
+                ' sets off by hand, as in CMAKE_ARGS="-DGGML_AVX512=OFF -DGGML_AVX2=OFF" make test'
             )
         llama_wheel.keep_wheel(wheel, folder, flags)
 
@@ -220,7 +228,9 @@ def set_up(root: Path, venv: Path, flags: list[str]) -> None:
 
 @contextlib.contextmanager
 def only_one(venv: Path):
-    """Hold the lock of this environment; wait where another set-up has it. The lock goes with the process that held it."""
+    """Hold the lock of this environment; wait where another set-up has it. The lock goes with the process that held
+    it.
+    """
     import fcntl  # lacking on Windows, where `python_problem` speaks first
 
     from tunebook.setup.wheels import cache_dir

@@ -1,4 +1,5 @@
-"""`make lab`: working copies of the notebooks under work/, which git ignores, and JupyterLab with a start page and without news.
+"""`make lab`: working copies of the notebooks under work/, which git ignores, and JupyterLab with a start page and
+without news.
 
 JupyterLab saves every two minutes, with outputs and counts; in notebooks/ each save would be a change of the checkout.
 """
@@ -16,12 +17,16 @@ COPIED = ".copied.json"
 OVERRIDES = {
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
     "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},
-    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},  # cells out of sight are still there for search and print
+    "@jupyterlab/notebook-extension:tracker": {
+        "windowingMode": "none"
+    },  # cells out of sight are still there for search and print
 }
 
 
 def copy_notebooks(root: Path) -> list[str]:
-    """Bring work/ to what notebooks/ has. A copy that somebody changed stays; returns those whose source has moved on since."""
+    """Bring work/ to what notebooks/ has. A copy that somebody changed stays; returns those whose source has moved
+    on since.
+    """
     work, old = root / "work", []
     record = work / COPIED
     copied = read_json(record) if record.is_file() else {}

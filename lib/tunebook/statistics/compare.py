@@ -18,11 +18,13 @@ Passed = dict[str, list[bool]]
 
 
 def compare_paired(passed_a: Passed, passed_b: Passed, margin: float = 0.0) -> dict:
-    """Is B better than A by more than `margin` points? Both map task_id to that problem's samples, True where it passed.
+    """Is B better than A by more than `margin` points? Both map task_id to that problem's samples, True where it
+    passed.
 
-    GO if L > margin, NO-GO if U < margin, else INCONCLUSIVE, with [L, U] the paired 95% interval of B - A; GO over a margin above 0
-    also needs p < 0.05, and at margin 0 p decides alone (exact McNemar, with several samples a problem the sign-flip test). `k_a` and `k_b` count passed samples, `gained` and `lost`
-    problems whose rate rose or fell. InputProblem when problems or sample counts differ.
+    GO if L > margin, NO-GO if U < margin, else INCONCLUSIVE, with [L, U] the paired 95% interval of B - A; GO over a
+    margin above 0 also needs p < 0.05, and at margin 0 p decides alone (exact McNemar, with several samples a problem
+    the sign-flip test). `k_a` and `k_b` count passed samples, `gained` and `lost` problems whose rate rose or fell.
+    InputProblem when problems or sample counts differ.
 
     >>> a = {str(i): [i < 50] for i in range(164)}
     >>> b = {str(i): [6 <= i < 62] for i in range(164)}
@@ -70,8 +72,9 @@ def _counts(passed_a: Passed, passed_b: Passed, differences: dict[str, int]) -> 
 
 
 def decide(total: float, interval: list[float], p_exact: float, margin: float = 0.0) -> str:
-    """The rule alone: `total` is any number with the sign of B - A, `interval` and `margin` are in points. Whoever asks for more than
-    a gain gets no GO where a gain itself is not shown."""
+    """The rule alone: `total` is any number with the sign of B - A, `interval` and `margin` are in points. Whoever
+    asks for more than a gain gets no GO where a gain itself is not shown.
+    """
     if margin == 0:
         if p_exact >= ALPHA or total == 0:
             return INCONCLUSIVE
@@ -95,11 +98,11 @@ def rule(margin: float = 0.0, samples: int = 1) -> str:
 def noninferiority(passed_a: Passed, passed_b: Passed, margin: float, confidence: float = CONFIDENCE) -> dict:
     """Did B lose less than `margin` points (above 0) against A? One-sided at `confidence`, margin fixed beforehand.
 
-    `verdict`: "non-inferior" when the lower bound of B - A is above -margin, "violation" when the upper bound is below it,
-    "cannot see a loss" when B is not shown to be better and even a B that fails everything would not show a violation, else
-    "inconclusive". Whatever the margin, `shown` is "worse" or "better" where `p_exact` (two-sided) is below 0.05: a loss can be
-    shown although its size cannot be told.
-    Source: EMEA 2005, Guideline on the choice of the non-inferiority margin (the interval approach).
+    `verdict`: "non-inferior" when the lower bound of B - A is above -margin, "violation" when the upper bound is below
+    it, "cannot see a loss" when B is not shown to be better and even a B that fails everything would not show a
+    violation, else "inconclusive". Whatever the margin, `shown` is "worse" or "better" where `p_exact` (two-sided) is
+    below 0.05: a loss can be shown although its size cannot be told. Source: EMEA 2005, Guideline on the choice of the
+    non-inferiority margin (the interval approach).
     """
     if margin <= 0:
         raise InputProblem(f"the non-inferiority margin must be above 0 points, found {margin:g}: write 5 for 5 points")
@@ -125,7 +128,7 @@ def noninferiority(passed_a: Passed, passed_b: Passed, margin: float, confidence
         "k_b": k_b,
         "difference": 100 * (k_b - k_a) / (n * samples),
         "p_exact": p_exact,
-        "shown": ("" if p_exact >= ALPHA or k_a == k_b else "worse" if k_b < k_a else "better"),
+        "shown": "" if p_exact >= ALPHA or k_a == k_b else "worse" if k_b < k_a else "better",
         "lower": low,
         "upper": high,
         "margin": margin,
@@ -144,8 +147,9 @@ def _p_exact(differences: list[int], samples: int) -> float:
 def rise(pairs: Sequence[tuple[float, float]], margin: float, confidence: float = CONFIDENCE) -> dict:
     """Did the quantity rise by less than `margin` percent (above 0)? Pairs are (before, after), both above 0.
 
-    The mean of the per-pair rises with Student's interval, one-sided at `confidence`: "non-inferior" when the upper bound is
-    below the margin, "violation" when the lower one is above it, "cannot see a loss" with fewer than 5 pairs, else "inconclusive".
+    The mean of the per-pair rises with Student's interval, one-sided at `confidence`: "non-inferior" when the upper
+    bound is below the margin, "violation" when the lower one is above it, "cannot see a loss" with fewer than 5 pairs,
+    else "inconclusive".
 
     >>> rise([(1.0, 1.01), (1.0, 1.02), (1.0, 1.0), (1.0, 1.01), (1.0, 1.01)], margin=5)["verdict"]
     'non-inferior'
@@ -210,13 +214,14 @@ def _check_pairs(passed_a: Passed, passed_b: Passed) -> int:
     if only_a or only_b:
         side, missing = ("B", only_a) if only_a else ("A", only_b)
         raise InputProblem(
-            f"score {side} lacks {len(missing)} problems of the other, first {missing[0]!r}: score both on the same benchmark"
+            f"score {side} lacks {len(missing)} problems of the other, first {missing[0]!r}: score both on the same"
+            " benchmark"
         )
     counts = {len(row) for row in passed_a.values()} | {len(row) for row in passed_b.values()}
     if len(counts) != 1 or 0 in counts:
         raise InputProblem(
-            f"the sample counts differ between problems or scores, found {sorted(counts)}: score the same number of samples "
-            "of every problem in both"
+            f"the sample counts differ between problems or scores, found {sorted(counts)}: score the same number of"
+            " samples of every problem in both"
         )
     return counts.pop()
 
@@ -224,7 +229,8 @@ def _check_pairs(passed_a: Passed, passed_b: Passed) -> int:
 def _detectable_points(passed_a: Passed, passed_b: Passed, samples: int) -> float | None:
     """Gain in points that these problems show with 80% power.
 
-    With one sample: exact, from A's rate and the usual correlation. With several: from the variance of the differences of means.
+    With one sample: exact, from A's rate and the usual correlation. With several: from the variance of the differences
+    of means.
     """
     n = len(passed_a)
     if samples == 1:

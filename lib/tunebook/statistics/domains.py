@@ -1,4 +1,5 @@
-"""Are two collections of texts from one source? A classifier tries to tell them apart; what it cannot tell has not moved.
+"""Are two collections of texts from one source? A classifier tries to tell them apart; what it cannot tell has not
+moved.
 
 Does not read files and does not say what to do about it.
 """
@@ -16,16 +17,18 @@ WORDS = 12
 def separate(texts_a: list[str], texts_b: list[str], seed: int = 0) -> dict:
     """AUC of a cross-validated classifier between A and B, its 95% interval, and the words that moved.
 
-    `auc` 0.5: not to be told apart; 1.0: two worlds. The interval is a bootstrap of the held-out scores over distinct texts. `words`: at most
-    12 a direction, `{"word", "share_a", "share_b", "p_holm"}`, those whose share of texts differs at 0.05 (Fisher's exact test,
-    Holm). Equal texts are kept in one fold. InputProblem with fewer than 10 different texts on a side; of more than 5,000 a sample is drawn.
+    `auc` 0.5: not to be told apart; 1.0: two worlds. The interval is a bootstrap of the held-out scores over distinct
+    texts. `words`: at most 12 a direction, `{"word", "share_a", "share_b", "p_holm"}`, those whose share of texts
+    differs at 0.05 (Fisher's exact test, Holm). Equal texts are kept in one fold. InputProblem with fewer than 10
+    different texts on a side; of more than 5,000 a sample is drawn.
 
     Source: Lopez-Paz and Oquab 2017, Revisiting classifier two-sample tests; Rabanser et al. 2019, Failing loudly.
     """
     for name, texts in (("first", texts_a), ("second", texts_b)):
         if len(set(texts)) < FEWEST:
             raise InputProblem(
-                f"the {name} collection has {len(set(texts))} different texts, {FEWEST} are needed to tell two apart: collect more"
+                f"the {name} collection has {len(set(texts))} different texts, {FEWEST} are needed to tell two apart:"
+                " collect more"
             )
     rng = numpy.random.default_rng(seed)
     sides = [_sample(texts, rng) for texts in (texts_a, texts_b)]
@@ -74,7 +77,9 @@ def _held_out_scores(texts: list[str], is_b: numpy.ndarray, seed: int) -> numpy.
 
 
 def _resampled(groups: numpy.ndarray, rng) -> numpy.ndarray:
-    """How often each text is drawn when whole groups of equal texts are: a text that came twenty times is one observation."""
+    """How often each text is drawn when whole groups of equal texts are: a text that came twenty times is one
+    observation.
+    """
     n = int(groups.max()) + 1
     return rng.multinomial(n, numpy.full(n, 1 / n))[groups].astype(float)
 

@@ -46,10 +46,11 @@ def mean_interval(
 ) -> tuple[float, float]:
     """Interval of the mean of per-problem rates (`samples` samples a problem), clustered by problem, in [0, 1].
 
-    Wilson's interval at an effective size between the number of problems and that of samples. The variance between problems
-    (which contains that of the samples) gives the size, Student's quantile lowers it. Half a problem that always passes and
-    half that never does are added, so that a few problems which happen to agree do not look certain. One sample a problem
-    gives Wilson itself. In simulations it covers 93% or more with 3 to 164 problems, except where Wilson's does not either.
+    Wilson's interval at an effective size between the number of problems and that of samples. The variance between
+    problems (which contains that of the samples) gives the size, Student's quantile lowers it. Half a problem that
+    always passes and half that never does are added, so that a few problems which happen to agree do not look certain.
+    One sample a problem gives Wilson itself. In simulations it covers 93% or more with 3 to 164 problems, except where
+    Wilson's does not either.
 
     >>> tuple(round(end, 2) for end in mean_interval([0.5, 0.75, 0.5, 0.25, 0.75, 0.5], samples=4))
     (0.3, 0.76)

@@ -64,9 +64,9 @@ def _tango_z(gained: int, lost: int, n: int, delta: float) -> float:
 def clustered_interval(differences: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Interval of the mean per-problem difference with several samples a problem; the problem is the cluster.
 
-    Half a problem is added that gains everything, half that loses everything, and one unchanged, so that a run without any
-    difference does not get an interval of zero width.
-    Source: Miller 2024, Adding error bars to evals (paired, clustered); Agresti and Min 2005 (the added half problems).
+    Half a problem is added that gains everything, half that loses everything, and one unchanged, so that a run without
+    any difference does not get an interval of zero width. Source: Miller 2024, Adding error bars to evals (paired,
+    clustered); Agresti and Min 2005 (the added half problems).
     """
     n = len(differences)
     if n < 1:
@@ -84,8 +84,9 @@ def clustered_interval(differences: Sequence[float], confidence: float = CONFIDE
 def sign_flip(differences: Sequence[int]) -> tuple[float, float]:
     """Two-sided exact and mid-p values of the sum of whole-number differences when each sign is as likely as the other.
 
-    With differences of -1, 0 and 1 this is exactly McNemar's test; with several samples a problem it is its generalisation.
-    Source: Fisher 1935, The design of experiments, section 21 (the permutation test of paired differences).
+    With differences of -1, 0 and 1 this is exactly McNemar's test; with several samples a problem it is its
+    generalisation. Source: Fisher 1935, The design of experiments, section 21 (the permutation test of paired
+    differences).
     """
     from scipy.stats import binom
 

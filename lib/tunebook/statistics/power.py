@@ -1,7 +1,8 @@
 """How many problems a comparison needs, and what a given number of problems can show. Rates and gains are fractions.
 
-The paired numbers are exact: the discordant problems are summed over their binomial laws, and only a significant gain in the
-right direction counts. They differ by up to 0.6% from a simulation-based or normal table. Nothing here looks at results.
+The paired numbers are exact: the discordant problems are summed over their binomial laws, and only a significant gain
+in the right direction counts. They differ by up to 0.6% from a simulation-based or normal table. Nothing here looks at
+results.
 """
 
 import math
@@ -19,12 +20,14 @@ TARGET = 0.8
 CORRELATION = 0.47
 LARGEST = 1_000_000
 SMALLEST = 1e-6
-# Above this many discordant problems the binomial sums are replaced by normal tails; the power differs by less than 0.005.
+# Above this many discordant problems the binomial sums are replaced by normal tails; the power differs by less than
+# 0.005.
 EXACT_UP_TO = 3000
 
 
 def discordant(base: float, gain: float, correlation: float = CORRELATION) -> tuple[float, float]:
-    """Shares of problems (gained, lost) for a base rate, a gain and the correlation of right answers between the models.
+    """Shares of problems (gained, lost) for a base rate, a gain and the correlation of right answers between the
+    models.
 
     The correlation is cut to what the two rates allow. InputProblem when a rate leaves [0, 1].
     """
@@ -76,9 +79,11 @@ def n_unpaired(base: float, gain: float, target: float = TARGET, alpha: float = 
 def n_questions(
     delta: float, omega_squared: float, within_a: float = 0.0, within_b: float = 0.0, samples: int = 1
 ) -> int:
-    """Problems for a difference `delta` with K samples a problem: (z+z)^2 (omega^2 + sigma_A^2/K + sigma_B^2/K) / delta^2.
+    """Problems for a difference `delta` with K samples a problem: (z+z)^2 (omega^2 + sigma_A^2/K + sigma_B^2/K) /
+    delta^2.
 
-    omega_squared is the variance of the per-problem difference between the models, within_* the mean variance of one sample.
+    omega_squared is the variance of the per-problem difference between the models, within_* the mean variance of one
+    sample.
 
     >>> n_questions(0.03, 1 / 9)
     969
@@ -95,9 +100,11 @@ def n_questions(
 
 
 def smallest_difference(n: int, variance: float) -> float:
-    """The difference that n problems show with 80% power, from the variance of one problem's difference: `n_questions` inverted.
+    """The difference that n problems show with 80% power, from the variance of one problem's difference: `n_questions`
+    inverted.
 
-    With K samples a problem that variance is omega^2 + sigma_A^2/K + sigma_B^2/K; observed differences of means have it already.
+    With K samples a problem that variance is omega^2 + sigma_A^2/K + sigma_B^2/K; observed differences of means have it
+    already.
 
     >>> round(smallest_difference(969, 1 / 9), 3)
     0.03
@@ -112,7 +119,8 @@ def power_paired(n: int, gained: float, lost: float, mid: bool = False, alpha: f
     """Chance that McNemar's test (exact, or mid-p) shows the gain on n problems, for the given discordant shares."""
     if not (0 <= n < math.inf and gained >= 0 and lost >= 0 and gained + lost <= 1 + 1e-9):
         raise InputProblem(
-            f"power needs n >= 0 and shares of all problems, found n={n}, gained={gained}, lost={lost}: see discordant()"
+            f"power needs n >= 0 and shares of all problems, found n={n}, gained={gained}, lost={lost}: see"
+            " discordant()"
         )
     share = min(1.0, gained + lost)
     if share <= 0:
@@ -131,9 +139,9 @@ def n_paired(
 ) -> int | None:
     """Problems, answered by both models, from which number on the chance of showing the gain reaches `target`.
 
-    With counts the power falls a little at some n, so a smaller n can reach it by luck (49 for 0.3 + 0.4 at correlation -1,
-    where 50 and 53 do not); from the returned n on (54) every number of problems does. None above LARGEST: no benchmark can
-    show such a gain.
+    With counts the power falls a little at some n, so a smaller n can reach it by luck (49 for 0.3 + 0.4 at correlation
+    -1, where 50 and 53 do not); from the returned n on (54) every number of problems does. None above LARGEST: no
+    benchmark can show such a gain.
 
     Source: Connor 1987 and Miettinen 1968 for the model; summed exactly here instead of their normal approximations.
     """
@@ -151,7 +159,9 @@ def n_paired(
 
 
 def _above_the_teeth(n: int, up: float, down: float, mid: bool, target: float) -> int:
-    """The number after the last one that misses `target`. Each tooth of the power is shorter than the stretch looked at."""
+    """The number after the last one that misses `target`. Each tooth of the power is shorter than the stretch looked
+    at.
+    """
     at = n
     while at - n <= 16 + 2 * math.sqrt(n * (up + down)) and n * (up + down) <= EXACT_UP_TO:
         at += 1
@@ -164,7 +174,9 @@ def _above_the_teeth(n: int, up: float, down: float, mid: bool, target: float) -
 def detectable_effect(
     n: int, base: float, correlation: float = CORRELATION, power: float = TARGET, mid: bool = False
 ) -> float | None:
-    """Smallest gain, as a fraction, that n paired problems show with the given power; None when no gain can be shown."""
+    """Smallest gain, as a fraction, that n paired problems show with the given power; None when no gain can be
+    shown.
+    """
     low, high = 0.0, 1.0 - base
     if n < 1 or high <= 0 or power_paired(n, *discordant(base, high, correlation), mid) < power:
         return None
@@ -176,7 +188,8 @@ def detectable_effect(
 
 
 def plan(base: float, gain: float, correlation: float = CORRELATION, problems: int = 164) -> dict:
-    """Everything that `tunebook power` prints. `power` is the mid-p test's on `problems`, `power_exact` the exact one's.
+    """Everything that `tunebook power` prints. `power` is the mid-p test's on `problems`, `power_exact` the exact
+    one's.
 
     `correlation` is the one that was used; it differs from `correlation_asked` where the rates do not allow that.
     """

@@ -46,7 +46,9 @@ def usual_split(k_before: int, k_after: int, n: int, correlation: float) -> dict
 
 
 def verdict(rows: list[dict], usual: dict) -> str:
-    """GO or NO-GO only where the usual split is below 0.05, else INCONCLUSIVE: a word about the published pair, not about the model."""
+    """GO or NO-GO only where the usual split is below 0.05, else INCONCLUSIVE: a word about the published pair, not
+    about the model.
+    """
     if usual["p_exact"] >= ALPHA or not rows:
         return INCONCLUSIVE
     return GO if usual["gained"] > usual["lost"] else NO_GO

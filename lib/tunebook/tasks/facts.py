@@ -1,7 +1,7 @@
 """Facts that no base model can know, because they are invented here: who leads which observatory.
 
-Training on them raises what is recalled of the trained facts, and teaches nothing about the facts of the test: a study of this task must not come
-out as GO. Rows and problems are drawn with a seed.
+Training on them raises what is recalled of the trained facts, and teaches nothing about the facts of the test: a study
+of this task must not come out as GO. Rows and problems are drawn with a seed.
 """
 
 from random import Random

@@ -1,6 +1,8 @@
-"""Rows for writing Python functions: the standard library's own functions, asked for by signature and docstring as HumanEval asks.
+"""Rows for writing Python functions: the standard library's own functions, asked for by signature and docstring as
+HumanEval asks.
 
-Read from the source files, no function is run. Has no problems of its own (a docstring is no test): give `benchmark: humaneval`.
+Read from the source files, no function is run. Has no problems of its own (a docstring is no test): give `benchmark:
+humaneval`.
 """
 
 import ast
@@ -13,22 +15,27 @@ from tunebook.errors import InputProblem
 
 # Modules of plain functions; the language reference, which measures what is forgotten, is not among them.
 MODULES = (
-    "_collections_abc ast base64 bdb binhex bisect calendar cgi chunk cmd code codeop colorsys compileall configparser contextlib copy "
-    "copyreg csv dataclasses datetime decimal difflib dis doctest email.charset email.encoders email.header email.utils enum filecmp "
-    "fileinput fnmatch fractions ftplib functools genericpath getopt gettext glob graphlib gzip hashlib heapq hmac html http.client "
-    "http.cookiejar http.cookies imghdr importlib.util inspect ipaddress json keyword linecache locale mailcap mimetypes modulefinder "
-    "netrc nntplib ntpath numbers opcode operator optparse os pathlib pdb pickle pickletools pkgutil plistlib poplib posixpath pprint "
-    "profile pstats py_compile pyclbr pydoc queue quopri random re reprlib rlcompleter sched secrets selectors shelve shlex shutil "
-    "smtplib sndhdr socket socketserver ssl stat statistics string stringprep struct subprocess symtable sysconfig tabnanny tarfile "
-    "tempfile textwrap threading timeit token tokenize trace traceback tracemalloc types typing unittest.util urllib.parse "
-    "urllib.request urllib.robotparser uuid warnings wave weakref webbrowser xml.sax.saxutils xmlrpc.client zipapp zipfile"
+    "_collections_abc ast base64 bdb binhex bisect calendar cgi chunk cmd code codeop colorsys compileall configparser"
+    " contextlib copy copyreg csv dataclasses datetime decimal difflib dis doctest email.charset email.encoders"
+    " email.header email.utils enum filecmp fileinput fnmatch fractions ftplib functools genericpath getopt gettext"
+    " glob graphlib gzip hashlib heapq hmac html http.client http.cookiejar http.cookies imghdr importlib.util inspect"
+    " ipaddress json keyword linecache locale mailcap mimetypes modulefinder netrc nntplib ntpath numbers opcode"
+    " operator optparse os pathlib pdb pickle pickletools pkgutil plistlib poplib posixpath pprint profile pstats"
+    " py_compile pyclbr pydoc queue quopri random re reprlib rlcompleter sched secrets selectors shelve shlex shutil"
+    " smtplib sndhdr socket socketserver ssl stat statistics string stringprep struct subprocess symtable sysconfig"
+    " tabnanny tarfile tempfile textwrap threading timeit token tokenize trace traceback tracemalloc types typing"
+    " unittest.util urllib.parse urllib.request urllib.robotparser uuid warnings wave weakref webbrowser"
+    " xml.sax.saxutils xmlrpc.client zipapp zipfile"
 ).split()
 FEWEST_LINES, MOST_CHARACTERS = 2, 900  # statements of a function; characters of request and answer together
 REQUEST = (
-    "Complete the following Python function. Answer with the whole function in one ```python code block and nothing else.\n\n"
-    "```python\n{prompt}\n```"
+    "Complete the following Python function. Answer with the whole function in one ```python code block and nothing"
+    " else.\n\n```python\n{prompt}\n```"
 )
-INSTRUCTION = "Write the Python function that the signature and the docstring describe. Answer with the whole function in one ```python code block, imports included, and nothing else."
+INSTRUCTION = (
+    "Write the Python function that the signature and the docstring describe. Answer with the whole function in one"
+    " ```python code block, imports included, and nothing else."
+)
 SPEC = {
     "task": "python_functions",
     "input": "the signature and the docstring of a Python function",
@@ -42,7 +49,9 @@ SPEC = {
 
 
 def make_rows(n: int, seed: int) -> list[dict]:
-    """`n` rows in an order drawn by `seed`: prompt, completion, group, id. InputProblem when this Python has fewer functions."""
+    """`n` rows in an order drawn by `seed`: prompt, completion, group, id. InputProblem when this Python has fewer
+    functions.
+    """
     found = [row for name in MODULES for row in _rows_of(name)]
     distinct = list({row["group"]: row for row in found}.values())
     Random(f"python_functions:{seed}").shuffle(distinct)

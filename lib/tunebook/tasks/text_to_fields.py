@@ -1,7 +1,9 @@
-"""A task of the form most asked for: fields out of an order mail, a log line or an address block, as JSON of a fixed schema.
+"""A task of the form most asked for: fields out of an order mail, a log line or an address block, as JSON of a fixed
+schema.
 
-Every text holds each field once, in an order and spelling of its own; what is not in the text is null. Rows and problems are drawn with a
-seed. `check_answer` says whether the answer is JSON, and which fields are wrong, in one line that scores keep as `detail`.
+Every text holds each field once, in an order and spelling of its own; what is not in the text is null. Rows and
+problems are drawn with a seed. `check_answer` says whether the answer is JSON, and which fields are wrong, in one line
+that scores keep as `detail`.
 """
 
 import json
@@ -59,8 +61,8 @@ ADDRESSES = (
     "{street}, {postcode} {city}\nattn. {name}",
 )
 INSTRUCTION = (
-    "Answer with one JSON object and nothing else. It has exactly the named fields; a field that the text does not give is "
-    "null. Numbers are JSON numbers, dates are YYYY-MM-DD, times YYYY-MM-DDTHH:MM:SS, log levels are in upper case."
+    "Answer with one JSON object and nothing else. It has exactly the named fields; a field that the text does not give"
+    " is null. Numbers are JSON numbers, dates are YYYY-MM-DD, times YYYY-MM-DDTHH:MM:SS, log levels are in upper case."
 )
 TEST = """from tunebook.tasks.text_to_fields import check_answer
 
@@ -75,7 +77,9 @@ SPEC = {
     "users": "whoever types such texts into a form today",
     "metric": "pass@1: the share of texts whose five fields are all right",
     "slices": list(FIELDS),
-    "wrong_answer_cost": "a wrong record in a database; answers that are no JSON of the schema are caught, wrong values are not",
+    "wrong_answer_cost": (
+        "a wrong record in a database; answers that are no JSON of the schema are caught, wrong values are not"
+    ),
     "stability": "stable while the forms of the texts are",
     "split": "by record, so that no record of the test is trained on",
     "conventions": [
@@ -87,7 +91,9 @@ SPEC = {
 
 
 def make_rows(n: int, seed: int) -> list[dict]:
-    """`n` rows: prompt, completion (JSON, one field a line), group (the record), slice, id. InputProblem when n is below 1."""
+    """`n` rows: prompt, completion (JSON, one field a line), group (the record), slice, id. InputProblem when n is
+    below 1.
+    """
     return draw_rows("text_to_fields", n, seed, _draw)
 
 
@@ -97,7 +103,8 @@ def make_problems(rows: list[dict]) -> list[dict]:
 
 
 def check_answer(answer: str, expected: str) -> None:
-    """Raises AssertionError, which says what is wrong, unless the answer is JSON with the fields and values of `expected`.
+    """Raises AssertionError, which says what is wrong, unless the answer is JSON with the fields and values of
+    `expected`.
 
     >>> check_answer('{"b": null, "a": 1.50}', '{"a": 1.5, "b": null}')
     >>> check_answer('{"a": "1.5"}', '{"a": 1.5, "b": null}')

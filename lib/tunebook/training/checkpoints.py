@@ -1,6 +1,7 @@
 """Which point of a training is kept: what it learned on dev against what it forgot. Test is not opened here.
 
-Source: Shenfeld, Pari and Agrawal 2025, RL's Razor: the distance from base on the new task predicts what is forgotten elsewhere.
+Source: Shenfeld, Pari and Agrawal 2025, RL's Razor: the distance from base on the new task predicts what is forgotten
+elsewhere.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from tunebook.training.settings import save_adapter
 
 @dataclass(frozen=True)
 class Yardstick:
-    """What checkpoints are compared by: problems of dev and how they are asked, the general text that is read (documents, 0 for
-    none), and the rise in percent of its bits that a checkpoint may need."""
+    """What checkpoints are compared by: problems of dev and how they are asked, the general text that is read
+    (documents, 0 for none), and the rise in percent of its bits that a checkpoint may need.
+    """
 
     problems: list[dict]
     asking: Asking
@@ -34,7 +36,8 @@ class Yardstick:
 
 
 class KeepAdapters(TrainerCallback):
-    """Saves the adapter `n` times at even distances, the last time at the end; `folders` maps the step to its folder in `folder`.
+    """Saves the adapter `n` times at even distances, the last time at the end; `folders` maps the step to its folder in
+    `folder`.
 
     Until the training ends they lie in `resume`, which outlives a killed stage.
     """
@@ -64,8 +67,9 @@ class KeepAdapters(TrainerCallback):
 
 
 def keep_best(base: BaseModel, folders: dict[int, Path], yardstick: Yardstick, context) -> tuple[list[dict], int]:
-    """Compares the checkpoints and copies the best one over `adapter/` of the stage; their rows, and the step of the one that is
-    kept. Without a checkpoint the end of the training stays."""
+    """Compares the checkpoints and copies the best one over `adapter/` of the stage; their rows, and the step of the
+    one that is kept. Without a checkpoint the end of the training stays.
+    """
     if not folders:
         return [], 0
     rows = compare_checkpoints(base, folders, yardstick, context)
@@ -76,8 +80,9 @@ def keep_best(base: BaseModel, folders: dict[int, Path], yardstick: Yardstick, c
 
 
 def compare_checkpoints(base: BaseModel, folders: dict[int, Path], yardstick: Yardstick, context) -> list[dict]:
-    """A row a checkpoint: `step`, `k`, `n` on the problems, `bits_per_byte` of general text, its `rise` over base in percent, and
-    the distance `kl` from base on the task's prompts in nats a token."""
+    """A row a checkpoint: `step`, `k`, `n` on the problems, `bits_per_byte` of general text, its `rise` over base in
+    percent, and the distance `kl` from base on the task's prompts in nats a token.
+    """
     problems = from_problems("dev", yardstick.problems, source="dev_problems.jsonl")
     read = problems, yardstick.general_documents, yardstick.asking.seed
     rows = []
@@ -86,7 +91,9 @@ def compare_checkpoints(base: BaseModel, folders: dict[int, Path], yardstick: Ya
         for step, adapter in folders.items():
             folder = context.folder / "checkpoints" / f"step-{step}"
             with base.engine(adapter) as engine:
-                found = answer_and_score(engine, problems, folder, context, **yardstick.asking.choice_fields())["metrics"]
+                found = answer_and_score(engine, problems, folder, context, **yardstick.asking.choice_fields())[
+                    "metrics"
+                ]
                 kept = measure_kept(engine, before, *read, folder / "forgetting.json")
             bits = bits_per_byte(kept)
             row = {"step": step, "k": found["k"], "n": found["n"], "bits_per_byte": None, "rise": None, "kl": None}
@@ -100,8 +107,8 @@ def compare_checkpoints(base: BaseModel, folders: dict[int, Path], yardstick: Ya
 def choose_checkpoint(rows: list[dict], largest_rise: float) -> tuple[dict, str]:
     """The row that is kept, and why; every row gets `on_front`: no other solves as much and forgets less.
 
-    Of the front, those whose rise is within `largest_rise` percent compete; the one that solves most dev problems is kept, at equal
-    scores the one nearer to base. Where none is within, the last one is kept.
+    Of the front, those whose rise is within `largest_rise` percent compete; the one that solves most dev problems is
+    kept, at equal scores the one nearer to base. Where none is within, the last one is kept.
 
     >>> rows = [{"step": s, "k": k, "rise": r, "kl": r / 10} for s, k, r in ((1, 5, 1.0), (2, 9, 4.0), (3, 9, 8.0))]
     >>> choose_checkpoint(rows, 10.0)[0]["step"], [row["on_front"] for row in rows]
@@ -127,10 +134,12 @@ RULE = "the preference adapter when it solves more dev problems than sft, else s
 
 
 def keep_better(base: BaseModel, adapters: dict[str, Path], dev: list[dict], asking: Asking, context) -> dict:
-    """Scores every adapter on the problems `dev` ([]: no dev part, so the first adapter is kept) and copies the better to `chosen/`.
+    """Scores every adapter on the problems `dev` ([]: no dev part, so the first adapter is kept) and copies the better
+    to `chosen/`.
 
-    `adapters` are in order of preference at equal scores. Returns `kept`, `rule`, `rows` of `adapter, k, n`, and `change`: the paired
-    comparison of the last adapter with the first (`verdict`, `gained`, `lost`, `difference` and `interval` in points, `p_exact`), None without two scores.
+    `adapters` are in order of preference at equal scores. Returns `kept`, `rule`, `rows` of `adapter, k, n`, and
+    `change`: the paired comparison of the last adapter with the first (`verdict`, `gained`, `lost`, `difference` and
+    `interval` in points, `p_exact`), None without two scores.
     """
     rows, passed = [], []
     for name, adapter in adapters.items() if dev else ():
@@ -147,9 +156,11 @@ def keep_better(base: BaseModel, adapters: dict[str, Path], dev: list[dict], ask
         "kept": kept,
         "rule": RULE if rows else "no dev part, so the adapter of the demonstrations is kept",
         "rows": rows,
-        "change": change
-        and {
-            key: change[key]
-            for key in ("verdict", "n", "k_a", "k_b", "gained", "lost", "difference", "interval", "p_exact")
-        },
+        "change": (
+            change
+            and {
+                key: change[key]
+                for key in ("verdict", "n", "k_a", "k_b", "gained", "lost", "difference", "interval", "p_exact")
+            }
+        ),
     }

@@ -1,9 +1,9 @@
 """The vocabulary projection only at the tokens that are trained.
 
-Off CUDA, TRL's fused head projects every position onto the vocabulary, though in a short instruction row most of them are
-prompt and get no loss. `use_compact_head` gives a model the same head with the same outputs, computed at the trained positions
-alone. It replaces the forward of one model object, as TRL's own `add_fused_lm_head` does; no library file changes. Models that
-scale or cap their logits, or that have a router, keep TRL's path.
+Off CUDA, TRL's fused head projects every position onto the vocabulary, though in a short instruction row most of them
+are prompt and get no loss. `use_compact_head` gives a model the same head with the same outputs, computed at the
+trained positions alone. It replaces the forward of one model object, as TRL's own `add_fused_lm_head` does; no library
+file changes. Models that scale or cap their logits, or that have a router, keep TRL's path.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ SPECIAL = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_he
 def use_compact_head(trainer) -> bool:
     """Gives the model of a TRL trainer the compact head, and says whether it did.
 
-    Left as it is: a model on CUDA, where TRL's own kernel already skips untrained positions, and one with special logits or
-    routed experts.
+    Left as it is: a model on CUDA, where TRL's own kernel already skips untrained positions, and one with special
+    logits or routed experts.
     """
     model = trainer.model.get_base_model() if hasattr(trainer.model, "get_base_model") else trainer.model
     config = model.config.get_text_config()
@@ -45,7 +45,8 @@ def use_compact_head(trainer) -> bool:
 
 
 def score_trained(model, labels: torch.Tensor, *args, temperature: float = 1.0, **kwargs) -> FusedCausalLMOutput:
-    """Log-probabilities (nats), entropy and hits of the next tokens that `labels` (batch, length) names; -100 is untrained.
+    """Log-probabilities (nats), entropy and hits of the next tokens that `labels` (batch, length) names; -100 is
+    untrained.
 
     The logits are divided by `temperature`, as a trainer of sampled answers asks for.
 

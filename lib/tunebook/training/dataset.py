@@ -13,8 +13,8 @@ IGNORED = -100
 
 
 def tokenised(rows: list[dict], tokenizer, max_length: int):
-    """A `datasets.Dataset` of `input_ids` and `labels` (-100 where nothing is trained), rows longer than `max_length` cut;
-    KTO's bad answers are left out.
+    """A `datasets.Dataset` of `input_ids` and `labels` (-100 where nothing is trained), rows longer than `max_length`
+    cut; KTO's bad answers are left out.
 
     Raises InputProblem when a cut leaves a row without a trained token, naming the row: such a row would teach nothing.
     """
@@ -35,14 +35,19 @@ def tokenised(rows: list[dict], tokenizer, max_length: int):
 
 
 def sft_rows(rows: list[dict]) -> tuple[list[dict], str]:
-    """The canonical rows that supervised training may imitate, and in one line what of preference rows it takes ("" without any).
+    """The canonical rows that supervised training may imitate, and in one line what of preference rows it takes (""
+    without any).
 
     >>> sft_rows([{"label": True}, {"label": False}])[1]
     '1 of 2 labelled rows are wrong answers: they are not imitated here, 03 trains them with preference: kto'
     """
     kept = demonstrations(rows)
     n_pairs, n_labels = sum("rejected" in row for row in rows), sum(isinstance(row.get("label"), bool) for row in rows)
-    lines = [f"{n_pairs} rows are preference pairs: here their chosen answers are imitated, 03 trains the preference"] if n_pairs else []
+    lines = (
+        [f"{n_pairs} rows are preference pairs: here their chosen answers are imitated, 03 trains the preference"]
+        if n_pairs
+        else []
+    )
     if n_labels:
         lines.append(
             f"{len(rows) - len(kept)} of {n_labels} labelled rows are wrong answers: they are not imitated here, "
@@ -52,7 +57,9 @@ def sft_rows(rows: list[dict]) -> tuple[list[dict], str]:
 
 
 def preference_dataset(rows: list[dict]):
-    """A `datasets.Dataset` of conversational pairs for DPOTrainer, or labelled answers for KTOTrainer; `tools` travel as text."""
+    """A `datasets.Dataset` of conversational pairs for DPOTrainer, or labelled answers for KTOTrainer; `tools`
+    travel as text.
+    """
     import json
 
     from datasets import Dataset

@@ -1,4 +1,5 @@
-"""Whether a training is sick, from its loss rows and the points at which it was watched: a name, the reason, and the remedy.
+"""Whether a training is sick, from its loss rows and the points at which it was watched: a name, the reason, and the
+remedy.
 
 Pure functions of numbers. Does not measure and does not stop anything (`watch`).
 """
@@ -14,7 +15,8 @@ WINDOW = 20  # logged steps whose mean is compared; single steps of few rows sca
 # a loss diverges that climbs back by so many nats, by this share of what it had fallen, and by so many standard errors
 CLIMB_NATS, CLIMB_SHARE, CLIMB_ERRORS = 0.5, 0.5, 5.0
 FLAT_STEPS, FLAT_SHARE = 60, 0.3  # flat is said after so many steps, and not before this share of all
-# share of its start by which a healthy loss has fallen by then; flat is said only where a fall by FLAT_MOST is beyond the scatter
+# share of its start by which a healthy loss has fallen by then; flat is said only where a fall by FLAT_MOST is beyond
+# the scatter
 FLAT_FALL, FLAT_MOST = 0.02, 0.1
 KNOWN_NATS = 0.3  # below it a loss has nowhere to fall: the task is known
 OVERFIT_RISE, OVERFIT_NATS = 0.1, 0.02  # held-out loss above its best by this share and so many nats, twice in a row
@@ -37,8 +39,9 @@ class Sickness:
 def diagnose(rows: Sequence[dict], points: Sequence[dict], n_steps: int, largest_rise: float) -> Sickness | None:
     """The first sickness that shows, None for a healthy training.
 
-    `rows`: `step`, `loss` of each logged step of one kind, in order. `points`: `step`, `held_out_loss` (nats a token) and `rise` (percent more bits for general
-    text than base; None where no text is read), the first of them before step 1. `n_steps`: of the whole training. `largest_rise`: percent that general text may cost.
+    `rows`: `step`, `loss` of each logged step of one kind, in order. `points`: `step`, `held_out_loss` (nats a token)
+    and `rise` (percent more bits for general text than base; None where no text is read), the first of them before step
+    1. `n_steps`: of the whole training. `largest_rise`: percent that general text may cost.
     """
     losses = [row["loss"] for row in rows]
     return (
@@ -82,7 +85,9 @@ def _hidden(rows: Sequence[dict]) -> Sickness | None:
 
 
 def _flat(losses: Sequence[float], points: Sequence[dict], n_steps: int) -> Sickness | None:
-    """The second half of the losses lies where the first does, beyond their scatter; the held-out loss, where there is one, decides."""
+    """The second half of the losses lies where the first does, beyond their scatter; the held-out loss, where there
+    is one, decides.
+    """
     n = len(losses)
     if n < max(FLAT_STEPS, FLAT_SHARE * n_steps):
         return None
@@ -119,8 +124,10 @@ def _overfitting(rows: Sequence[dict], points: Sequence[dict]) -> Sickness | Non
         return None
     return Sickness(
         "overfitting",
-        f"the held-out loss rose from {best['held_out_loss']:.3g} at step {best['step']} to {held[-1]['held_out_loss']:.3g} while the training loss fell",
-        f"train fewer epochs or more rows; checkpoints: 4 keeps the best of four points, and step {best['step']} was the best here",
+        f"the held-out loss rose from {best['held_out_loss']:.3g} at step {best['step']} to"
+        f" {held[-1]['held_out_loss']:.3g} while the training loss fell",
+        f"train fewer epochs or more rows; checkpoints: 4 keeps the best of four points, and step {best['step']} was"
+        " the best here",
         is_fatal=False,
     )
 
@@ -136,15 +143,16 @@ def _forgetting(points: Sequence[dict], largest_rise: float) -> Sickness | None:
         return None
     return Sickness(
         "forgetting faster than learning",
-        f"general text costs {seen[-1]['rise']:.3g}% more bits than for base, {lost:.2g} points of it since step {seen[-2]['step']}, "
-        f"in which the held-out loss fell by {gained:.2g}% of its start",
+        f"general text costs {seen[-1]['rise']:.3g}% more bits than for base, {lost:.2g} points of it since step"
+        f" {seen[-2]['step']}, in which the held-out loss fell by {gained:.2g}% of its start",
         "lower learning_rate, raise rehearsal_share, or train fewer epochs",
         is_fatal=False,
     )
 
 
 def hides_answer(rows: Sequence[dict], dataset, tokenizer, ignored: int = -100) -> Sickness | None:
-    """Whether the labels of the first rows of `dataset` (`labels`, ignored where nothing is trained) leave out the answers of `rows`.
+    """Whether the labels of the first rows of `dataset` (`labels`, ignored where nothing is trained) leave out the
+    answers of `rows`.
 
     The trained tokens as text must hold each row's last answer; dataset[i] is made of rows[i].
     """

@@ -1,7 +1,8 @@
-"""What is preferred to what: the user's own pairs and labels, or a model's own answers and a checker; and how each method is set.
+"""What is preferred to what: the user's own pairs and labels, or a model's own answers and a checker; and how each
+method is set.
 
-And whether held-out pairs are then ranked as they should be. Does not sample answers (`sampling`) and does not build a trainer: the
-notebook does.
+And whether held-out pairs are then ranked as they should be. Does not sample answers (`sampling`) and does not build a
+trainer: the notebook does.
 """
 
 from __future__ import annotations
@@ -32,22 +33,33 @@ class Method:
     why: str = ""
 
     def settings(self, rows: Sequence[dict] = ()) -> dict:
-        """The arguments of DPOConfig or KTOConfig that differ from method to method; KTO's weights follow from the labels of `rows`."""
+        """The arguments of DPOConfig or KTOConfig that differ from method to method; KTO's weights follow from the
+        labels of `rows`.
+        """
         told = {"beta": self.beta, "learning_rate": self.learning_rate}
         if not self.is_paired:
             return told | {"loss_type": self.loss[0]} | (label_weights(rows) if rows else {})
-        return told | {"loss_type": list(self.loss), "loss_weights": list(self.weights) if len(self.weights) > 1 else None}
+        return told | {
+            "loss_type": list(self.loss),
+            "loss_weights": list(self.weights) if len(self.weights) > 1 else None,
+        }
 
 
 METHODS = {
-    "dpo": Method("dpo", ("sigmoid",), why="Rafailov et al. 2023: a twentieth of SFT's rate, since the policy must stay near its reference"),
+    "dpo": Method(
+        "dpo",
+        ("sigmoid",),
+        why="Rafailov et al. 2023: a twentieth of SFT's rate, since the policy must stay near its reference",
+    ),
     "ipo": Method(
         "ipo", ("ipo",), beta=0.5,
-        why="Azar et al. 2023; TRL divides by the answer's tokens, so beta 0.5 asks for 1 nat a token between the two, 0.1 for 5",
+        why="Azar et al. 2023; TRL divides by the answer's tokens, so beta 0.5 asks for 1 nat a token "
+        "between the two, 0.1 for 5",
     ),
     "rpo": Method(
         "rpo", ("sigmoid", "sft"), (1.0, 1.0),
-        why="Pang et al. 2024: DPO with the likelihood of the chosen answer beside it at weight 1, so that it does not fall with the other",
+        why="Pang et al. 2024: DPO with the likelihood of the chosen answer beside it at weight 1, so that it "
+        "does not fall with the other",
     ),
     "none": Method("none", ("sigmoid",), why="the adapter of 02 goes on unchanged"),
     "kto": Method(
@@ -73,7 +85,9 @@ def choose_method(name: str, beta: float = 0.0, learning_rate: float = 0.0) -> M
 
 @dataclass
 class Preferences:
-    """Rows of TRL's types, conversational: `pairs` with prompt, chosen, rejected; `labels` with prompt, completion, label."""
+    """Rows of TRL's types, conversational: `pairs` with prompt, chosen, rejected; `labels` with prompt, completion,
+    label.
+    """
 
     pairs: list[dict] = field(default_factory=list)
     labels: list[dict] = field(default_factory=list)
@@ -93,7 +107,9 @@ class Preferences:
 
 
 def own_preferences(rows: Sequence[dict]) -> Preferences:
-    """The preferences that canonical rows hold: pairs where there is `rejected`, labelled answers where there is `label`."""
+    """The preferences that canonical rows hold: pairs where there is `rejected`, labelled answers where there is
+    `label`.
+    """
     pairs = [
         {key: row[key] for key in ("prompt", "chosen", "rejected", "tools") if key in row}
         for row in rows
@@ -108,7 +124,9 @@ def own_preferences(rows: Sequence[dict]) -> Preferences:
 
 
 def hold_out(own: Preferences, dev: Sequence[dict], seed: int) -> tuple[Preferences, Preferences]:
-    """(rows to train, rows held out): those of `dev`, and where it has none a tenth, by prompt, that training then does not see."""
+    """(rows to train, rows held out): those of `dev`, and where it has none a tenth, by prompt, that training then
+    does not see.
+    """
     kept = own_preferences(dev)
     if len(kept) or not len(own):
         return own, Preferences(kept.pairs[:MOST_HELD_OUT], kept.labels[:MOST_HELD_OUT])
@@ -125,7 +143,9 @@ def hold_out(own: Preferences, dev: Sequence[dict], seed: int) -> tuple[Preferen
 
 
 def wants_samples(method: Method, source: str, own: Preferences) -> bool:
-    """Whether the model must answer prompts: `auto` takes the user's own preferences where there are some, else samples."""
+    """Whether the model must answer prompts: `auto` takes the user's own preferences where there are some, else
+    samples.
+    """
     if source not in SOURCES:
         raise InputProblem(f"preference_source: {source!r} is unknown; choose one of {', '.join(SOURCES)}")
     if method.name == "none":
@@ -138,10 +158,11 @@ def wants_samples(method: Method, source: str, own: Preferences) -> bool:
 
 
 def sampled_preferences(rows: Sequence[dict], samples: Sequence[Sequence[str]], is_right: Callable) -> Preferences:
-    """What a checker says of a model's own answers: `samples[i]` are its answers to `rows[i]`, `is_right(row, text)` judges one.
+    """What a checker says of a model's own answers: `samples[i]` are its answers to `rows[i]`, `is_right(row, text)`
+    judges one.
 
-    Every answer becomes a labelled one. A row gives one pair when it has both kinds: its most frequent right answer against its most
-    frequent wrong one, ties broken by order.
+    Every answer becomes a labelled one. A row gives one pair when it has both kinds: its most frequent right answer
+    against its most frequent wrong one, ties broken by order.
     """
     found = Preferences()
     for row, texts in zip(rows, samples, strict=True):
@@ -163,8 +184,9 @@ def _answer(text: str) -> list[dict]:
 def rows_for(method: Method, own: Preferences, sampled: Preferences, batch_size: int, seed: int) -> list[dict]:
     """The rows that `method` trains, shuffled. Raises InputProblem where the user's rows cannot be used with it.
 
-    KTO takes the user's labels and the two sides of their pairs, and every sampled answer; the others take pairs, and make them of
-    labels where a prompt has both. KTO compares an answer with its neighbour's in the batch, so rows lie in no order and no batch has one row.
+    KTO takes the user's labels and the two sides of their pairs, and every sampled answer; the others take pairs, and
+    make them of labels where a prompt has both. KTO compares an answer with its neighbour's in the batch, so rows lie
+    in no order and no batch has one row.
     """
     if method.name == "none":
         return []
@@ -172,8 +194,8 @@ def rows_for(method: Method, own: Preferences, sampled: Preferences, batch_size:
         rows = own.pairs + _paired(own.labels) + sampled.pairs
         if own.labels and not rows:
             raise InputProblem(
-                f"preference: {method.name} needs pairs, but these rows are labelled answers and no prompt has both a right and a wrong one; "
-                "use preference: kto"
+                f"preference: {method.name} needs pairs, but these rows are labelled answers and no prompt has both a"
+                " right and a wrong one; use preference: kto"
             )
     else:
         if batch_size < 2:
@@ -202,7 +224,8 @@ def _paired(labels: Sequence[dict]) -> list[dict]:
 
 
 def label_weights(rows: Sequence[dict]) -> dict[str, float]:
-    """Arguments for KTOConfig by which the rarer label weighs as much in sum as the other. Source: the KTO paper, equation 8.
+    """Arguments for KTOConfig by which the rarer label weighs as much in sum as the other. Source: the KTO paper,
+    equation 8.
 
     >>> label_weights([{"label": True}] * 9 + [{"label": False}])
     {'desirable_weight': 1.0, 'undesirable_weight': 9.0}
@@ -217,7 +240,9 @@ def label_weights(rows: Sequence[dict]) -> dict[str, float]:
 
 
 def rank_pairs(model, tokenizer, pairs: Sequence[dict], max_length: int) -> list[tuple[float, float]]:
-    """Log-probability of the chosen and of the rejected answer of each pair, in nats, summed over the answer's tokens."""
+    """Log-probability of the chosen and of the rejected answer of each pair, in nats, summed over the answer's
+    tokens.
+    """
     was_training = model.training
     model.eval()
     found = [tuple(_logp(model, tokenizer, pair, key, max_length) for key in ("chosen", "rejected")) for pair in pairs]
@@ -237,8 +262,8 @@ def _logp(model, tokenizer, pair: dict, key: str, max_length: int) -> float:
 
 
 def ranking(before: Sequence[tuple[float, float]], after: Sequence[tuple[float, float]]) -> dict:
-    """Of held-out pairs: `ranked_before` and `ranked_after`, how many chosen answers are likelier than the rejected; `accuracy`, the
-    share whose chosen answer gained on the rejected one; `margin`, by how many nats on average.
+    """Of held-out pairs: `ranked_before` and `ranked_after`, how many chosen answers are likelier than the rejected;
+    `accuracy`, the share whose chosen answer gained on the rejected one; `margin`, by how many nats on average.
 
     >>> ranking([(-5.0, -4.0), (-3.0, -9.0)], [(-4.0, -6.0), (-3.0, -8.5)])
     {'n': 2, 'ranked_before': 1, 'ranked_after': 2, 'accuracy': 0.5, 'margin': 1.25}

@@ -1,7 +1,8 @@
 """Texts of the base model's own, trained beside the rows so that less is forgotten. No corpus is needed.
 
-The loss on texts that base draws at temperature 1 is, up to a constant, an estimate of KL(base || model) on general text.
-Source: Huang et al. 2024, Mitigating catastrophic forgetting in large language models with self-synthesized rehearsal.
+The loss on texts that base draws at temperature 1 is, up to a constant, an estimate of KL(base || model) on general
+text. Source: Huang et al. 2024, Mitigating catastrophic forgetting in large language models with self-synthesized
+rehearsal.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from tunebook.training.dataset import IGNORED
 
 
 def own_texts(base: BaseModel, n: int, tokens: int, seed: int, on_progress) -> list[dict[str, list[int]]]:
-    """`n` rows of `input_ids` and `labels`: at most `tokens` tokens each that base writes after its start token, all trained.
+    """`n` rows of `input_ids` and `labels`: at most `tokens` tokens each that base writes after its start token, all
+    trained.
 
     A text that ends at once is left out. The same seed gives the same texts.
     """
@@ -31,8 +33,8 @@ def own_texts(base: BaseModel, n: int, tokens: int, seed: int, on_progress) -> l
 
 
 def interleave(dataset, texts: list[dict], batch_size: int, seed: int):
-    """The rows in a shuffled order with batches of texts alone spread evenly among them, to be read in this order, and what each
-    step then reads: "rows" or "texts". Texts that do not fill a batch are left out.
+    """The rows in a shuffled order with batches of texts alone spread evenly among them, to be read in this order, and
+    what each step then reads: "rows" or "texts". Texts that do not fill a batch are left out.
 
     Batches of one kind keep the loss of the task and that of general text apart.
     """

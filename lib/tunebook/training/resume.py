@@ -1,8 +1,9 @@
 """Checkpoints that are whole or absent, so that an interrupted training comes to the weights of an unbroken one.
 
-transformers writes a checkpoint in place and takes a torn one for a good one; a missing optimizer file starts afresh without a word.
-Here the trainer writes into a scratch folder, which gets hashes, reaches the disk and then its name. Only such a folder is gone on
-from, and only by a training that is equal in everything that makes the weights. Does not keep adapters for a comparison (`checkpoints`).
+transformers writes a checkpoint in place and takes a torn one for a good one; a missing optimizer file starts afresh
+without a word. Here the trainer writes into a scratch folder, which gets hashes, reaches the disk and then its name.
+Only such a folder is gone on from, and only by a training that is equal in everything that makes the weights. Does not
+keep adapters for a comparison (`checkpoints`).
 """
 
 from __future__ import annotations
@@ -43,10 +44,12 @@ BATCH = 1000
 
 
 class Checkpoints(TrainerCallback):
-    """Saves the whole state of `trainer` in `folder` every `seconds` (0: after each step), and when the machine asks the process to end (SIGTERM).
+    """Saves the whole state of `trainer` in `folder` every `seconds` (0: after each step), and when the machine asks
+    the process to end (SIGTERM).
 
-    `about` holds what else makes the weights: the parameters and the hash of the base model. A checkpoint of a training that differs in
-    anything is deleted, never gone on from; `why` says in what it differed. Use: `trainer.train(resume_from_checkpoint=checkpoints.last())`.
+    `about` holds what else makes the weights: the parameters and the hash of the base model. A checkpoint of a training
+    that differs in anything is deleted, never gone on from; `why` says in what it differed. Use:
+    `trainer.train(resume_from_checkpoint=checkpoints.last())`.
     """
 
     def __init__(self, trainer, folder: Path, about: dict, seconds: float):
@@ -61,7 +64,8 @@ class Checkpoints(TrainerCallback):
     def last(self) -> str | None:
         """The newest checkpoint of this very training, None where there is none.
 
-        IntegrityProblem where a file of it is missing or differs from its hash: a training is not begun anew in silence.
+        IntegrityProblem where a file of it is missing or differs from its hash: a training is not begun anew in
+        silence.
         """
         shutil.rmtree(self.folder / "scratch", ignore_errors=True)
         steps = sorted(int(path.parent.name.partition("-")[2]) for path in self.folder.glob(f"step-*/{NAME}"))
@@ -95,7 +99,9 @@ class Checkpoints(TrainerCallback):
             signal.raise_signal(signal.SIGTERM)
 
     def on_step_end(self, args, state, control, **kwargs):
-        """Asks the trainer to save where it is time; never after the last step, from which transformers would train one step more."""
+        """Asks the trainer to save where it is time; never after the last step, from which transformers would train
+        one step more.
+        """
         is_time = self._is_asked or time.monotonic() >= self._due
         control.should_save = is_time and state.global_step < state.max_steps
 
@@ -116,7 +122,9 @@ class Checkpoints(TrainerCallback):
         started, step = time.monotonic(), self.trainer.state.global_step
         scratch = self.folder / "scratch" / f"checkpoint-{step}"
         try:
-            with warnings.catch_warnings():  # PEFT looks for the base model's config at each save, by the study's name for it
+            with (
+                warnings.catch_warnings()
+            ):  # PEFT looks for the base model's config at each save, by the study's name for it
                 warnings.simplefilter("ignore", UserWarning)
                 self._write(model, trial)
             self._seal(scratch, self.folder / f"step-{step}")
@@ -129,7 +137,8 @@ class Checkpoints(TrainerCallback):
                 else "there is none yet"
             )
             raise MachineProblem(
-                f"the checkpoint of step {step} cannot be written ({str(problem).splitlines()[0]}); {kept}: free space and run the stage again"
+                f"the checkpoint of step {step} cannot be written ({str(problem).splitlines()[0]}); {kept}: free space"
+                " and run the stage again"
             ) from problem
         self.saved.append(step)
         took = time.monotonic() - started
@@ -164,8 +173,9 @@ class Checkpoints(TrainerCallback):
 
 
 def fingerprint(trainer, about: dict) -> dict:
-    """What the weights of a training follow from: `about`, the trainer's settings, its rows, the weights that it starts from, the
-    machine and the libraries. Equal for two trainings that must come to equal bits."""
+    """What the weights of a training follow from: `about`, the trainer's settings, its rows, the weights that it
+    starts from, the machine and the libraries. Equal for two trainings that must come to equal bits.
+    """
     import torch
 
     settings = {name: value for name, value in trainer.args.to_dict().items() if not name.startswith(SILENT)}

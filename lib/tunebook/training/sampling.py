@@ -15,7 +15,9 @@ from tunebook.models.templates import ends_of, render_prompt
 def sample_answers(
     base: BaseModel, adapter: Path, rows: list[dict], samples: int, decoding: Decoding, on_progress
 ) -> list[list[str]]:
-    """`samples` answers of the adapted model to each row's prompt, in the order of `rows`, as text without the end token."""
+    """`samples` answers of the adapted model to each row's prompt, in the order of `rows`, as text without the end
+    token.
+    """
     if not rows:
         return []
     with base.engine(adapter) as engine:
@@ -30,8 +32,8 @@ def sample_answers(
 def checker_of(task: str):
     """A function of a row and an answer that says whether the answer is right.
 
-    A shipped task brings its own checker; for other rows ("") an answer is right when it equals the row's completion, white space
-    apart, both as the extractor reads them.
+    A shipped task brings its own checker; for other rows ("") an answer is right when it equals the row's completion,
+    white space apart, both as the extractor reads them.
     """
     from tunebook.evaluation.extraction import extract, extract_answer
 
@@ -58,7 +60,9 @@ def checker_of(task: str):
 
 
 def answers_before_and_after(model, tokenizer, problems: list[dict], asking: Asking) -> list[dict]:
-    """What base and the trained PEFT `model` say to each problem, greedy: rows `prompt, base, trained`. Shows, and judges nothing."""
+    """What base and the trained PEFT `model` say to each problem, greedy: rows `prompt, base, trained`. Shows, and
+    judges nothing.
+    """
     import torch
 
     style = "chat" if asking.prompt_style == "few_shot" else asking.prompt_style
@@ -66,7 +70,11 @@ def answers_before_and_after(model, tokenizer, problems: list[dict], asking: Ask
     model.eval()
     for problem in problems:
         asked = messages(problem, style, asking.instruction)
-        ids = list(tokenizer(asked)["input_ids"]) if isinstance(asked, str) else render_prompt(tokenizer, asked, asking.thinking)
+        ids = (
+            list(tokenizer(asked)["input_ids"])
+            if isinstance(asked, str)
+            else render_prompt(tokenizer, asked, asking.thinking)
+        )
         row = {"prompt": problem["prompt"]}
         for name, adapted in (("base", model.disable_adapter), ("trained", contextlib.nullcontext)):
             given = torch.tensor([ids], device=model.device)

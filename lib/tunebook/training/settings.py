@@ -21,11 +21,13 @@ FLAT_TOKENS = 1024  # a batch of so many tokens takes about 60 MB of attention w
 def machine_settings(placement: Placement, model=None) -> dict:
     """Arguments for SFTConfig and DPOConfig which the machine, or the form of `model`, decides.
 
-    On a CPU activations of small models fit, so recomputing them (gradient checkpointing) only costs time. A model without experts
-    has no loss for a router, whatever its config says.
+    On a CPU activations of small models fit, so recomputing them (gradient checkpointing) only costs time. A model
+    without experts has no loss for a router, whatever its config says.
     """
     config = model.config.get_text_config() if model else None
-    no_router = {"router_aux_loss_coef": 0.0} if hasattr(config, "output_router_logits") and not has_router(config) else {}
+    no_router = (
+        {"router_aux_loss_coef": 0.0} if hasattr(config, "output_router_logits") and not has_router(config) else {}
+    )
     on_cpu = placement.device == "cpu"
     return {
         "use_cpu": on_cpu,
@@ -43,11 +45,12 @@ def attention_for(placement: Placement) -> str:
 
 
 def row_layout(placement: Placement, dataset, batch_size: int, model) -> dict:
-    """Arguments for SFTConfig that say how the rows of a batch lie side by side; `dataset` is already cut to its length.
+    """Arguments for SFTConfig that say how the rows of a batch lie side by side; `dataset` is already cut to its
+    length.
 
-    On a CPU short rows follow one another without padding, each seeing only itself (`position_ids` tell where a row starts), where
-    `model` is shown to keep them apart; a third of a padded batch of schedules is padding. Long batches are padded, as on a GPU:
-    plain attention over a whole flat batch takes memory with the square of its tokens.
+    On a CPU short rows follow one another without padding, each seeing only itself (`position_ids` tell where a row
+    starts), where `model` is shown to keep them apart; a third of a padded batch of schedules is padding. Long batches
+    are padded, as on a GPU: plain attention over a whole flat batch takes memory with the square of its tokens.
     """
     tokens = batch_size * max(map(len, dataset["input_ids"]))
     is_flat = placement.device == "cpu" and tokens <= FLAT_TOKENS and packs_exactly(model)
@@ -75,10 +78,11 @@ def save_adapter(model, folder: Path, source: ModelSource) -> None:
 
 
 class Report(TrainerCallback):
-    """Tells a stage how far the training is, and keeps one row a logged step; `kinds` says what each step of a pass reads.
+    """Tells a stage how far the training is, and keeps one row a logged step; `kinds` says what each step of a pass
+    reads.
 
-    `kind` and `seconds` go into the trainer's own log, so that rows and time survive a kill with the checkpoint. `seconds`: since the
-    training began, without what a kill lost.
+    `kind` and `seconds` go into the trainer's own log, so that rows and time survive a kill with the checkpoint.
+    `seconds`: since the training began, without what a kill lost.
     """
 
     def __init__(self, context, kinds: Sequence[str] = ("rows",)):

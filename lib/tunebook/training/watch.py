@@ -1,7 +1,9 @@
-"""A training watched while it runs: held-out loss, distance from base, general text, and three answers, at even distances.
+"""A training watched while it runs: held-out loss, distance from base, general text, and three answers, at even
+distances.
 
-A sick training is stopped early with the reason and the remedy (`health`). Base is the model as it is before the first step, without any
-adapter. What is measured lies in the trainer's own log, so that it survives a kill with the checkpoint. Does not choose a checkpoint.
+A sick training is stopped early with the reason and the remedy (`health`). Base is the model as it is before the first
+step, without any adapter. What is measured lies in the trainer's own log, so that it survives a kill with the
+checkpoint. Does not choose a checkpoint.
 """
 
 from __future__ import annotations
@@ -45,8 +47,10 @@ COSTS = ("tokens_per_second", "memory_gib")
 
 @dataclass(frozen=True)
 class Watching:
-    """How a training is watched: at `points` even distances (0: not at all), on `documents` pieces of general text (at most 8), with
-    answers of `answer_tokens` tokens. `largest_rise`: percent that general text may cost more bits before forgetting is a sickness."""
+    """How a training is watched: at `points` even distances (0: not at all), on `documents` pieces of general text (at
+    most 8), with answers of `answer_tokens` tokens. `largest_rise`: percent that general text may cost more bits before
+    forgetting is a sickness.
+    """
 
     points: int = 3
     documents: int = MOST_DOCUMENTS
@@ -58,8 +62,8 @@ class Watching:
 class Watch(TrainerCallback):
     """Measures `trainer` on the held-out canonical rows `rows` (its eval_dataset, where it has one, is made of them).
 
-    `points`: one dict a point, the first before step 1 (see SHOWN, and `answers`). `sickness` is None for a healthy training. Add it
-    after the callback that logs (`settings.Report`).
+    `points`: one dict a point, the first before step 1 (see SHOWN, and `answers`). `sickness` is None for a healthy
+    training. Add it after the callback that logs (`settings.Report`).
     """
 
     def __init__(self, trainer, rows: Sequence[dict], tokenizer, how: Watching):
@@ -167,7 +171,9 @@ class Watch(TrainerCallback):
         return self.trainer.model(input_ids=tokens, use_cache=False).logits[0].float().log_softmax(-1)
 
     def _draw(self) -> list[tuple[list[int], int, torch.Tensor]]:
-        """Answers that base draws: whole ids, where the answer begins, and base's log-probabilities along it in half precision."""
+        """Answers that base draws: whole ids, where the answer begins, and base's log-probabilities along it in half
+        precision.
+        """
         decoding = Decoding(KL_TOKENS, temperature=1.0, seed=self.how.seed)
         drawn = []
         for done in self._complete(self._asked, decoding):
@@ -214,7 +220,9 @@ class Watch(TrainerCallback):
         return [{key: point.get(key) for key in ("step", *COSTS)} for point in self.points[1:]]
 
     def spoken(self) -> list[dict]:
-        """A row for each of the prompts: what is asked, what was wanted, what base says, and what the model said at each point."""
+        """A row for each of the prompts: what is asked, what was wanted, what base says, and what the model said at
+        each point.
+        """
         return (
             [
                 {"prompt": asked, "wanted": wanted, "base": self._base_answers[at]}
@@ -231,7 +239,10 @@ class Watch(TrainerCallback):
 
 
 def held_out(rows: Sequence[dict], tokenizer, max_length: int):
-    """The first HELD_OUT_ROWS canonical rows that fit into `max_length` tokens, and their dataset (None without a row)."""
+    """The first HELD_OUT_ROWS canonical rows that fit into `max_length` tokens, and their dataset (None without a
+    row).
+    """
+
     def fits(row: dict) -> bool:
         return len(encode_row(tokenizer, row["prompt"], row["completion"], row.get("tools"))[0]) <= max_length
 

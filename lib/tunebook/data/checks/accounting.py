@@ -1,7 +1,7 @@
 """What becomes of every column and every message key: used, harmless, dropped by name, or not used.
 
-What would change what is learnt and is not used is an error (`left_out`), text that nothing reads a warning (`unread`), until
-it is mapped or dropped by name. Also the types of each column, and ids that repeat. Does not convert rows.
+What would change what is learnt and is not used is an error (`left_out`), text that nothing reads a warning (`unread`),
+until it is mapped or dropped by name. Also the types of each column, and ids that repeat. Does not convert rows.
 """
 
 import collections
@@ -22,12 +22,12 @@ from tunebook.models.templates import THOUGHT_KEYS
 
 # Words of names that place a row, judge it or count it, and say nothing that a model should learn.
 HARMLESS = frozenset(
-    "id ids idx index uid uuid guid key source src origin url uri link domain dataset subset config split hint fold score scores"
-    " rating ratings reward rewards rank quality difficulty level category categories topic topics tag tags type kind group slice"
-    " cluster language lang locale license licence author annotator worker username model models generator engine provider created"
-    " updated date time timestamp version year length len num count words tokens chars hash md5 sha sha256 metadata meta file"
-    " filename path line row record position seed temperature finish cost latency verified reviewed toxicity pii name parallel"
-    " phrase task refusal audio_id mask end".split()
+    "id ids idx index uid uuid guid key source src origin url uri link domain dataset subset config split hint fold"
+    " score scores rating ratings reward rewards rank quality difficulty level category categories topic topics tag"
+    " tags type kind group slice cluster language lang locale license licence author annotator worker username model"
+    " models generator engine provider created updated date time timestamp version year length len num count words"
+    " tokens chars hash md5 sha sha256 metadata meta file filename path line row record position seed temperature"
+    " finish cost latency verified reviewed toxicity pii name parallel phrase task refusal audio_id mask end".split()
 )
 TESTED = frozenset("test tests entry challenge assert".split())  # the row's own test, which `answers_fail` runs
 MEDIA = frozenset("image images audio audios video videos pixel".split())
@@ -242,7 +242,8 @@ class Account:
 
 
 _HOW = {
-    "prompt": "the question", "completion": "the answer", "messages": "the conversation", "text": "all of it is trained",
+    "prompt": "the question", "completion": "the answer", "messages": "the conversation",
+    "text": "all of it is trained",
     "chosen": "the better answer", "rejected": "the worse answer", "label": "whether the answer is good",
     "tools": "written by the model's chat template, where it knows tools",
     "functions": "written by the model's chat template, where it knows tools",

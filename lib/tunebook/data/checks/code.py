@@ -129,7 +129,9 @@ SELF = ("self", "cls")
 
 
 def find_copies(examples: Examples, problems: list[dict], name: str, skip=()) -> list[int]:
-    """Note rows that hold a function of the shape of a problem's solution; returns their numbers. `skip`: known ones."""
+    """Note rows that hold a function of the shape of a problem's solution; returns their numbers. `skip`: known
+    ones.
+    """
     shapes = _shapes_of(problems)
     found = []
     for number, prompt, answer in examples.texts() if shapes else ():
@@ -147,7 +149,9 @@ def find_copies(examples: Examples, problems: list[dict], name: str, skip=()) ->
 
 
 def _shapes_of(problems: list[dict]) -> dict[tuple, dict[str, str]]:
-    """Shapes of the long enough solutions: size → shape → task; each also without its arguments, as a body that stands alone."""
+    """Shapes of the long enough solutions: size → shape → task; each also without its arguments, as a body that
+    stands alone.
+    """
     shapes = {}
     for problem in problems:
         if (problem.get("kind") or "code") != "code":
@@ -164,7 +168,9 @@ def _shapes_of(problems: list[dict]) -> dict[tuple, dict[str, str]]:
 
 
 def _bodies(answer: str) -> list[str]:
-    """The programs of an answer without a function, each as the body of one, also where its first line lost its indent."""
+    """The programs of an answer without a function, each as the body of one, also where its first line lost its
+    indent.
+    """
     programs = [code.strip("\n") for _, code in FENCE.findall(answer)] or [answer.strip("\n")]
     programs += ["    " + code for code in programs if not code[:1].isspace()]
     return ["def body():\n" + textwrap.indent(textwrap.dedent(code), "    ") for code in programs]
@@ -236,7 +242,9 @@ _TEST = "def check(candidate):\n    assert candidate() is True\n"
 
 
 def find_failing_answers(examples: Examples, seed: int = 0, n_sampled: int = 0) -> tuple[int, int]:
-    """Note rows whose answer fails the row's test (`TEST_NAMES`); returns (passed, run). Rows without a test are passed over."""
+    """Note rows whose answer fails the row's test (`TEST_NAMES`); returns (passed, run). Rows without a test are
+    passed over.
+    """
     from tunebook.execution.programs import Program
     from tunebook.execution.runner import run_programs
 
@@ -286,7 +294,9 @@ def _rows_with_tests(examples: Examples, seed: int, n_sampled: int) -> list[int]
 
 
 def test_of(row: dict) -> str:
-    """The row's test as one program, "" where there is none; a column `test` that holds no assertion is something else."""
+    """The row's test as one program, "" where there is none; a column `test` that holds no assertion is something
+    else.
+    """
     for name in TEST_NAMES:
         value = row.get(name)
         if isinstance(value, list) and value and all(isinstance(item, str) for item in value):

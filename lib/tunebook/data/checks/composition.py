@@ -1,7 +1,8 @@
 """Rows in another script or language than nearly all others.
 
-Scripts (Cyrillic among Latin, ...) are judged in every row, languages by py3langid in a seeded sample of rows (`Limits.sampled`) and only
-where a text is long and the model is sure. Does not know dialects, and short texts have no language here.
+Scripts (Cyrillic among Latin, ...) are judged in every row, languages by py3langid in a seeded sample of rows
+(`Limits.sampled`) and only where a text is long and the model is sure. Does not know dialects, and short texts have no
+language here.
 """
 
 import collections
@@ -43,7 +44,8 @@ WORDS = re.compile(r"[^\W\d_]{2,}")
 LANGUAGE_WORDS = frozenset(("language", "languages", "lang", "locale"))
 MIN_RARE_LANGUAGES, MIN_LANGUAGE_ROWS = 2, 3  # so many rare languages with so many rows each are no slip
 LANGUAGE_ASKED = re.compile(
-    r"\btranslat|\b(?:in|into|to|auf|en) (?:arabic|bulgarian|chinese|czech|danish|dutch|finnish|french|german|greek|hebrew|hindi"
+    r"\btranslat|\b(?:in|into|to|auf|en)"
+    r" (?:arabic|bulgarian|chinese|czech|danish|dutch|finnish|french|german|greek|hebrew|hindi"
     r"|hungarian|indonesian|italian|japanese|korean|mandarin|norwegian|polish|portuguese|romanian|russian|slovak|spanish|swedish"
     r"|thai|turkish|ukrainian|vietnamese)\b",
     re.I,
@@ -51,9 +53,11 @@ LANGUAGE_ASKED = re.compile(
 
 
 def find_language_mix(examples: Examples) -> list[dict]:
-    """Note rows whose text or answer is mostly in a script or language that few rows are in; returns the languages found.
+    """Note rows whose text or answer is mostly in a script or language that few rows are in; returns the languages
+    found.
 
-    The table is of the sampled texts: `language, texts, share`; where there are several, the finding `languages` says so.
+    The table is of the sampled texts: `language, texts, share`; where there are several, the finding `languages` says
+    so.
     """
     if len(examples) < MIN_ROWS:
         return []
@@ -72,7 +76,9 @@ def find_language_mix(examples: Examples) -> list[dict]:
 
 
 def _is_multilingual(examples: Examples, sure: dict[int, str], troubles: dict[int, str]) -> bool:
-    """True for a file of several languages on purpose: a column says which, or several rare ones have some rows each."""
+    """True for a file of several languages on purpose: a column says which, or several rare ones have some rows
+    each.
+    """
     for name, column in examples.account.columns.items():
         if words_of(name) & LANGUAGE_WORDS and len({str(value) for value in column.values}) > 1:
             return True
@@ -115,7 +121,8 @@ def _identifier():
 
 
 def _languages(examples: Examples, seed: int = 0) -> tuple[dict[int, str], int]:
-    """Number → language of the answer, or of the whole text where few answers are long; and how many texts were long enough.
+    """Number → language of the answer, or of the whole text where few answers are long; and how many texts were long
+    enough.
 
     One or the other for the whole file: the prompts of a translation task have another language than its answers.
     """
@@ -173,7 +180,8 @@ N_WORDS = 6
 def find_domain_gap(examples: Examples, problems: list[dict], name: str) -> dict:
     """Note how well the prompts are told apart (`domain`, info), and a `domain_gap` where nearly always.
 
-    Returns {benchmark, auc, low, high, n_rows, n_problems, row_words, benchmark_words}, or {} for fewer than 30 prompts.
+    Returns {benchmark, auc, low, high, n_rows, n_problems, row_words, benchmark_words}, or {} for fewer than 30
+    prompts.
     """
     ours = _sample({normalise(prompt) for _, prompt, _ in examples.texts()} - {""}, examples.limits.sampled)
     theirs = _sample({normalise(problem["prompt"]) for problem in problems}, examples.limits.sampled)
@@ -309,7 +317,9 @@ def _are_unlike(prompts: list[set]) -> bool:
 
 
 def _differ_otherwise(prompts: list[set], frequency: dict, n_rows: int) -> bool:
-    """True when each prompt has its own telling word besides, such as the numbers of a sum: it asks for another answer."""
+    """True when each prompt has its own telling word besides, such as the numbers of a sum: it asks for another
+    answer.
+    """
     telling = max(3, 0.02 * n_rows)
     own = [{word for word in words if frequency[word] <= telling} for words in prompts]
     return len(prompts) >= MIN_SUMS and all(own) and len(set.union(*own)) >= len(own)

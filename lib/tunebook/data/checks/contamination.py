@@ -27,7 +27,8 @@ TEMPLATE_SHARE, TEMPLATE_ROWS = 0.10, 20  # a word run in more rows than this is
 
 
 def find_contamination(examples: Examples, problems: list[dict], name: str) -> np.ndarray:
-    """Note rows whose prompt is a problem's prompt (`contamination`) or shares a part of its word runs (`contamination_near`).
+    """Note rows whose prompt is a problem's prompt (`contamination`) or shares a part of its word runs
+    (`contamination_near`).
 
     `problems` are benchmark rows with `task_id` and `prompt`; `name` goes into the message. Returns the row numbers.
     """
@@ -113,7 +114,9 @@ def _exact_turn(examples: Examples, number: int, prompt: str, exact: dict):
 
 @dataclass(frozen=True)
 class _Runs:
-    """`owners`: word run → problems that have it; `sizes`: number of runs a problem has; `starts`: first words of runs."""
+    """`owners`: word run → problems that have it; `sizes`: number of runs a problem has; `starts`: first words of
+    runs.
+    """
 
     owners: dict
     sizes: dict
@@ -131,8 +134,8 @@ def description(problem: dict) -> str:
 def has_answer_of(problem: dict, text: str) -> bool:
     """Whether a row with this `text` could give the problem away: for a problem of kind `answer`, its answer is in it.
 
-    Two schedules or sums in nearly the same words have different answers: that is the task, not a leak. True where nothing is known,
-    and for answers of more than a line, which nobody repeats word for word.
+    Two schedules or sums in nearly the same words have different answers: that is the task, not a leak. True where
+    nothing is known, and for answers of more than a line, which nobody repeats word for word.
     """
     answer = (problem.get("canonical_solution") or "") if problem.get("kind") == "answer" else ""
     answer = _squeezed(answer.rpartition("####")[2])  # GSM8K: the number after the way to it
@@ -144,7 +147,9 @@ def _squeezed(text: str) -> str:
 
 
 def _runs_of_problems(problems: list[dict]) -> _Runs:
-    """The word runs of the problems, the words of a docstring apart; runs that many problems share are template and left out."""
+    """The word runs of the problems, the words of a docstring apart; runs that many problems share are template and
+    left out.
+    """
     owners = collections.defaultdict(set)
     for problem in problems:
         for part, text in enumerate((problem["prompt"], description(problem))):
@@ -190,9 +195,10 @@ def _nearest(texts, problems: list[dict], examples: Examples) -> dict[int, tuple
 
 WORD = re.compile(r"[a-z]{3,}")
 STOP = frozenset(
-    "the and for are that this with from have has was were will can you your any all not but its which when what into than then"
-    " them they there their been each one two other given please write function python return returns returned check checks if"
-    " should would could such only also about using use used make takes take following complete implement program code".split()
+    "the and for are that this with from have has was were will can you your any all not but its which when what into"
+    " than then them they there their been each one two other given please write function python return returns"
+    " returned check checks if should would could such only also about using use used make takes take following"
+    " complete implement program code".split()
 )
 MIN_WORDS = 6  # telling words of a problem
 MIN_RARE = 3  # shared words that are in few problems

@@ -20,7 +20,9 @@ NEAR_SHARE = 0.85  # of letter runs
 
 
 def find_pair_troubles(examples: Examples) -> None:
-    """Note equal, nearly equal and contradictory pairs, and a bias to longer or shorter answers; of KTO rows contradictions."""
+    """Note equal, nearly equal and contradictory pairs, and a bias to longer or shorter answers; of KTO rows
+    contradictions.
+    """
     if examples.kind == "kto":
         _note_two_labels(examples)
     if examples.rejected is None:
@@ -82,7 +84,9 @@ def _score_names(examples: Examples, side: str) -> list[str]:
 
 
 def _nearly_equal(a: str, b: str) -> bool:
-    """Equal but for case, space and punctuation; or 12 words and more with equal numbers and nearly all letters the same."""
+    """Equal but for case, space and punctuation; or 12 words and more with equal numbers and nearly all letters the
+    same.
+    """
     a, b = normalise(a), normalise(b)
     return a == b or has_few_changes(a, b, NEAR_SHARE)
 

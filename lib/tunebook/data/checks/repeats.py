@@ -22,7 +22,9 @@ MIN_ROWS = 10
 
 
 def find_exact_duplicates(examples: Examples) -> dict[int, int]:
-    """Note the rows that repeat an earlier row exactly (prompt and answers); returns number → number of the first one."""
+    """Note the rows that repeat an earlier row exactly (prompt and answers); returns number → number of the first
+    one.
+    """
     hashes = np.fromiter((exact_hash(p + "\x1e" + a) for _, p, a in examples.texts()), np.int64, len(examples))
     if examples.bad:  # one answer called good and bad is a contradiction, not a repetition
         hashes ^= np.isin(np.arange(len(examples)), list(examples.bad))
@@ -201,7 +203,9 @@ def _texts_agree(a: str, b: str, weights: dict, threshold: float) -> bool:
 
 
 def has_few_changes(a: str, b: str, threshold: float) -> bool:
-    """True for two normalised texts of 12 words and more with equal numbers, most letter runs in common, in one order."""
+    """True for two normalised texts of 12 words and more with equal numbers, most letter runs in common, in one
+    order.
+    """
     words_a, words_b = a.split(), b.split()
     if min(len(words_a), len(words_b)) < MIN_WORDS or _numbers(words_a) != _numbers(words_b):
         return False

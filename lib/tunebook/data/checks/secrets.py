@@ -85,16 +85,19 @@ GENERIC_USERS = re.compile(
     re.I,
 )
 CARD = re.compile(
-    r"(?<![\w.-])(?:\d{13,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{1,4}(?:\1\d{1,3})?|\d{4}([ -])\d{6}\2\d{5})(?!\w|[.-]\d)(?! \d)"
+    r"(?<![\w.-])(?:\d{13,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{1,4}(?:\1\d{1,3})?|\d{4}(["
+    r" -])\d{6}\2\d{5})(?!\w|[.-]\d)(?! \d)"
 )
 IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b")
 PHONE = re.compile(
-    r"(?<![\w+])\+\d{1,3}[ -](?:\(\d{1,4}\)[ -]?)?\d{1,5}(?:[ -]?\d{2,7}){1,4}(?![\w-])|(?<![\w(])\(\d{3}\) ?\d{3}-\d{4}(?![\w-])"
+    r"(?<![\w+])\+\d{1,3}[ -](?:\(\d{1,4}\)[ -]?)?\d{1,5}(?:[ -]?\d{2,7}){1,4}(?![\w-])|(?<![\w(])\(\d{3}\)"
+    r" ?\d{3}-\d{4}(?![\w-])"
     r"|(?<![\w.-])\d{3}-\d{3}-\d{4}(?![\w-])|(?<![\w+])\+\d{10,14}(?![\w-])"
 )
 # With a word such as "call" or "Tel." before it, any way to write 8 to 15 digits is a phone number.
 PHONE_WORD = re.compile(
-    r"\b(?:tel|telephone|telefon|phone|call|mobile|cell|fax|whatsapp|handy)\b(?: ?(?:me|him|her|us|no|number|nr|at|on|under|is)\b)*"
+    r"\b(?:tel|telephone|telefon|phone|call|mobile|cell|fax|whatsapp|handy)\b(?:"
+    r" ?(?:me|him|her|us|no|number|nr|at|on|under|is)\b)*"
     r"[.: #]{0,3}(\+?\(?\d[\d ()./-]{6,20}\d)(?![\w-])",
     re.I,
 )
@@ -110,7 +113,8 @@ def _detectors() -> tuple:
 
 
 def find_secrets(examples: Examples) -> None:
-    """Note rows with secrets (error) and with personal data (warning), in any field, rows that cannot be trained included.
+    """Note rows with secrets (error) and with personal data (warning), in any field, rows that cannot be trained
+    included.
 
     The detail names the kind and shows no value.
     """
@@ -168,7 +172,9 @@ def _is_real(value: str, detector) -> bool:
 
 
 def personal_spans(text: str) -> list[tuple[int, int, str]]:
-    """(start, end, kind) of every e-mail address, card number (Luhn), IBAN (mod 97), phone and US social security number."""
+    """(start, end, kind) of every e-mail address, card number (Luhn), IBAN (mod 97), phone and US social security
+    number.
+    """
     spans = []
     if "@" in text:
         for match in EMAIL.finditer(text):

@@ -10,7 +10,8 @@ from tunebook.data.checks.code import PYTHON_START
 from tunebook.data.examples import Examples
 from tunebook.data.mapping import BLANK_MARKS
 
-# Names of sequence tokens (<s>, <pad>) are also HTML or quoted in programs: only bare ones that no closing tag explains.
+# Names of sequence tokens (<s>, <pad>) are also HTML or quoted in programs: only bare ones that no closing tag
+# explains.
 CONTROL_TOKENS = re.compile(
     r"<\|[a-z][a-z0-9_]{0,40}\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<｜[^｜>]{1,40}｜>|\[(?:CLS|SEP|PAD)\]"
     r"|(?<![\"'`(\w])<(?:bos|eos|pad|unk|sep|cls)>(?![\"'`)\w])"
@@ -18,7 +19,8 @@ CONTROL_TOKENS = re.compile(
 SEQUENCE_START, SEQUENCE_END = re.compile(r"(?<![\"'`])<s>(?![\"'`])"), re.compile(r"(?<![\"'`])</s>(?![\"'`])")
 CONTROL_CHARACTERS = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069]"
-    "|(?<![\U0001f3f4\U000e0020-\U000e007f])[\U000e0000-\U000e007f]"  # after the black flag they write England, Scotland, Wales
+    # after the black flag they write England, Scotland, Wales
+    "|(?<![\U0001f3f4\U000e0020-\U000e007f])[\U000e0000-\U000e007f]"
 )
 HTML = re.compile(
     r"</?(?:div|span|p|br|td|tr|table|li|ul|ol|h[1-6]|font|a|img|script|body)\b[^>\n]{0,200}>|&(?:nbsp|lt|gt|amp|quot|#\d{1,5});",
@@ -32,15 +34,21 @@ MARKUP_ASKED = re.compile(
 MARKUP_NAMED = re.compile(
     r"html|xml|svg|css|mark-?up|web|page|\btags?\b|escape|entit|pars|scrap|javascript|react", re.I
 )
-REFUSED = r"(?:can ?not|can['’]?t|won['’]?t|will not|must|have to|am unable to|am not able to|['’]m unable to|['’]m not able to)"
+REFUSED = (
+    r"(?:can ?not|can['’]?t|won['’]?t|will not|must|have to|am unable to|am not able to|['’]m unable to|['’]m not"
+    r" able to)"
+)
 REFUSAL = re.compile(
     r"\bas an? (?:(?:ai|artificial intelligence|large)(?: language)? (?:model|assistant)|language model|ai,)"
     r"|^\W*i apologi[sz]e,? (?:but|for any|that i)"
     r"|^\W*(?:i'?m|i am|i’m|sorry)[^.!?\n]{0,24}sorry,? (?:but )?as an ai"
-    rf"|^\W*(?:(?:(?:(?:i'?m|i am|i’m) )?(?:\w+ )?sorry|unfortunately|regrettably),? (?:but )?)?i ?{REFUSED} (?:help|assist|fulfil|fulfill|provide|answer|comply|"
-    r"do that|complete|generate|create|engage|support|decline|refuse|discuss|offer|share|respond|perform|continue|recommend|talk"
+    rf"|^\W*(?:(?:(?:(?:i'?m|i am|i’m) )?(?:\w+ )?sorry|unfortunately|regrettably),? (?:but )?)?i ?{REFUSED}"
+    r" (?:help|assist|fulfil|fulfill|provide|answer|comply|"
+    r"do that|complete|generate|create|engage|support|decline|refuse|discuss|offer|share"
+    r"|respond|perform|continue|recommend|talk"
     r"|write|give (?:you|medical|legal|financial))"
-    r"|^\W*(?:sorry,? (?:but )?)?i (?:do not|don['’]?t) have (?:the ability|personal|access|real-time|opinions|feelings)"
+    r"|^\W*(?:sorry,? (?:but )?)?i (?:do not|don['’]?t) have (?:the"
+    r" ability|personal|access|real-time|opinions|feelings)"
     r"|^\W*(?:todo|tbd|lorem ipsum|\[?(?:insert|your answer|answer goes) here)",
     re.I,
 )
@@ -202,7 +210,9 @@ def find_truncated(examples: Examples) -> None:
 
 
 def _needs_no_stop(answer: str) -> bool:
-    """True for a last line such as UNSTOPPED, and for a short or indented one of its own: a signature, a verse, a grammar."""
+    """True for a last line such as UNSTOPPED, and for a short or indented one of its own: a signature, a verse, a
+    grammar.
+    """
     lines = answer.rstrip().split("\n")
     is_apart = len(lines) > 1 and (len(lines[-1].split()) < MIN_WORDS or lines[-1][:1].isspace())
     return is_apart or bool(UNSTOPPED.search(lines[-1]))
@@ -240,7 +250,9 @@ def _is_open(text: str) -> bool:
 
 
 def _note_prose(examples: Examples, prose: list) -> None:
-    """Where nine in ten longer answers (or all answers) end like a sentence, one that ends inside a sentence was cut."""
+    """Where nine in ten longer answers (or all answers) end like a sentence, one that ends inside a sentence was
+    cut.
+    """
     for shortest in (MIN_WORDS, MIN_PROSE_WORDS + 1):
         long = prose if shortest == MIN_WORDS else [item for item in prose if item[1] >= shortest]
         if len(long) < MIN_ROWS or sum(item[2] for item in long) < USUAL_SHARE * len(long):

@@ -1,4 +1,5 @@
-"""Five-field cron expressions: parse them, tell whether two of them fire at the same times, and judge an answer by that.
+"""Five-field cron expressions: parse them, tell whether two of them fire at the same times, and judge an answer by
+that.
 
 Semantics are Vixie cron's. A field is `*`, a number, a name (JAN, MON), a range `a-b`, a step `*/n` or `a-b/n`, or a
 comma list of these; 7 is Sunday. Days: when the day-of-month field or the day-of-week field *begins* with `*` (so `*/2`
@@ -67,8 +68,8 @@ def parse(expression: str) -> FireTimes:
 def check_answer(answer: str, expected: str) -> None:
     """Raise AssertionError, with a short reason, unless `answer` fires at the same times as `expected`.
 
-    White space and surrounding backticks or quotes are forgiven. An expression inside prose is not looked for: taking the
-    answer out of a completion is the extractor's work, the same for every model.
+    White space and surrounding backticks or quotes are forgiven. An expression inside prose is not looked for: taking
+    the answer out of a completion is the extractor's work, the same for every model.
 
     >>> check_answer("`30 9 * * MON-FRI`", "30 9 * * 1-5")
     """

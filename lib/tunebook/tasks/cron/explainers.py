@@ -1,7 +1,7 @@
 """Word an expression as cron explainers do: in the style of crontab editors, or with the library cron-descriptor.
 
-Takes any expression that the wordings give. Explainers' texts are what people paste behind their cron lines; they are a small share
-of the rows on purpose.
+Takes any expression that the wordings give. Explainers' texts are what people paste behind their cron lines; they are a
+small share of the rows on purpose.
 """
 
 import re

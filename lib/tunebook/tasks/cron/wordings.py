@@ -1,6 +1,8 @@
-"""Draw from `wordings.yaml`: a wording of a rule, and the values that say what it means. The head of that file tells its form.
+"""Draw from `wordings.yaml`: a wording of a rule, and the values that say what it means. The head of that file tells
+its form.
 
-Knows numbers, lists and ranges, but no schedule: which schedules there are, how often, and how they are worded is in the file.
+Knows numbers, lists and ranges, but no schedule: which schedules there are, how often, and how they are worded is in
+the file.
 """
 
 import re
