@@ -6,9 +6,10 @@ from html.parser import HTMLParser
 import pytest
 
 from tunebook.decision.gather import Evidence
+from tunebook.decision.hinges import hinges
 from tunebook.decision.page import render, visible
 from tunebook.decision.report import balance, side_by_side
-from tunebook.decision.verdict import decide, hinges
+from tunebook.decision.verdict import decide
 from tunebook.evaluation.score_folder import Scores
 
 SPEC = {"smallest_gain": 0.0, "largest_loss": 5.0, "largest_bits_rise": 10.0, "gated": [], "target_score": 90.0}

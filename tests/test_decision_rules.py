@@ -11,9 +11,10 @@ from tunebook.decision import gates
 from tunebook.decision import gather as gathering
 from tunebook.decision.economics import Prices
 from tunebook.decision.gather import Evidence
+from tunebook.decision.hinges import hinges
 from tunebook.decision.ladder import Ladder, climb, rung_cost
 from tunebook.decision.report import balance, headline, meaning
-from tunebook.decision.verdict import decide, hinges
+from tunebook.decision.verdict import decide
 from tunebook.errors import InputProblem
 from tunebook.evaluation.benchmark import from_problems
 from tunebook.evaluation.protocol import Asking

@@ -422,4 +422,6 @@ def test_an_adapters_own_tokenizer_is_used(models, spoken, tmp_path):
     (adapter / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": template}))
     found = folder_checks.inspect_folder(str(adapter))
     assert "its own tokenizer and chat template are used" in found["findings"][0]["message"]
-    assert load_tokenizer(resolve_model(str(adapter)), "model").chat_template == template == found["template"]
+    tiny_llama().save_pretrained(tmp_path / "base")
+    source = resolve_model(str(adapter), adapter_base=str(tmp_path / "base"))
+    assert load_tokenizer(source, "model").chat_template == template == found["template"]

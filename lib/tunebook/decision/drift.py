@@ -147,11 +147,8 @@ def advise(
     """What to do, by the rules of the frozen specification: rows `rule, holds, advice`; a rule that was not looked
     at has None.
     """
-    spec = (
-        read_json(found["00_should_we_fine_tune"].file("spec.json"))["spec"]
-        if "00_should_we_fine_tune" in found
-        else {}
-    )
+    first = found.get("00_should_we_fine_tune")
+    spec = read_json(first.file("spec.json"))["spec"] if first else {}
     months = spec.get("retrain_months", 0.0)
     trained = next((found[name] for name in ("03_train_dpo", "02_train_sft") if name in found), None)
     age = None

@@ -9,8 +9,9 @@ from tunebook.decision import gather as rooms
 from tunebook.decision.comparisons import kept_of, score_table
 from tunebook.decision.economics import Prices, break_even, per_correct_answer, sweep
 from tunebook.decision.gather import Evidence
+from tunebook.decision.hinges import hinges
 from tunebook.decision.spec import LIMITS, read_frozen, was_frozen_first
-from tunebook.decision.verdict import hinges, loss_words, shown_losses
+from tunebook.decision.verdict import loss_words, shown_losses
 from tunebook.evaluation.forgetting import bits_per_byte
 from tunebook.files import read_json
 from tunebook.pipeline import ledger, runs

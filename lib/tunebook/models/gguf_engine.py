@@ -155,11 +155,7 @@ class GgufModel:
         places = range(len(prompts)) if only is None else only
         if not places:
             return
-        empty = next((at for at in places if not prompts[at]), None)
-        if empty is not None:
-            raise InputProblem(
-                f"gguf: prompt {empty} has no token; look at the row, or at the chat template (`tunebook inspect`)"
-            )
+        _refuse_empty(prompts, places)
         longest = max(map(len, prompts)) + decoding.max_new_tokens
         if longest > min(self.limit, MOST_CONTEXT):
             raise InputProblem(
@@ -247,3 +243,11 @@ class GgufModel:
             llama.llama_free(self.ctx)
         self.tokenizer.close()
         llama.llama_model_free(self.model)
+
+
+def _refuse_empty(prompts: Sequence[list[int]], places: Sequence[int]) -> None:
+    empty = next((at for at in places if not prompts[at]), None)
+    if empty is not None:
+        raise InputProblem(
+            f"gguf: prompt {empty} has no token; look at the row, or at the chat template (`tunebook inspect`)"
+        )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from tunebook.files import write_json
+from tunebook.files import read_json, write_json
 from tunebook.pipeline.manifest import PACKAGE
 from tunebook.pipeline.notebook_process import kill_tree
 
@@ -69,7 +69,7 @@ def execute(job: Job, on_tick: Callable[[dict], None]) -> dict:
                 start_new_session=True,
             )
         try:
-            with _passing_on(child.pid):
+            with _passing_on(child.pid) as stopped:
                 while True:
                     try:
                         child.wait(POLL_SECONDS)
@@ -80,9 +80,15 @@ def execute(job: Job, on_tick: Callable[[dict], None]) -> dict:
             if child.returncode is None:
                 kill_tree(child.pid)
                 child.wait()
-        if not (folder / "result.json").is_file():
+        has_result = (folder / "result.json").is_file()
+        if stopped and not (has_result and read_json(folder / "result.json")["outcome"] == "exception"):
+            # the kernel had nothing to save: what papermill wrote has no name that counts, and the runner ends as told
+            with contextlib.suppress(OSError):
+                os.replace(stage_folder / "executed.ipynb", stage_folder / ".executed.partial.ipynb")
+            signal.raise_signal(signal.SIGTERM)
+        if not has_result:
             return {"outcome": "broken", "name": f"exit status {child.returncode}", "message": _last_line(log)}
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        result = read_json(folder / "result.json")
         if result["outcome"] == "ok":
             log.unlink(missing_ok=True)
         return result
@@ -91,20 +97,22 @@ def execute(job: Job, on_tick: Callable[[dict], None]) -> dict:
 @contextlib.contextmanager
 def _passing_on(pid: int):
     """A SIGTERM (a spot machine that goes, `docker stop`) is passed on to the kernel, which saves a running training
-    first.
+    first. Yields the list of those that came.
     """
+    stopped = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield stopped
         return
 
     def pass_on(number, frame):
+        stopped.append(number)
         with contextlib.suppress(psutil.Error):
             for kernel in psutil.Process(pid).children():
                 kernel.send_signal(number)
 
     before = signal.signal(signal.SIGTERM, pass_on)
     try:
-        yield
+        yield stopped
     finally:
         signal.signal(signal.SIGTERM, before)
 
