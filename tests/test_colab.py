@@ -106,6 +106,7 @@ class Colab:
         (self.root / "requirements.txt").write_text("torch==2.13.0\ntrl==1.16.0\nllama-cpp-python==0.3.36\n")
         monkeypatch.setattr(colab, "ROOT", self.root)
         monkeypatch.setattr(colab, "OURS", ())
+        monkeypatch.setattr(colab, "loaded_distributions", set)  # not what this test process has loaded
         monkeypatch.setattr(colab, "NEEDED_BYTES", 0)
         monkeypatch.setattr(colab, "run_logged", lambda what, command, log, **rest: self.calls.append(command))
         monkeypatch.setattr(colab, "PROOF", "print('versions')")

@@ -23,9 +23,8 @@ from tunebook.errors import MachineProblem
 from tunebook.setup import llama_wheel, wheels
 from tunebook.setup.packages import normal_name, read_requirements, run_logged
 
-REPOSITORY = (  # `python -m tunebook.setup.colab me/tunebook` puts a fork's name here, in the badges and in the cells
-    "OWNER/tunebook"
-)
+# `python -m tunebook.setup.colab me/tunebook` puts a fork's name here, in the badges and in the cells
+REPOSITORY = "OWNER/tunebook"
 ROOT = Path(__file__).resolve().parents[3]
 DRIVE = Path("/content/drive/MyDrive/tunebook-outputs")
 NEEDED_BYTES = 5 * 1024**3
