@@ -105,12 +105,13 @@ CHECKS = {
     "prompt_prefix": (
         "error",
         "have a prompt whose tokens do not begin prompt + completion, so no loss mask is right",
-        "use a chat template that renders turns one after the other (chat_template: chatml), or train_on: last",
+        "use a chat template that renders turns one after the other (chat_template: chatml, or plain where a model has"
+        " no such tokens), or train_on: last",
     ),
     "end_token": (
         "error",
         "do not end with a token that ends a turn, so the model would never learn to stop",
-        "use a chat template that closes the last turn with the end token",
+        "name the token that ends a turn (end_of_turn), or use a chat template that writes it (chat_template: plain)",
     ),
     "control_tokens": ("error", "have a chat control token typed inside their content", "remove it from the text"),
     # repetition

@@ -130,15 +130,16 @@ def open_shipped(target: str, found: dict[str, Upstream]):
         export = found["05_export_gguf"]
         return GgufModel(export.file(export.metrics["chosen_file"]))
     from tunebook.models.device import choose_placement, this_machine
-    from tunebook.models.engine import TransformersEngine
-    from tunebook.models.loading import load_model, load_tokenizer
+    from tunebook.models.loading import open_engine
     from tunebook.models.source import resolve_model
 
     params = found[f"04_evaluate_pass_at_1@{target}"].manifest["params"]
     adapter = found[{"sft": "02_train_sft", "dpo": "03_train_dpo"}[target]].folder("adapter")
     source = resolve_model(params["model"], params["model_revision"])
-    model = load_model(source, choose_placement(this_machine()), adapter)
-    return TransformersEngine(model, load_tokenizer(source.folder, params["chat_template"]), params["slots"])
+    speaking = {key: params[key] for key in ("end_of_turn", "thinking") if key in params}  # older runs have none
+    return open_engine(
+        source, choose_placement(this_machine()), params["chat_template"], params["slots"], adapter, **speaking
+    )
 
 
 def advise(
