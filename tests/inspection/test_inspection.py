@@ -312,7 +312,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         limited.call("tunebook.inspection.gguf_checks:inspect_gguf", {"path": str(path)}, [path])
     write(path, bytes(8))
     with pytest.raises(InputProblem, match="became shorter"):
-        weight_files.scan_safetensors(str(path), [("a", "F32", 0, 16)])
+        weight_files.scan_safetensors(str(path), {"a": ("F32", [4], 0, 16)})
 
 
 def test_long_values_are_cut(tmp_path, capsys):
