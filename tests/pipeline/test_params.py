@@ -159,16 +159,3 @@ def plan(root, text):
     import io
 
     return studies.make_plan(root, root / "outputs" / "x", study(root, text), Display(io.StringIO()))
-
-
-def test_check_base_finds_dead_unknown_and_unequal_keys(root):
-    base = params.load_base(root) | {"dead": 1, "rows": 6}
-    declared = {path.stem: notebooks.declared(path) for path in sorted((root / "notebooks").glob("*.ipynb"))}
-    assert len(declared) == 3
-    said = params.check_base(base, declared | {"07_more": {"stranger": 1}})
-    assert [next(key for key in ("rows", "stranger", "dead") if f"{key}" in text) for text in said] == [
-        "rows",
-        "stranger",
-        "dead",
-    ]
-    assert params.check_base(params.load_base(root), declared) == []

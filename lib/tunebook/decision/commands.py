@@ -60,7 +60,7 @@ def drift(args: argparse.Namespace) -> int:
 def describe(moved: dict | None, watched: dict | None, advice: list[dict]) -> str:
     """The findings as text for a terminal."""
     from tunebook.decision.drift import UPGRADE
-    from tunebook.evaluation.measure import escaped
+    from tunebook.terminal import escaped
 
     lines = []
     if moved:

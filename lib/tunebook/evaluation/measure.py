@@ -14,6 +14,7 @@ from tunebook.evaluation.benchmark import Benchmark
 from tunebook.evaluation.completions import complete
 from tunebook.evaluation.protocol import Asking, Protocol
 from tunebook.evaluation.score import score
+from tunebook.terminal import aligned, escaped
 
 # what a variant of a protocol may change, and how its text is read; the rest follows from the model and the benchmark
 VARIABLE = {
@@ -106,12 +107,6 @@ def read_variant(text: str) -> dict:
 SHOWN = 8
 
 
-def aligned(rows: list[tuple[str, str]]) -> str:
-    """Two columns, the first padded."""
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in rows)
-
-
 def rate_text(part: dict) -> str:
     """k/n, percentage and interval of one `rates` dict."""
     low, high = part["interval"]
@@ -194,11 +189,6 @@ def power_text(result: dict) -> str:
             ),
         ]
     )
-
-
-def escaped(text: str) -> str:
-    """Text without control characters, so that a name cannot steer the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
 
 
 def _problems(count: int | None) -> str:

@@ -240,23 +240,6 @@ def stage_params(study: Study, instance: str, declared: dict) -> dict:
     return {name: values[name] for name in declared if name not in ROUTING_KEYS}
 
 
-def check_base(base: dict, notebooks: dict[str, dict]) -> list[str]:
-    """Sentences about base.yaml and the notebooks' parameters cells (notebook name -> declared()): unequal defaults,
-    unknown and dead keys. Empty when all agree.
-    """
-    problems = []
-    used = set(RUNNER_KEYS)
-    for notebook, declared in notebooks.items():
-        used |= set(declared)
-        for key, default in declared.items():
-            if key not in base:
-                problems.append(f"{notebook}.ipynb declares {key!r}, which base.yaml lacks")
-            elif type(base[key]) is not type(default) or base[key] != default:
-                problems.append(f"{notebook}.ipynb: {key} = {default!r}, base.yaml has {base[key]!r}")
-    problems += [f"base.yaml: {key!r} is dead: no notebook declares it" for key in base if key not in used]
-    return problems
-
-
 class _StrictLoader(yaml.SafeLoader):
     """SafeLoader that refuses a doubled key, of which YAML would keep the last."""
 
