@@ -5,7 +5,6 @@ of `extends` are errors, because a setting that is silently ignored makes a resu
 """
 
 import datetime
-import difflib
 import json
 import math
 import re
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from tunebook.errors import InputProblem
+from tunebook.errors import InputProblem, did_you_mean
 from tunebook.pipeline import inputs
 from tunebook.pipeline import stages as stage_names
 from tunebook.pipeline.runs import find_root
@@ -118,10 +117,7 @@ def checked_value(key, value, base: dict, where: str, runner_keys: bool = False)
     if key not in allowed:
         if key in ROUTING_KEYS:
             raise InputProblem(f'{where}: {key!r} is set by the runner: use --run NAME, and stages like "04@sft"')
-        near = difflib.get_close_matches(key, allowed, 1, 0.4)
-        raise InputProblem(
-            f"{where}: unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else ": see params/base.yaml")
-        )
+        raise InputProblem(f"{where}: unknown key {key!r}: {did_you_mean(key, allowed, 'see params/base.yaml', 0.4)}")
     value = _typed(key, value, base[key], where)
     check(key, value, where)
     return value
@@ -219,11 +215,8 @@ def _find(text: str, beside: Path, root: Path, where: str = "") -> Path:
             if (folder / name).is_file():
                 return folder / name
     names = sorted(p.stem for p in (root / "params").glob("*.yaml"))
-    near = difflib.get_close_matches(Path(text).stem, names, 1)
-    raise InputProblem(
-        f"{where}no parameter file {text!r}: "
-        + (f"did you mean {near[0]}?" if near else f"params/ has {', '.join(names)}")
-    )
+    remedy = did_you_mean(Path(text).stem, names, f"params/ has {', '.join(names)}")
+    raise InputProblem(f"{where}no parameter file {text!r}: {remedy}")
 
 
 def stage_params(study: Study, instance: str, declared: dict) -> dict:
@@ -231,12 +224,9 @@ def stage_params(study: Study, instance: str, declared: dict) -> dict:
     values = study.params | study.overrides.get(instance, {})
     missing = [name for name in declared if name not in values and name not in ROUTING_KEYS]
     if missing:
-        near = difflib.get_close_matches(missing[0], values, 1, 0.4)
+        remedy = did_you_mean(missing[0], values, "add it there", 0.4)
         notebook = stage_names.split(instance)[0]
-        raise InputProblem(
-            f"{notebook}.ipynb declares {missing[0]!r}, which params/base.yaml lacks"
-            + (f": did you mean {near[0]!r}?" if near else "")
-        )
+        raise InputProblem(f"{notebook}.ipynb declares {missing[0]!r}, which params/base.yaml lacks: {remedy}")
     return {name: values[name] for name in declared if name not in ROUTING_KEYS}
 
 
