@@ -3,8 +3,6 @@
 Does not compute and does not write files.
 """
 
-from __future__ import annotations
-
 INK, SOFT, ACCENT, WARN = "#1f2937", "#9ca3af", "#2563eb", "#dc2626"
 
 

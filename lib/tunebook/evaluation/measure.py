@@ -4,8 +4,6 @@ The prompting ladder, choices on dev and notebook 04 all measure through `answer
 and does not decide.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -5,8 +5,6 @@ Does not look at the weights and loads nothing. The same checks serve `inspect` 
 loaded.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import re._parser as sre

@@ -4,8 +4,6 @@ fetch.
 Meant for a child process, `foreign_code` also for the moment before a model is loaded. Loads nothing.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

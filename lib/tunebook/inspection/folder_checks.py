@@ -5,8 +5,6 @@ Meant for a child process: `inspect` and `shapes` are what `limited.call` starts
 weights; never a pickle, never Python code.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

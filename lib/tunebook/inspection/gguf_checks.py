@@ -4,8 +4,6 @@ Meant for a child process: `inspect` is what `limited.call` starts. Does not ren
 the model.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 

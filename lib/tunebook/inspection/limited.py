@@ -5,8 +5,6 @@ up everything but reading the named files (Landlock, seccomp), where the kernel 
 itself.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import json

@@ -6,8 +6,6 @@ text of gigabytes; the child's limits do. Does not tokenise. Same filters and fu
 template.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

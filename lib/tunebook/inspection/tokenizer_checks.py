@@ -3,8 +3,6 @@
 Meant for a child process. Reads JSON only; does not tokenise and does not render the chat template.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from tunebook.findings import Objections

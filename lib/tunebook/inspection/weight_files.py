@@ -5,8 +5,6 @@ Meant for a child process (see `limited`). Does not read weights (see `weights_s
 safetensors README, and its `SafeTensors::read_metadata`.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

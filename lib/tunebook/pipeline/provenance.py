@@ -1,7 +1,5 @@
 """What ran where: commit, package versions, processor, GPU, threads. Reads only; never imports torch."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import importlib.metadata
