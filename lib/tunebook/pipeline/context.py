@@ -213,6 +213,14 @@ class Context:
             self._unhashed.append(f"tables/{name}.csv")
         return frame
 
+    def show(self, name: str, rows: list[dict], **how) -> None:
+        """`table`, shown at once: for a cell that shows more than its last value."""
+        from IPython.display import display
+
+        frame = self.table(name, rows, **how)
+        if frame is not None:
+            display(frame)
+
     def figure(self, name: str, draw, rows, *more):
         """Write figures/NAME.png and return it as an image, so that the cell shows exactly the recorded file.
 
