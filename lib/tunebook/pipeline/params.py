@@ -7,11 +7,8 @@ of `extends` are errors, because a setting that is silently ignored makes a resu
 import datetime
 import json
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
 
 from tunebook.errors import InputProblem, did_you_mean
 from tunebook.pipeline import inputs
@@ -20,7 +17,6 @@ from tunebook.pipeline.runs import find_root
 
 RUNNER_KEYS = ("stages", "cell_timeout_seconds")  # never reach a notebook
 ROUTING_KEYS = ("run", "target")  # reach a notebook, never change a result
-EXPONENT = re.compile(r"([+-]?\d+)(\.\d*)?[eE]([+-]?)(\d+)")
 TYPES = {str: "text", bool: "true or false", int: "a whole number", float: "a number", list: "a list"}
 
 
@@ -135,12 +131,7 @@ def _typed(key: str, value, declared, where: str):
     if type(value) is wanted:
         return value
     remedy = f"base.yaml declares {TYPES[wanted]} (there {declared!r})"
-    number = EXPONENT.fullmatch(value) if isinstance(value, str) else None
-    if number and wanted is float:
-        mantissa, fraction, sign, exponent = number.groups()
-        better = f"{mantissa}{fraction if fraction and fraction != '.' else '.0'}e{sign or '+'}{exponent}"
-        remedy = f"YAML reads that as text: write {better} (a dot and a signed exponent)"
-    elif value is None:
+    if value is None:
         remedy += ': write "" for absent' if wanted is str else ": write a value"
     elif wanted is str and isinstance(value, str | bool | int | float | datetime.date):
         remedy += ": put it into quotes"
@@ -230,37 +221,15 @@ def stage_params(study: Study, instance: str, declared: dict) -> dict:
     return {name: values[name] for name in declared if name not in ROUTING_KEYS}
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a doubled key, of which YAML would keep the last."""
-
-
-def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict:
-    found = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str | int | float | bool | datetime.date | None):
-            raise InputProblem(
-                f"{key_node.start_mark.name}, line {key_node.start_mark.line + 1}: a key must be a word, found {key!r}"
-            )
-        if key in found:
-            raise InputProblem(
-                f"{key_node.start_mark.name}, line {key_node.start_mark.line + 1}: {key!r} is set twice: keep one"
-            )
-        found[key] = loader.construct_object(value_node, deep=True)
-    return found
-
-
-_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
 def read_yaml(path: Path) -> dict:
-    """The mapping in a YAML file. InputProblem with the line where it is no YAML, sets a key twice or is empty."""
+    """The mapping in a YAML 1.2 file. InputProblem with the line where it is no YAML, sets a key twice or is empty."""
+    from ruamel.yaml import YAML, YAMLError
+
     try:
-        with open(path, encoding="utf-8") as stream:
-            content = yaml.load(stream, Loader=_StrictLoader)
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as problem:
         raise InputProblem(f"{path} cannot be read as text: {problem}") from None
-    except yaml.YAMLError as problem:
+    except YAMLError as problem:
         mark = getattr(problem, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise InputProblem(f"{path}{line}: not YAML ({getattr(problem, 'problem', None) or 'syntax'})") from None
