@@ -103,9 +103,7 @@ def files_of(python: Path) -> dict:
             continue
         is_large = name.startswith(("torch/", "nvidia/", "triton/"))
         stat = path.stat()
-        found[name] = (
-            (stat.st_size, stat.st_mtime_ns) if is_large else hashlib.sha256(path.read_bytes()).hexdigest()
-        )
+        found[name] = (stat.st_size, stat.st_mtime_ns) if is_large else hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
 

@@ -219,8 +219,8 @@ def _prove(log: Path) -> str:
 
 
 def _bring_llama(version: str, overlay: Path, log: Path) -> str:
-    """The wheel that an earlier notebook compiled, or the ready-made one, where it decodes; else one compiled here, which
-    is said before, since it takes minutes.
+    """The wheel that an earlier notebook compiled, or the ready-made one, where it decodes; else one compiled here,
+    which is said before, since it takes minutes.
     """
     python, gguf = sys.executable, wheels.smollm2_gguf()
     if llama_wheel.try_decode(python, gguf, overlay)[0]:
