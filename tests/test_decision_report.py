@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from mini_study import make_root
+from mini_study import VERDICT, VERDICT_PARAMETERS, make_root, write_notebook
 from mini_study import run as run_study
 from tunebook.cli import main
 from tunebook.decision.gather import Evidence
@@ -14,8 +14,9 @@ from tunebook.decision.hinges import hinges
 from tunebook.decision.page import remake, render, visible
 from tunebook.decision.report import balance, side_by_side
 from tunebook.decision.verdict import decide
-from tunebook.errors import InputProblem
+from tunebook.errors import IntegrityProblem
 from tunebook.evaluation.score_folder import Scores
+from tunebook.pipeline.record import report_problem
 
 SPEC = {"smallest_gain": 0.0, "largest_loss": 5.0, "largest_bits_rise": 10.0, "gated": [], "target_score": 90.0}
 HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>&lt;\x1b[31m\u202e"
@@ -150,11 +151,17 @@ def test_the_page_of_a_run_without_a_verdict_shows_what_is_there_and_names_what_
     assert "<caption>scores</caption>" not in (folder / "report.html").read_text(), "and is not shown"
 
 
-def test_the_verdicts_page_is_made_anew_and_another_verdict_is_refused(tmp_path):
+def test_the_verdicts_page_is_made_anew_and_never_from_a_changed_report(tmp_path):
     root = make_root(tmp_path / "checkout")
+    kept = 'context.save("report.json", ' + repr(report()) + ")"
+    write_notebook(root, "06_verdict", VERDICT_PARAMETERS, [*VERDICT[:2], kept, VERDICT[2]])
     run_study(root)
     folder = root / "outputs" / "demo"
-    (folder / "report.html").write_text("an old page")
-    with pytest.raises(InputProblem, match="another version of Tunebook"):
-        remake(folder)  # the small study's report.json has none of the fields
-    assert (folder / "report.html").read_text() == "an old page"
+    assert remake(folder) == [] and parsed((folder / "report.html").read_text())
+    assert report_problem(folder) == "", "the new page is the recorded one"
+    place = folder / "06_verdict" / "report.json"
+    before = (folder / "report.html").read_text()
+    place.write_text(place.read_text().replace("INCONCLUSIVE", "GO"))
+    with pytest.raises(IntegrityProblem, match="report.json.*run 06_verdict again"):
+        remake(folder)
+    assert (folder / "report.html").read_text() == before

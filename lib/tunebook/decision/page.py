@@ -61,7 +61,7 @@ def remake(run_folder: Path) -> list[str]:
 
         try:
             write_page(read_json(run_folder / verdict / "report.json"), run_folder)
-        except UndefinedError as problem:
+        except (UndefinedError, KeyError) as problem:
             where = run_folder / verdict / "report.json"
             raise InputProblem(f"{where} is of another version of Tunebook ({problem}): run {verdict} again") from None
         record.keep_reports(run_folder, run_folder / verdict)
@@ -78,9 +78,7 @@ def _stage(run_folder: Path, name: str, state: dict) -> tuple[dict, list[str]]:
     empty = {"name": name, "status": ""}
     if state.get("state") not in record.FINISHED:
         why = f": {state['message']}" if state.get("message") else ""
-        return empty, [
-            f"{name} is {state.get('state', 'pending')}{why}: run its notebook"
-        ]
+        return empty, [f"{name} is {state.get('state', 'pending')}{why}: run its notebook"]
     try:
         manifest = manifests.read_manifest(folder)
     except (InputProblem, IntegrityProblem) as problem:
