@@ -118,7 +118,7 @@ class Colab:
         self.secret("SecretNotFoundError")
         monkeypatch.setitem(sys.modules, "google", self.google)
         monkeypatch.setitem(sys.modules, "google.colab", self.module)
-        for name in ("HF_TOKEN", "PYTHONPATH", "TUNEBOOK_RUNNING_NOTEBOOK", "TUNEBOOK_KEEP"):
+        for name in ("HF_TOKEN", "PYTHONPATH", "TUNEBOOK_PACKAGES", "TUNEBOOK_RUNNING_NOTEBOOK", "TUNEBOOK_KEEP"):
             monkeypatch.setenv(name, "")
             monkeypatch.delenv(name)
 

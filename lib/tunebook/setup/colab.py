@@ -203,6 +203,7 @@ def _put_first(overlay: Path) -> None:
     places = [str(overlay), str(ROOT / "lib")]
     sys.path[:] = places + [place for place in sys.path if place not in places]
     inherited = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place and place not in places]
+    os.environ["TUNEBOOK_PACKAGES"] = str(overlay)  # for children that ignore PYTHONPATH, or have one of their own
     os.environ["PYTHONPATH"] = os.pathsep.join([*places, *inherited])
     importlib.invalidate_caches()
 
