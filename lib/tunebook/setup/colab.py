@@ -39,7 +39,7 @@ KEPT += " protobuf setuptools pip matplotlib-inline comm debugpy"
 UNUSED = (
     "jupyterlab jupyterlab-server jupyter-server jupyter-server-terminals jupyter-lsp jupyter-builder jupyter-events"
 )
-UNUSED += " notebook-shim async-lru json5 pytest pluggy iniconfig ruff cronsim"
+UNUSED += " notebook-shim async-lru json5 pytest pluggy iniconfig pytest-xdist execnet ruff cronsim"
 OURS = ("transformers", "trl", "peft", "accelerate", "datasets", "huggingface_hub", "tokenizers", "pyarrow", "pandas")
 OLDEST_TORCHAO = (0, 16)  # Source: peft 0.21.2 raises ImportError at the first LoRA layer with an older one
 PROOF = """
