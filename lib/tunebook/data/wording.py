@@ -90,6 +90,11 @@ CHECKS = {
         "hold tools, tool calls or thoughts, which are trained only where the chat template writes them",
         "choose a model whose template knows them, chat_template: chatml_tools, or drop them by name",
     ),
+    "thoughts_left_out": (
+        "info",
+        "begin their answer with a thought, which is not trained, since thinking is off",
+        "thinking: on trains the thoughts",
+    ),
     "not_rendered": (
         "error",
         "hold what the model's chat template does not write, so it is neither read nor learnt",
