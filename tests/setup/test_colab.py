@@ -40,6 +40,10 @@ def test_every_notebook_asks_for_what_it_needs_and_has_its_badge():
         )
         assert f"[![Open In Colab]({BADGE})]({link})" in cell(path, "title"), path.name
     assert len(PATHS) >= 9
+    assert (
+        f"[![Open In Colab]({BADGE})](https://colab.research.google.com/github/{colab.REPOSITORY}/blob/main/"
+        in (ROOT / "README.md").read_text()
+    ), "the README's own badge goes with a fork, too"
 
 
 def test_the_bootstrap_clones_the_tag_of_this_version_from_the_one_repository_and_never_imports_torch():

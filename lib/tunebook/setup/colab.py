@@ -232,6 +232,9 @@ def _bring_llama(version: str, overlay: Path, log: Path) -> str:
         place = Path(build)
         ready = llama_wheel.cached_wheel(kept) or llama_wheel.ready_made_wheel(version, place, python)
         if ready and _try(ready, overlay, gguf, log):
+            if ready.parent != kept:
+                llama_wheel.keep_wheel(ready, kept, [llama_wheel.READY_MADE])
+            llama_wheel.note_build(kept, overlay)
             return ready.name
         print("compiling llama.cpp (3 to 8 minutes, once a session)", flush=True)
         place = place / "compiled"
@@ -239,7 +242,9 @@ def _bring_llama(version: str, overlay: Path, log: Path) -> str:
         wheel = llama_wheel.compile_wheel(version, flags, place, python, log)
         if not _try(wheel, overlay, gguf, log):
             raise MachineProblem(f"llama.cpp was compiled and cannot decode here; the log is {log}")
-        return llama_wheel.keep_wheel(wheel, kept, flags).name
+        llama_wheel.keep_wheel(wheel, kept, flags)
+        llama_wheel.note_build(kept, overlay)
+        return wheel.name
 
 
 def _try(wheel: Path, overlay: Path, gguf: Path, log: Path) -> bool:
