@@ -177,19 +177,28 @@ def main() -> int:
     parser.add_argument("notebooks", nargs="+", help="number, with a target for 04: 01 02 04@sft 05")
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--torch", default="", help="version from the package index; this machine's without it")
+    parser.add_argument("--keep", action="store_true", help="go on with the stages that an earlier call left in FOLDER")
     parser.add_argument("--out", default=ROOT / "outputs" / "bench", type=Path)
     wanted = parser.parse_args()
     folder = wanted.folder
     folder.mkdir(parents=True, exist_ok=True)
     python = make(folder, wanted.python, wanted.torch)
-    shutil.rmtree(folder / "content", ignore_errors=True)
+    if not wanted.keep:
+        shutil.rmtree(folder / "content", ignore_errors=True)
     repository(folder)
     before, results = files_of(python), {}
+    commit = subprocess.run(
+        ["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     for name in wanted.notebooks:
         number, _, target = name.partition("@")
         started = time.monotonic()
         problem = run(folder, python, number, target or "sft")
-        results[name] = {"result": problem or "pass", "seconds": round(time.monotonic() - started)}
+        results[name] = {
+            "result": problem or "pass",
+            "seconds": round(time.monotonic() - started),
+            "commit": commit,
+        }
         print(f"{name}: {problem or 'pass'} ({results[name]['seconds']} s)", flush=True)
     after = files_of(python)
     changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
