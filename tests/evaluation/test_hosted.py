@@ -3,14 +3,17 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
+from tunebook.decision.economics import Prices
+from tunebook.decision.ladder import Ladder, climb, rung_cost
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.evaluation import hosted as room
 from tunebook.evaluation.benchmark import from_problems
 from tunebook.evaluation.hosted import Hosted, ask_hosted
-from tunebook.evaluation.protocol import Protocol
+from tunebook.evaluation.protocol import Asking, Protocol
 
 PROBLEMS = [
     {"task_id": f"t/{at}", "prompt": f"say {at}", "entry_point": "answer", "canonical_solution": str(at),
@@ -141,3 +144,22 @@ def test_a_key_is_not_sent_in_the_clear(monkeypatch):
     monkeypatch.setenv(room.KEY, "k")
     with pytest.raises(InputProblem, match="in the clear"):
         Hosted("http://host.example/v1", "m", budget=1.0, price_input=1.0).check()
+
+
+def test_the_rung_of_a_server_is_judged_like_every_other_and_its_calls_are_kept(url, tmp_path):
+    context = SimpleNamespace(folder=tmp_path / "00", run_folder=tmp_path, progress=None, resume_folder=None)
+    bench = from_problems("task", [dict(problem) for problem in PROBLEMS])
+    ladder = Ladder([], hosted=Hosted(url, "m"), target_score=60.0)
+    asking = Asking(instruction="Repeat the number.", allow_unisolated=True)
+    rungs, calls = climb(ladder, SimpleNamespace(tokenizer=None), bench, [], asking, context)
+    assert [(rung["rung"], rung["k"], rung["meets_spec"]) for rung in rungs] == [("hosted", 10, True)]
+    assert {body["messages"][0]["content"].splitlines()[0] for _, _, body in Server.asked} == {"Repeat the number."}
+    prices = Prices("s", "2026-11-25", price_hosted_input=5.0, price_hosted_output=10.0)
+    assert rung_cost("hosted", calls["hosted"], prices)["money_per_1000_calls"] == pytest.approx(0.15)
+    kept = [json.loads(line) for line in (tmp_path / "00/ladder/hosted/calls.jsonl").read_text().splitlines()]
+    assert {(call["input_tokens"], call["output_tokens"]) for call in kept} == {(20, 5)}
+
+
+def test_a_server_and_a_file_of_answers_are_not_both_the_hosted_model(url):
+    with pytest.raises(InputProblem, match="both name a hosted model"):
+        Ladder([], hosted=Hosted(url, "m"), hosted_completions="h.jsonl").wanted(True, 0)
