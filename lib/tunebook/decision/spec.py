@@ -37,7 +37,7 @@ VAGUE = tuple(
 )
 THRESHOLDS = (
     "smallest_gain expected_gain largest_loss largest_bits_rise gated target_score calls_per_day stable_months"
-    " retrain_months budget largest_latency_ms largest_memory_mb largest_file_mb"
+    " retrain_months budget largest_latency_ms largest_memory_mb largest_file_mb needs_offline"
 ).split()
 # How it is measured decides too: another ladder, another benchmark or another protocol gives another verdict.
 MEASURED_BY = (
