@@ -293,11 +293,19 @@ def test_the_folder_that_ships_answers_its_example(export, tmp_path):
     )
     assert sorted(path.name for path in ship.iterdir()) == ["Modelfile", "model-f16.gguf", "smoke.py"]
     assert os.stat(ship / "model-f16.gguf").st_ino == os.stat(export.file).st_ino
-    assert try_smoke(ship)[0]
+    done, said, offline = try_smoke(ship)
+    assert done and said
+    tried = "import socket\nsocket.create_connection(('192.0.2.1', 9), timeout=5)\n"
+    if offline is not None:  # this machine can cut a process off: then nothing outside can be reached
+        assert offline
+        script = (ship / "smoke.py").read_text()
+        (ship / "smoke.py").write_text(tried + script)
+        assert try_smoke(ship)[1:] == ("OSError: [Errno 101] Network is unreachable", False)
+        (ship / "smoke.py").write_text(script)
     (ship / "smoke.py").write_text((ship / "smoke.py").read_text().replace("EXPECTED = ", "EXPECTED = 'x' + "))
     assert not try_smoke(ship)[0]
     write_ship(tmp_path / "raw", export.file, facts, {"asked": "every day at", "completion": "x"}, 6, "mit")
-    done, said = try_smoke(tmp_path / "raw")
+    done, said, _ = try_smoke(tmp_path / "raw")
     assert not done and said and "Traceback" not in said, "a text to go on with is no conversation"
 
 

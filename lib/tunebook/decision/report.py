@@ -13,10 +13,11 @@ from tunebook.decision.hinges import hinges
 from tunebook.decision.spec import LIMITS, read_frozen, was_frozen_first
 from tunebook.decision.verdict import loss_words, shown_losses
 from tunebook.evaluation.forgetting import bits_per_byte
-from tunebook.files import read_json
+from tunebook.files import read_json, read_jsonl
 from tunebook.pipeline import ledger, runs
 from tunebook.statistics.compare import GO, NO_GO
 
+HOSTED_CALLS = "ladder/hosted/calls.jsonl"  # what the hosted rung's answers took, in tokens
 SHOWN, CHARACTERS = 12, 600  # problems of each change in report.json, characters of a text
 ONE_SEED = "This verdict is about this file: one seed was trained, so the spread between trainings is not known."
 
@@ -154,14 +155,15 @@ def economics(found: dict, outcome: dict, seed: int) -> dict:
     prices = Prices(**read_json(stage.file("prices.json")))
     rate = rooms.scored(found)[target].metrics["scores"][rooms.TASK]["pass_at_1"]
     seconds = sum(one.manifest["timing"]["seconds"] for one in found.values())
-    swept = sweep(rows, prices, seconds, rate, seed) if rate else []
+    hosted = read_jsonl(stage.file(HOSTED_CALLS)) if rooms.has_file(stage, HOSTED_CALLS) else []
+    swept = sweep(rows, prices, seconds, rate, seed, hosted) if rate else []
     return {
         "model": target,
         "prices": vars(prices),
         "missing": prices.missing(),
         "machine_seconds": round(seconds, 1),
         "per_correct_answer": per_correct_answer(rows, prices, rate),
-        "break_even": None if prices.missing() else break_even(rows, prices, seconds, rate, seed),
+        "break_even": None if prices.missing() else break_even(rows, prices, seconds, rate, seed, hosted),
         "sweep": swept,
         "source": f"{rooms.SCORE_STAGE}@{target}/calls.jsonl",
     }
