@@ -306,7 +306,7 @@ CHOICES = {
     "prompt_style": ("chat", "few_shot", "raw"),
     "thinking": ("none", "off", "on"),
     "train_on": ("all", "last"),
-    "method": ("lora", "rslora", "dora"),
+    "method": ("lora", "rslora", "dora", "full"),
     "preference": ("dpo", "ipo", "rpo", "kto", "none"),
     "preference_source": ("auto", "own", "sampled", "both"),
     "ladder": ("instruction", "few_shot", "retrieved", "larger", "hosted"),
