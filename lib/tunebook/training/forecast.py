@@ -1,13 +1,12 @@
 """What a training will need, said before it begins: memory from the form of the model, time and cost from a few steps.
 
-Memory: the model is built without data (torch's meta device) and run forward once at the batch's length, and every
+Memory: the model is built without data (torch's fake tensors) and run forward once at the batch's length, and every
 tensor that autograd keeps for the backward pass is counted. Time: a few batches of the real rows run forward, backward
 and through an optimizer of rate 0, so that no weight changes. Does not change the trainer.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 import statistics
 import time
@@ -18,7 +17,7 @@ import psutil
 import torch
 
 from tunebook.training.advice import batch_of, untouched
-
+from tunebook.training.out_of_memory import ROWS, is_laddered
 
 PILOT_STEPS = 6  # batches that are timed; the first one only warms up
 # 97.5% quantiles of Student's t by degrees of freedom
@@ -30,15 +29,16 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @dataclass(frozen=True)
 class Load:
-    """A step as the memory sees it: `rows` of `length` tokens in a pass, `trained` of all of them with a loss, whether
-    the rows lie side by side in one sequence, and whether activations are recomputed.
+    """A step as the memory sees it: `rows` of `length` tokens in a pass (rows that lie side by side count as one),
+    `trained` of all of them with a loss, whether activations are recomputed, and the dtype of mixed precision ("" for
+    none).
     """
 
     rows: int
     length: int
     trained: int
-    is_flat: bool = False
     is_recomputed: bool = False
+    autocast: str = ""
 
 
 def load_of(trainer) -> Load:
@@ -48,11 +48,11 @@ def load_of(trainer) -> Load:
     trained = [sum(label != -100 for label in labels) for labels in rows["labels"]]
     batches = range(0, len(lengths), size)
     most = max(sum(trained[at : at + size]) for at in batches)
+    form = (args.gradient_checkpointing, "bfloat16" if args.bf16 else "float16" if args.fp16 else "")
     if args.padding_free:
-        return Load(1, max(sum(lengths[at : at + size]) for at in batches), most, True, args.gradient_checkpointing)
+        return Load(1, max(sum(lengths[at : at + size]) for at in batches), most, *form)
     heaviest = max(batches, key=lambda at: max(lengths[at : at + size]))
-    longest = max(lengths[heaviest : heaviest + size])
-    return Load(min(size, len(lengths)), longest, most, False, args.gradient_checkpointing)
+    return Load(min(size, len(lengths)), max(lengths[heaviest : heaviest + size]), most, *form)
 
 
 def forecast_memory(model, load: Load, is_compact: bool = True) -> dict[str, int] | None:
@@ -82,33 +82,28 @@ def forecast_memory(model, load: Load, is_compact: bool = True) -> dict[str, int
 
 
 def _activations(model, load: Load) -> int:
-    """Bytes that autograd keeps of one pass through the layers, counted on a twin without data."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    config = copy.deepcopy(inner.config)
-    dtype = inner.dtype
-    with torch.device("meta"):
-        twin = type(inner)._from_config(config, dtype=dtype, attn_implementation=inner.config._attn_implementation)
-        if inner is not model:
-            from peft import get_peft_model
+    """Bytes that autograd keeps of one pass through the layers, counted with tensors that have a form and no data."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
 
-            twin = get_peft_model(twin, model.peft_config["default"]).to(dtype).get_base_model()
-    twin.train()
-    weights = {id_of(part) for part in twin.parameters()}
-    kept: dict[int, int] = {}
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    layers, device, fake = inner.base_model, model.device, FakeTensorMode(allow_non_fake_inputs=True)
+    tensors = (*layers.named_parameters(), *layers.named_buffers())
+    empty = {name: fake.from_tensor(tensor) for name, tensor in tensors}
+    weights, kept = {id_of(tensor) for tensor in empty.values()}, {}
 
     def pack(tensor):
         if id_of(tensor) not in weights:
             kept[id_of(tensor)] = tensor.untyped_storage().nbytes()
         return tensor
 
-    ids = torch.zeros((load.rows, load.length), dtype=torch.long, device="meta")
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        hidden = twin.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    total = sum(kept.values())
+    mixed = torch.autocast(device.type, getattr(torch, load.autocast or "bfloat16"), enabled=bool(load.autocast))
+    with fake, mixed, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        asked = {"input_ids": torch.zeros((load.rows, load.length), dtype=torch.long, device=device)}
+        hidden = torch.func.functional_call(layers, empty, (), asked | {"use_cache": False}).last_hidden_state
     if not load.is_recomputed:
-        return total
-    layers = config.get_text_config().num_hidden_layers
-    return total // layers + layers * hidden.numel() * hidden.element_size()
+        return sum(kept.values())
+    n = inner.config.get_text_config().num_hidden_layers
+    return sum(kept.values()) // n + n * hidden.numel() * hidden.element_size()
 
 
 def id_of(tensor) -> int:
@@ -165,7 +160,7 @@ def pilot(trainer, watch=None) -> dict:
     mean = statistics.fmean(speeds)
     error = statistics.stdev(speeds) / math.sqrt(len(speeds)) if len(speeds) > 1 else mean
     spread = math.hypot(STUDENT.get(len(speeds) - 1, 12.71) * error, DRIFT * mean)
-    looking = (watch.how.points + 1) * watch.seconds_a_point if watch and watch.how.points else 0.0
+    looking = _looking(trainer, watch, mean) if watch and watch.how.points else 0.0
     return {
         "seconds": tokens * mean + looking,
         "low": tokens * max(0.0, mean - spread) + looking / 2,
@@ -174,22 +169,38 @@ def pilot(trainer, watch=None) -> dict:
     }
 
 
+def _looking(trainer, watch, seconds_a_token: float) -> float:
+    """Seconds that the points of `watch` take; held-out rows only run forward, a third of a step."""
+    held = sum(map(len, trainer.eval_dataset["input_ids"])) if trainer.eval_dataset else 0
+    return (watch.how.points + 1) * (watch.seconds_a_point + held * seconds_a_token / 3)
+
+
 def _timed_step(trainer, rows: list[dict]) -> float:
-    """Seconds of one step on `rows` whose optimizer has the rate 0."""
-    started = time.perf_counter()
-    model = trainer.model
-    model.train()
+    """Seconds of one step on `rows` whose optimizer has the rate 0; a ladder on the trainer goes down here already."""
+    model, started = trainer.model, time.perf_counter()
     batch = batch_of(trainer, rows)
-    with trainer.compute_loss_context_manager():
-        loss = trainer.compute_loss(model, batch)
-    trainer.accelerator.backward(loss)
+    items = trainer._get_num_items_in_batch([batch], trainer.args.device)
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.training_step(model, batch | {ROWS: rows} if is_laddered(trainer) else batch, num_items_in_batch=items)
     trained = [weights for weights in model.parameters() if weights.requires_grad]
-    torch.nn.utils.clip_grad_norm_(trained, trainer.args.max_grad_norm)
-    torch.optim.AdamW(trained, lr=0.0, weight_decay=0.0).step()
+    norm = torch.nn.utils.clip_grad_norm_(trained, trainer.args.max_grad_norm)
+    if torch.isfinite(norm):  # 0 times infinity would be no number
+        torch.optim.AdamW(trained, lr=0.0, weight_decay=0.0).step()
     model.zero_grad(set_to_none=True)
     if model.device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - started
+
+
+def beside(expected: dict, seconds: float, memory: int) -> list[dict]:
+    """Forecast beside actual: a row each for time (minutes) and memory (GiB)."""
+    rows = [
+        {"what": "time (minutes)", "actual": seconds / 60}
+        | {key: expected[name] / 60 for key, name in (("forecast", "seconds"), ("low", "low"), ("high", "high"))},
+        {"what": "memory (GiB)", "actual": memory / 2**30, "forecast": expected["memory"] / 2**30},
+    ]
+    rows[0]["within"] = expected["low"] <= seconds <= expected["high"]
+    return rows
 
 
 def forecast_rows(found: dict, parts: dict | None, price_hour: float) -> list[dict]:

@@ -5,6 +5,7 @@ The settings that a person chooses stand in the notebook. Does not build a train
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -87,6 +88,23 @@ def student_settings(placement: Placement, is_full: bool, four_bit: bool = False
         bnb_4bit_compute_dtype=dtype,
     )
     return settings | {"quantization_config": packed, "device_map": {"": 0}}
+
+
+def reporting(report_to: str, folder: Path) -> dict:
+    """Arguments for a trainer that also tells TensorBoard or Trackio, in `folder` on this disk; nothing is published.
+
+    Raises InputProblem where the package is not there.
+    """
+    if report_to == "none":
+        return {"report_to": "none"}
+    packages = {"tensorboard": ("tensorboard", "tensorboardX"), "trackio": ("trackio",)}[report_to]
+    if not any(find_spec(package) for package in packages):
+        raise InputProblem(
+            f"report_to: {report_to} needs a package: pip install {packages[-1].lower()}, or report_to: none"
+        )
+    os.environ["TENSORBOARD_LOGGING_DIR" if report_to == "tensorboard" else "TRACKIO_DIR"] = str(folder / "reports")
+    local = {"trackio_space_id": None, "trackio_static_space_id": False} if report_to == "trackio" else {}
+    return {"report_to": report_to, "push_to_hub": False, **local}
 
 
 def keep_trainable_in_float32(model) -> int:

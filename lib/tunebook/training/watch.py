@@ -2,8 +2,8 @@
 distances.
 
 A sick training is stopped early with the reason and the remedy (`health`). Base is the model as it is before the first
-step, without any adapter; where whole weights go on from an earlier stage, the one that is given. What is measured lies in the trainer's own log, so that it survives a kill with the
-checkpoint. Does not choose a checkpoint.
+step, without any adapter; where whole weights go on from an earlier stage, the one that is given. What is measured lies
+in the trainer's own log, so that it survives a kill with the checkpoint. Does not choose a checkpoint.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class _Rows(list):
     """Rows of a batch as the data set has them, carried beside its tensors; no tensor, so no device is asked for it."""
 
 
-class Ladder:
+class MemoryLadder:
     """Lets `trainer` (SFT, DPO or KTO of TRL) walk down the rungs. `rungs` holds a dict for each that it took: `step`,
     `rung`, `change`.
 
@@ -97,11 +97,9 @@ class Ladder:
     def _descend(self, n_rows: int, rows: list, reason: str) -> None:
         """Takes the next rung, and MachineProblem below the last."""
         args, now = self.trainer.args, min(self.rows_a_pass, n_rows)
+        short = f"step {self.trainer.state.global_step + 1} needs more memory than there is ({reason})"
         if args.gradient_accumulation_steps > 1 or args.world_size > 1:
-            raise MachineProblem(
-                f"step {self.trainer.state.global_step + 1} needs more memory than there is ({reason}); lower batch_size"
-                " or max_length"
-            )
+            raise MachineProblem(f"{short}; lower batch_size or max_length")
         if now // 2 >= self.fewest:
             self.rows_a_pass = now // 2
             self._note("accumulation", f"{now} rows a pass -> {self.rows_a_pass}, {n_rows} rows a step as before")
@@ -111,10 +109,8 @@ class Ladder:
         else:
             longest = self.longest or max(_length(row) for row in rows)
             if int(longest * KEEP) < SHORTEST:
-                raise MachineProblem(
-                    f"step {self.trainer.state.global_step + 1} needs more memory than there is ({reason}), with one row"
-                    f" of {longest} tokens a pass and recomputed activations; use a smaller model or method: lora"
-                )
+                tried = f"with one row of {longest} tokens a pass and recomputed activations"
+                raise MachineProblem(f"{short}, {tried}; use a smaller model or method: lora")
             self.longest = int(longest * KEEP)
             self._note("length", f"rows of at most {self.longest} tokens, cut at the beginning")
 
@@ -126,6 +122,11 @@ class Ladder:
 
     def _note(self, rung: str, change: str) -> None:
         self.rungs.append({"step": self.trainer.state.global_step + 1, "rung": rung, "change": change})
+
+
+def is_laddered(trainer) -> bool:
+    """Whether a ladder stands on this trainer."""
+    return isinstance(getattr(trainer.training_step, "__self__", None), MemoryLadder)
 
 
 def is_out_of_memory(problem: BaseException) -> bool:
