@@ -47,6 +47,20 @@ def loss(rows: list[dict], n_rows: int):
     return fig
 
 
+def rates(rows: list[dict]):
+    """Held-out loss of a pilot's learning rates; rows of `training.pilot_rates`."""
+    fig, (ax,) = _figure(5, 2.6)
+    ax.plot([row["rate"] for row in rows], [row["held_out_loss"] for row in rows], color=SOFT, marker="o", mfc=ACCENT)
+    for row in rows:
+        ax.annotate(
+            "kept" if row["kept"] else "", (row["rate"], row["held_out_loss"]), (0, 6), textcoords="offset points"
+        )
+    ax.set_xscale("log")
+    ax.set_xlabel(f"learning rate ({rows[0]['steps']} steps each)")
+    ax.set_ylabel("held-out loss (nats a token)")
+    return fig
+
+
 def checkpoints(rows: list[dict], kept: int, largest_rise: float):
     """Forgetting against the distance from base, and against what was learned; rows of `training.checkpoints`."""
     fig, axes = _figure(9, 3.4, columns=2)

@@ -352,6 +352,7 @@ def stage_rows(context) -> list[dict]:
                 "seconds": round(stage.manifest["timing"]["seconds"], 1),
                 "peak memory (MiB)": round(peak / 2**20) if peak else None,
                 "energy (kJ)": None if joules is None else round(joules / 1000, 1),
+                "training: forecast, actual": _forecast(stage.manifest.get("costs") or {}),
                 "device": (
                     f"{stage.manifest['environment'].get('device')}, {stage.manifest['environment'].get('dtype')}"
                 ),
@@ -362,7 +363,20 @@ def stage_rows(context) -> list[dict]:
                 ),
             }
         )
-    if all(row["energy (kJ)"] is None for row in rows):
-        for row in rows:
-            del row["energy (kJ)"]
+    for column in ("energy (kJ)", "training: forecast, actual"):
+        if all(row[column] is None for row in rows):
+            for row in rows:
+                del row[column]
     return rows
+
+
+def _forecast(costs: dict) -> str | None:
+    """What the pilot of a training said of its time and memory, and what both were; None for another stage."""
+    said = {row["what"]: row for row in costs.get("forecast_beside_actual", [])}
+    if not said:
+        return None
+    time, memory = said["time (minutes)"], said["memory (GiB)"]
+    return (
+        f"{time['forecast']:.1f} min ({time['low']:.1f} to {time['high']:.1f}), {time['actual']:.1f};"
+        f" {memory['forecast']:.2f} GiB, {memory['actual']:.2f}"
+    )

@@ -191,13 +191,16 @@ def _header(stages: dict, export, name: str) -> str:
 def _origin(stages: dict, export, params: dict) -> list[str]:
     base = (export.manifest["external"] or [{}])[0]
     licence = export.metrics.get("licence") or "not recorded"
+    sft = stages.get("02_train_sft")
+    is_full = sft is not None and sft.manifest["params"].get("method") == "full"
+    trained = "all of them trained" if is_full else "the adapter merged into the base"
     lines = [
         (
             f"- Base model: {_plain(base.get('repo', '?'))}, revision {_plain(base.get('revision', '?'))}, sha256 of"
             f" its weights {base.get('sha256', '?')}; its licence: {_plain(licence)}."
         ),
         (
-            f"- Weights: the {_plain(export.metrics.get('adapter', '?'))} adapter, merged; chat template"
+            f"- Weights: those of {_plain(export.metrics.get('adapter', '?'))}, {trained}; chat template"
             f" `{params.get('chat_template')}`."
         ),
     ]
@@ -213,12 +216,13 @@ def _origin(stages: dict, export, params: dict) -> list[str]:
             f" made on {counts['dev_problems']} dev problems, scores are of {counts['test_problems']} test problems."
         )
     for stage, keys in (
-        ("02_train_sft", ("lora_rank", "lora_alpha", "learning_rate", "epochs", "batch_size")),
+        ("02_train_sft", ("method", "lora_rank", "lora_alpha", "learning_rate", "epochs", "batch_size")),
         ("03_train_dpo", ("preference", "beta", "learning_rate")),
     ):
         found = stages.get(stage)
         if found:
             told = found.manifest["params"] | found.metrics  # a method's own beta is a result
+            keys = [key for key in keys if not (told.get("method") == "full" and key.startswith("lora"))]
             used = ", ".join(f"{key} {told[key]}" for key in keys if key in told)
             lines.append(f"- {stage}: {used}.")
     return lines

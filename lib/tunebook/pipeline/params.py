@@ -121,6 +121,8 @@ def checked_value(key, value, base: dict, where: str, runner_keys: bool = False)
 
 def _typed(key: str, value, declared, where: str):
     wanted = type(declared)
+    if key in AUTOMATIC and value == "auto":
+        return wanted(0)
     if wanted is list and isinstance(value, list):
         item = declared[0] if declared else None
         return [_scalar(key, v, where) if item is None else _typed(key, v, item, where) for v in value]
@@ -248,22 +250,25 @@ CHOICES = {
     "prompt_style": ("chat", "few_shot", "raw"),
     "thinking": ("none", "off", "on"),
     "train_on": ("all", "last"),
-    "method": ("lora", "rslora", "dora"),
+    "report_to": ("none", "tensorboard", "trackio"),
+    "method": ("lora", "rslora", "dora", "full"),
     "preference": ("dpo", "ipo", "rpo", "kto", "none"),
     "preference_source": ("auto", "own", "sampled", "both"),
     "ladder": ("instruction", "few_shot", "retrieved", "larger", "hosted"),
 }
+AUTOMATIC = ("lora_rank", "learning_rate")  # where "auto" stands for 0: the notebook finds the value
 # whole numbers and numbers that must be above 0
 POSITIVE = (
-    "batch_size dpo_batch_size lora_rank lora_alpha max_length max_new_tokens retained_max_new_tokens n_samples"
-    " dpo_prompts dpo_samples slots learning_rate epochs dpo_epochs rehearsal_tokens quantisation_margin"
+    "batch_size dpo_batch_size lora_alpha max_length max_new_tokens retained_max_new_tokens n_samples"
+    " dpo_prompts dpo_samples slots epochs dpo_epochs rehearsal_tokens quantisation_margin"
 ).split()
 # numbers that must not be below 0
 NOT_NEGATIVE = (
-    "n_rows n_dev n_test benchmark_limit retained_limit seed few_shot audit_problems general_documents checkpoints"
-    " rehearsal_share temperature dpo_temperature dpo_learning_rate dpo_beta watch_points save_seconds warmup_share"
-    " parity_rows importance_rows served_prompts sensitivity_limit price_machine_hour price_hosted_input"
-    " price_hosted_output price_staff_hour staff_hours data_cost cell_timeout_seconds"
+    "lora_rank learning_rate n_rows n_dev n_test benchmark_limit retained_limit seed few_shot audit_problems"
+    " general_documents checkpoints rehearsal_share temperature dpo_temperature dpo_learning_rate dpo_beta"
+    " watch_points save_seconds warmup_share parity_rows importance_rows served_prompts sensitivity_limit"
+    " price_machine_hour price_hosted_input price_hosted_output price_staff_hour staff_hours data_cost"
+    " cell_timeout_seconds"
 ).split()
 # (above, up to)
 SHARES = {
