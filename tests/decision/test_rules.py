@@ -362,3 +362,11 @@ def test_a_limit_on_the_file_is_a_gate(figures, verdict):
     found = evidence(largest_latency_ms=100.0, largest_file_mb=0.0)
     found.file = figures
     assert decide(found, "sft")["verdict"] == verdict
+
+
+def test_offline_is_shown_or_not_claimed():
+    for answered, verdict in ((True, "GO"), (False, "NO-GO"), (None, "INCONCLUSIVE")):
+        found = evidence(needs_offline=True)
+        found.file = {"needs_offline": answered}
+        outcome = decide(found, "sft")
+        assert outcome["verdict"] == verdict and any("network" in reason for reason in outcome["reasons"])

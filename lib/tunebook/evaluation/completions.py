@@ -4,8 +4,6 @@ scoring.
 Does not generate and does not judge. A row is `task_id, completion` and optionally `sample, finish_reason, n_tokens`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -49,7 +47,7 @@ class CompletionLog:
         if fingerprint:
             write_json(self._key_path(), {"fingerprint": fingerprint})
 
-    def __enter__(self) -> CompletionLog:
+    def __enter__(self) -> "CompletionLog":
         return self
 
     def __exit__(self, *_) -> None:
