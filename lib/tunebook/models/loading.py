@@ -82,7 +82,7 @@ def as_the_file_says(tokenizer, folder: Path):
         return tokenizer
     plain = PreTrainedTokenizerFast.from_pretrained(folder)
     texts = strings(0, COMPARED)
-    ours, theirs = (one(texts, add_special_tokens=False)["input_ids"] for one in (plain, tokenizer))
+    ours, theirs = (one(texts, add_special_tokens=False, verbose=False)["input_ids"] for one in (plain, tokenizer))
     plain.read_otherwise = [text for text, a, b in zip(texts, ours, theirs, strict=True) if a != b]
     plain.passed_over = type(tokenizer).__name__
     return plain if plain.read_otherwise else tokenizer

@@ -53,8 +53,7 @@ ENDS_BY_TEXT = (
     "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>",
     "<|tool_response>",
     "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]", "<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>",
-    "<reponame>",
-    "<|file_sep|>",
+    "<reponame>", "<|file_sep|>", "<｜end▁of▁sentence｜>",
 )  # fmt: skip
 # (the tokens that a vocabulary has, the one that then is no end); from the same place
 NO_END_BESIDE = (
