@@ -211,7 +211,7 @@ def test_the_ladder_is_climbed_on_one_path_and_priced(tmp_path):
     hosted = str(tmp_path / "hosted.jsonl")
     ladder = Ladder(["instruction", "few_shot", "retrieved"], few_shot=2, hosted_completions=hosted, target_score=70.0)
     asking = Asking(instruction="Say it.", max_new_tokens=8, allow_unisolated=True)
-    context = SimpleNamespace(folder=tmp_path, progress=None, resume_folder=None)
+    context = SimpleNamespace(folder=tmp_path, progress=None, answers_folder=None)
     rows = [
         {
             "prompt": [{"role": "user", "content": f"say {at} {at}"}],

@@ -85,6 +85,8 @@ class Context:
         # what a killed stage had made, for the next try: beside the stage folders, because those are emptied; gone
         # after `finish`
         self.resume_folder = run_folder / RESUME / instance
+        # answers by the hash of all that they depend on: what one stage asked, no later one of the run asks again
+        self.answers_folder = run_folder / RESUME / "answers"
         self.notebook, self.target = stage_names.split(instance)
         self.params, self.status, self.checks = values, "", []
         self.stages, self._lock = run_stages, lock
