@@ -276,13 +276,11 @@ def _lacks_prompt(sample: list[dict], reading: Reading) -> bool:
         return False
     row = sample[0]
     chosen = unpacked(row.get("chosen"))
-    if isinstance(chosen, str):
-        return not transcript(chosen)
     if "prompt" in row or "messages" in row:
         return False
     if isinstance(chosen, list):
         return bool(chosen) and isinstance(chosen[0], dict) and chosen[0].get("role", "assistant") == "assistant"
-    return isinstance(chosen, dict)
+    return isinstance(chosen, dict) or isinstance(chosen, str) and not transcript(chosen)
 
 
 def _note_text_rows(examples: Examples) -> None:

@@ -48,7 +48,9 @@ def as_messages(value, role: str, field: str) -> list[dict]:
         raise RowProblem("empty_field", f"{field} is an empty list")
     if all(isinstance(item, str) for item in value) and role:
         places = " or ".join(f"{field}[{n}]" for n in range(min(len(value), 2)))
-        raise RowProblem("roles", f"{field} is a list of {len(value)} texts: map one of them, as {places} of its column")
+        raise RowProblem(
+            "roles", f"{field} is a list of {len(value)} texts: map one of them, as {places} of its column"
+        )
     if all(isinstance(item, str) for item in value):  # LIMA
         value = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(value)]
     if all(isinstance(item, dict) and {"input", "output"} == item.keys() for item in value):  # Capybara

@@ -152,6 +152,11 @@ CHECKS = {
     "pair_contradiction": ("error", "prefer what another pair rejects", "decide which answer is better"),
     "pair_scores": ("warn", "have a lower score for chosen than for rejected", "swap the two, or remove the pair"),
     "pair_length_bias": ("warn", "prefer the longer (or shorter) answer nearly always", "balance lengths"),
+    "free_text": (
+        "warn",
+        "=The benchmark counts exact matches of long free texts",
+        "give a benchmark file whose test judges such answers",
+    ),
     # representation
     "language_mix": ("warn", "are in another script or language than the rest", "check that they belong to the task"),
     "languages": ("info", "=Languages among the texts that are long enough to tell", "nothing"),

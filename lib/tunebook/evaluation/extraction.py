@@ -33,7 +33,7 @@ from tunebook.evaluation.syntax import (
     tidy,
 )
 
-VERSION = "tunebook-extract/3"
+VERSION = "tunebook-extract/4"
 FENCES = 24
 
 _CODE_LINE = re.compile(

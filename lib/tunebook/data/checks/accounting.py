@@ -284,9 +284,7 @@ def is_harmless(name: str) -> bool:
 def _texts(row: dict) -> list[str]:
     """All that is read or trained of a canonical row, squeezed."""
     sides = (row["prompt"], row["completion"], row.get("rejected") or ())
-    return [
-        _squeezed(part) for side in sides for message in side for part in message["content"].split("\n\n")
-    ]
+    return [_squeezed(part) for side in sides for message in side for part in message["content"].split("\n\n")]
 
 
 def _squeezed(text: str) -> str:
