@@ -166,6 +166,13 @@ def test_a_field_that_is_mapped_twice_is_bad_input():
         reading_of(["context=a", "context=b"])
 
 
+def test_line_separators_inside_strings_end_no_row(tmp_path):
+    lines = [json.dumps({**row, "prompt": row["prompt"] + " \u2028 \u2029 more"}, ensure_ascii=False) for row in ROWS]
+    (tmp_path / "rows.jsonl").write_text("\r\n".join(lines), encoding="utf-8-sig", newline="")
+    judgement = judge_data(read_rows(str(tmp_path / "rows.jsonl")))
+    assert len(judgement.examples) == len(ROWS) and loud(judgement) == ["byte_order_mark"]
+
+
 def test_tab_separated_files_are_read(tmp_path):
     lines = ["prompt\tcompletion", *(f"{row['prompt']}\t{row['completion']}" for row in ROWS)]
     (tmp_path / "rows.tsv").write_text("\n".join(lines) + "\n")

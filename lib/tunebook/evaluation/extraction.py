@@ -2,7 +2,7 @@
 
 Never runs the text. A program is kept as the model wrote it wherever it parses; what is cut is only what stands around
 it: thinking, control tokens, fences, prose, repeated definitions and printed examples. An error inside the function
-stays an error.
+stays an error, and so does what acts beside it (an assert of the model's own, input(), exit): HumanEval runs it too.
 """
 
 import ast

@@ -68,6 +68,7 @@ def check(answer):
 LONG_WORDS = 10  # an answer of more words is free text, which no model writes word for word
 _QUESTIONS = ("question", "prompt", "instruction", "problem", "query", "input")
 _ANSWERS = ("answer", "completion", "output", "response", "target", "label")
+_BESIDE = ("choices", "options", "context", "passage", "article", "input")  # what a question may need
 _LAST_NUMBER = """import re
 
 EXPECTED = {expected!r}
@@ -180,6 +181,11 @@ def _shape_of(row: dict, where: str, mapping: dict[str, str]) -> Callable[[dict,
             " here: take a benchmark whose tests call a function"
         )
     if {"prompt", "canonical_solution"} <= mapping.keys() and not {"test", "entry_point"} & row.keys():
+        if beside := [name for name in _BESIDE if row.get(name) and not mapping["prompt"].startswith(name)]:
+            raise InputProblem(
+                f"{where}: prompt={mapping['prompt']} leaves out {beside[0]}, which the question needs: write both into"
+                " one field"
+            )
         return lambda row, number: exact_problem(
             row.get("task_id", number - 1), row["prompt"], str(row["canonical_solution"])
         )
