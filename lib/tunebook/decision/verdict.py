@@ -109,6 +109,8 @@ def _judge_gain(votes: Votes, evidence: Evidence, tables: dict, shipped: str) ->
     for row, p in zip(found, holm([row["p_exact"] for row in found]), strict=True):
         row["p_decides"] = p
         row["verdict"] = decide_gain(row["difference"], row["interval"], p, row["margin"])
+        if "unfinished" in row:
+            row["verdict"] = INCONCLUSIVE
         about = "gain" if row["against"] == "base" else f"rung {row['against']}"
         votes.add(gain_sentence(row, evidence.task), about, row["verdict"], _plain_gain(row), _settles(row, evidence))
 
@@ -118,6 +120,8 @@ def _plain_gain(row: dict) -> str:
     counts = f"{row['k_b']} of {n} solved, {name} {row['k_a']}"
     if row["verdict"] == GO:
         return f"it solves more test problems than {name} ({counts})"
+    if "unfinished" in row:
+        return f"whether it solves more than {name} cannot be told ({counts}): {row['unfinished']}"
     if row["verdict"] == INCONCLUSIVE:
         wanted = f" of more than {row['margin']:g} points" if row["margin"] else ""
         return f"a gain{wanted} over {name} is neither shown nor ruled out ({counts})"
@@ -133,6 +137,8 @@ def _settles(row: dict, evidence: Evidence) -> str:
     what = row.get("benchmark", "")
     if "against" in row:
         what = f"the {'gain over' if row['difference'] > row['margin'] else 'difference from'} {row['against']}"
+    if "unfinished" in row:
+        return f"for {what}, answers that end: raise max_new_tokens"
     if row["verdict"] == BLIND and "rise" in row:
         return f"for {what}, at least 5 texts (general_documents)"
     if row["verdict"] == BLIND:
@@ -290,7 +296,7 @@ def gain_sentence(row: dict, task: str) -> str:
     return (
         f"{row['model']} against {row['against']} on {task}: {_rates(row)}, "
         f"{row['difference']:+.1f} points [{low:+.1f}, {high:+.1f}], gained {row['gained']}, lost {row['lost']}, "
-        f"{p}: {row['verdict']} (rule: {row['rule']})"
+        f"{p}: {row['verdict']} (rule: {row['rule']})" + (f"; {row['unfinished']}" if "unfinished" in row else "")
     )
 
 

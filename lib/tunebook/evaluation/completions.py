@@ -184,7 +184,8 @@ def _check_rows(rows: list[dict], where: str) -> None:
             if not isinstance(row.get(key), str):
                 found = type(row[key]).__name__ if key in row else "nothing"
                 raise InputProblem(
-                    f"{where}, row {number}: {key} must be text, found {found}: a row is task_id, completion"
+                    f"{where}, row {number}: {key} must be text, found {found}: a row is task_id, completion; "
+                    f"name the field with --map {key}=FIELD"
                 )
         sample = row.get("sample", 0)
         if isinstance(sample, bool) or not isinstance(sample, int) or sample < 0:
