@@ -135,7 +135,8 @@ def open_shipped(target: str, found: dict[str, Upstream]):
     from tunebook.models.source import resolve_model
 
     params = found[f"04_evaluate_pass_at_1@{target}"].manifest["params"]
-    adapter = found[{"sft": "02_train_sft", "dpo": "03_train_dpo"}[target]].folder("adapter")
+    stages = {"sft": "02_train_sft", "dpo": "03_train_dpo", "recover": "09_recover"}
+    adapter = found[stages[target]].folder("adapter")
     source = resolve_model(params["model"], params["model_revision"])
     model = load_model(source, choose_placement(this_machine()), adapter)
     return TransformersEngine(model, load_tokenizer(source.folder, params["chat_template"]), params["slots"])

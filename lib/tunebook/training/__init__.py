@@ -41,7 +41,7 @@ __getattr__, __dir__, __all__ = face(
         "RecoveryTrainer": "recover",  # distillation from base, or replay
         "Retentions": "front",  # what must not be forgotten
         "measure_front": "front",  # learned and forgotten, point by point
-        "choose_point": "front",  # the point to go on with
+        "keep_point": "front",  # the point to go on with
         "Checkpoints": "resume",  # whole or absent: a killed training goes on
         "Watching": "watch",  # how a training is watched
         "Watch": "watch",  # held-out loss, distance from base, health

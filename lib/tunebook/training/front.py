@@ -16,14 +16,15 @@ from tunebook.evaluation.score_folder import read_scores
 from tunebook.models.loading import BaseModel
 from tunebook.statistics.compare import NON_INFERIOR, noninferiority, rise
 from tunebook.training.checkpoints import Yardstick, kept_row
+from tunebook.training.recover import copy_adapter
 
-BITS = "bits_per_byte"
+BITS, NOTHING = "bits_per_byte", "nothing"
 
 
 @dataclass(frozen=True)
 class Retentions:
     """What must not be forgotten: the `benchmarks` (name -> Benchmark) that every point answers, which of them and of
-    "bits_per_byte" are `gated` ([]: all that is measured), the points that a benchmark may lose, the percent more bits
+    "bits_per_byte" are `gated` (none named: "bits_per_byte"; "nothing": no loss matters), the points that a benchmark may lose, the percent more bits
     that general text may cost, and the share of its gain on the task, in percent, that a point must keep.
     """
 
@@ -98,7 +99,7 @@ def choose_point(rows: list[dict], limits: Retentions) -> dict:
     'distil-40'
     """
     base, given = rows[:2]
-    names = limits.gated or tuple(base["verdicts"])
+    names = [name for name in limits.gated or (BITS,) if name != NOTHING]
     unmeasured = [name for name in names if name not in base["verdicts"]]
     if unmeasured:
         raise InputProblem(
@@ -107,7 +108,7 @@ def choose_point(rows: list[dict], limits: Retentions) -> dict:
     for row in rows:
         holds = all(row["verdicts"][name] == NON_INFERIOR for name in names)
         row["meets"] = holds and row is not base and (row["gain"] or 0.0) >= limits.kept_gain
-    rule = f"every one of {', '.join(names)} non-inferior, at least {limits.kept_gain:g}% of the gain on dev kept"
+    rule = f"non-inferior: {', '.join(names) or 'nothing is gated'}; at least {limits.kept_gain:g}% of the gain on dev kept"
     if given["k"] <= base["k"]:
         return {"point": "", "rule": rule, "why": "the given adapter gains nothing on dev, so there is nothing to keep"}
     meeting = [row for row in rows if row["meets"]]
@@ -115,3 +116,13 @@ def choose_point(rows: list[dict], limits: Retentions) -> dict:
         return {"point": "", "rule": rule, "why": f"none of {len(rows) - 1} points meets it"}
     best = min(meeting, key=lambda row: (row["rise"] or 0.0, -row["k"]))
     return {"point": best["point"], "rule": rule, "why": f"of {len(meeting)} that meet it, nearest to base in general text"}
+
+
+def keep_point(rows: list[dict], points: dict[str, Path], limits: Retentions, context) -> dict:
+    """`choose_point`, and the adapter of its point in `adapter/` of the stage; that of "given" where it names none.
+    `kept`: the point whose adapter that is.
+    """
+    choice = choose_point(rows, limits)
+    kept = choice["point"] or "given"
+    copy_adapter(points[kept], context.folder / "adapter")
+    return choice | {"kept": kept}

@@ -51,10 +51,17 @@ def scaled(adapter: Path, scale: float, folder: Path) -> Path:
     odd = next((name for name in weights if "lora_" not in name or "magnitude" in name), None)
     if odd:
         raise InputProblem(f"adapter: {adapter} has {odd}, which no scale brings back to base: set recover_scales to []")
-    shutil.copytree(adapter, folder, dirs_exist_ok=True)
-    save_file({name: part * scale if "lora_B" in name or "embedding_B" in name else part
-               for name, part in weights.items()}, folder / WEIGHTS)  # fmt: skip
+    copy_adapter(adapter, folder)
+    smaller = {name: part * scale if "lora_B" in name or "embedding_B" in name else part for name, part in weights.items()}
+    save_file(smaller, folder / WEIGHTS)
     return folder
+
+
+def copy_adapter(adapter: Path, folder: Path) -> None:
+    """The two files that are an adapter; a foreign folder may hold much else."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (ADAPTER, WEIGHTS):
+        shutil.copyfile(adapter / name, folder / name)
 
 
 def base_answers(base: BaseModel, prompts: list[dict], tokens: int, seed: int, on_progress) -> list[list[int]]:
@@ -72,21 +79,21 @@ def base_answers(base: BaseModel, prompts: list[dict], tokens: int, seed: int, o
     return texts
 
 
-def recovery_dataset(tokenizer, prompts: list[dict], rows, answers: list[list[int]] | None, per_step: tuple[int, int]):
-    """A `datasets.Dataset` of one row a step: `prompts` (token ids of each), `answers` to them ([] where the student
-    answers), and token ids of the task's `rows` with their `labels`. `per_step`: prompts and rows a step; the rows go round.
+def recovery_dataset(tokenizer, prompts: list[dict], rows, answers: list[list[int]], steps: int, per_step: tuple):
+    """A `datasets.Dataset` of one row a step: token ids of the `prompts`, the `answers` to them ([] where the student
+    answers itself), and the task's `rows` with their `labels`. `per_step`: prompts and rows a step; both go round.
     """
     from datasets import Dataset
 
     asked = [render_prompt(tokenizer, row["prompt"]) for row in prompts]
     n_prompts, n_rows = per_step
-    steps = []
-    for step in range(len(asked) // n_prompts):
-        part = slice(step * n_prompts, (step + 1) * n_prompts)
-        task = [rows[(step * n_rows + at) % len(rows)] for at in range(n_rows)]
-        steps.append({"prompts": asked[part], "answers": answers[part] if answers else []}
-                     | {"rows": [row["input_ids"] for row in task], "labels": [row["labels"] for row in task]})  # fmt: skip
-    return Dataset.from_list(steps)
+    made = []
+    for step in range(steps):
+        at = [(step * n_prompts + place) % len(asked) for place in range(n_prompts)]
+        task = [rows[(step * n_rows + place) % len(rows)] for place in range(n_rows)]
+        row = {"prompts": [asked[place] for place in at], "answers": [answers[place] for place in at if answers]}
+        made.append(row | {"rows": [one["input_ids"] for one in task], "labels": [one["labels"] for one in task]})
+    return Dataset.from_list(made)
 
 
 class RecoveryTrainer(Trainer):
