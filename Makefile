@@ -22,7 +22,7 @@ test: setup
 check: setup
 	@$(BIN) -m ruff check lib tests bench notebooks
 	@$(BIN) -m ruff format --check lib tests bench
-	@$(BIN) -m pytest -q -m "not slow" tests/test_rooms.py tests/test_readme.py tests/test_notebooks.py tests/test_pipeline_files.py tests/test_statistics_values.py
+	@$(BIN) -m pytest -q -m "not slow" tests/test_rooms.py tests/test_readme.py tests/test_notebooks.py tests/pipeline/test_files.py tests/statistics
 
 lab: setup
 	@$(BIN) -m tunebook.setup.lab

@@ -19,7 +19,7 @@ KINDS, KILLS = ("sft", "dpo", "kto"), 17  # of each
 TRAIN = """
 import hashlib, json, sys
 from pathlib import Path
-import test_training_resume as resume, tiny_training
+import test_resume as resume, tiny_training
 resume.STEPS = 30
 trainer, checkpoints = resume.begin(getattr(tiny_training, sys.argv[1]), Path(sys.argv[2]))
 last = checkpoints.last()
@@ -56,7 +56,7 @@ def measure() -> dict:
 
 def _train(kind: str, folder: Path, wait: float | None, number: int = signal.SIGKILL) -> tuple[int, dict | None]:
     """(the step it went on from, its result or None where it was killed `wait` seconds after it began to train)."""
-    path = os.pathsep.join(str(ROOT / name) for name in ("lib", "tests"))
+    path = os.pathsep.join(str(ROOT / name) for name in ("lib", "tests", "tests/training"))
     child = subprocess.Popen(
         [sys.executable, "-c", TRAIN, kind, str(folder)],
         env=os.environ | {"PYTHONPATH": path},

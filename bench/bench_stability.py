@@ -1,7 +1,7 @@
 """Do verdicts change? Five rounds on an idle machine and five beside eight busy processes.
 
 The canonical solutions and the recorded base completions under the limits of every score, and the hostile programs of
-tests/test_execution_programs.py under that file's short limits. A program whose `passed` changes is a fault; one that
+tests/execution/test_programs.py under that file's short limits. A program whose `passed` changes is a fault; one that
 runs into several limits at once may name another of them (`words`).
 """
 
@@ -68,8 +68,8 @@ def _benchmark() -> list:
 
 
 def _hostile() -> tuple:
-    sys.path.insert(0, str(ROOT / "tests"))
-    import test_execution_programs as listed
+    sys.path.insert(0, str(ROOT / "tests" / "execution"))
+    import test_programs as listed
     from tunebook.execution.runner import Program
 
     sources = dict(listed.PASS)

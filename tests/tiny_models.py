@@ -1,6 +1,9 @@
 """Tiny random models with the quickstart's tokenizer: the real code in milliseconds."""
 
+from tunebook.models.device import Placement
 from tunebook.models.source import resolve_model
+
+CPU = Placement("cpu", "float32", "float32", "", "test")
 
 
 def base_folder():
@@ -63,3 +66,15 @@ def save_gemma_tokenizer(folder) -> None:
     made = GemmaTokenizer(found["vocab"], found["merges"], eos_token="<end_of_turn>", additional_special_tokens=turns)
     made.chat_template = GEMMA
     made.save_pretrained(folder)
+
+
+def adapted(folder, base_name: str, **changes):
+    """A random adapter that changes greedy answers, saved in `folder`."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(1)
+    model = get_peft_model(tiny_llama(**changes), LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
+    model.peft_config["default"].base_model_name_or_path = base_name
+    model.save_pretrained(folder)
+    return folder

@@ -1,6 +1,6 @@
 """The schedule task: how a phrase is read, what an untrained model is told, the specification, and the idioms.
 
-The wordings follow CONVENTIONS; `tests/test_tasks_cron_rows.py` holds the two together.
+The wordings follow CONVENTIONS; `tests/tasks/test_cron_rows.py` holds the two together.
 """
 
 from functools import cache

@@ -9,8 +9,7 @@ import numpy
 import pytest
 
 from broken_exports import rewrite
-from test_models_any import CPU, adapted
-from tiny_models import tiny_llama, tokenizer
+from tiny_models import CPU, adapted, tiny_llama, tokenizer
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.export import serving
 from tunebook.export.choice import smallest_that_holds, why

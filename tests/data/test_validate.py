@@ -18,7 +18,7 @@ from tunebook.evaluation.benchmark import load_benchmark
 from tunebook.files import read_jsonl, write_jsonl
 from tunebook.pipeline.params import load_study
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CLEAN = [{"prompt": f"every day at {n}:15", "completion": f"15 {n} * * *"} for n in range(24)]
 PROBLEM = {
     "task_id": "own/1",

@@ -25,7 +25,7 @@ from tunebook.statistics.power import (
     smallest_difference,
 )
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NAN = float("nan")
 
 

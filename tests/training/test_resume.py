@@ -82,7 +82,7 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from test_training_resume import begin
+from test_resume import begin
 from tiny_training import sft
 trainer, checkpoints = begin(sft, Path(sys.argv[1]))
 whole = torch.save
@@ -98,7 +98,7 @@ trainer.train()
 
 def test_a_process_killed_while_it_writes_leaves_the_checkpoint_before(tmp_path):
     """transformers would take the torn folder for the newest checkpoint."""
-    path = os.pathsep.join(str(Path(__file__).parent.parent / name) for name in ("lib", "tests"))
+    path = os.pathsep.join(str(Path(__file__).parents[2] / name) for name in ("lib", "tests", "tests/training"))
     child = subprocess.run(
         [sys.executable, "-c", CHILD, str(tmp_path)], env=os.environ | {"PYTHONPATH": path}, capture_output=True
     )

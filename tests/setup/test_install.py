@@ -22,7 +22,7 @@ from tunebook.cli import build_parser
 from tunebook.errors import IntegrityProblem, MachineProblem
 from tunebook.setup import install, llama_wheel, packages, wheels
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SSE = {"sse", "sse2", "ssse3", "sse4_1", "sse4_2"}
 AVX2 = SSE | {"avx", "avx2", "fma", "f16c", "bmi1", "bmi2"}
 AVX512 = AVX2 | {"avx512f", "avx512cd", "avx512vl", "avx512dq", "avx512bw"}

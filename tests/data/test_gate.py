@@ -18,7 +18,7 @@ from tunebook.errors import InputProblem
 from tunebook.models.templates import mask_html, measure_row
 from tunebook.pipeline.params import load_base
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PROMPT, ANSWER = [{"role": "user", "content": "<b>noon</b>"}], [{"role": "assistant", "content": "0 12 * * *"}]
 
 

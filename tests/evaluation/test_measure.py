@@ -3,6 +3,7 @@ are safe to show.
 """
 
 import json
+import os
 import subprocess
 import sys
 import types
@@ -22,6 +23,7 @@ from tunebook.models.engine import TransformersEngine
 from tunebook.pipeline.context import _frame
 
 HERE = Path(__file__).parent
+PATHS = os.pathsep.join(map(str, (HERE, HERE.parent)))
 TEST = "def check(answer):\n    assert answer == 'right'\n"
 LOOP_TEST = "def check(candidate):\n    assert candidate(1) == 2\n"
 
@@ -57,8 +59,8 @@ def context(folder: Path, **params):
 KILLED = """
 import os, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from test_evaluation_measure import answers, protocol
+sys.path[:0] = sys.argv[1].split(os.pathsep)
+from test_measure import answers, protocol
 from tiny_models import tiny_llama, tokenizer
 from tunebook.evaluation.completions import complete
 from tunebook.models.engine import TransformersEngine
@@ -83,7 +85,7 @@ def test_an_evaluation_killed_in_the_middle_goes_on(engine, tmp_path, temperatur
     unbroken.
     """
     unbroken = complete(engine, answers(), protocol(temperature), tmp_path / "whole.jsonl")
-    done = subprocess.run([sys.executable, "-c", KILLED, str(HERE), str(tmp_path), str(temperature)], cwd=HERE)
+    done = subprocess.run([sys.executable, "-c", KILLED, PATHS, str(tmp_path), str(temperature)], cwd=HERE)
     assert done.returncode == -9 and not (tmp_path / "c.jsonl").exists()
     (log,) = (tmp_path / "resume").glob("*[0-9a-f].jsonl")
     kept = read_jsonl(log)

@@ -5,29 +5,15 @@ import shutil
 
 import pytest
 
-from tiny_models import tiny_llama, tokenizer
+from tiny_models import CPU, adapted, tiny_llama, tokenizer
 from tunebook.errors import InputProblem
 from tunebook.export.convert import convert_to_gguf
-from tunebook.models.device import Placement
 from tunebook.models.engine import Decoding
 from tunebook.models.loading import load_model, load_tokenizer, open_engine
 from tunebook.models.source import resolve_model
 from tunebook.models.templates import CHATML, measure_row
 
-CPU = Placement("cpu", "float32", "float32", "", "test")
 PROMPTS = [[{"role": "user", "content": text}] for text in ("every day at noon", "Mon-Fri 22:00", "été à 5h")]
-
-
-def adapted(folder, base_name: str, **changes):
-    """A random adapter that changes greedy answers, saved in `folder`."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(1)
-    model = get_peft_model(tiny_llama(**changes), LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
-    model.peft_config["default"].base_model_name_or_path = base_name
-    model.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -158,7 +158,7 @@ def test_a_mask_that_hides_the_answer_stops_the_training_at_once(tmp_path):
 
 
 def test_the_points_survive_a_kill(tmp_path):
-    from test_training_resume import Stop, killed
+    from test_resume import Stop, killed
     from tunebook.training.resume import Checkpoints
 
     def build(*callbacks):

@@ -17,7 +17,7 @@ from tunebook.files import read_json, sha256_file
 from tunebook.setup import colab, lab, llama_wheel
 from tunebook.setup.packages import read_requirements
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PATHS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy
 import pytest
 
-PATH = Path(__file__).parent.parent / "bench" / "bench_verdicts.py"
+PATH = Path(__file__).parents[2] / "bench" / "bench_verdicts.py"
 _spec = importlib.util.spec_from_file_location("bench_verdicts", PATH)
 bench = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(bench)

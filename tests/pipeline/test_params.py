@@ -10,7 +10,7 @@ from tunebook.pipeline import notebooks, params
 from tunebook.pipeline import study as studies
 from tunebook.pipeline.progress import Display
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
