@@ -75,7 +75,10 @@ def front(rows: list[dict], kept: str, largest_rise: float, kept_gain: float):
     fig, axes = _figure(10, 4, columns=2)
     least = 100 * (rows[0]["k"] + kept_gain / 100 * (rows[1]["k"] - rows[0]["k"])) / rows[0]["n"]
     colours = {"base": INK, "given": INK, "scale": SOFT, "replay": WARN, "distil": ACCENT}
-    sides = [("rise", "more bits for general text (%)"), ("general_kl", "KL from base on general prompts (nats a token)")]
+    sides = [
+        ("rise", "more bits for general text (%)"),
+        ("general_kl", "KL from base on general prompts (nats a token)"),
+    ]
     for ax, (key, label) in zip(axes, sides, strict=True):
         for row in (row for row in rows if row[key] is not None):
             x, colour = 100 * row["k"] / row["n"], colours[row["point"].partition("-")[0]]

@@ -7,7 +7,6 @@ __getattr__, __dir__, __all__ = face(
     {
         "load_study_data": "study_data",  # a study's rows and problems, split
         "reading_of": "mapping",  # mapping, drop and train_on as one value
-        "general_prompts": "general_prompts",  # prompts about anything but the task
         "demonstrations": "row_types",  # the rows that supervised training may imitate
         "Thresholds": "examples",  # the thresholds that a study may change
         "check_lengths": "lengths",  # rows cut or emptied by max_length

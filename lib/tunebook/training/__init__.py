@@ -34,6 +34,7 @@ __getattr__, __dir__, __all__ = face(
         "preference_dataset": "dataset",  # preferences as TRL takes them
         "rank_pairs": "preferences",  # held-out pairs before and after
         "ranking": "preferences",  # accuracy and margin of held-out pairs
+        "general_prompts": "general",  # prompts about anything but the task
         "adapter_to_recover": "recover",  # of a stage, or a foreign one
         "scaled": "recover",  # an adapter with a smaller update
         "base_answers": "recover",  # what base says to general prompts

@@ -113,7 +113,11 @@ def kept_row(at_first: dict, kept: dict) -> dict:
     if bits is None:
         return {"bits_per_byte": None, "rise": None, "kl": None}
     rise = round(100 * (bits / bits_per_byte(at_first) - 1), 2)
-    return {"bits_per_byte": round(bits, 4), "rise": rise, "kl": (kept["kl"] or {"nats_per_token": 0.0})["nats_per_token"]}
+    return {
+        "bits_per_byte": round(bits, 4),
+        "rise": rise,
+        "kl": (kept["kl"] or {"nats_per_token": 0.0})["nats_per_token"],
+    }
 
 
 def choose_checkpoint(rows: list[dict], largest_rise: float) -> tuple[dict, str]:

@@ -115,7 +115,11 @@ def choose_point(rows: list[dict], limits: Retentions) -> dict:
     if not meeting:
         return {"point": "", "rule": rule, "why": f"none of {len(rows) - 1} points meets it"}
     best = min(meeting, key=lambda row: (row["rise"] or 0.0, -row["k"]))
-    return {"point": best["point"], "rule": rule, "why": f"of {len(meeting)} that meet it, nearest to base in general text"}
+    return {
+        "point": best["point"],
+        "rule": rule,
+        "why": f"of {len(meeting)} that meet it, nearest to base in general text",
+    }
 
 
 def keep_point(rows: list[dict], points: dict[str, Path], limits: Retentions, context) -> dict:

@@ -50,9 +50,13 @@ def scaled(adapter: Path, scale: float, folder: Path) -> Path:
     weights = load_file(adapter / WEIGHTS)
     odd = next((name for name in weights if "lora_" not in name or "magnitude" in name), None)
     if odd:
-        raise InputProblem(f"adapter: {adapter} has {odd}, which no scale brings back to base: set recover_scales to []")
+        raise InputProblem(
+            f"adapter: {adapter} has {odd}, which no scale brings back to base: set recover_scales to []"
+        )
     copy_adapter(adapter, folder)
-    smaller = {name: part * scale if "lora_B" in name or "embedding_B" in name else part for name, part in weights.items()}
+    smaller = {
+        name: part * scale if "lora_B" in name or "embedding_B" in name else part for name, part in weights.items()
+    }
     save_file(smaller, folder / WEIGHTS)
     return folder
 
@@ -105,7 +109,9 @@ class RecoveryTrainer(Trainer):
     """
 
     def __init__(self, model, args, train_dataset, tokenizer, tokens: int, **kwargs):
-        super().__init__(model=model, args=args, train_dataset=train_dataset, data_collator=lambda rows: rows[0], **kwargs)
+        super().__init__(
+            model=model, args=args, train_dataset=train_dataset, data_collator=lambda rows: rows[0], **kwargs
+        )
         self.ends, self.tokens, self._parts = set(ends_of(tokenizer)), tokens, {}
         self.model_accepts_loss_kwargs = False
 

@@ -73,7 +73,9 @@ def general_prompts(n: int, seed: int, benchmarks: dict[str, list[dict]]) -> tup
     columns = [[(kind, text) for text in rng.sample(texts, len(texts))] for kind, texts in kinds.items()]
     texts = [pair for row in itertools.zip_longest(*columns) for pair in row if pair]
     rows = [{"prompt": [{"role": "user", "content": text}], "source": kind} for kind, text in dict.fromkeys(texts)]
-    measured = [{"task_id": name, "prompt": text, "kind": "answer"} for name, text in general_texts(len(TOPICS)).items()]
+    measured = [
+        {"task_id": name, "prompt": text, "kind": "answer"} for name, text in general_texts(len(TOPICS)).items()
+    ]
     examples = examples_of([row | {"completion": [{"role": "assistant", "content": "-"}]} for row in rows])
     for name, problems in {**benchmarks, "general text": measured}.items():
         find_problems_in(examples, problems, name)
@@ -121,7 +123,9 @@ def _topics() -> list[str]:
 
 
 def _everyday(rng: random.Random) -> list[str]:
-    return [form.format(**{key: rng.choice(words) for key, words in WORDS.items()}) for form in FORMS for _ in range(40)]
+    return [
+        form.format(**{key: rng.choice(words) for key, words in WORDS.items()}) for form in FORMS for _ in range(40)
+    ]
 
 
 def _start(text: str) -> str:
