@@ -92,9 +92,9 @@ def is_verdict(instance: str) -> bool:
 def upstream(instance: str, run_stages: list[str]) -> list[str]:
     """Instances whose outputs `instance` reads, as full names.
 
-    `run_stages` are the full names of the run, in order; some of them are read only where they are there (ALSO). The
-    verdict reads every other stage; a notebook with a later number reads every stage that comes before it, except the verdict.
-    InputProblem for an unknown target or an upstream stage that the run does not have.
+    `run_stages` are the full names of the run, in order; those of ALSO are read where they stand before. The verdict
+    reads every other stage; a notebook with a later number that has no row reads every stage that comes before it,
+    except the verdict. InputProblem for an unknown target or an upstream stage that the run does not have.
     """
     by_short = {short_name(name): name for name in run_stages}
     key = short_name(instance)

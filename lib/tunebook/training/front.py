@@ -24,8 +24,9 @@ BITS, NOTHING = "bits_per_byte", "nothing"
 @dataclass(frozen=True)
 class Retentions:
     """What must not be forgotten: the `benchmarks` (name -> Benchmark) that every point answers, which of them and of
-    "bits_per_byte" are `gated` (none named: "bits_per_byte"; "nothing": no loss matters), the points that a benchmark may lose, the percent more bits
-    that general text may cost, and the share of its gain on the task, in percent, that a point must keep.
+    "bits_per_byte" are `gated` (none named: "bits_per_byte"; "nothing": no loss matters), the points that a benchmark
+    may lose, the percent more bits that general text may cost, and the share of its gain on the task, in percent, that
+    a point must keep.
     """
 
     benchmarks: dict[str, Benchmark] = field(default_factory=dict)
@@ -102,13 +103,12 @@ def choose_point(rows: list[dict], limits: Retentions) -> dict:
     names = [name for name in limits.gated or (BITS,) if name != NOTHING]
     unmeasured = [name for name in names if name not in base["verdicts"]]
     if unmeasured:
-        raise InputProblem(
-            f"gated names {unmeasured[0]!r}, which 09 did not measure; there are {', '.join(base['verdicts']) or 'none'}"
-        )
+        there = ", ".join(base["verdicts"]) or "none"
+        raise InputProblem(f"gated names {unmeasured[0]!r}, which 09 did not measure; there are {there}")
     for row in rows:
         holds = all(row["verdicts"][name] == NON_INFERIOR for name in names)
         row["meets"] = holds and row is not base and (row["gain"] or 0.0) >= limits.kept_gain
-    rule = f"non-inferior: {', '.join(names) or 'nothing is gated'}; at least {limits.kept_gain:g}% of the gain on dev kept"
+    rule = f"non-inferior: {', '.join(names) or 'nothing'}; at least {limits.kept_gain:g}% of the gain on dev kept"
     if given["k"] <= base["k"]:
         return {"point": "", "rule": rule, "why": "the given adapter gains nothing on dev, so there is nothing to keep"}
     meeting = [row for row in rows if row["meets"]]

@@ -46,7 +46,7 @@ FORMS = (
     "Is it a good idea to spend a weekend on {doing}? Answer in two sentences.",
 )
 WORDS = {
-    "thing": "photosynthesis,inflation,a black hole,the stock market,a vaccine,electricity,the moon,democracy,glue,rust,"
+    "thing": "photosynthesis,inflation,a black hole,the stock market,a vaccine,electricity,the moon,democracy,glue,"
     "an earthquake,yeast,a rainbow,gravity,recycling,a violin".split(","),
     "person": "a child,my neighbour,a new colleague,my landlord,a doctor,an old friend,my manager,a teacher,a customer,"
     "my grandmother".split(","),
@@ -56,8 +56,8 @@ WORDS = {
     "noise in the evening,a new bicycle,the sea".split(","),
     "number": [str(number) for number in range(12, 60, 7)],
     "digit": [str(number) for number in range(3, 10)],
+    "other": "magnetism,a comet,sleep,copper,a poem,trade,rust,a hurricane".split(","),
 }
-WORDS["other"] = WORDS["thing"][::-1]
 LONGEST_TEXT = 240  # characters of a documentation: every token of a prompt is read at every step
 
 

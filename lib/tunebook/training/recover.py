@@ -8,6 +8,7 @@ adapter off. Source: Agarwal et al. 2024, On-policy distillation of language mod
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import torch
@@ -68,10 +69,13 @@ def copy_adapter(adapter: Path, folder: Path) -> None:
         shutil.copyfile(adapter / name, folder / name)
 
 
-def base_answers(base: BaseModel, prompts: list[dict], tokens: int, seed: int, on_progress) -> list[list[int]]:
+def base_answers(
+    base: BaseModel, prompts: list[dict], tokens: int, seed: int, on_progress
+) -> tuple[list[list[int]], float]:
     """What base answers to each prompt (a row's `prompt`) at temperature 1, at most `tokens` token ids with the one
-    that closes the turn.
+    that closes the turn; and the seconds that took.
     """
+    started = time.perf_counter()
     ends_of(base.tokenizer)
     end = base.tokenizer.turn_end
     texts: list[list[int]] = [[]] * len(prompts)
@@ -80,7 +84,7 @@ def base_answers(base: BaseModel, prompts: list[dict], tokens: int, seed: int, o
         for at, done in enumerate(engine.generate(asked, Decoding(tokens, temperature=1.0, seed=seed))):
             texts[done.index] = done.ids + ([end] if done.finish_reason == "stop" and end is not None else [])
             on_progress(at + 1, len(prompts), "answers of base's own")
-    return texts
+    return texts, time.perf_counter() - started
 
 
 def recovery_dataset(tokenizer, prompts: list[dict], rows, answers: list[list[int]], steps: int, per_step: tuple):
