@@ -322,7 +322,8 @@ NOT_NEGATIVE = (
     "n_rows n_dev n_test benchmark_limit retained_limit seed few_shot audit_problems general_documents checkpoints"
     " rehearsal_share temperature dpo_temperature dpo_learning_rate dpo_beta watch_points save_seconds warmup_share"
     " recover_steps replay_steps recover_problems recover_scales parity_rows importance_rows served_prompts"
-    " sensitivity_limit price_machine_hour price_hosted_input price_hosted_output price_staff_hour staff_hours data_cost cell_timeout_seconds"
+    " sensitivity_limit price_machine_hour price_hosted_input price_hosted_output price_staff_hour"
+    " staff_hours data_cost cell_timeout_seconds"
 ).split()
 # (above, up to)
 SHARES = {
