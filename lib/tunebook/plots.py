@@ -83,7 +83,7 @@ def front(rows: list[dict], kept: str, largest_rise: float, kept_gain: float):
         for row in (row for row in rows if row[key] is not None):
             x, colour = 100 * row["k"] / row["n"], colours[row["point"].partition("-")[0]]
             if key == "rise":
-                upper = max(0.0, min(row.get("rise_upper", 0.0), 1e6) - row[key])
+                upper = max(0.0, (row["rise_upper"] or row[key]) - row[key])
                 ax.errorbar([x], [row[key]], yerr=[[0.0], [upper]], color=colour, capsize=3)
             ax.plot([x], [row[key]], "o", color=colour, ms=10 if row["point"] == kept else 5)
             ax.annotate(row["point"], (x, row[key]), xytext=(5, 4), textcoords="offset points", fontsize=8)
