@@ -260,15 +260,16 @@ AUTOMATIC = ("lora_rank", "learning_rate")  # where "auto" stands for 0: the not
 # whole numbers and numbers that must be above 0
 POSITIVE = (
     "batch_size dpo_batch_size lora_alpha max_length max_new_tokens retained_max_new_tokens n_samples"
-    " dpo_prompts dpo_samples slots epochs dpo_epochs rehearsal_tokens quantisation_margin"
+    " dpo_prompts dpo_samples slots epochs dpo_epochs rehearsal_tokens quantisation_margin recover_points"
+    " recover_prompts recover_tokens recover_rows recover_rate general_prompts"
 ).split()
 # numbers that must not be below 0
 NOT_NEGATIVE = (
     "lora_rank learning_rate n_rows n_dev n_test benchmark_limit retained_limit seed few_shot audit_problems"
     " general_documents checkpoints rehearsal_share temperature dpo_temperature dpo_learning_rate dpo_beta"
-    " watch_points save_seconds warmup_share parity_rows importance_rows served_prompts sensitivity_limit"
-    " price_machine_hour price_hosted_input price_hosted_output price_staff_hour staff_hours data_cost"
-    " cell_timeout_seconds"
+    " watch_points save_seconds warmup_share recover_steps replay_steps recover_problems recover_scales parity_rows"
+    " importance_rows served_prompts sensitivity_limit price_machine_hour price_hosted_input price_hosted_output"
+    " price_staff_hour staff_hours data_cost cell_timeout_seconds"
 ).split()
 # (above, up to)
 SHARES = {
@@ -284,10 +285,10 @@ def check(key: str, value, where: str) -> None:
     for item in value if isinstance(value, list) else [value]:
         if key in CHOICES and item not in CHOICES[key]:
             raise InputProblem(f"{where}: {key} is {item!r}: choose from {', '.join(CHOICES[key])}")
+        if key in NOT_NEGATIVE and item < 0:
+            raise InputProblem(f"{where}: {key} is {value}: it must not be negative")
     if key in POSITIVE and not value > 0:
         raise InputProblem(f"{where}: {key} is {value}: it must be above 0")
-    if key in NOT_NEGATIVE and value < 0:
-        raise InputProblem(f"{where}: {key} is {value}: it must not be negative")
     low, high = SHARES.get(key, (-math.inf, math.inf))
     if key in SHARES and not low < value <= high:
         above = "" if low < 0 else f"above {low:g} and "
