@@ -263,23 +263,25 @@ def run_study(root: Path, request: Request, display: Display) -> int:
         return _conclude(plan, chosen, error, request)
 
 
-def run_point(plan: Plan, instances: list[str], siblings: dict[str, Path]) -> StageError | None:
-    """Go through `instances` of a point of a sweep. What a sibling run (`siblings`: instance -> its folder) has made
+def run_point(plan: Plan, instances: list[str], siblings: dict[str, list[Path]]) -> StageError | None:
+    """Go through `instances` of a point of a sweep. What a sibling run (`siblings`: instance -> run folders) has made
     from the same is copied, the rest runs. Returns and raises as `run_stages`.
     """
     with runs.RunLock(plan.folder, "tunebook sweep"):
         for instance in instances:
-            if instance in siblings:
-                _adopt(plan, instance, siblings[instance])
+            _adopt(plan, instance, siblings.get(instance, []))
         with _in_ledger(plan, instances):
             record.start(plan.root, plan.folder, plan.study)
             return run_stages(plan, instances)
 
 
-def _adopt(plan: Plan, instance: str, sibling: Path) -> None:
+def _adopt(plan: Plan, instance: str, siblings: list[Path]) -> None:
     """Copy a finished stage of another run where it may stand for this one: the same check as for reuse."""
     wanted, own = wanted_now(plan, instance), plan.folder / instance
-    if not why_not(own, wanted) or why_not(sibling / instance, wanted):
+    if not why_not(own, wanted):
+        return
+    sibling = next((run for run in siblings if not why_not(run / instance, wanted)), None)
+    if sibling is None:
         return
     incoming = plan.folder / f".{instance}.incoming"
     shutil.rmtree(incoming, ignore_errors=True)

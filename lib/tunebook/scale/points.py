@@ -83,7 +83,8 @@ def _study(content: dict, path: Path, root: Path) -> params.Study:
     """
     near = path.parent / f"{content['study']}.yaml"
     sets = ("seeds=1", f"stages={','.join(map(str, content.get('stages', STAGES)))}")
-    study = params.load_study(near if near.is_file() else content["study"], sets, root)
+    is_near = near.is_file() and near.resolve() != path.resolve()
+    study = params.load_study(near if is_near else content["study"], sets, root)
     fixed = {"split": content.get("split", "dev"), **content.get("fixed", {})}
     study = _changed(study, fixed, path, root)
     overrides = {name: {k: v for k, v in own.items() if k not in fixed} for name, own in study.overrides.items()}
@@ -145,14 +146,14 @@ def stage_keys(study: params.Study, declared: dict[str, dict]) -> dict[str, str]
 
 @dataclass(frozen=True)
 class Job:
-    """Stages of one point to go through. `siblings` maps a stage to the run that makes it for all; `needs` are the jobs
-    that must have ended.
+    """Stages of one point to go through. `siblings` maps a stage to the other runs that have it or will have it;
+    `needs` are the jobs that must have ended.
     """
 
     name: str
     point: Point
     instances: list[str]
-    siblings: dict[str, str]
+    siblings: dict[str, list[str]]
     needs: list[str]
 
 
@@ -160,17 +161,17 @@ def plan_jobs(points: list[Point]) -> list[Job]:
     """What several points share is made first, by the first of them, and copied by the others: one job for it, and
     then one a point.
     """
-    users = Counter(key for point in points for key in point.keys.values())
-    first: dict[str, str] = {}
+    users: dict[str, list[str]] = {}
     for point in points:
         for key in point.keys.values():
-            first.setdefault(key, point.run)
+            users.setdefault(key, []).append(point.run)
     jobs = []
     for point in points:
-        shared = [name for name in point.study.stages if users[point.keys[name]] > 1]
-        siblings = {name: first[point.keys[name]] for name in shared if first[point.keys[name]] != point.run}
-        needs = [f"{run} (shared)" for run in dict.fromkeys(siblings.values())]
-        if len(siblings) < len(shared):
+        shared = [name for name in point.study.stages if len(users[point.keys[name]]) > 1]
+        siblings = {name: [run for run in users[point.keys[name]] if run != point.run] for name in shared}
+        first = dict.fromkeys(users[point.keys[name]][0] for name in shared)
+        needs = [f"{run} (shared)" for run in first if run != point.run]
+        if point.run in first:
             jobs.append(Job(f"{point.run} (shared)", point, shared, siblings, needs))
             needs = [*needs, jobs[-1].name]
         jobs.append(Job(point.run, point, point.study.stages, siblings, needs))

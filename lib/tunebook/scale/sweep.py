@@ -139,7 +139,7 @@ class Table:
             self._live.update(self._drawn(states), refresh=True)
             return
         for point in self._sweep.points:
-            if states[point.run] != self._last.get(point.run) and states[point.run] != "waiting":
+            if states[point.run] != self._last.get(point.run) and not states[point.run].endswith("waiting"):
                 self.say(f"{point.run}  {point.label()}, seed +{point.seed}: {states[point.run]}{self._score(point)}")
         self._last = states
 

@@ -36,7 +36,7 @@ def run_job(job: dict) -> dict:
             "problem": f"{os.uname().nodename} does not see the checkout {where} at the commit of the sweep: share it"
         }
     study = params.Study(path=Path(job["path"]), **job["study"])
-    siblings = {name: outputs / run for name, run in job["siblings"].items()}
+    siblings = {name: [outputs / run for run in names] for name, names in job["siblings"].items()}
     with open(outputs / job["sweep"] / f"{job['run']}.log", "a", encoding="utf-8") as log:
         try:
             plan = studies.make_plan(root, outputs / job["run"], study, Display(log))
@@ -124,7 +124,8 @@ class RayWorkers:
             )
         except (ConnectionError, ValueError, RuntimeError) as problem:
             reason = str(problem).strip().splitlines()[0]
-            raise MachineProblem(f"no Ray cluster at {address or 'this machine'}: {reason}: start one with `ray start`")
+            where = address or "this machine"
+            raise MachineProblem(f"no Ray cluster at {where}: {reason}: start one with `ray start`") from None
         has = ray.cluster_resources()
         if has.get("CPU", 0) < first["cpus"] or has.get("GPU", 0) < first["gpus"]:
             ray.shutdown()
