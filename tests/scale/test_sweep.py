@@ -5,8 +5,8 @@ import io
 import sys
 
 import pytest
-from sweep_study import ledger_of, make_root, write_sweep
 
+from sweep_study import ledger_of, make_root, write_sweep
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.files import read_json
 from tunebook.pipeline.verify import verify_run

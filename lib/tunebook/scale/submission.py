@@ -14,6 +14,7 @@ from tunebook.pipeline import inputs, params, provenance, runs
 PLACES = ("hf-jobs", "slurm", "docker", "local")
 IMAGE = "python:3.11-bookworm"  # has git and a C++ compiler; --image NAME@sha256:... pins it to the byte
 MOST_HOURS = 24 * 14
+OVERHEAD_MINUTES = 20  # beside the study's own limit: to clone, to install, to bring the run back
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def render(root: Path, request: Request) -> str:
         raise InputProblem("the checkout has no remote `origin`: name with --repository where the machine can clone it")
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    gpus = request.gpus or int(request.place == "hf-jobs" and not request.hardware.startswith("cpu"))
     kind = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined, "keep_trailing_newline": True}
     shell = Environment(loader=FileSystemLoader(Path(__file__).parent / "submissions"), **kind)
     shell.filters["sh"] = lambda text: shlex.quote(str(text))
@@ -67,9 +69,10 @@ def render(root: Path, request: Request) -> str:
         "commit": commit,
         "repository": repository,
         "minutes": math.ceil(60 * request.hours),
-        "cost": cost_line(study.params, request.hours),
-        "torch": _pinned(root, "torch"),
-        "gpus": request.gpus or int(request.place == "hf-jobs" and not request.hardware.startswith("cpu")),
+        "overhead": OVERHEAD_MINUTES,
+        "cost": cost_line(study.params, request.hours + OVERHEAD_MINUTES / 60),
+        "torch": _pinned(root, "torch") if gpus else "",
+        "gpus": gpus,
     }
     names = ("sets", "hardware", "image", "keep_in", "cpus")
     return shell.get_template(f"{request.place}.sh.jinja").render(**values, **{k: getattr(request, k) for k in names})
@@ -79,15 +82,15 @@ def cost_line(values: dict, hours: float) -> str:
     """What the limit costs at the study's price of a machine hour, with its source and date.
 
     >>> cost_line({"price_machine_hour": 0.4, "price_source": "price list, EUR", "price_date": "2026-11-25"}, 2)
-    'At most 2 h: 0.80 at 0.4 an hour (price list, EUR, 2026-11-25).'
+    'At most 2.0 h: 0.80 at 0.4 an hour (price list, EUR, 2026-11-25).'
     """
     price = values.get("price_machine_hour", 0.0)
     if not price:
-        return f"At most {hours:g} h; no price is given (price_machine_hour, price_source and price_date would)."
+        return f"At most {hours:.1f} h; no price is given (price_machine_hour, price_source and price_date would)."
     source, date = values.get("price_source"), values.get("price_date")
     if not source or not date:
         raise InputProblem("price_machine_hour has no price_source or no price_date: a price without them is no price")
-    return f"At most {hours:g} h: {price * hours:.2f} at {price:g} an hour ({source}, {date})."
+    return f"At most {hours:.1f} h: {price * hours:.2f} at {price:g} an hour ({source}, {date})."
 
 
 def _require_hub(request: Request) -> None:
