@@ -15,7 +15,7 @@ from tunebook.pipeline.verify import verify_run
 from tunebook.scale.submission import PLACES, Request, render
 
 LIB = Path(runs.__file__).resolve().parents[2]
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parent
 PRICE = 'price_machine_hour: 0.0\nprice_source: ""\nprice_date: ""\n'
 ASKED = {
     "hf-jobs": {"hardware": "t4-small", "keep_in": "me/runs", "sets": ("rows=9",)},
@@ -52,7 +52,7 @@ def root(tmp_path_factory):
 def test_each_submission_is_the_golden_one_and_bash_can_read_it(root, place):
     request = Request("priced", place, 1.5, repository="https://example.org/kit.git", **ASKED[place])
     text = render(root, request).replace(git(root, "rev-parse", "HEAD"), "COMMIT")
-    golden = GOLDEN / f"{place}.sh"
+    golden = GOLDEN / f"golden_{place}.sh"
     if os.environ.get("TUNEBOOK_WRITE_GOLDEN"):
         golden.write_text(text, encoding="utf-8")
     assert text == golden.read_text(encoding="utf-8")

@@ -61,7 +61,7 @@ def render(root: Path, request: Request) -> str:
 
     gpus = request.gpus or int(request.place == "hf-jobs" and not request.hardware.startswith("cpu"))
     kind = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined, "keep_trailing_newline": True}
-    shell = Environment(loader=FileSystemLoader(Path(__file__).parent / "submissions"), **kind)
+    shell = Environment(loader=FileSystemLoader(Path(__file__).parent), **kind)
     shell.filters["sh"] = lambda text: shlex.quote(str(text))
     values = {
         "run": run,

@@ -35,15 +35,10 @@ def over_trainings(differences: Sequence[Sequence[float]], margin: float = 0.0, 
     squares). Hillis' 2007 single Student quantile is narrower and covers less with two and three trainings
     (bench_trainings).
     """
-    if len(differences) < 2 or len({len(row) for row in differences}) != 1 or not len(differences[0]):
-        sizes = ", ".join(str(len(row)) for row in differences) or "none"
-        raise InputProblem(f"the spread between trainings takes two trainings on the same problems, found {sizes}")
-    for row in differences:
-        require_finite(row, "the differences of the problems")
+    table = _table(differences)
     from scipy.optimize import bisect
     from scipy.special import ndtri, stdtrit
 
-    table = numpy.asarray(differences, dtype=float)
     trainings, size = len(table), table.shape[1] + 2
     means, centre = table.sum(axis=1) / size, float(table.sum() / size / trainings)
     per_problem = table.mean(axis=0)
@@ -77,3 +72,12 @@ def over_trainings(differences: Sequence[Sequence[float]], margin: float = 0.0, 
         "margin": margin,
         "rule": f"mean over {trainings} trainings and their problems, {confidence:.0%} interval",
     }
+
+
+def _table(differences: Sequence[Sequence[float]]) -> numpy.ndarray:
+    if len(differences) < 2 or len({len(row) for row in differences}) != 1 or not len(differences[0]):
+        sizes = ", ".join(str(len(row)) for row in differences) or "none"
+        raise InputProblem(f"the spread between trainings takes two trainings on the same problems, found {sizes}")
+    for row in differences:
+        require_finite(row, "the differences of the problems")
+    return numpy.asarray(differences, dtype=float)
