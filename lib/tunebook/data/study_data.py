@@ -16,7 +16,7 @@ from tunebook.data.rows import rows_from_records
 from tunebook.data.sources import read_rows
 from tunebook.data.splits import SHARES, answer_text, group_of, normalise, prompt_key, prompt_text, slice_of, split_rows
 from tunebook.errors import InputProblem
-from tunebook.evaluation.extraction import extract
+from tunebook.evaluation.shapes import exact_problem, free_text_line
 from tunebook.picking import pick
 
 MAX_GENERATED_RATIO = 8
@@ -102,6 +102,8 @@ def load_study_data(
         _remove_contaminated(data, benchmark, limits)
     _limit_problems(data, sizes.benchmark_limit, sizes.seed)
     _remove_leaked(data, limits)
+    if line := free_text_line(data.test_problems):
+        data.findings.append(word_finding("free_text", len(data.test_problems), detail=line))
     if not data.train:
         data.findings.append(word_finding("no_rows", 0, detail="no row is left for training"))
     data.findings = merge_findings(data.findings)
@@ -327,20 +329,8 @@ def make_own_problems(rows: list[dict]) -> list[dict]:
     """
     problems = []
     for row in rows:
-        answer = answer_text(row)
-        expected = " ".join(extract(answer, {"kind": "answer", "canonical_solution": answer}).split())
-        problem = {
-            "task_id": f"own/{row['record']}",
-            "prompt": prompt_text(row),
-            "entry_point": "answer",
-            "canonical_solution": answer,
-            "test": (
-                f"EXPECTED = {expected!r}\n\n\ndef check(answer):\n"
-                '    assert " ".join(answer.split()) == EXPECTED, f"expected {EXPECTED!r}"\n'
-            ),
-            "kind": "answer",
-            "slice": slice_of(row),
-        }
+        problem = exact_problem(f"own/{row['record']}", prompt_text(row), answer_text(row))
+        problem["slice"] = slice_of(row)
         if len(row["prompt"]) > 1:
             problem["messages"] = [
                 {key: value for key, value in turn.items() if key != "weight"} for turn in row["prompt"]

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = face(
     {
         "Asking": "protocol",  # how a study asks its problems
         "from_problems": "benchmark",  # a benchmark from rows
+        "free_text_line": "shapes",  # long free texts as a benchmark of exact matches, named
         "load_benchmark": "benchmark",  # a benchmark by name or file
         "load_benchmarks": "benchmark",  # the task and what must not be forgotten
         "messages": "prompts",  # the conversation that asks a problem

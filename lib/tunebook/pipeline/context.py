@@ -85,6 +85,8 @@ class Context:
         # what a killed stage had made, for the next try: beside the stage folders, because those are emptied; gone
         # after `finish`
         self.resume_folder = run_folder / RESUME / instance
+        # answers by the hash of all that they depend on: what one stage asked, no later one of the run asks again
+        self.answers_folder = run_folder / RESUME / "answers"
         self.notebook, self.target = stage_names.split(instance)
         self.params, self.status, self.checks = values, "", []
         self.stages, self._lock = run_stages, lock
@@ -129,7 +131,10 @@ class Context:
     def need(self, name: str) -> Upstream:
         """One upstream stage that must have passed its gate. InputProblem names what to run or to mend."""
         instance = stage_names.resolve_stage(name, stage_names.discover(self.root))
-        if instance not in stage_names.upstream(self.name, self.stages):
+        reads = stage_names.upstream(self.name, self.stages)
+        own = f"{instance}+{stage_names.repeat(self.name)}"  # of the same training, where this is a further one
+        instance = own if own in reads else instance
+        if instance not in reads:
             raise InputProblem(
                 f"{self.name} reads {instance}, which is not in its upstream table: add it to"
                 " tunebook/pipeline/stages.py"
