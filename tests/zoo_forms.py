@@ -5,7 +5,7 @@ tokenizer.json (TinyLlama), templates that close no turn (GLM-4), close the last
 that no written turn has (R1 distilled), padded vocabularies and heads with a bias (Phi-2), ALiBi (Bloom), shared experts.
 """
 
-from zoo import CHATML, FALCON, FAMILIES, GEMMA, GEMMA3, GEMMA_SIZES, HEAD, IM, QWEN, TIED, UNTIED, Family
+from zoo import CHATML, FALCON, FAMILIES, HEAD, IM, QWEN, TIED, UNTIED, Family
 
 OLMO3 = (
     "{%- if messages[0]['role'] != 'system' -%}{{ '<|im_start|>system\\nYou may call functions. <functions></functions>"
@@ -164,13 +164,5 @@ FAMILIES |= {
     ),
     "smollm_base": Family(
         "Llama", TIED | HEAD, bpe("smollm", IM, END, END, "GPT2Tokenizer"), "", END, (END,), "smollm"
-    ),
-    "gemma3_text": Family(
-        "Gemma3",
-        TIED | GEMMA_SIZES | HYBRID,
-        ("sp", "gemma", GEMMA, "GemmaTokenizer"),
-        GEMMA3,
-        "<end_of_turn>",
-        ("<eos>", "<end_of_turn>"),
     ),
 }
