@@ -1,4 +1,4 @@
-"""`tunebook validate`: judge a file of rows before anything is trained. Parses flags and prints; `judge` judges."""
+"""`tunebook validate`: judge a file of rows before training. Parses flags and prints; `judge_data` judges."""
 
 import argparse
 import dataclasses

@@ -200,7 +200,7 @@ def side_by_side(
     """Rows `change, task_id, slice, prompt, expected, before, after`: lost problems first, at most `shown` of each
     change.
 
-    `gain` is a row of `measures.comparisons`; `before` and `after` are completions. The first sample of a problem is
+    `gain` is a row of `gain_comparisons`; `before` and `after` are completions. The first sample of a problem is
     shown.
     """
     texts = [_first_samples(rows) for rows in (before, after)]
