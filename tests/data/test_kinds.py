@@ -127,7 +127,7 @@ SHAPES = {
     "MBPP": ([{"task_id": n, "text": r["prompt"], "code": f"def f{n}(x):\n    return x + {n}\n",
     "test_list": [f"assert f{n}(1) == {n + 1}"]}
               for n, r in enumerate(ROWS)], {"prompt": "text", "completion": "code"}),
-    "GSM8K": ([{"question": r["prompt"], "answer": r["completion"]} for r in ROWS], {"prompt": "question",
+    "GSM8K": ([{"question": r["prompt"], "answer": r["completion"] + f"\n#### {n}"} for n, r in enumerate(ROWS)], {"prompt": "question",
     "completion": "answer"}),
 }  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Splits: equivalent rows stay together, every machine agrees, and no row is in two splits."""
 
+import json
 import sys
 import types
 
@@ -7,7 +8,7 @@ import pytest
 
 import tunebook
 from tunebook.data.splits import assign, group_of, normalise, split_of
-from tunebook.data.study_data import Sizes, load_study_data
+from tunebook.data.study_data import Sizes, load_study_data, without_thoughts
 from tunebook.data.validate import judge_study
 from tunebook.evaluation.extraction import extract
 from tunebook.files import write_jsonl
@@ -196,3 +197,19 @@ def test_beside_a_benchmark_file_every_row_without_a_split_trains(tmp_path):
     data = load_study_data("", str(tmp_path / "rows.jsonl"), str(tmp_path / "bench.jsonl"))
     assert len(data.train) == 59 and not data.dev
     assert [(reject["row"], reject["check"]) for reject in data.rejects] == [(7, "not_used")]
+
+
+def test_thoughts_are_not_trained_where_thinking_is_off(tmp_path):
+    """The template puts an empty thought into the prompt: every row of a reasoning data set failed its mask."""
+    thought = "<think>\nThe sum is linear.\n</think>\n\nUse `sum`.\n"
+    turns = [{"role": "user", "content": "Add {}."}, {"role": "assistant", "content": thought}]
+    rows = [[{**turn, "content": turn["content"].replace("{}", str(at))} for turn in turns] for at in range(40)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
+    study = load_study_data("", str(path))
+    assert without_thoughts(study, "on") is study
+    found = without_thoughts(study, "off")
+    answers = {row["completion"][-1]["content"] for row in [*found.train, *found.dev, *found.test]}
+    assert answers == {"Use `sum`.\n"} and len(found.train) == len(study.train)
+    [note] = [finding for finding in found.findings if finding.check == "thoughts_left_out"]
+    assert note.severity == "info" and note.count == len([*found.train, *found.dev, *found.test])

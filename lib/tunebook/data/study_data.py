@@ -3,7 +3,7 @@
 Every removed row is in `rejects` with its reason. Does not count tokens (`lengths`) and does not write files.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tunebook.data.checks.code import find_copies
 from tunebook.data.checks.contamination import find_contamination, find_shared_runs
@@ -16,11 +16,12 @@ from tunebook.data.rows import rows_from_records
 from tunebook.data.sources import read_rows
 from tunebook.data.splits import SHARES, answer_text, group_of, normalise, prompt_key, prompt_text, slice_of, split_rows
 from tunebook.errors import InputProblem
-from tunebook.evaluation.extraction import extract
+from tunebook.evaluation.shapes import exact_problem, free_text_line
 from tunebook.picking import pick
 
 MAX_GENERATED_RATIO = 8
 SPARE_RATIO = 1.1
+ANSWERS = ("completion", "chosen", "rejected")
 
 
 @dataclass
@@ -101,10 +102,42 @@ def load_study_data(
         _remove_contaminated(data, benchmark, limits)
     _limit_problems(data, sizes.benchmark_limit, sizes.seed)
     _remove_leaked(data, limits)
+    if line := free_text_line(data.test_problems):
+        data.findings.append(word_finding("free_text", len(data.test_problems), detail=line))
     if not data.train:
         data.findings.append(word_finding("no_rows", 0, detail="no row is left for training"))
     data.findings = merge_findings(data.findings)
     return data
+
+
+def without_thoughts(data: StudyData, thinking: str) -> StudyData:
+    """With `thinking` "off" the same data without the thoughts at the head of answers, and a finding that counts them.
+
+    A template that knows the mode puts an empty thought into the prompt: a thought that follows it would be trained as
+    what comes after thinking.
+    """
+    if thinking != "off":
+        return data
+    notes, parts = Notes(), {}
+    for part in ("train", "dev", "test"):
+        parts[part] = []
+        for row in getattr(data, part):
+            shorter = {
+                key: [_thoughtless(turn) for turn in row[key]] for key in ANSWERS if isinstance(row.get(key), list)
+            }
+            if any(shorter[key] != row[key] for key in shorter):
+                notes.add("thoughts_left_out", row.get("record"))
+            parts[part].append({**row, **shorter})
+    notes.n_rows = sum(map(len, parts.values()))
+    return replace(data, findings=merge_findings(data.findings, notes.findings()), **parts)
+
+
+def _thoughtless(turn: dict) -> dict:
+    text = turn.get("content")
+    if turn.get("role") != "assistant" or not isinstance(text, str) or not text.lstrip().startswith("<think>"):
+        return turn
+    head, closed, rest = text.partition("</think>")
+    return {**turn, "content": rest.lstrip()} if closed else turn  # an open one is cut off, and a finding already
 
 
 def _limit_problems(data: StudyData, limit: int, seed: int) -> None:
@@ -296,20 +329,8 @@ def make_own_problems(rows: list[dict]) -> list[dict]:
     """
     problems = []
     for row in rows:
-        answer = answer_text(row)
-        expected = " ".join(extract(answer, {"kind": "answer", "canonical_solution": answer}).split())
-        problem = {
-            "task_id": f"own/{row['record']}",
-            "prompt": prompt_text(row),
-            "entry_point": "answer",
-            "canonical_solution": answer,
-            "test": (
-                f"EXPECTED = {expected!r}\n\n\ndef check(answer):\n"
-                '    assert " ".join(answer.split()) == EXPECTED, f"expected {EXPECTED!r}"\n'
-            ),
-            "kind": "answer",
-            "slice": slice_of(row),
-        }
+        problem = exact_problem(f"own/{row['record']}", prompt_text(row), answer_text(row))
+        problem["slice"] = slice_of(row)
         if len(row["prompt"]) > 1:
             problem["messages"] = [
                 {key: value for key, value in turn.items() if key != "weight"} for turn in row["prompt"]

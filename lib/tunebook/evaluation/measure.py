@@ -35,14 +35,14 @@ def answer_and_score(
 ) -> dict:
     """Completions and score of `problems`, at `places` in `folder`; `fields` are those of the Protocol (see `Asking`).
 
-    `examples` are shown only in the style few_shot. A stage that was killed goes on where it stood. Returns `metrics`,
-    `rows` (the completions), `protocol`, and `cost`: seconds, tokens, tokens_per_second and completions `resumed` from
-    a killed try.
+    `examples` are shown only in the style few_shot. A stage that was killed goes on where it stood, and what the same
+    weights answered to the same prompts in an earlier stage of the run is taken over. Returns `metrics`, `rows` (the
+    completions), `protocol`, and `cost`: seconds, tokens, tokens_per_second and completions `resumed` from before.
     """
     protocol = Protocol(problems.sha256, **{**fields, "stops": tuple(fields.get("stops", ()))})
     shown = examples if protocol.prompt_style == "few_shot" else ()
     done = complete(
-        engine, problems, protocol, folder / places[0], shown, context.progress, resume=context.resume_folder
+        engine, problems, protocol, folder / places[0], shown, context.progress, resume=context.answers_folder
     )
     metrics = score(problems, done["rows"], folder / places[1], done["protocol"], allow_unisolated=allow_unisolated)
     cost = {key: done[key] for key in ("seconds", "tokens", "resumed")}
