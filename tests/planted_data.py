@@ -340,7 +340,7 @@ def _lengths(measures: list) -> list:
 
 def _study(rows: list[dict], folder: Path) -> list:
     write_jsonl(folder / "rows.jsonl", rows)
-    return judge_study(load_study_data("", str(folder / "rows.jsonl"), "", 0, 0, 0, 0)).findings
+    return judge_study(load_study_data("", str(folder / "rows.jsonl"), "")).findings
 
 
 def _leaked() -> list[dict]:

@@ -3,8 +3,6 @@
 Does not compute and does not write files.
 """
 
-from __future__ import annotations
-
 INK, SOFT, ACCENT, WARN = "#1f2937", "#9ca3af", "#2563eb", "#dc2626"
 
 
@@ -46,6 +44,20 @@ def loss(rows: list[dict], n_rows: int):
     ax.set_xlabel("optimiser step")
     ax.set_ylabel("loss (nats a trained token)")
     ax.set_title(f"training loss, {n_rows} rows", loc="left", fontsize=10)
+    return fig
+
+
+def rates(rows: list[dict]):
+    """Held-out loss of a pilot's learning rates; rows of `training.pilot_rates`."""
+    fig, (ax,) = _figure(5, 2.6)
+    ax.plot([row["rate"] for row in rows], [row["held_out_loss"] for row in rows], color=SOFT, marker="o", mfc=ACCENT)
+    for row in rows:
+        ax.annotate(
+            "kept" if row["kept"] else "", (row["rate"], row["held_out_loss"]), (0, 6), textcoords="offset points"
+        )
+    ax.set_xscale("log")
+    ax.set_xlabel(f"learning rate ({rows[0]['steps']} steps each)")
+    ax.set_ylabel("held-out loss (nats a token)")
     return fig
 
 

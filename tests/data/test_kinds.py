@@ -218,7 +218,7 @@ def test_kto_rows_are_read_by_name_and_only_good_answers_are_demonstrations(tmp_
     from tunebook.data.row_types import demonstrations
 
     write_jsonl(tmp_path / "kto.jsonl", rows(label=lambda n: n % 3 > 0))
-    data = load_study_data("", str(tmp_path / "kto.jsonl"), "", 0, 0, 0, 0, reading=reading_of(["label=label"]))
+    data = load_study_data("", str(tmp_path / "kto.jsonl"), "", reading=reading_of(["label=label"]))
     assert {row["label"] for row in data.train} == {True, False}
     assert all(row["label"] for row in demonstrations(data.train) + data.dev + data.test)
     assert judge(rows(label=lambda n: n % 3 > 0), kind="kto").examples.kind == "kto"

@@ -225,7 +225,7 @@ def test_the_ladder_is_climbed_on_one_path_and_priced(tmp_path):
     hosted = str(tmp_path / "hosted.jsonl")
     ladder = Ladder(["instruction", "few_shot", "retrieved"], few_shot=2, hosted_completions=hosted, target_score=70.0)
     asking = Asking(instruction="Say it.", max_new_tokens=8, allow_unisolated=True)
-    context = SimpleNamespace(folder=tmp_path, progress=None, resume_folder=None)
+    context = SimpleNamespace(folder=tmp_path, progress=None, answers_folder=None)
     rows = [
         {
             "prompt": [{"role": "user", "content": f"say {at} {at}"}],
@@ -373,3 +373,11 @@ def test_a_limit_on_the_file_is_a_gate(figures, verdict):
     found = evidence(largest_latency_ms=100.0, largest_file_mb=0.0)
     found.file = figures
     assert decide(found, "sft")["verdict"] == verdict
+
+
+def test_offline_is_shown_or_not_claimed():
+    for answered, verdict in ((True, "GO"), (False, "NO-GO"), (None, "INCONCLUSIVE")):
+        found = evidence(needs_offline=True)
+        found.file = {"needs_offline": answered}
+        outcome = decide(found, "sft")
+        assert outcome["verdict"] == verdict and any("network" in reason for reason in outcome["reasons"])

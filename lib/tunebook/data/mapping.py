@@ -77,14 +77,15 @@ SHAPES = (
 
 @dataclass(frozen=True)
 class Reading:
-    """How the rows of a file are read: their row type, the mapping, the columns left out by name, and what is
-    trained.
+    """How rows are read: their row type, the mapping, the columns left out by name, what is trained, and the revision
+    of a Hub data set.
     """
 
     kind: str = ""
     mapping: tuple = ()
     drop: frozenset = frozenset()
     train_on: str = "all"
+    revision: str = ""
 
     @property
     def fields(self) -> dict[str, str]:
@@ -100,12 +101,13 @@ class Reading:
         return roots
 
 
-def reading_of(mapping=None, kind: str = "", drop=(), train_on: str = "all") -> Reading:
+def reading_of(mapping=None, kind: str = "", drop=(), train_on: str = "all", revision: str = "") -> Reading:
     """How a file is to be read, from parameters or flags.
 
     `mapping`: see `read_column_mapping`. `kind` names the row type where it must not be detected. `drop`: columns and
     message keys that are left out by name, as a list or one text with commas. `train_on`: "all" or "last", the
-    assistant turns of a conversation that are trained. Raises InputProblem for a mapping or word that is not known.
+    assistant turns of a conversation that are trained. `revision`: of a Hub data set. Raises InputProblem for a mapping
+    or word that is not known.
     """
     if kind and kind not in KINDS:
         raise InputProblem(f"row type {kind}: expected one of {', '.join(KINDS)}")
@@ -113,7 +115,7 @@ def reading_of(mapping=None, kind: str = "", drop=(), train_on: str = "all") -> 
         raise InputProblem(f"train_on: {train_on!r} is unknown; choose one of {', '.join(TRAIN_ON)}")
     given = [drop] if isinstance(drop, str) else drop
     names = frozenset(name.strip() for text in given for name in str(text).split(",") if name.strip())
-    return Reading(kind, tuple(read_column_mapping(mapping).items()), names, train_on)
+    return Reading(kind, tuple(read_column_mapping(mapping).items()), names, train_on, revision)
 
 
 def read_column_mapping(mapping) -> dict[str, str]:

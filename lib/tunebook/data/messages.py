@@ -22,7 +22,7 @@ NUMPY_GAP = re.compile(r"\}\s+\{")
 
 
 class RowProblem(Exception):
-    """One row cannot be converted; `check` is the name in `wording.CHECKS`, the text is the detail."""
+    """One row cannot be converted; `check` is the name in `wording.yaml`, the text is the detail."""
 
     def __init__(self, check: str, detail: str):
         super().__init__(detail)

@@ -105,13 +105,13 @@ def _add_costs(evidence: Evidence, found: dict, pair: tuple[str, str]) -> None:
 
 def file_figures(export) -> dict[str, list]:
     """What the chosen file needs, as 05 measured it on its machine, one request at a time: [low, value, high] by
-    parameter.
+    parameter, and whether it answered without a network (None: not tried).
     """
     if export is None or "chosen" not in export.metrics:
         return {}
     chosen = export.metrics["chosen"]
     size = next(row["bytes"] for row in export.metrics["types"] if row["type"] == chosen) / 1e6
-    figures = {"largest_file_mb": [size] * 3}
+    figures = {"largest_file_mb": [size] * 3, "needs_offline": export.metrics.get("answers_offline")}
     if speed := (export.manifest.get("costs") or {}).get("speeds", {}).get(chosen):
         figures["largest_memory_mb"] = [speed["peak_bytes"] / 1e6] * 3
         figures["largest_latency_ms"] = [speed.get("p95_low_ms"), speed["p95_ms"], speed.get("p95_high_ms")]

@@ -242,6 +242,12 @@ def _judge_file(votes: Votes, evidence: Evidence, file: dict | None) -> None:
             plain,
             "more requests to the file (more dev problems), or a limit further from what was measured",
         )
+    if evidence.spec.get("needs_offline"):
+        answered = evidence.file.get("needs_offline")
+        text = {True: "the file answers with the network cut off", False: "the file does not answer without a network"}
+        text = text.get(answered, "whether the file answers without a network was not shown: it was never cut off")
+        word = {True: GO, False: NO_GO}.get(answered, INCONCLUSIVE)
+        votes.add(text, "needs_offline", word, text, "05 on Linux, where a process can be cut off the network")
 
 
 def _judge_rungs(votes: Votes, evidence: Evidence, shipped: str) -> None:

@@ -4,11 +4,10 @@ A stage instance is a notebook's file name without suffix, plus `@target` where 
 `02_train_sft`, `04_evaluate_pass_at_1@sft`. Its short form is `02`, `04@sft`.
 """
 
-import difflib
 import re
 from pathlib import Path
 
-from tunebook.errors import InputProblem
+from tunebook.errors import InputProblem, did_you_mean
 
 VERDICT = "06"
 # Short forms. 00 is no upstream of 01: its gate stops what follows, but changes no row.
@@ -57,10 +56,8 @@ def resolve_stage(text: str, known: dict[str, str]) -> str:
     if match and match[1] in known and match[2] in (None, known[match[1]][2:]):
         return known[match[1]] + (match[3] or "")
     names = [*known, *known.values()]
-    near = difflib.get_close_matches(text.partition("@")[0], names, 1, 0.3)
-    raise InputProblem(
-        f"no stage {text!r}: " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(known.values())}")
-    )
+    remedy = did_you_mean(text.partition("@")[0], names, f"there are {', '.join(known.values())}", 0.3)
+    raise InputProblem(f"no stage {text!r}: {remedy}")
 
 
 def split(instance: str) -> tuple[str, str]:
