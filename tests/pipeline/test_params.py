@@ -6,7 +6,7 @@ import pytest
 
 from mini_study import DATA, DATA_PARAMETERS, make_root, write_notebook
 from tunebook.errors import InputProblem
-from tunebook.pipeline import notebooks, params
+from tunebook.pipeline import notebooks, params, stages
 from tunebook.pipeline import study as studies
 from tunebook.pipeline.progress import Display
 
@@ -168,3 +168,13 @@ def plan(root, text):
     import io
 
     return studies.make_plan(root, root / "outputs" / "x", study(root, text), Display(io.StringIO()))
+
+
+def test_a_recovery_is_read_where_it_stands_before_and_asked_for_by_who_scores_it():
+    """A notebook that a person adds after the export must not make the export that was there out of date."""
+    names = ["01_validate_data", "02_train_sft", "09_recover", "05_export_gguf"]
+    assert stages.upstream("05_export_gguf", names) == names[:3]
+    assert stages.upstream("05_export_gguf", [*names[:2], "05_export_gguf", "09_recover"]) == names[:2]
+    assert stages.upstream("09_recover", ["01_validate_data", "09_recover"]) == ["01_validate_data"]
+    with pytest.raises(InputProblem, match="reads 09, which is not in `stages`"):
+        stages.upstream("04_evaluate_pass_at_1@recover", ["01_validate_data", "02_train_sft"])

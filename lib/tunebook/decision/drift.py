@@ -95,7 +95,8 @@ def canary(found: dict[str, Upstream], make_engine, allow_unisolated: bool = Fal
     `make_engine(target, found)` opens the model. `worse` where the exact McNemar test shows a loss at 0.05.
     InputProblem where the run scored no trained model.
     """
-    scored = [name.partition("@")[2] for name in found if name.startswith("04_") and not name.endswith("@base")]
+    names = [name for name in found if name.startswith("04_") and "+" not in name]
+    scored = [name.partition("@")[2] for name in names if not name.endswith("@base")]
     if not scored:
         raise InputProblem("the run scored no trained model, so there is nothing to watch: run 04@sft or 04@gguf first")
     verdict = found.get("06_verdict")
@@ -135,7 +136,8 @@ def open_shipped(target: str, found: dict[str, Upstream]):
     if target == "gguf":
         export = found["05_export_gguf"]
         return GgufModel(export.file(export.metrics["chosen_file"]), params["slots"])
-    adapter = found[{"sft": "02_train_sft", "dpo": "03_train_dpo"}[target]].folder("adapter")
+    stages = {"sft": "02_train_sft", "dpo": "03_train_dpo", "recover": "09_recover"}
+    adapter = found[stages[target]].folder("adapter")
     source = resolve_model(params["model"], params["model_revision"])
     spoken = {key: params[key] for key in ("end_of_turn", "thinking") if key in params}
     placement = choose_placement(this_machine())

@@ -11,7 +11,13 @@ from tunebook.pipeline.runs import find_root
 from tunebook.pipeline.stages import short_name
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
-NAMES = {"base": "base model", "sft": "after SFT", "dpo": "after DPO", "gguf": "the file that ships"}
+NAMES = {
+    "base": "base model",
+    "sft": "after SFT",
+    "dpo": "after DPO",
+    "recover": "recovered",
+    "gguf": "the file that ships",
+}
 
 
 def results(outputs: Path) -> str:
