@@ -3,8 +3,6 @@
 Does not compute and does not write files.
 """
 
-from __future__ import annotations
-
 INK, SOFT, ACCENT, WARN = "#1f2937", "#9ca3af", "#2563eb", "#dc2626"
 
 
@@ -29,6 +27,20 @@ def scores(rows: list[dict], title: str = ""):
     return fig
 
 
+def sweep_scores(rows: list[dict], split: str):
+    """Pass@1 in points of every setting of a sweep with its 95% interval; small dots are its trainings."""
+    fig, (ax,) = _figure(8, 0.45 * len(rows) + 1.4)
+    at = range(len(rows))
+    spread = [[r["pass_at_1"] - r["low"] for r in rows], [r["high"] - r["pass_at_1"] for r in rows]]
+    ax.errorbar([r["pass_at_1"] for r in rows], at, xerr=spread, fmt="o", color=ACCENT, ecolor=SOFT, capsize=4)
+    for place, row in zip(at, rows, strict=True):
+        ax.plot([100 * k / row["n"] for k in row["k"]], [place + 0.2] * len(row["k"]), ".", color=INK, ms=4)
+    ax.set_yticks(at, [row["values"] for row in rows])
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_xlabel(f"pass@1 on {split}, n = {rows[0]['n']} (points), 95% interval over problems")
+    return fig
+
+
 def loss(rows: list[dict], n_rows: int):
     """Training loss in nats a token over the steps; rows with `step`, `kind` and `loss`."""
     fig, (ax,) = _figure(7, 3)
@@ -46,6 +58,20 @@ def loss(rows: list[dict], n_rows: int):
     ax.set_xlabel("optimiser step")
     ax.set_ylabel("loss (nats a trained token)")
     ax.set_title(f"training loss, {n_rows} rows", loc="left", fontsize=10)
+    return fig
+
+
+def rates(rows: list[dict]):
+    """Held-out loss of a pilot's learning rates; rows of `training.pilot_rates`."""
+    fig, (ax,) = _figure(5, 2.6)
+    ax.plot([row["rate"] for row in rows], [row["held_out_loss"] for row in rows], color=SOFT, marker="o", mfc=ACCENT)
+    for row in rows:
+        ax.annotate(
+            "kept" if row["kept"] else "", (row["rate"], row["held_out_loss"]), (0, 6), textcoords="offset points"
+        )
+    ax.set_xscale("log")
+    ax.set_xlabel(f"learning rate ({rows[0]['steps']} steps each)")
+    ax.set_ylabel("held-out loss (nats a token)")
     return fig
 
 

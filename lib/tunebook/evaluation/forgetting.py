@@ -5,8 +5,6 @@ The text is the language reference that every CPython carries (`pydoc_data.topic
 not judge.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

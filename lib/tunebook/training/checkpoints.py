@@ -147,18 +147,19 @@ def _is_worse(row: dict, other: dict) -> bool:
 
 
 RULE = "the preference adapter when it solves more dev problems than sft, else sft"
+NO_CHOICE = "the adapter of the demonstrations goes on"
 
 
 def keep_better(base: BaseModel, adapters: dict[str, Path], dev: list[dict], asking: Asking, context) -> dict:
     """Scores every adapter on the problems `dev` ([]: no dev part, so the first adapter is kept) and copies the better
-    to `chosen/`.
+    to `chosen/`. One adapter alone is kept without being asked.
 
     `adapters` are in order of preference at equal scores. Returns `kept`, `rule`, `rows` of `adapter, k, n`, and
     `change`: the paired comparison of the last adapter with the first (`verdict`, `gained`, `lost`, `difference` and
     `interval` in points, `p_exact`), None without two scores.
     """
-    rows, passed = [], []
-    for name, adapter in adapters.items() if dev else ():
+    rows, passed, is_choice = [], [], len(adapters) > 1
+    for name, adapter in adapters.items() if dev and is_choice else ():
         folder = context.folder / "dev" / name
         with base.engine(adapter) as engine:
             found = Yardstick(dev, asking).score(engine, folder, context)
@@ -169,7 +170,7 @@ def keep_better(base: BaseModel, adapters: dict[str, Path], dev: list[dict], ask
     change = compare_paired(passed[0], passed[-1]) if len(passed) > 1 else None
     return {
         "kept": kept,
-        "rule": RULE if rows else "no dev part, so the adapter of the demonstrations is kept",
+        "rule": RULE if rows else f"{'no dev part' if is_choice else 'nothing was trained'}: {NO_CHOICE}",
         "rows": rows,
         "change": (
             change
