@@ -145,7 +145,7 @@ class Recorder:
         send.recorder, self._plain, session.send = self, plain, send
         self._shell.events.register("post_run_cell", self._after_cell)
         parent = self._shell.parent_header  # the request of the very cell that begins
-        self._cells[parent["header"]["msg_id"]] = _executed(parent, self._shell.execution_count)
+        self._cells[parent["header"]["msg_id"]] = _executed(parent, len(self._shell.history_manager.input_hist_raw) - 1)
 
     def stop(self):
         """Let the kernel go; returns its own way to send."""
