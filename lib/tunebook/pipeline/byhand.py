@@ -212,7 +212,10 @@ class Recorder:
                 left = [one for one in left if one not in ran]
                 cell |= {key: ran[-1][key] for key in ("source", "outputs", "execution_count")}
             cells += [cell, *self._parameters(cell)]
-        cells += [_code_cell(f"added-{at}", one) for at, one in enumerate(left)]
+        for at, one in enumerate(left):  # cells that are not saved yet
+            counts = [cell.get("execution_count") or 0 for cell in cells]
+            place = next((i for i, count in enumerate(counts) if count > one["execution_count"]), len(cells))
+            cells.insert(place, _code_cell(f"added-{at}", one))
         for output in (output for cell in cells for output in cell.get("outputs", [])):
             output.pop("display_id", None)
         notebook["cells"] = cells
