@@ -27,6 +27,20 @@ def scores(rows: list[dict], title: str = ""):
     return fig
 
 
+def sweep_scores(rows: list[dict], split: str):
+    """Pass@1 in points of every setting of a sweep with its 95% interval; small dots are its trainings."""
+    fig, (ax,) = _figure(8, 0.45 * len(rows) + 1.4)
+    at = range(len(rows))
+    spread = [[r["pass_at_1"] - r["low"] for r in rows], [r["high"] - r["pass_at_1"] for r in rows]]
+    ax.errorbar([r["pass_at_1"] for r in rows], at, xerr=spread, fmt="o", color=ACCENT, ecolor=SOFT, capsize=4)
+    for place, row in zip(at, rows, strict=True):
+        ax.plot([100 * k / row["n"] for k in row["k"]], [place + 0.2] * len(row["k"]), ".", color=INK, ms=4)
+    ax.set_yticks(at, [row["values"] for row in rows])
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_xlabel(f"pass@1 on {split}, n = {rows[0]['n']} (points), 95% interval over problems")
+    return fig
+
+
 def loss(rows: list[dict], n_rows: int):
     """Training loss in nats a token over the steps; rows with `step`, `kind` and `loss`."""
     fig, (ax,) = _figure(7, 3)

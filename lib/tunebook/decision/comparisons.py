@@ -14,6 +14,7 @@ from tunebook.evaluation.score import unfinished_share
 from tunebook.evaluation.score_folder import Scores
 from tunebook.statistics.compare import compare_paired, noninferiority, rise
 from tunebook.statistics.paired import holm
+from tunebook.statistics.trainings import over_trainings
 
 # Rungs that ask the same base model; the others are other systems and decide only by meeting the specification.
 PROMPT_RUNGS = ("instruction", "few_shot", "retrieved")
@@ -185,6 +186,22 @@ def file_comparison(evidence: Evidence, shipped: str, weights: str) -> dict | No
         return None
     result = noninferiority(before.passed, after.passed, evidence.spec["largest_loss"])
     return {"benchmark": evidence.task, "model": shipped, "against": weights, "gated": False, **result}
+
+
+def trainings_comparison(evidence: Evidence, weights: str) -> dict | None:
+    """What the recipe gains over base, over its trainings: that of `weights` and the further ones. None with one."""
+    base, own = evidence.read("base", evidence.task), evidence.read(weights, evidence.task)
+    if not evidence.trainings or base is None or own is None:
+        return None
+    rows = []
+    for found in (own, *map(read_kept, evidence.trainings)):
+        require_equal(base.protocol, found.protocol, "base", "a further training")
+        rows.append([_share(found.passed[task]) - _share(base.passed[task]) for task in base.passed])
+    return {"model": weights, "against": "base", **over_trainings(rows, evidence.spec["smallest_gain"])}
+
+
+def _share(samples: list[bool]) -> float:
+    return sum(samples) / len(samples)
 
 
 def kept_of(tables: dict, names: tuple[str, str]) -> list[dict]:

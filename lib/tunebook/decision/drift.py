@@ -95,7 +95,8 @@ def canary(found: dict[str, Upstream], make_engine, allow_unisolated: bool = Fal
     `make_engine(target, found)` opens the model. `worse` where the exact McNemar test shows a loss at 0.05.
     InputProblem where the run scored no trained model.
     """
-    scored = [name.partition("@")[2] for name in found if name.startswith("04_") and not name.endswith("@base")]
+    names = [name for name in found if name.startswith("04_") and "+" not in name]
+    scored = [name.partition("@")[2] for name in names if not name.endswith("@base")]
     if not scored:
         raise InputProblem("the run scored no trained model, so there is nothing to watch: run 04@sft or 04@gguf first")
     verdict = found.get("06_verdict")

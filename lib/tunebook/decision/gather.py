@@ -11,6 +11,7 @@ from tunebook.decision.spec import read_frozen, require_overrides
 from tunebook.errors import InputProblem
 from tunebook.evaluation.score_folder import Scores, read_scores
 from tunebook.files import read_json, read_jsonl
+from tunebook.pipeline import stages as stage_names
 from tunebook.pipeline.manifest import broken
 from tunebook.statistics.compare import compare_paired
 
@@ -26,7 +27,8 @@ class Evidence:
     maps a document to its bits per byte; `file` has, for each of `spec.LIMITS`, the shipped file's figure as [low,
     value, high] (95% bounds, None where there are too few requests); `chosen_on_test` names the stage that chose what
     ships on the test problems themselves; `seconds` are what a further problem of a benchmark takes, asked of base and
-    of the model that ships; money is in the user's currency.
+    of the model that ships; `trainings` are the task's scores of further trainings of the same recipe; money is in
+    the user's currency.
     """
 
     scores: dict[str, dict[str, Path | Scores]]
@@ -41,6 +43,7 @@ class Evidence:
     seconds: dict[str, float] = field(default_factory=dict)
     training_seconds: float = 0.0
     price_hour: float = 0.0
+    trainings: list[Path | Scores] = field(default_factory=list)
 
     def read(self, target: str, benchmark: str) -> Scores | None:
         """The scores of one model on one benchmark, None where there are none."""
@@ -70,6 +73,8 @@ def gather_evidence(context) -> tuple[Evidence, str, str]:
     require_overrides(spec, context)
     scores, bits, texts = {}, {}, {}
     for target, stage in scored(found).items():
+        if stage.manifest["params"].get("split") == "dev":
+            raise InputProblem(f"{stage.name} scored dev problems, on which choices are made: set split: test for 06")
         names = sorted(stage.metrics["scores"], key=lambda bench: bench != TASK)  # the task first
         scores[target] = {bench: _verified(stage, f"scores/{bench}") for bench in names}
         kept = forgetting_of(stage)
@@ -87,7 +92,19 @@ def gather_evidence(context) -> tuple[Evidence, str, str]:
     weights = export.metrics["adapter"] if export else dpo.metrics["kept"] if is_preferred else (trained or ["sft"])[0]
     shipped = "gguf" if "gguf" in scores else weights
     _add_costs(evidence, found, ("base", shipped))
+    evidence.trainings = _trainings(found, weights)
     return evidence, shipped, weights
+
+
+def _trainings(found: dict, weights: str) -> list[Path]:
+    """The task's scores of each further training: of what its own 03 kept, else of the kind of weights that ships."""
+    scores = []
+    for number in sorted({stage_names.repeat(name) for name in found} - {0}):
+        dpo = found.get(f"03_train_dpo+{number}")
+        stage = found.get(f"{SCORE_STAGE}@{dpo.metrics['kept'] if dpo else weights}+{number}")
+        if stage and not _broken_checks(stage):
+            scores.append(_verified(stage, f"scores/{TASK}"))
+    return scores
 
 
 def _add_costs(evidence: Evidence, found: dict, pair: tuple[str, str]) -> None:
@@ -128,8 +145,9 @@ def preferred_on_dev(stage) -> dict | None:
 
 
 def scored(found: dict) -> dict:
-    """The stages of 04 that gave a score, by target."""
-    stages = {name.partition("@")[2]: stage for name, stage in found.items() if name.startswith(SCORE_STAGE)}
+    """The stages of 04 that gave a score, by target; those of further trainings are left out."""
+    names = [name for name in found if name.startswith(SCORE_STAGE) and not stage_names.repeat(name)]
+    stages = {name.partition("@")[2]: found[name] for name in names}
     return {target: stage for target, stage in stages.items() if not _broken_checks(stage)}
 
 

@@ -19,7 +19,10 @@ from tunebook.statistics.compare import GO, NO_GO
 
 HOSTED_CALLS = "ladder/hosted/calls.jsonl"  # what the hosted rung's answers took, in tokens
 SHOWN, CHARACTERS = 12, 600  # problems of each change in report.json, characters of a text
-ONE_SEED = "This verdict is about this file: one seed was trained, so the spread between trainings is not known."
+ONE_SEED = (
+    "This verdict is about this file: one seed was trained, so how much another training would differ is not known"
+    " (seeds: 3 would say)."
+)
 
 
 def build_report(context, evidence: Evidence, outcome: dict, seed: int) -> dict:
@@ -38,7 +41,7 @@ def build_report(context, evidence: Evidence, outcome: dict, seed: int) -> dict:
         **outcome,
         "meaning": meaning(outcome),
         "balance": balance(outcome),
-        "note": ONE_SEED if outcome["gains"] else "",
+        "note": ONE_SEED if outcome["gains"] and not outcome["trainings"] else "",
         "sources": sources(found, outcome),
         "hinges": hinges(outcome, rungs, spec),
         "scores": score_table(evidence),
@@ -271,7 +274,7 @@ def headline(outcome: dict) -> str:
     """The verdict and its reasons as Markdown; text from models never gets in here."""
     lines = [f"# {outcome['verdict']}", "", meaning(outcome), ""]
     lines += [f"- {_escaped(reason)}" for reason in outcome["reasons"]]
-    return "\n".join([*lines, "", *([ONE_SEED] if outcome["gains"] else [])])
+    return "\n".join([*lines, "", *([ONE_SEED] if outcome["gains"] and not outcome["trainings"] else [])])
 
 
 def _escaped(text: str) -> str:

@@ -19,6 +19,7 @@ from tunebook.decision.comparisons import (
     retentions,
     rung_comparisons,
     slice_comparisons,
+    trainings_comparison,
 )
 from tunebook.decision.economics import machine_cost
 from tunebook.decision.gates import UNNAMED, problems_needed
@@ -79,11 +80,13 @@ def decide(evidence: Evidence, shipped: str, weights: str = "") -> dict:
         "retentions": retentions(evidence),
         "bits": bits_comparisons(evidence),
         "file": file_comparison(evidence, shipped, weights or shipped),
+        "trainings": trainings_comparison(evidence, weights or shipped),
     }
     votes = Votes()
     for name, how in evidence.failed.items():
         votes.add(f"the study is incomplete: {name} {how}", name, INCONCLUSIVE, settles=f"a run in which {name} passes")
     _judge_gain(votes, evidence, tables, shipped)
+    _judge_trainings(votes, tables["trainings"])
     _judge_slices(votes, evidence, tables["slices"], shipped)
     _judge_retained(votes, evidence, tables, (shipped, weights))
     _judge_file(votes, evidence, tables["file"])
@@ -113,6 +116,20 @@ def _judge_gain(votes: Votes, evidence: Evidence, tables: dict, shipped: str) ->
             row["verdict"] = INCONCLUSIVE
         about = "gain" if row["against"] == "base" else f"rung {row['against']}"
         votes.add(gain_sentence(row, evidence.task), about, row["verdict"], _plain_gain(row), _settles(row, evidence))
+
+
+def _judge_trainings(votes: Votes, row: dict | None) -> None:
+    """Whether another training of the recipe would gain as well, where there were several."""
+    if row:
+        low, high = row["interval"]
+        each = ", ".join(f"{gain:+.1f}" for gain in row["each"])
+        gain = f"{row['difference']:+.1f} points [{low:+.1f}, {high:+.1f}]"
+        text = f"{row['trainings']} trainings of {row['model']} against base: {each}; another one: {gain}, "
+        text += f"standard deviation between trainings {row['sd']:.1f} points: {row['verdict']} (rule: {row['rule']})"
+        shown = {GO: "is shown", NO_GO: "is ruled out"}.get(row["verdict"], "is neither shown nor ruled out")
+        plain = f"a gain by another training of this recipe {shown} ({gain})"
+        settles = f"for another training, more seeds than {row['trainings']} or more problems than {row['n']}"
+        votes.add(text, "trainings", row["verdict"], plain, settles)
 
 
 def _plain_gain(row: dict) -> str:

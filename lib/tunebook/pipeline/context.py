@@ -131,7 +131,10 @@ class Context:
     def need(self, name: str) -> Upstream:
         """One upstream stage that must have passed its gate. InputProblem names what to run or to mend."""
         instance = stage_names.resolve_stage(name, stage_names.discover(self.root))
-        if instance not in stage_names.upstream(self.name, self.stages):
+        reads = stage_names.upstream(self.name, self.stages)
+        own = f"{instance}+{stage_names.repeat(self.name)}"  # of the same training, where this is a further one
+        instance = own if own in reads else instance
+        if instance not in reads:
             raise InputProblem(
                 f"{self.name} reads {instance}, which is not in its upstream table: add it to"
                 " tunebook/pipeline/stages.py"

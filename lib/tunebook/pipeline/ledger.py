@@ -104,6 +104,8 @@ def opened_by(manifest: dict) -> list[dict]:
     if manifest["kind"] not in OPENING:
         return []
     scores = list(manifest["metrics"].get("scores", {}).items()) if "scores" in manifest["metrics"] else []
+    if manifest["params"].get("split") == "dev":  # no test split: every choice may be made on it
+        scores = [(name, found) for name, found in scores if name != "task"]
     rungs = [(rung.get("benchmark", ""), rung) for rung in manifest["metrics"].get("rungs", [])]
     return [
         {"stage": manifest["stage"], "benchmark": name, "sha256": found["benchmark_sha256"]}

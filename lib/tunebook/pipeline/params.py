@@ -15,7 +15,7 @@ from tunebook.pipeline import inputs
 from tunebook.pipeline import stages as stage_names
 from tunebook.pipeline.runs import find_root
 
-RUNNER_KEYS = ("stages", "cell_timeout_seconds")  # never reach a notebook
+RUNNER_KEYS = ("stages", "cell_timeout_seconds", "seeds")  # never reach a notebook
 ROUTING_KEYS = ("run", "target")  # reach a notebook, never change a result
 TYPES = {str: "text", bool: "true or false", int: "a whole number", float: "a number", list: "a list"}
 
@@ -74,6 +74,7 @@ def load_study(path: str | Path, sets: tuple[str, ...] | list[str] = (), root: P
         values |= inputs.resolve_paths({key: value}, root, Path.cwd(), f"--set {text}")
     is_narrowed = any(text.partition("=")[0] == "stages" for text in sets)
     run_stages = _resolve_stages(values.pop("stages", []), known, "--set stages" if is_narrowed else path)
+    run_stages = stage_names.with_repeats(run_stages, values.get("seeds", 1))
     if is_narrowed:  # a section of a stage that is left out has nothing to say
         overrides = {instance: section for instance, section in overrides.items() if instance in run_stages}
     for instance in overrides:
@@ -213,8 +214,13 @@ def _find(text: str, beside: Path, root: Path, where: str = "") -> Path:
 
 
 def stage_params(study: Study, instance: str, declared: dict) -> dict:
-    """The values that `instance` gets: exactly the parameters its notebook declares, without the routing keys."""
-    values = study.params | study.overrides.get(instance, {})
+    """The values that `instance` gets: exactly the parameters its notebook declares, without the routing keys. A
+    further training has the values of the first, and another seed.
+    """
+    plain, number = instance.partition("+")[0], stage_names.repeat(instance)
+    values = study.params | study.overrides.get(plain, {}) | study.overrides.get(instance, {})
+    if number and stage_names.short_name(plain) in stage_names.TRAINING:
+        values["seed"] += number
     missing = [name for name in declared if name not in values and name not in ROUTING_KEYS]
     if missing:
         remedy = did_you_mean(missing[0], values, "add it there", 0.4)
@@ -247,6 +253,7 @@ def read_yaml(path: Path) -> dict:
 
 
 CHOICES = {
+    "split": ("test", "dev"),
     "prompt_style": ("chat", "few_shot", "raw"),
     "thinking": ("none", "off", "on"),
     "train_on": ("all", "last"),
@@ -259,7 +266,7 @@ CHOICES = {
 AUTOMATIC = ("lora_rank", "learning_rate")  # where "auto" stands for 0: the notebook finds the value
 # whole numbers and numbers that must be above 0
 POSITIVE = (
-    "batch_size dpo_batch_size lora_alpha max_length max_new_tokens retained_max_new_tokens n_samples"
+    "seeds batch_size dpo_batch_size lora_alpha max_length max_new_tokens retained_max_new_tokens n_samples"
     " dpo_prompts dpo_samples slots epochs dpo_epochs rehearsal_tokens quantisation_margin recover_points"
     " recover_prompts recover_tokens recover_rows recover_rate general_prompts"
 ).split()
