@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,14 +13,14 @@ from safetensors.torch import load_file
 from tiny_models import tiny_llama, tokenizer
 from tiny_training import ROWS, dpo, kto, sft
 from tunebook.errors import InputProblem
-from tunebook.models.device import Placement
+from tunebook.models.device import Machine, Placement, choose_placement
 from tunebook.models.loading import BaseModel
 from tunebook.models.source import ModelSource, resolve_model
 from tunebook.training.checkpoints import KeepAdapters, choose_checkpoint
 from tunebook.training.dataset import tokenised
 from tunebook.training.lora_product import use_short_lora
 from tunebook.training.rehearsal import interleave, own_texts
-from tunebook.training.settings import row_layout
+from tunebook.training.settings import keep_trainable_in_float32, machine_settings, row_layout
 
 
 def trained(trainer) -> tuple[list[float], torch.Tensor]:
@@ -173,3 +174,33 @@ def test_the_checkpoint_that_meets_the_specification_is_kept_and_not_the_last(al
 def test_where_no_text_was_read_dev_alone_decides_and_the_earlier_wins():
     rows = [{"step": s, "k": k, "n": 80, "rise": None, "kl": None} for s, k in ((10, 40), (20, 60), (30, 60))]
     assert choose_checkpoint(rows, 10.0)[0]["step"] == 20
+
+
+# What the choice says for a T4, carried out on the CPU.
+T4 = replace(choose_placement(Machine(cuda_capability=(7, 5), cuda_name="T4")), device="cpu")
+
+
+def in_float16(trainer, is_kept: bool = True):
+    """The trainer with half-precision weights, float16 autocast and a loss scaler, which accelerate keeps for GPUs."""
+    trainer.model.half()
+    if is_kept:
+        keep_trainable_in_float32(trainer.model)
+    trainer.accelerator.native_amp, trainer.accelerator.scaler = True, torch.amp.GradScaler("cpu", init_scale=2.0**24)
+    return trainer
+
+
+def test_float16_with_a_loss_scaler_trains_as_float32_does(tmp_path):
+    """A T4 computes in float16: a step whose gradients overflow is skipped, the others move the float32 adapters."""
+    few = {"max_steps": 3, "per_device_train_batch_size": 1}
+    trainer = in_float16(sft(tmp_path, True, **machine_settings(T4), **few))
+    losses, weights = trained(trainer)
+    plain, moved = trained(sft(tmp_path, True, **few))
+    assert torch.isfinite(weights).all() and weights.dtype == torch.float32 and not torch.equal(weights, moved)
+    assert losses[0] == pytest.approx(plain[0], rel=0.01)
+    assert trainer.accelerator.scaler.get_scale() < 2.0**24, "a scale that overflows is halved, and its step skipped"
+
+
+def test_half_precision_adapters_stop_at_the_scaler(tmp_path):
+    few = {"max_steps": 1, "per_device_train_batch_size": 1}
+    with pytest.raises(ValueError, match="unscale FP16 gradients"):
+        in_float16(sft(tmp_path, True, **machine_settings(T4), **few), is_kept=False).train()

@@ -4,8 +4,6 @@ The prompting ladder, choices on dev and notebook 04 all measure through `answer
 and does not decide.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from tunebook.evaluation.benchmark import Benchmark
 from tunebook.evaluation.completions import complete
 from tunebook.evaluation.protocol import Asking, Protocol
 from tunebook.evaluation.score import score
+from tunebook.terminal import aligned, escaped
 
 # what a variant of a protocol may change, and how its text is read; the rest follows from the model and the benchmark
 VARIABLE = {
@@ -106,12 +105,6 @@ def read_variant(text: str) -> dict:
 SHOWN = 8
 
 
-def aligned(rows: list[tuple[str, str]]) -> str:
-    """Two columns, the first padded."""
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in rows)
-
-
 def rate_text(part: dict) -> str:
     """k/n, percentage and interval of one `rates` dict."""
     low, high = part["interval"]
@@ -194,11 +187,6 @@ def power_text(result: dict) -> str:
             ),
         ]
     )
-
-
-def escaped(text: str) -> str:
-    """Text without control characters, so that a name cannot steer the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
 
 
 def _problems(count: int | None) -> str:

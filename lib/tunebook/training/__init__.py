@@ -35,7 +35,29 @@ __getattr__, __dir__, __all__ = face(
         "preference_dataset": "dataset",  # preferences as TRL takes them
         "rank_pairs": "preferences",  # held-out pairs before and after
         "ranking": "preferences",  # accuracy and margin of held-out pairs
+        "general_prompts": "general",  # prompts about anything but the task
+        "adapter_to_recover": "recover",  # of a stage, or a foreign one
+        "scaled": "recover",  # an adapter with a smaller update
+        "base_answers": "recover",  # what base says to general prompts
+        "recovery_dataset": "recover",  # prompts and rows of each step
+        "RecoveryTrainer": "recover",  # distillation from base, or replay
+        "Retentions": "front",  # what must not be forgotten
+        "measure_front": "front",  # learned and forgotten, point by point
+        "keep_point": "front",  # the point to go on with
         "Checkpoints": "resume",  # whole or absent: a killed training goes on
+        "student_settings": "settings",  # precision of the model that learns, a base of 4 bits
+        "reporting": "settings",  # TensorBoard or Trackio, on this disk
+        "Settings": "advice",  # method, rank, rate, batch
+        "advise": "advice",  # what they should be, and why
+        "departures": "advice",  # where they are otherwise
+        "pilot_rates": "advice",  # three rates tried
+        "forecast_memory": "forecast",  # bytes of a step, by the model's form
+        "load_of": "forecast",  # the heaviest step
+        "pilot": "forecast",  # time and memory, by a few steps
+        "forecast_rows": "forecast",  # as a table
+        "beside": "forecast",  # forecast and actual
+        "Peak": "forecast",  # the most memory that was held
+        "MemoryLadder": "out_of_memory",  # less memory a step, where it runs out
         "Watching": "watch",  # how a training is watched
         "Watch": "watch",  # held-out loss, distance from base, health
         "held_out": "watch",  # the rows that it watches

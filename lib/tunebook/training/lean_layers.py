@@ -186,7 +186,7 @@ class LeanStep(torch.autograd.Function):
 
 
 def use_lean_layers(model) -> int:
-    """Gives the decoder layers of a PeftModel on a CPU the one-step form; how many, 0 where it is not shown to be equal."""
+    """Gives the decoder layers of a PeftModel on a CPU the one-step form; how many, 0 where it is not shown equal."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     config = inner.config.get_text_config()
     layers = inner.model.layers if fits(config) and inner.device.type == "cpu" else []

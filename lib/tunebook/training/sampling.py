@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,15 +89,29 @@ def checker_of(task: str):
     return is_right
 
 
-def answers_before_and_after(model, tokenizer, problems: list[dict], asking: Asking) -> list[dict]:
-    """What base and the trained PEFT `model` say to each problem, greedy: rows `prompt, base, trained`. Shows, and
-    judges nothing.
+def answers_before_and_after(model, base: BaseModel, problems: list[dict], asking: Asking) -> list[dict]:
+    """What base and the trained `model` say to each problem, greedy: rows `prompt, base, trained`. Shows, and judges
+    nothing. Base is the model with its adapter off, or where it has none, loaded again.
     """
+    model.eval()
+    if hasattr(model, "disable_adapter"):
+        with model.disable_adapter():
+            before = _greedy(model, base.tokenizer, problems, asking)
+    else:
+        with base.engine() as engine:
+            before = _greedy(engine.model, base.tokenizer, problems, asking)
+    after = _greedy(model, base.tokenizer, problems, asking)
+    return [
+        {"prompt": problem["prompt"], "base": first, "trained": last}
+        for problem, first, last in zip(problems, before, after, strict=True)
+    ]
+
+
+def _greedy(model, tokenizer, problems: list[dict], asking: Asking) -> list[str]:
     import torch
 
     style = "chat" if asking.prompt_style == "few_shot" else asking.prompt_style
-    rows = []
-    model.eval()
+    texts = []
     for problem in problems:
         asked = messages(problem, style, asking.instruction)
         ids = (
@@ -106,19 +119,15 @@ def answers_before_and_after(model, tokenizer, problems: list[dict], asking: Ask
             if isinstance(asked, str)
             else render_prompt(tokenizer, asked, asking.thinking)
         )
-        row = {"prompt": problem["prompt"]}
-        for name, adapted in (("base", model.disable_adapter), ("trained", contextlib.nullcontext)):
-            given = torch.tensor([ids], device=model.device)
-            ends = ends_of(tokenizer)
-            with adapted(), torch.inference_mode():
-                made = model.generate(
-                    input_ids=given,
-                    attention_mask=torch.ones_like(given),
-                    max_new_tokens=asking.max_new_tokens,
-                    do_sample=False,
-                    eos_token_id=sorted(ends),
-                    pad_token_id=tokenizer.pad_token_id,
-                )
-            row[name] = tokenizer.decode(made[0, len(ids) :], skip_special_tokens=True).strip()
-        rows.append(row)
-    return rows
+        given = torch.tensor([ids], device=model.device)
+        with torch.inference_mode():
+            made = model.generate(
+                input_ids=given,
+                attention_mask=torch.ones_like(given),
+                max_new_tokens=asking.max_new_tokens,
+                do_sample=False,
+                eos_token_id=sorted(ends_of(tokenizer)),
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        texts.append(tokenizer.decode(made[0, len(ids) :], skip_special_tokens=True).strip())
+    return texts
