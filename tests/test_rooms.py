@@ -24,6 +24,7 @@ ROOMS = [
     "findings",
     "machine",
     "picking",
+    "terminal",
     "setup",
     "pipeline",
     "statistics",

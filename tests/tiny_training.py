@@ -7,6 +7,7 @@ import torch
 from tiny_models import tiny_llama, tokenizer
 from tunebook.training.compact_head import use_compact_head
 from tunebook.training.dataset import preference_dataset, tokenised
+from tunebook.training.lora_product import use_short_lora
 
 SCHEDULES = [
     ("every day at noon", "0 12 * * *"),
@@ -43,15 +44,23 @@ def settings(tmp_path, **changes) -> dict:
     return common | {"max_steps": 2, "per_device_train_batch_size": 4, "lr_scheduler_type": "constant"} | changes
 
 
-def lora():
+def lora(method: str = "lora"):
     from peft import LoraConfig
 
+    if method == "full":
+        return None
+    kind = {"use_rslora": method == "rslora", "use_dora": method == "dora"}
     return LoraConfig(
-        r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights="gaussian"
+        r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights="gaussian", **kind
     )
 
 
-def sft(tmp_path, is_compact: bool, eval_dataset=None, **changes):
+def full(tmp_path, is_compact: bool, **changes):
+    """All weights are trained."""
+    return sft(tmp_path, is_compact, method="full", **{"learning_rate": 1e-3, **changes})
+
+
+def sft(tmp_path, is_compact: bool, eval_dataset=None, method: str = "lora", **changes):
     from trl import SFTConfig, SFTTrainer
 
     torch.manual_seed(0)
@@ -62,10 +71,10 @@ def sft(tmp_path, is_compact: bool, eval_dataset=None, **changes):
         train_dataset=tokenised(ROWS, spoken, 64),
         eval_dataset=eval_dataset,
         processing_class=spoken,
-        peft_config=lora(),
+        peft_config=lora(method),
     )
     if is_compact:
-        assert use_compact_head(trainer)
+        assert use_compact_head(trainer) and use_short_lora(trainer.model)
     return trainer
 
 
@@ -81,7 +90,7 @@ def dpo(tmp_path, is_compact: bool, **changes):
         peft_config=lora(),
     )
     if is_compact:
-        assert use_compact_head(trainer)
+        assert use_compact_head(trainer) and use_short_lora(trainer.model)
     return trainer
 
 
@@ -104,5 +113,5 @@ def kto(tmp_path, is_compact: bool, **changes):
         peft_config=lora(),
     )
     if is_compact:
-        assert use_compact_head(trainer)
+        assert use_compact_head(trainer) and use_short_lora(trainer.model)
     return trainer

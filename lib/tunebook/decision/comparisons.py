@@ -10,6 +10,7 @@ from tunebook.decision.gather import Evidence, read_kept
 from tunebook.decision.spec import BITS
 from tunebook.errors import InputProblem
 from tunebook.evaluation.protocol import differences, require_equal
+from tunebook.evaluation.score import unfinished_share
 from tunebook.evaluation.score_folder import Scores
 from tunebook.statistics.compare import compare_paired, noninferiority, rise
 from tunebook.statistics.paired import holm
@@ -103,7 +104,16 @@ def left_out(evidence: Evidence, shipped: str) -> list[tuple[str, str]]:
 
 
 def _compared(target: str, against: str, before: Scores, found: Scores, spec: dict) -> dict:
-    return {"model": target, "against": against, **compare_paired(before.passed, found.passed, spec["smallest_gain"])}
+    row = {"model": target, "against": against, **compare_paired(before.passed, found.passed, spec["smallest_gain"])}
+    limit = spec.get("measured_by", {}).get("unfinished_limit", 10.0)
+    shares = {name: 100 * unfinished_share(scores.metrics) for name, scores in ((against, before), (target, found))}
+    cut = [f"{share:.0f}% of {name}'s" for name, share in shares.items() if share > limit]
+    if cut:
+        row["unfinished"] = (
+            f"{' and '.join(cut)} answers are cut or end inside a thought, more than unfinished_limit"
+            f" ({limit:g}%), so nothing is shown: raise max_new_tokens"
+        )
+    return row
 
 
 def _corrected(rows: list[dict]) -> list[dict]:

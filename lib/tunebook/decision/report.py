@@ -13,10 +13,11 @@ from tunebook.decision.hinges import hinges
 from tunebook.decision.spec import LIMITS, read_frozen, was_frozen_first
 from tunebook.decision.verdict import loss_words, shown_losses
 from tunebook.evaluation.forgetting import bits_per_byte
-from tunebook.files import read_json
+from tunebook.files import read_json, read_jsonl
 from tunebook.pipeline import ledger, runs
 from tunebook.statistics.compare import GO, NO_GO
 
+HOSTED_CALLS = "ladder/hosted/calls.jsonl"  # what the hosted rung's answers took, in tokens
 SHOWN, CHARACTERS = 12, 600  # problems of each change in report.json, characters of a text
 ONE_SEED = (
     "This verdict is about this file: one seed was trained, so how much another training would differ is not known"
@@ -157,14 +158,15 @@ def economics(found: dict, outcome: dict, seed: int) -> dict:
     prices = Prices(**read_json(stage.file("prices.json")))
     rate = rooms.scored(found)[target].metrics["scores"][rooms.TASK]["pass_at_1"]
     seconds = sum(one.manifest["timing"]["seconds"] for one in found.values())
-    swept = sweep(rows, prices, seconds, rate, seed) if rate else []
+    hosted = read_jsonl(stage.file(HOSTED_CALLS)) if rooms.has_file(stage, HOSTED_CALLS) else []
+    swept = sweep(rows, prices, seconds, rate, seed, hosted) if rate else []
     return {
         "model": target,
         "prices": vars(prices),
         "missing": prices.missing(),
         "machine_seconds": round(seconds, 1),
         "per_correct_answer": per_correct_answer(rows, prices, rate),
-        "break_even": None if prices.missing() else break_even(rows, prices, seconds, rate, seed),
+        "break_even": None if prices.missing() else break_even(rows, prices, seconds, rate, seed, hosted),
         "sweep": swept,
         "source": f"{rooms.SCORE_STAGE}@{target}/calls.jsonl",
     }
@@ -353,6 +355,7 @@ def stage_rows(context) -> list[dict]:
                 "seconds": round(stage.manifest["timing"]["seconds"], 1),
                 "peak memory (MiB)": round(peak / 2**20) if peak else None,
                 "energy (kJ)": None if joules is None else round(joules / 1000, 1),
+                "training: forecast, actual": _forecast(stage.manifest.get("costs") or {}),
                 "device": (
                     f"{stage.manifest['environment'].get('device')}, {stage.manifest['environment'].get('dtype')}"
                 ),
@@ -363,7 +366,20 @@ def stage_rows(context) -> list[dict]:
                 ),
             }
         )
-    if all(row["energy (kJ)"] is None for row in rows):
-        for row in rows:
-            del row["energy (kJ)"]
+    for column in ("energy (kJ)", "training: forecast, actual"):
+        if all(row[column] is None for row in rows):
+            for row in rows:
+                del row[column]
     return rows
+
+
+def _forecast(costs: dict) -> str | None:
+    """What the pilot of a training said of its time and memory, and what both were; None for another stage."""
+    said = {row["what"]: row for row in costs.get("forecast_beside_actual", [])}
+    if not said:
+        return None
+    time, memory = said["time (minutes)"], said["memory (GiB)"]
+    return (
+        f"{time['forecast']:.1f} min ({time['low']:.1f} to {time['high']:.1f}), {time['actual']:.1f};"
+        f" {memory['forecast']:.2f} GiB, {memory['actual']:.2f}"
+    )

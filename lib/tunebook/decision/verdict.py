@@ -112,6 +112,8 @@ def _judge_gain(votes: Votes, evidence: Evidence, tables: dict, shipped: str) ->
     for row, p in zip(found, holm([row["p_exact"] for row in found]), strict=True):
         row["p_decides"] = p
         row["verdict"] = decide_gain(row["difference"], row["interval"], p, row["margin"])
+        if "unfinished" in row:
+            row["verdict"] = INCONCLUSIVE
         about = "gain" if row["against"] == "base" else f"rung {row['against']}"
         votes.add(gain_sentence(row, evidence.task), about, row["verdict"], _plain_gain(row), _settles(row, evidence))
 
@@ -135,6 +137,8 @@ def _plain_gain(row: dict) -> str:
     counts = f"{row['k_b']} of {n} solved, {name} {row['k_a']}"
     if row["verdict"] == GO:
         return f"it solves more test problems than {name} ({counts})"
+    if "unfinished" in row:
+        return f"whether it solves more than {name} cannot be told ({counts}): {row['unfinished']}"
     if row["verdict"] == INCONCLUSIVE:
         wanted = f" of more than {row['margin']:g} points" if row["margin"] else ""
         return f"a gain{wanted} over {name} is neither shown nor ruled out ({counts})"
@@ -150,6 +154,8 @@ def _settles(row: dict, evidence: Evidence) -> str:
     what = row.get("benchmark", "")
     if "against" in row:
         what = f"the {'gain over' if row['difference'] > row['margin'] else 'difference from'} {row['against']}"
+    if "unfinished" in row:
+        return f"for {what}, answers that end: raise max_new_tokens"
     if row["verdict"] == BLIND and "rise" in row:
         return f"for {what}, at least 5 texts (general_documents)"
     if row["verdict"] == BLIND:
@@ -253,6 +259,12 @@ def _judge_file(votes: Votes, evidence: Evidence, file: dict | None) -> None:
             plain,
             "more requests to the file (more dev problems), or a limit further from what was measured",
         )
+    if evidence.spec.get("needs_offline"):
+        answered = evidence.file.get("needs_offline")
+        text = {True: "the file answers with the network cut off", False: "the file does not answer without a network"}
+        text = text.get(answered, "whether the file answers without a network was not shown: it was never cut off")
+        word = {True: GO, False: NO_GO}.get(answered, INCONCLUSIVE)
+        votes.add(text, "needs_offline", word, text, "05 on Linux, where a process can be cut off the network")
 
 
 def _judge_rungs(votes: Votes, evidence: Evidence, shipped: str) -> None:
@@ -301,7 +313,7 @@ def gain_sentence(row: dict, task: str) -> str:
     return (
         f"{row['model']} against {row['against']} on {task}: {_rates(row)}, "
         f"{row['difference']:+.1f} points [{low:+.1f}, {high:+.1f}], gained {row['gained']}, lost {row['lost']}, "
-        f"{p}: {row['verdict']} (rule: {row['rule']})"
+        f"{p}: {row['verdict']} (rule: {row['rule']})" + (f"; {row['unfinished']}" if "unfinished" in row else "")
     )
 
 

@@ -12,22 +12,15 @@ from __future__ import annotations
 import math
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 from tunebook.errors import InputProblem
 from tunebook.files import read_json, require_disk, write_json
 from tunebook.inspection.adapter_checks import PREFIX, A, B, pairs
 from tunebook.models.device import Placement
-from tunebook.models.loading import free_memory, load_model
+from tunebook.models.loading import copy_tokenizer, free_memory, load_model, with_trained
 from tunebook.models.source import ModelSource
-from tunebook.models.templates import ASKED, render_prompt
 
-# what makes a tokenizer: transformers would write these files anew, and leave out what it does not use itself
-TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json", "merges.txt",
-)  # fmt: skip
 REFUSED = ("use_dora", "modules_to_save", "alpha_pattern", "trainable_token_indices", "lora_bias", "target_parameters")
 IN_FLOAT32 = Placement("cpu", "float32", "float32", "", "merged in float32")
 
@@ -35,14 +28,13 @@ IN_FLOAT32 = Placement("cpu", "float32", "float32", "", "merged in float32")
 def merge_to_folder(source: ModelSource, adapter: Path | None, tokenizer, folder: Path) -> Path:
     """Weights of `source` with `adapter` in them, with config and tokenizer, as `folder`.
 
-    A folder `adapter` with whole weights (config.json) takes the place of the base's. Raises InputProblem for an
+    Whole weights take the place of the base's (see `with_trained`). Raises InputProblem for an
     adapter that cannot be merged, and for a sum that float16 cannot hold; MachineProblem when the disk is too small.
     """
-    is_whole = adapter is not None and (adapter / "config.json").is_file()
-    weights = replace(source, folder=adapter, adapter=None) if is_whole else source
+    weights, adapter = with_trained(source, adapter)
     # the merged weights, their float16 GGUF, and one smaller file beside it
     require_disk(folder.parent, 3 * sum(file.stat().st_size for file in weights.folder.glob("*.safetensors")))
-    model = load_model(weights, IN_FLOAT32, None if is_whole else adapter)
+    model = load_model(weights, IN_FLOAT32, adapter)
     _halve(model)
     model.save_pretrained(folder)
     is_tied = model.config.get_text_config().tie_word_embeddings
@@ -77,34 +69,6 @@ def _halve(model) -> None:
                 raise InputProblem(f"export: {name} has numbers that are not finite in float16")
 
 
-def copy_tokenizer(source: Path, tokenizer, folder: Path) -> None:
-    """The tokenizer files of `source` as they are, with the chat template in use."""
-    tokenizer.save_pretrained(folder)
-    for path in (folder / "chat_template.jinja", folder / "chat_template.json"):
-        path.unlink(missing_ok=True)
-    for name in TOKENIZER_FILES:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
-    settings = read_json(folder / "tokenizer_config.json")
-    if (folder / "tokenizer.model").is_file() and "added_tokens_decoder" not in settings:
-        # beside a SentencePiece model the converter reads there which tokens are whole; transformers 5 no longer writes
-        # it
-        added = tokenizer.added_tokens_decoder.items()
-        settings["added_tokens_decoder"] = {str(at): {"content": t.content, "special": t.special} for at, t in added}
-    settings |= {"chat_template": tokenizer.chat_template, "add_bos_token": begins_with_bos(tokenizer)}
-    write_json(folder / "tokenizer_config.json", settings)
-
-
-def begins_with_bos(tokenizer) -> bool:
-    """Whether a server is to put BOS before a prompt that has none: the tokenizer does so, and the template writes it
-    too.
-
-    Where the template writes none, training had none.
-    """
-    bos, ids = tokenizer.bos_token_id, tokenizer("a")["input_ids"]
-    return bos is not None and ids[:1] == [bos] and render_prompt(tokenizer, [ASKED])[:1] == [bos]
-
-
 def gguf_name(source: ModelSource, tokenizer) -> str:
     """The model's name inside the file: the last part of its place.
 
@@ -122,6 +86,8 @@ def read_deltas(adapter: Path) -> dict[str, tuple]:
     """
     from safetensors.torch import load_file
 
+    if (adapter / "config.json").is_file():
+        raise InputProblem(f"adapter: {adapter} holds whole weights (method: full), no adapter; serve the merged file")
     config = read_json(adapter / "adapter_config.json")
     wrong = [name for name in REFUSED if config.get(name)] + (["bias"] if config.get("bias", "none") != "none" else [])
     if wrong or config.get("peft_type") != "LORA":

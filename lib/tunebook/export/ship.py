@@ -94,12 +94,36 @@ def example_of(folder: Path, problems, style: str = "chat", instruction: str = "
     return {"asked": asked, "completion": row["completion"]}
 
 
-def try_smoke(folder: Path) -> tuple[bool, str]:
-    """Runs the script as a person would: whether the answer is the recorded one, and what it said."""
+# Gives this process a network of its own without any interface, then becomes the command; Linux only.
+CANNOT_CUT = 77
+WITHOUT_NETWORK = f"""
+import os, sys
+try:
+    from tunebook.execution import linux
+    try:
+        linux.unshare(linux.NEWNET)
+    except OSError:
+        linux.unshare(linux.NEWUSER | linux.NEWNET)
+except Exception:
+    sys.exit({CANNOT_CUT})
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def try_smoke(folder: Path) -> tuple[bool, str, bool | None]:
+    """Runs the script as a person would, without a network where this machine can cut it off: whether the answer is the
+    recorded one, what it said, and whether it answered at all without a network (None: there was one).
+    """
     command = [sys.executable, str(folder / "smoke.py")]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=600, check=False)
+    done = _run([command[0], "-c", WITHOUT_NETWORK, *command])
+    is_cut = done.returncode != CANNOT_CUT
+    done = done if is_cut else _run(command)
     said = done.stdout.strip() or (done.stderr.strip().splitlines() or [""])[-1]
-    return done.returncode == 0, said
+    return done.returncode == 0, said, bool(done.stdout.strip()) if is_cut else None
+
+
+def _run(command: list[str]):
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=600, check=False)
 
 
 def finish_ship(context, verdict: str, reasons: list[str]) -> Path | None:
@@ -167,13 +191,16 @@ def _header(stages: dict, export, name: str) -> str:
 def _origin(stages: dict, export, params: dict) -> list[str]:
     base = (export.manifest["external"] or [{}])[0]
     licence = export.metrics.get("licence") or "not recorded"
+    sft = stages.get("02_train_sft")
+    is_full = sft is not None and sft.manifest["params"].get("method") == "full"
+    trained = "all of them trained" if is_full else "the adapter merged into the base"
     lines = [
         (
             f"- Base model: {_plain(base.get('repo', '?'))}, revision {_plain(base.get('revision', '?'))}, sha256 of"
             f" its weights {base.get('sha256', '?')}; its licence: {_plain(licence)}."
         ),
         (
-            f"- Weights: the {_plain(export.metrics.get('adapter', '?'))} adapter, merged; chat template"
+            f"- Weights: those of {_plain(export.metrics.get('adapter', '?'))}, {trained}; chat template"
             f" `{params.get('chat_template')}`."
         ),
     ]
@@ -189,12 +216,14 @@ def _origin(stages: dict, export, params: dict) -> list[str]:
             f" made on {counts['dev_problems']} dev problems, scores are of {counts['test_problems']} test problems."
         )
     for stage, keys in (
-        ("02_train_sft", ("lora_rank", "lora_alpha", "learning_rate", "epochs", "batch_size")),
+        ("02_train_sft", ("method", "lora_rank", "lora_alpha", "learning_rate", "epochs", "batch_size")),
         ("03_train_dpo", ("preference", "beta", "learning_rate")),
+        ("09_recover", ("recover_from", "kept")),
     ):
         found = stages.get(stage)
         if found:
             told = found.manifest["params"] | found.metrics  # a method's own beta is a result
+            keys = [key for key in keys if not (told.get("method") == "full" and key.startswith("lora"))]
             used = ", ".join(f"{key} {told[key]}" for key in keys if key in told)
             lines.append(f"- {stage}: {used}.")
     return lines

@@ -5,20 +5,26 @@ Does not download (see `source`) and does not choose the device (see `device`).
 
 from __future__ import annotations
 
+import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
-from tunebook.files import read_json
+from tunebook.files import read_json, write_json
 from tunebook.inspection.adapter_checks import refuse_config
 from tunebook.inspection.config_checks import refuse_code
 from tunebook.inspection.template_sandbox import render_probes
 from tunebook.models.device import Placement
 from tunebook.models.gguf_tokenizer import GgufTokenizer
 from tunebook.models.source import ADAPTER, ModelSource
-from tunebook.models.templates import learn_ends, use_template
+from tunebook.models.templates import ASKED, learn_ends, render_prompt, use_template
 
+# what makes a tokenizer: transformers would write these files anew, and leave out what it does not use itself
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "merges.txt",
+)  # fmt: skip
 PROBES, PROBED_IDS = (3, 16), 20_000  # rows and tokens; ids below this are text in every vocabulary
 SAME_LOGITS = 1e-3  # float32 sums in another order stay below 1e-5 of the largest logit
 LIST = "`tunebook inspect` lists every objection"
@@ -89,8 +95,17 @@ def _named_ends(folder: Path) -> list[int]:
     return [token for token in named if isinstance(token, int)]
 
 
+def with_trained(source: ModelSource, trained: Path | None) -> tuple[ModelSource, Path | None]:
+    """The weights to load and the adapter to add. Where the folder `trained` holds a whole model (config.json), as full
+    fine-tuning leaves it, that takes the place of the base's weights.
+    """
+    if trained is None or not (trained / "config.json").is_file():
+        return source, trained
+    return replace(source, folder=trained, adapter=None), None
+
+
 def load_model(source: ModelSource, placement: Placement, adapter: Path | None = None, attention: str = "sdpa"):
-    """The model on its device; `adapter` is merged, so what is scored is what is exported.
+    """The model on its device; `adapter` is merged, so what is scored is what is exported (whole weights are taken).
 
     Where the source is an adapter itself, that one is merged first. The merge is done in float32 and then cast, since a
     bfloat16 sum would lose the adapter's small steps. Raises InputProblem when the folder holds no causal language
@@ -98,6 +113,7 @@ def load_model(source: ModelSource, placement: Placement, adapter: Path | None =
     """
     import torch
 
+    source, adapter = with_trained(source, adapter)
     adapters = [one for one in (source.adapter, adapter) if one]
     model = _read_weights(source, torch.float32 if adapters else placement.torch_dtype(), attention)
     for one in adapters:
@@ -259,6 +275,34 @@ def untie(model):
         config.tie_word_embeddings = False
     model.all_tied_weights_keys = {}
     return model
+
+
+def copy_tokenizer(source: Path, tokenizer, folder: Path) -> None:
+    """The tokenizer files of `source` as they are, with the chat template in use."""
+    tokenizer.save_pretrained(folder)
+    for path in (folder / "chat_template.jinja", folder / "chat_template.json"):
+        path.unlink(missing_ok=True)
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+    settings = read_json(folder / "tokenizer_config.json")
+    if (folder / "tokenizer.model").is_file() and "added_tokens_decoder" not in settings:
+        # beside a SentencePiece model the converter reads there which tokens are whole; transformers 5 no longer writes
+        # it
+        added = tokenizer.added_tokens_decoder.items()
+        settings["added_tokens_decoder"] = {str(at): {"content": t.content, "special": t.special} for at, t in added}
+    settings |= {"chat_template": tokenizer.chat_template, "add_bos_token": begins_with_bos(tokenizer)}
+    write_json(folder / "tokenizer_config.json", settings)
+
+
+def begins_with_bos(tokenizer) -> bool:
+    """Whether a server is to put BOS before a prompt that has none: the tokenizer does so, and the template writes it
+    too.
+
+    Where the template writes none, training had none.
+    """
+    bos, ids = tokenizer.bos_token_id, tokenizer("a")["input_ids"]
+    return bos is not None and ids[:1] == [bos] and render_prompt(tokenizer, [ASKED])[:1] == [bos]
 
 
 @contextmanager

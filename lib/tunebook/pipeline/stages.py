@@ -5,11 +5,10 @@ A stage instance is a notebook's file name without suffix, plus `@target` where 
 scores under other seeds: `02+1`, `04@sft+1` and `02+2`, `04@sft+2` are the same stages of the further trainings.
 """
 
-import difflib
 import re
 from pathlib import Path
 
-from tunebook.errors import InputProblem
+from tunebook.errors import InputProblem, did_you_mean
 
 VERDICT = "06"
 # Short forms. 00 is no upstream of 01: its gate stops what follows, but changes no row.
@@ -21,10 +20,14 @@ UPSTREAM = {
     "04@base": ["01"],
     "04@sft": ["01", "02"],
     "04@dpo": ["01", "03"],
+    "04@recover": ["01", "09"],
     "04@gguf": ["01", "05"],
     "05": ["01", "02"],
     "07": [],  # it watches another run, named by a parameter
+    "09": ["01"],  # a foreign adapter needs no other stage
 }
+# What a stage reads besides, where it stands before it in the run.
+ALSO = {"05": ("03", "09"), "09": ("02", "03")}
 SHORT = re.compile(r"(\d\d)(_\w+)?(@[a-z0-9_]+)?(\+[1-9]\d*)?")
 TRAINING = ("02", "03")  # their seed is another one in a further training; rows, splits and questions stay
 REPEATED = (*TRAINING, "04@sft", "04@dpo")
@@ -60,10 +63,8 @@ def resolve_stage(text: str, known: dict[str, str]) -> str:
     if match and match[1] in known and match[2] in (None, known[match[1]][2:]):
         return known[match[1]] + (match[3] or "") + (match[4] or "")
     names = [*known, *known.values()]
-    near = difflib.get_close_matches(text.partition("@")[0], names, 1, 0.3)
-    raise InputProblem(
-        f"no stage {text!r}: " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(known.values())}")
-    )
+    remedy = did_you_mean(text.partition("@")[0], names, f"there are {', '.join(known.values())}", 0.3)
+    raise InputProblem(f"no stage {text!r}: {remedy}")
 
 
 def split(instance: str) -> tuple[str, str]:
@@ -118,16 +119,18 @@ def is_verdict(instance: str) -> bool:
 def upstream(instance: str, run_stages: list[str]) -> list[str]:
     """Instances whose outputs `instance` reads, as full names.
 
-    `run_stages` are the full names of the run, in order. The export also reads DPO where the run has it. The verdict
-    reads every other stage; a notebook with a later number reads every stage that comes before it, except the verdict.
-    InputProblem for an unknown target or an upstream stage that the run does not have.
+    `run_stages` are the full names of the run, in order; those of ALSO are read where they stand before. The verdict
+    reads every other stage; a notebook with a later number that has no row reads every stage that comes before it,
+    except the verdict. InputProblem for an unknown target or an upstream stage that the run does not have.
     """
     by_short = {short_name(name): name for name in run_stages}
     key, _, number = short_name(instance).partition("+")
     if key == VERDICT:
         return [name for name in run_stages if name != instance]
     if key in UPSTREAM:
-        wanted = [*UPSTREAM[key], "03"] if key == "05" and "03" in by_short else UPSTREAM[key]
+        earlier = run_stages[: run_stages.index(instance)] if instance in run_stages else run_stages
+        also = [name for name in ALSO.get(key, ()) if by_short.get(name) in earlier]
+        wanted = [*UPSTREAM[key], *also]
     elif key[:2] > VERDICT:
         earlier = run_stages[: run_stages.index(instance)] if instance in run_stages else run_stages
         return [name for name in earlier if not is_verdict(name)]

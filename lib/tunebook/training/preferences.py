@@ -69,8 +69,12 @@ METHODS = {
 }  # fmt: skip
 
 
-def choose_method(name: str, beta: float = 0.0, learning_rate: float = 0.0) -> Method:
-    """The method called `name` with its own defaults where `beta` or `learning_rate` is 0; "none" trains no rows.
+FULL_SHARE = 0.1  # of an adapter's rate, where all weights are trained
+
+
+def choose_method(name: str, beta: float = 0.0, learning_rate: float = 0.0, is_full: bool = False) -> Method:
+    """The method called `name` with its own defaults where `beta` or `learning_rate` is 0 (a tenth of the rate where
+    all weights are trained); "none" trains no rows.
 
     >>> choose_method("ipo").beta, choose_method("dpo", beta=0.3).beta
     (0.5, 0.3)
@@ -80,7 +84,8 @@ def choose_method(name: str, beta: float = 0.0, learning_rate: float = 0.0) -> M
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(METHODS)}"
         raise InputProblem(f"preference: {name!r} is unknown; {hint}")
     own = METHODS[name]
-    return replace(own, beta=beta or own.beta, learning_rate=learning_rate or own.learning_rate)
+    rate = learning_rate or own.learning_rate * (FULL_SHARE if is_full else 1)
+    return replace(own, beta=beta or own.beta, learning_rate=rate)
 
 
 @dataclass

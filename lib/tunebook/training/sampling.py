@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from tunebook.evaluation.prompts import messages
@@ -10,23 +11,52 @@ from tunebook.evaluation.protocol import Asking
 from tunebook.models.engine import Decoding
 from tunebook.models.loading import BaseModel
 from tunebook.models.templates import ends_of, render_prompt
+from tunebook.training.preferences import Preferences, sampled_preferences
+
+PROBED = 64  # prompts that tell how many pairs the rest would give
 
 
-def sample_answers(
-    base: BaseModel, adapter: Path, rows: list[dict], samples: int, decoding: Decoding, on_progress
-) -> list[list[str]]:
-    """`samples` answers of the adapted model to each row's prompt, in the order of `rows`, as text without the end
-    token.
+@dataclass(frozen=True)
+class Sampling:
+    """`samples` answers a prompt, judged by `is_right(row, text)`. With `least_pairs` above 0 the first PROBED prompts
+    are asked alone: where they promise fewer pairs from all of them, the rest is not asked.
     """
+
+    samples: int
+    decoding: Decoding
+    is_right: Callable
+    least_pairs: int = 0
+
+
+def sample_preferences(base: BaseModel, adapter: Path, rows: list[dict], how: Sampling, on_progress):
+    """The adapted model's own answers to the prompts of `rows` as (Preferences, promise).
+
+    `promise` tells what the probe saw: `prompts` in all, `asked`, `mixed` (prompts with a right and a wrong answer),
+    `expected` pairs from all of them, `least`, `is_enough`. Where it is not enough the preferences are none.
+    """
+    promise = {"prompts": len(rows), "asked": 0, "mixed": 0, "expected": 0, "least": how.least_pairs, "is_enough": True}
     if not rows:
-        return []
+        return Preferences(), promise
+    n_probed = PROBED if 0 < how.least_pairs and PROBED < len(rows) else len(rows)
     with base.engine(adapter) as engine:
-        prompts = [engine.encode(row["prompt"]) for row in rows for _ in range(samples)]
+        prompts = [engine.encode(row["prompt"]) for row in rows for _ in range(how.samples)]
         texts: list[str] = [""] * len(prompts)
-        for at, done in enumerate(engine.generate(prompts, decoding)):
-            texts[done.index] = engine.decode(done.ids)
-            on_progress(at + 1, len(prompts), "answers")
-    return [texts[first : first + samples] for first in range(0, len(texts), samples)]
+
+        def ask(first: int, end: int) -> Preferences:
+            only = range(first * how.samples, end * how.samples)
+            for at, done in enumerate(engine.generate(prompts, how.decoding, only=only)):
+                texts[done.index] = engine.decode(done.ids)
+                on_progress(only.start + at + 1, len(prompts), "answers")
+            answers = [texts[at : at + how.samples] for at in range(0, end * how.samples, how.samples)]
+            return sampled_preferences(rows[:end], answers, how.is_right)
+
+        found = ask(0, n_probed)
+        expected = round(len(found.pairs) * len(rows) / n_probed)
+        promise |= {"asked": n_probed, "mixed": len(found.pairs), "expected": expected}
+        promise["is_enough"] = expected >= how.least_pairs
+        if promise["is_enough"] and n_probed < len(rows):
+            found = ask(n_probed, len(rows))
+    return (found if promise["is_enough"] else Preferences()), promise
 
 
 def checker_of(task: str):
@@ -59,15 +89,29 @@ def checker_of(task: str):
     return is_right
 
 
-def answers_before_and_after(model, tokenizer, problems: list[dict], asking: Asking) -> list[dict]:
-    """What base and the trained PEFT `model` say to each problem, greedy: rows `prompt, base, trained`. Shows, and
-    judges nothing.
+def answers_before_and_after(model, base: BaseModel, problems: list[dict], asking: Asking) -> list[dict]:
+    """What base and the trained `model` say to each problem, greedy: rows `prompt, base, trained`. Shows, and judges
+    nothing. Base is the model with its adapter off, or where it has none, loaded again.
     """
+    model.eval()
+    if hasattr(model, "disable_adapter"):
+        with model.disable_adapter():
+            before = _greedy(model, base.tokenizer, problems, asking)
+    else:
+        with base.engine() as engine:
+            before = _greedy(engine.model, base.tokenizer, problems, asking)
+    after = _greedy(model, base.tokenizer, problems, asking)
+    return [
+        {"prompt": problem["prompt"], "base": first, "trained": last}
+        for problem, first, last in zip(problems, before, after, strict=True)
+    ]
+
+
+def _greedy(model, tokenizer, problems: list[dict], asking: Asking) -> list[str]:
     import torch
 
     style = "chat" if asking.prompt_style == "few_shot" else asking.prompt_style
-    rows = []
-    model.eval()
+    texts = []
     for problem in problems:
         asked = messages(problem, style, asking.instruction)
         ids = (
@@ -75,19 +119,15 @@ def answers_before_and_after(model, tokenizer, problems: list[dict], asking: Ask
             if isinstance(asked, str)
             else render_prompt(tokenizer, asked, asking.thinking)
         )
-        row = {"prompt": problem["prompt"]}
-        for name, adapted in (("base", model.disable_adapter), ("trained", contextlib.nullcontext)):
-            given = torch.tensor([ids], device=model.device)
-            ends = ends_of(tokenizer)
-            with adapted(), torch.inference_mode():
-                made = model.generate(
-                    input_ids=given,
-                    attention_mask=torch.ones_like(given),
-                    max_new_tokens=asking.max_new_tokens,
-                    do_sample=False,
-                    eos_token_id=sorted(ends),
-                    pad_token_id=tokenizer.pad_token_id,
-                )
-            row[name] = tokenizer.decode(made[0, len(ids) :], skip_special_tokens=True).strip()
-        rows.append(row)
-    return rows
+        given = torch.tensor([ids], device=model.device)
+        with torch.inference_mode():
+            made = model.generate(
+                input_ids=given,
+                attention_mask=torch.ones_like(given),
+                max_new_tokens=asking.max_new_tokens,
+                do_sample=False,
+                eos_token_id=sorted(ends_of(tokenizer)),
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        texts.append(tokenizer.decode(made[0, len(ids) :], skip_special_tokens=True).strip())
+    return texts

@@ -5,14 +5,19 @@ The settings that a person chooses stand in the notebook. Does not build a train
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from transformers import TrainerCallback
 
+from tunebook.errors import InputProblem
 from tunebook.models.abilities import has_router, packs_exactly
 from tunebook.models.device import Placement
+from tunebook.models.loading import copy_tokenizer
 from tunebook.models.source import ModelSource
 
 FLAT_TOKENS = 1024  # a batch of so many tokens takes about 60 MB of attention weights a layer with 9 heads
@@ -57,6 +62,51 @@ def row_layout(placement: Placement, dataset, batch_size: int, model) -> dict:
     return {"max_length": None, "padding_free": is_flat}
 
 
+def student_settings(placement: Placement, is_full: bool, four_bit: bool = False) -> dict:
+    """Arguments for `from_pretrained` of the model that is to learn: precision, attention, and a base of 4 bits.
+
+    Weights that are trained themselves are float32; `four_bit` packs frozen ones (NF4, Dettmers et al. 2023). Raises
+    InputProblem where they are trained, or where the machine cannot compute with them.
+    """
+    import torch
+
+    dtype = torch.float32 if is_full else placement.torch_dtype()
+    settings = {"dtype": dtype, "attn_implementation": attention_for(placement)}
+    if not four_bit:
+        return settings
+    if is_full:
+        raise InputProblem("four_bit: weights of 4 bits cannot be trained; use method: lora, or four_bit: false")
+    if placement.device != "cuda" or find_spec("bitsandbytes") is None:
+        lacks = "no CUDA GPU" if placement.device != "cuda" else "no bitsandbytes (pip install bitsandbytes)"
+        raise InputProblem(f"four_bit: this machine has {lacks}, which a base of 4 bits needs; use four_bit: false")
+    from transformers import BitsAndBytesConfig
+
+    packed = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return settings | {"quantization_config": packed, "device_map": {"": 0}}
+
+
+def reporting(report_to: str, folder: Path) -> dict:
+    """Arguments for a trainer that also tells TensorBoard or Trackio, in `folder` on this disk; nothing is published.
+
+    Raises InputProblem where the package is not there.
+    """
+    if report_to == "none":
+        return {"report_to": "none"}
+    packages = {"tensorboard": ("tensorboard", "tensorboardX"), "trackio": ("trackio",)}[report_to]
+    if not any(find_spec(package) for package in packages):
+        raise InputProblem(
+            f"report_to: {report_to} needs a package: pip install {packages[-1].lower()}, or report_to: none"
+        )
+    os.environ["TENSORBOARD_LOGGING_DIR" if report_to == "tensorboard" else "TRACKIO_DIR"] = str(folder / "reports")
+    local = {"trackio_space_id": None, "trackio_static_space_id": False} if report_to == "trackio" else {}
+    return {"report_to": report_to, "push_to_hub": False, **local}
+
+
 def keep_trainable_in_float32(model) -> int:
     """Casts the trainable weights to float32 and returns how many there are.
 
@@ -70,11 +120,23 @@ def keep_trainable_in_float32(model) -> int:
     return count
 
 
-def save_adapter(model, folder: Path, source: ModelSource) -> None:
-    """Saves the trained adapter alone, naming its base model as the study does and not by this machine's path."""
-    model.peft_config["default"].base_model_name_or_path = f"{source.name} {source.revision}".strip()
-    model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)  # a card without content, with paths of this machine
+def save_adapter(model, folder: Path, source: ModelSource, tokenizer=None) -> None:
+    """Saves what was trained: the adapter alone, naming its base model as the study does and not by this machine's
+    path; or, of a model without one, all weights in float32, with the config as published and `tokenizer`: a model by
+    itself.
+    """
+    if hasattr(model, "peft_config"):
+        model.peft_config["default"].base_model_name_or_path = f"{source.name} {source.revision}".strip()
+        model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)  # a card without content, with paths of this machine
+        return
+    model.save_pretrained(folder)
+    for name in ("config.json", "generation_config.json"):
+        (folder / name).unlink(missing_ok=True)
+        if (source.folder / name).is_file():
+            shutil.copyfile(source.folder / name, folder / name)
+    if tokenizer is not None:
+        copy_tokenizer(source.tokenizer_folder, tokenizer, folder)
 
 
 class Report(TrainerCallback):

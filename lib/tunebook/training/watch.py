@@ -2,8 +2,8 @@
 distances.
 
 A sick training is stopped early with the reason and the remedy (`health`). Base is the model as it is before the first
-step, without any adapter. What is measured lies in the trainer's own log, so that it survives a kill with the
-checkpoint. Does not choose a checkpoint.
+step, without any adapter; where whole weights go on from an earlier stage, the one that is given. What is measured lies
+in the trainer's own log, so that it survives a kill with the checkpoint. Does not choose a checkpoint.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tunebook.data.row_types import demonstrations
 from tunebook.evaluation.forgetting import general_texts
 from tunebook.models.engine import Decoding
 from tunebook.models.generate import lock_step
+from tunebook.models.loading import BaseModel
 from tunebook.models.templates import encode_row, ends_of, render_prompt, start_id
 from tunebook.training.dataset import tokenised
 from tunebook.training.health import WINDOW, diagnose, hides_answer
@@ -66,7 +67,7 @@ class Watch(TrainerCallback):
     training. Add it after the callback that logs (`settings.Report`).
     """
 
-    def __init__(self, trainer, rows: Sequence[dict], tokenizer, how: Watching):
+    def __init__(self, trainer, rows: Sequence[dict], tokenizer, how: Watching, base: BaseModel | None = None):
         self.trainer, self.tokenizer, self.how = trainer, tokenizer, how
         self.points, self.sickness, self._spent, self._seen = [], None, 0.0, (0, 0.0)
         asking = [row for row in rows if row["prompt"]][:KL_PROMPTS] if how.points else []
@@ -75,10 +76,12 @@ class Watch(TrainerCallback):
         self._texts = list(general_texts(min(how.documents, MOST_DOCUMENTS)).values()) if how.points else []
         if how.points and trainer.eval_dataset is not None and "labels" in trainer.eval_dataset.column_names:
             self.sickness = hides_answer(rows, trainer.eval_dataset, tokenizer)
-        with self._quiet(), _without_adapter(trainer.model):
+        started = time.perf_counter()
+        with self._quiet(), _base_of(trainer.model, base) as self._model:
             self._drawn = self._draw()
             self._base_bits = self._bits()
             self._base_answers = self._speak()
+        self._model, self.seconds_a_point = trainer.model, time.perf_counter() - started
         trainer.add_callback(self)
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -167,8 +170,8 @@ class Watch(TrainerCallback):
 
     def _logps(self, ids: list[int]) -> torch.Tensor:
         """Log-probabilities (tokens, vocabulary) in float32 after each token."""
-        tokens = torch.tensor([ids], device=self.trainer.model.device)
-        return self.trainer.model(input_ids=tokens, use_cache=False).logits[0].float().log_softmax(-1)
+        tokens = torch.tensor([ids], device=self._model.device)
+        return self._model(input_ids=tokens, use_cache=False).logits[0].float().log_softmax(-1)
 
     def _draw(self) -> list[tuple[list[int], int, torch.Tensor]]:
         """Answers that base draws: whole ids, where the answer begins, and base's log-probabilities along it in half
@@ -208,8 +211,7 @@ class Watch(TrainerCallback):
         return texts
 
     def _complete(self, prompts: list[list[int]], decoding: Decoding):
-        model = self.trainer.model
-        return lock_step(model, prompts, ends_of(self.tokenizer), decoding, KL_PROMPTS)
+        return lock_step(self._model, prompts, ends_of(self.tokenizer), decoding, KL_PROMPTS)
 
     def table(self) -> list[dict]:
         """A row a point, results only: what SHOWN names."""
@@ -261,10 +263,18 @@ def _point(entry: dict) -> dict:
 
 
 @contextlib.contextmanager
-def _without_adapter(model):
-    """The base model of a PeftModel; any other model as it is."""
-    with model.disable_adapter() if hasattr(model, "disable_adapter") else contextlib.nullcontext():
-        yield
+def _base_of(model, base: BaseModel | None):
+    """The base model of a PeftModel: its adapter off. Of any other `base`, opened meanwhile; without one the model as
+    it is.
+    """
+    if hasattr(model, "disable_adapter"):
+        with model.disable_adapter():
+            yield model
+    elif base is None:
+        yield model
+    else:
+        with base.engine() as engine:
+            yield engine.model
 
 
 def _memory_bytes(model) -> int:
