@@ -21,7 +21,7 @@ TRIAL = ChildLimits(cpu_seconds=60, wall_seconds=300, memory_bytes=2**44)
 
 
 def checked_file(path: Path, scan: bool = True) -> dict:
-    """What `gguf_checks.inspect` says of a file that may be opened. Raises InputProblem with the first error."""
+    """What `inspect_gguf` says of a file that may be opened. Raises InputProblem with the first error."""
     if file_kind_of(path) != GGUF:
         raise InputProblem(f"gguf: {path} is no GGUF file")
     place, state = str(path.resolve()), path.stat()

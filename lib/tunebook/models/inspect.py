@@ -1,7 +1,7 @@
 """What a model file or folder is, and every objection to it, before anything is loaded. The work of `tunebook inspect`.
 
-Files are read in a limited child process (`models.limited`), templates are rendered in another. Does not load a model
-and does not repair one.
+Files are read in a limited child process (`inspection.limited`), templates are rendered in another. Does not load a
+model and does not repair one.
 """
 
 from __future__ import annotations
