@@ -12,7 +12,6 @@ from tunebook.models.templates import (
     ASKED,
     apply_template,
     encode_row,
-    end_texts,
     ends_of,
     render_prompt,
     thinking_mode,
@@ -20,14 +19,14 @@ from tunebook.models.templates import (
 
 
 def rendered_question(tokenizer, thinking: str = "none") -> dict:
-    """One question as the model is asked it, and all that ends its answer: `prompt` and `ends` are texts, `ids` the
-    tokens of the prompt, `rows_alike` whether a training row begins with them; `sha256` is over these.
+    """One question as the model is asked it, and all that ends its answer: `prompt` is text, `ids` are its tokens and
+    `ends` those of the ends, `rows_alike` whether a training row begins with them; `sha256` is over these.
     """
     made = {"prompt": asked_text(tokenizer, thinking)[0], "ids": render_prompt(tokenizer, [ASKED], thinking)}
     row, mask = [], [1]
     with contextlib.suppress(InputProblem):  # no mask is right
         row, mask = encode_row(tokenizer, [ASKED], [{"role": "assistant", "content": ANSWER}])
-    made |= {"ends": sorted(end_texts(tokenizer)), "rows_alike": row[: mask.index(1)] == made["ids"]}
+    made |= {"ends": sorted(ends_of(tokenizer)), "rows_alike": row[: mask.index(1)] == made["ids"]}
     return made | {"sha256": hash_json(made)}
 
 
