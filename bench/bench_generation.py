@@ -8,10 +8,17 @@ difference, in logits of the model's own forward pass, between the two tokens at
 
 import time
 
+import pretend
+
 NEW_TOKENS, SLOTS, NEAR_TIE = 256, 64, 1e-4
 
 
 def measure() -> dict:
+    return measure_here() | {"avx2": pretend.on_avx2(__name__)}
+
+
+def measure_here(only: str = "") -> dict:
+    """The comparison in this process, in the precision `only` where one is named."""
     from tunebook.evaluation.benchmark import load_benchmark
     from tunebook.evaluation.prompts import messages
     from tunebook.models.device import Placement, choose_placement, this_machine
@@ -25,7 +32,7 @@ def measure() -> dict:
     problems = load_benchmark("humaneval").problems
     prompts = [render_prompt(tokenizer, messages(problem)) for problem in problems]
     result = {"problems": len(problems), "max_new_tokens": NEW_TOKENS, "slots": SLOTS}
-    for dtype in dict.fromkeys((chosen.weights, "float32")):
+    for dtype in [only] if only else dict.fromkeys((chosen.weights, "float32")):
         placement = Placement(chosen.device, dtype, "float32", "", "for the benchmark")
         result[dtype] = _compare(source, placement, tokenizer, prompts)
     return result

@@ -1,15 +1,22 @@
 """SFT tokens a second with the kit's settings against `SFTTrainer` at TRL's defaults: same rows, same adapter, same
-machine.
+machine. Once as this CPU is, once as with AVX2 alone (`avx2`), where float32 is all there is.
 """
 
 import statistics
 import tempfile
 import time
 
+import pretend
+
 ROWS, STEPS, BATCH = 320, 8, 8  # TRL trains 8 rows a step by default
 
 
 def measure() -> dict:
+    return measure_here() | {"avx2": pretend.on_avx2(__name__)}
+
+
+def measure_here(dtype: str = "") -> dict:
+    """The comparison in this process; `dtype` of the frozen weights, "" for what the machine's placement chooses."""
     from tunebook import tasks
     from tunebook.models.loading import load_tokenizer
     from tunebook.models.source import resolve_model
@@ -19,7 +26,7 @@ def measure() -> dict:
     rows = tasks.load("schedule_to_cron").make_rows(ROWS, seed=0)
     result = {"rows": ROWS, "steps": STEPS, "batch_size": BATCH}
     for name in ("trl_defaults", "tunebook"):
-        result[name] = _train(name == "tunebook", source, tokenizer, rows)
+        result[name] = _train(name == "tunebook", source, tokenizer, rows, dtype)
     result["ratio"] = result["tunebook"]["tokens_per_second"] / result["trl_defaults"]["tokens_per_second"]
     curves = [result[name].pop("losses") for name in ("trl_defaults", "tunebook")]
     result["losses"] = dict(zip(("trl_defaults", "tunebook"), curves, strict=True))
@@ -27,14 +34,14 @@ def measure() -> dict:
     return result
 
 
-def _train(is_fast: bool, source, tokenizer, rows: list[dict]) -> dict:
+def _train(is_fast: bool, source, tokenizer, rows: list[dict], dtype: str) -> dict:
     """Tokens that are no padding, a second of the median step; the first step warms up and is left out."""
     import torch
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    from tunebook.models.device import choose_placement, seed_everything, this_machine
+    from tunebook.models.device import Machine, choose_placement, seed_everything, this_machine
     from tunebook.training.compact_head import use_compact_head
     from tunebook.training.dataset import tokenised
     from tunebook.training.settings import attention_for, keep_trainable_in_float32, machine_settings, row_layout
@@ -47,7 +54,7 @@ def _train(is_fast: bool, source, tokenizer, rows: list[dict]) -> dict:
             self.stamps[-1].append(time.perf_counter())
 
     seed_everything(0)
-    placement = choose_placement(this_machine())
+    placement = choose_placement(Machine() if dtype == "float32" else this_machine())
     dtype = placement.torch_dtype() if is_fast else torch.float32
     attention = {"attn_implementation": attention_for(placement)} if is_fast else {}
     model = AutoModelForCausalLM.from_pretrained(source.folder, dtype=dtype, **attention)

@@ -140,7 +140,7 @@ def leaked_study(rng) -> str:
         files = {part: Path(name) / f"{part}.jsonl" for part in ("rows", "benchmark")}
         for part, content in (("rows", rows), ("benchmark", problems)):
             files[part].write_text("".join(json.dumps(row) + "\n" for row in content))
-        data = load_study_data("", str(files["rows"]), str(files["benchmark"]), 0, 0, 0, 0)
+        data = load_study_data("", str(files["rows"]), str(files["benchmark"]))
     kept = {prompt_key(row) for row in data.train + data.dev}
     base, after = pair(rng, n, BASE, 0.0)
     known = numpy.array([prompt_key({"prompt": [{"role": "user", "content": text}]}) in kept for text in texts[:n]])

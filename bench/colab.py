@@ -1,13 +1,16 @@
 """Run notebooks as Colab would, without Colab: `python bench/colab.py FOLDER 01 02 04 05`. Needs a package index;
 minutes.
 
-FOLDER gets a Python environment with Colab's versions of kernel and loaded packages and with this machine's torch, a
-regular `google` package with a stand-in `google.colab`, a stub torchao, numpy and PIL in memory before the first cell,
-and the notebook file alone in content/. Each notebook runs cell by cell by nbclient. Prints one line a notebook, and
-whether Colab's own site-packages changed. Source of the versions: pip-freeze.gpu.txt of googlecolab/backend-info,
+FOLDER gets a Python environment with Colab's versions of kernel and loaded packages, a regular `google` package with a
+stand-in `google.colab`, a stub torchao, numpy and PIL in memory before the first cell, and the notebook file alone in
+content/. Its Python is `--python`, else this one; its torch is `--torch` from the index, else this machine's. Each
+notebook runs cell by cell by nbclient. Prints one line a notebook and whether a file of the runtime's own packages
+changed, and writes outputs/bench/colab.json. Source of the versions: pip-freeze.gpu.txt of googlecolab/backend-info,
 2026-08-19. The GPU, the network and the browser are not there.
 """
 
+import argparse
+import hashlib
 import json
 import os
 import re
@@ -60,31 +63,56 @@ SMALL |= {
 }
 
 
-def make(folder: Path) -> Path:
+def make(folder: Path, interpreter: str, torch_version: str) -> Path:
     """The runtime in `folder`; returns its Python."""
-    python = folder / "usr" / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", folder / "usr"], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", *KERNEL.split()], check=True)
-    [site] = (folder / "usr" / "lib").glob("python*/site-packages")
+    python, done = folder / "usr" / "bin" / "python", folder / "made"
+    if not done.exists():
+        subprocess.run([interpreter, "-m", "venv", folder / "usr"], check=True)
+        torch = [f"torch=={torch_version}"] if torch_version else []
+        subprocess.run([python, "-m", "pip", "install", "-q", *KERNEL.split(), *torch], check=True)
+        done.touch()
+    site = site_packages(python)
     for name, text in FILES.items():
         (site / name).parent.mkdir(parents=True, exist_ok=True)
         (site / name).write_text(text)
-    import torch
+    if not torch_version:
+        import torch
 
-    here = Path(torch.__file__).parents[1]
-    for path in [*here.glob("torch"), *here.glob("torchgen"), *here.glob("functorch"), *here.glob("torch-*.dist-info")]:
-        if not (site / path.name).exists():
-            (site / path.name).symlink_to(path)
+        here = Path(torch.__file__).parents[1]
+        for pattern in ("torch", "torchgen", "functorch", "torch-*.dist-info"):
+            for path in here.glob(pattern):
+                if not (site / path.name).exists():
+                    (site / path.name).symlink_to(path)
     return python
 
 
-def packages_of(python: Path) -> dict:
-    """Installed distributions of the runtime itself, without torchao, which may go."""
+def site_packages(python: Path) -> Path:
+    """Where the runtime's own packages lie."""
     [site] = (python.parents[1] / "lib").glob("python*/site-packages")
-    return {
-        path.name: path.stat().st_mtime_ns for path in site.glob("*.dist-info") if not path.name.startswith("torchao")
-    }
+    return site
+
+
+def files_of(python: Path) -> dict:
+    """SHA-256 of every file of the runtime's own packages but torchao, which may go, and compiled Python; of torch and
+    CUDA, which are gigabytes, size and time.
+    """
+    site, found = site_packages(python), {}
+    for path in sorted(site.rglob("*")):
+        name = path.relative_to(site).as_posix()
+        if not path.is_file() or path.suffix == ".pyc" or name.startswith("torchao"):
+            continue
+        is_large = name.startswith(("torch/", "nvidia/", "triton/"))
+        stat = path.stat()
+        found[name] = (stat.st_size, stat.st_mtime_ns) if is_large else hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def versions_of(python: Path) -> dict:
+    """Python and the distributions that make the runtime what it is."""
+    names = ("torch", "ipython", "ipykernel", "jupyter_client", "traitlets", "tornado", "numpy", "pillow", "protobuf")
+    code = "import importlib.metadata as m, json, platform, sys; print(json.dumps({'python': platform.python_version()}"
+    code += " | {name: m.version(name) for name in sys.argv[1:]}))"
+    return json.loads(subprocess.run([python, "-c", code, *names], capture_output=True, check=True).stdout)
 
 
 def repository(folder: Path) -> Path:
@@ -144,21 +172,46 @@ def run(folder: Path, python: Path, number: str, target: str) -> str:
 
 def main() -> int:
     """Exit code 1 where a notebook failed or the runtime's own packages changed."""
-    folder = Path(sys.argv[1]).resolve()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=lambda text: Path(text).resolve())
+    parser.add_argument("notebooks", nargs="+", help="number, with a target for 04: 01 02 04@sft 05")
+    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--torch", default="", help="version from the package index; this machine's without it")
+    parser.add_argument("--keep", action="store_true", help="go on with the stages that an earlier call left in FOLDER")
+    parser.add_argument("--out", default=ROOT / "outputs" / "bench", type=Path)
+    wanted = parser.parse_args()
+    folder = wanted.folder
     folder.mkdir(parents=True, exist_ok=True)
-    python = make(folder)
-    shutil.rmtree(folder / "content", ignore_errors=True)
+    python = make(folder, wanted.python, wanted.torch)
+    if not wanted.keep:
+        shutil.rmtree(folder / "content", ignore_errors=True)
     repository(folder)
-    before, problems = packages_of(python), []
-    for name in sys.argv[2:]:
+    before, results = files_of(python), {}
+    commit = subprocess.run(
+        ["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    for name in wanted.notebooks:
         number, _, target = name.partition("@")
         started = time.monotonic()
         problem = run(folder, python, number, target or "sft")
-        problems += [problem] if problem else []
-        print(f"{name}: {problem or 'pass'} ({time.monotonic() - started:.0f} s)", flush=True)
-    changed = packages_of(python) != before
-    print("the runtime's own packages", "CHANGED" if changed else "are unchanged")
-    return int(bool(problems) or changed)
+        results[name] = {
+            "result": problem or "pass",
+            "seconds": round(time.monotonic() - started),
+            "commit": commit,
+        }
+        print(f"{name}: {problem or 'pass'} ({results[name]['seconds']} s)", flush=True)
+    after = files_of(python)
+    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    print("files of the runtime's own packages that changed:", ", ".join(changed) or f"none of {len(before)}")
+    sys.path.insert(0, str(ROOT / "lib"))
+    from tunebook.files import write_json
+    from tunebook.pipeline.provenance import environment
+
+    result = {"notebooks": results, "runtime": versions_of(python), "parameters": SMALL}
+    result |= {"own_files": len(before), "changed_files": changed}
+    record = {"result": result, "environment": environment(ROOT), "load": os.getloadavg()}
+    write_json(wanted.out / "colab.json", record)
+    return int(any(found["result"] != "pass" for found in results.values()) or bool(changed))
 
 
 if __name__ == "__main__":

@@ -252,6 +252,29 @@ RECORDS = {
     ),
 }  # fmt: skip
 RECORDS |= {
+    "left_out (choices)": ([{**row, "choices": ["otter", "kettle"]} for row in prose()], list(range(60))),
+    "left_out (two contexts)": (
+        [{**row, "passage": f"Bridge {n} is closed.", "options": {"A": "yes", "B": "no"}} for n, row in enumerate(prose())],
+        list(range(60)),
+    ),
+    "left_out (turns)": (
+        [{"text": row["completion"], "role": ["prompter", "assistant"][n % 2]} for n, row in enumerate(prose())],
+        list(range(60)),
+    ),
+    "left_out (template)": (
+        [{**row, "chat_template_kwargs": {"custom_instructions": "Be a pirate."}} for row in chats()],
+        list(range(len(chats()))),
+    ),
+    "unread (object)": ([{**row, "remarks": {"why": sentence(random.Random(n))}} for n, row in enumerate(prose())],
+    list(range(60))),
+    "columns (two answers)": (
+        [{"instruction": row["prompt"], "output": [row["chosen"], row["rejected"]]} for row in pairs()], []
+    ),
+    "pair_prompts (whole dialogues)": (
+        [{side: "No dialogue." if (side, n) == ("rejected", 3) else f"\n\nHuman: {row['prompt']}\n\nAssistant: {row[side]}"
+          for side in ("chosen", "rejected")} for n, row in enumerate(pairs())],
+        [3],
+    ),
     "doubled_ids (task)": ([{**row, "task_id": 7 if n == 9 else n} for n, row in enumerate(prose())], [9]),
     "pair_prompts": (
         [{"chosen": _said(row["prompt"], row["chosen"]), "rejected": _said(row["prompt"] + "?" * (n == 3),
@@ -317,7 +340,7 @@ def _lengths(measures: list) -> list:
 
 def _study(rows: list[dict], folder: Path) -> list:
     write_jsonl(folder / "rows.jsonl", rows)
-    return judge_study(load_study_data("", str(folder / "rows.jsonl"), "", 0, 0, 0, 0)).findings
+    return judge_study(load_study_data("", str(folder / "rows.jsonl"), "")).findings
 
 
 def _leaked() -> list[dict]:
@@ -375,6 +398,7 @@ SPECIAL = {
         [20],
     ),
     "end_token": (lambda _: _lengths([(1, 5, "", 1)] * 20 + [(3, 6, "end_token", 1)]), [20]),
+    "free_text": (lambda folder: _study(prose(), folder), []),
     "split_leakage": (lambda folder: _study(_leaked(), folder), [24]),
     "split_leakage_near": (lambda folder: _study(_shared_passage(), folder), [24]),
     "slice_missing": (lambda _: _sliced(["daily", "weekly"], ["daily", "yearly"]), []),

@@ -9,7 +9,7 @@ import pytest
 
 from tunebook.decision.spec import MEASURED_BY, THRESHOLDS
 from tunebook.pipeline.notebooks import check_papermill_agrees, declared
-from tunebook.pipeline.params import check_base, load_base, load_study
+from tunebook.pipeline.params import RUNNER_KEYS, load_base, load_study
 
 ROOT = Path(__file__).parent.parent
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -53,7 +53,7 @@ def imported(path: Path) -> set[str]:
 
 
 def test_there_is_a_notebook_for_every_question():
-    assert [path.stem[:2] for path in PATHS] == ["00", "01", "02", "03", "04", "05", "06", "07"]
+    assert [path.stem[:2] for path in PATHS] == ["00", "01", "02", "03", "04", "05", "06", "07", "09"]
 
 
 @notebooks
@@ -143,6 +143,30 @@ def test_the_library_reads_no_parameter_by_key():
 def test_the_bootstrap_cell_is_the_same_everywhere():
     found = {"".join(cell["source"]) for path in PATHS for cell in cells(path) if cell["id"] == "bootstrap"}
     assert len(found) == 1
+
+
+def check_base(base: dict, notebooks: dict[str, dict]) -> list[str]:
+    """Sentences about base.yaml and the notebooks' parameters cells (notebook name -> declared()): unequal defaults,
+    unknown and dead keys. Empty when all agree.
+    """
+    problems = []
+    used = set(RUNNER_KEYS)
+    for notebook, named in notebooks.items():
+        used |= set(named)
+        for key, default in named.items():
+            if key not in base:
+                problems.append(f"{notebook}.ipynb declares {key!r}, which base.yaml lacks")
+            elif type(base[key]) is not type(default) or base[key] != default:
+                problems.append(f"{notebook}.ipynb: {key} = {default!r}, base.yaml has {base[key]!r}")
+    problems += [f"base.yaml: {key!r} is dead: no notebook declares it" for key in base if key not in used]
+    return problems
+
+
+def test_dead_unknown_and_unequal_keys_are_found():
+    base = {"rows": 6, "dead": 1, "stages": []}
+    said = check_base(base, {"01_data": {"rows": 5}, "07_more": {"stranger": 1}})
+    assert [key for text in said for key in ("rows", "stranger", "dead") if key in text] == ["rows", "stranger", "dead"]
+    assert check_base({"rows": 6}, {"01_data": {"rows": 6}}) == []
 
 
 def test_base_parameters_equal_the_notebooks_defaults():

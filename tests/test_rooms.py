@@ -24,6 +24,7 @@ ROOMS = [
     "findings",
     "machine",
     "picking",
+    "terminal",
     "setup",
     "pipeline",
     "statistics",
@@ -32,7 +33,7 @@ ROOMS = [
     "models",
     "tasks",
 ]
-ROOMS += ["evaluation", "data", "training", "export", "decision", "plots", "stage"]
+ROOMS += ["evaluation", "data", "training", "export", "decision", "plots", "scale", "stage"]
 FRONT = {"cli", "__main__", "doctor", "__init__"}
 
 

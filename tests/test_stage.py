@@ -12,7 +12,7 @@ import yaml
 from mini_study import DATA, SCORE, SCORE_PARAMETERS, make_root, write_notebook
 from tunebook import stage
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
-from tunebook.files import read_json, write_json, write_jsonl
+from tunebook.files import read_json, sha256_file, write_json, write_jsonl
 from tunebook.pipeline import ledger, notebooks, provenance, reuse, runs
 from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline.provenance import EnergyCounters
@@ -154,16 +154,65 @@ def test_an_error_of_the_reader_is_one_line_in_a_notebook():
     assert shown.stdout.strip() == "InputProblem: rows: no such file"
 
 
+NOTEBOOK = """
+import nbformat, sys
+from pathlib import Path
+from nbclient import NotebookClient
+path = Path(sys.argv[1])
+notebook = nbformat.read(path, as_version=4)
+cell = next(cell for cell in notebook.cells if cell["id"] == "parameters")
+cell.source = cell.source.replace("rows: int = 5", "rows: int = 7")  # typed in the browser, not saved
+extra = [
+    "for step in range(3):\\n    context._last_progress = 0\\n    context.progress(step, 3, 'rows')\\n'the last value'",
+    "from IPython.display import HTML\\nHTML('<b>after the end</b>')",
+    "print('one'); print('two')",
+]
+
+at = len(notebook.cells) - 1  # before finish
+notebook.cells.insert(at, nbformat.v4.new_code_cell(extra[0]))
+notebook.cells += [nbformat.v4.new_code_cell(source) for source in extra[1:]]
+NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
+"""
+
+
+def test_a_stage_by_hand_leaves_an_executed_notebook_with_what_its_kernel_showed(root):
+    """A closed tab has no outputs to save: what one saw of a run of an hour was gone."""
+    source = root / "notebooks" / "01_validate_data.ipynb"
+    environment = {**os.environ, "PYTHONPATH": f"{LIB}{os.pathsep}{os.environ['PYTHONPATH']}"}
+    command = [sys.executable, "-c", NOTEBOOK, str(source)]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    folder = root / "outputs" / "by-hand" / "01_validate_data"
+    cells = read_json(folder / "executed.ipynb")["cells"]
+    text = json.dumps([cell.get("outputs", []) for cell in cells])
+    assert "the last value" in text and "done, 0:0" in text and "step 2/3" not in text, "the line ends with its cell"
+    assert "<b>after the end</b>" in text and "one\\ntwo\\n" in text, "cells after finish belong to it"
+    sources = ["".join(cell["source"]) for cell in cells]
+    assert any("rows = 7" in source for source in sources), "the values that were used, not those on disk"
+    state = read_json(folder.parent / "run.json")["states"]["01_validate_data"]
+    assert state["executed_sha256"] == sha256_file(folder / "executed.ipynb")
+    assert notebooks.declared(source)["rows"] == 5
+
+
 def test_progress_by_hand_is_one_line_in_the_cell_and_none_under_the_runner(root, monkeypatch):
     """Twelve minutes of [*] is all that one saw."""
-    lines = []
+    lines, ends = [], []
 
     class Handle:
         def update(self, line, raw):
             lines[-1] = line["text/plain"]
 
+    class Events:
+        @staticmethod
+        def register(name, call):
+            ends.append(call)
+
+        @staticmethod
+        def unregister(name, call):
+            ends.remove(call)
+
     class Shell:
-        execution_count, kernel = 1, None
+        execution_count, kernel, events = 1, None, Events
 
     class Display:
         @staticmethod
@@ -181,6 +230,8 @@ def test_progress_by_hand_is_one_line_in_the_cell_and_none_under_the_runner(root
     Shell.execution_count = 2
     context.progress(3, 4)
     assert len(lines) == 2, "the next cell has its own line"
+    ends[-1](type("Result", (), {"success": False}))
+    assert lines[1].startswith("stopped at step 3/4"), "an interrupted cell promises no more time"
     context._line = None
     context.progress(4, 4)
     assert len(lines) == 2

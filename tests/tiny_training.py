@@ -7,6 +7,7 @@ import torch
 from tiny_models import tiny_llama, tokenizer
 from tunebook.training.compact_head import use_compact_head
 from tunebook.training.dataset import preference_dataset, tokenised
+from tunebook.training.lora_product import use_short_lora
 
 SCHEDULES = [
     ("every day at noon", "0 12 * * *"),
@@ -73,7 +74,7 @@ def sft(tmp_path, is_compact: bool, eval_dataset=None, method: str = "lora", **c
         peft_config=lora(method),
     )
     if is_compact:
-        assert use_compact_head(trainer)
+        assert use_compact_head(trainer) and use_short_lora(trainer.model)
     return trainer
 
 
@@ -89,7 +90,7 @@ def dpo(tmp_path, is_compact: bool, **changes):
         peft_config=lora(),
     )
     if is_compact:
-        assert use_compact_head(trainer)
+        assert use_compact_head(trainer) and use_short_lora(trainer.model)
     return trainer
 
 
@@ -112,5 +113,5 @@ def kto(tmp_path, is_compact: bool, **changes):
         peft_config=lora(),
     )
     if is_compact:
-        assert use_compact_head(trainer)
+        assert use_compact_head(trainer) and use_short_lora(trainer.model)
     return trainer

@@ -21,6 +21,7 @@ ROOMS = (
     "tunebook.evaluation.commands",
     "tunebook.models.commands",
     "tunebook.decision.commands",
+    "tunebook.scale.commands",
     "tunebook.doctor",
 )
 INTERRUPTED = 130

@@ -4,10 +4,18 @@ Does not handle anything: `tunebook.cli` turns these into one sentence on stderr
 defect of Tunebook itself.
 """
 
+import difflib
+
 
 def _one_line(problem: Exception) -> list[str]:
     """What IPython shows instead of a traceback: these errors are about what somebody gave, and name the remedy."""
     return [f"{type(problem).__name__}: {problem}"]
+
+
+def did_you_mean(text: str, known, otherwise: str, cutoff: float = 0.6) -> str:
+    """The end of a sentence about a name that is not known: the nearest one of `known`, else `otherwise`."""
+    near = difflib.get_close_matches(text, list(known), 1, cutoff)
+    return f"did you mean {near[0]!r}?" if near else otherwise
 
 
 class InputProblem(ValueError):

@@ -39,3 +39,25 @@ class Finding:
     def from_dict(cls, record: dict) -> "Finding":
         """The finding of a JSON object that `to_dict` made. TypeError on unknown keys."""
         return cls(**record)
+
+
+class Objections(list):
+    """Findings on an artefact in their JSON form; `fix` and `check` are those of every objection that brings no own."""
+
+    def __init__(self, fix: str = "", check: str = ""):
+        super().__init__()
+        self.fix, self.check = fix, check
+
+    def add(self, severity: str, message: str, fix: str = "", check: str = "", count: int = 1) -> "Objections":
+        """Append one objection; returns the list."""
+        names = {"check": check or self.check, "severity": severity}
+        self.append({**names, "count": count, "rows": [], "message": message, "fix": fix or self.fix})
+        return self
+
+    def error(self, message: str, **changes) -> "Objections":
+        """As `add`, of severity error."""
+        return self.add("error", message, **changes)
+
+    def warn(self, message: str, **changes) -> "Objections":
+        """As `add`, of severity warn."""
+        return self.add("warn", message, **changes)

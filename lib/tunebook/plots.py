@@ -3,8 +3,6 @@
 Does not compute and does not write files.
 """
 
-from __future__ import annotations
-
 INK, SOFT, ACCENT, WARN = "#1f2937", "#9ca3af", "#2563eb", "#dc2626"
 
 
@@ -26,6 +24,20 @@ def scores(rows: list[dict], title: str = ""):
     axes[-1].set_xlabel("pass@1 (points), 95% Wilson interval")
     if title:
         fig.suptitle(title)
+    return fig
+
+
+def sweep_scores(rows: list[dict], split: str):
+    """Pass@1 in points of every setting of a sweep with its 95% interval; small dots are its trainings."""
+    fig, (ax,) = _figure(8, 0.45 * len(rows) + 1.4)
+    at = range(len(rows))
+    spread = [[r["pass_at_1"] - r["low"] for r in rows], [r["high"] - r["pass_at_1"] for r in rows]]
+    ax.errorbar([r["pass_at_1"] for r in rows], at, xerr=spread, fmt="o", color=ACCENT, ecolor=SOFT, capsize=4)
+    for place, row in zip(at, rows, strict=True):
+        ax.plot([100 * k / row["n"] for k in row["k"]], [place + 0.2] * len(row["k"]), ".", color=INK, ms=4)
+    ax.set_yticks(at, [row["values"] for row in rows])
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_xlabel(f"pass@1 on {split}, n = {rows[0]['n']} (points), 95% interval over problems")
     return fig
 
 
@@ -81,6 +93,33 @@ def checkpoints(rows: list[dict], kept: int, largest_rise: float):
     axes[0].set_ylabel("more bits for general text (%)")
     axes[0].set_title(f"forgetting at {len(rows)} checkpoints, kept: step {kept}", loc="left", fontsize=10)
     axes[1].set_title("blue: on the front; dashed: the most allowed", loc="left", fontsize=10)
+    return fig
+
+
+def front(rows: list[dict], kept: str, largest_rise: float, kept_gain: float):
+    """Learned against forgotten; rows of `training.measure_front`, base and the given adapter first."""
+    fig, axes = _figure(10, 4, columns=2)
+    least = 100 * (rows[0]["k"] + kept_gain / 100 * (rows[1]["k"] - rows[0]["k"])) / rows[0]["n"]
+    colours = {"base": INK, "given": INK, "scale": SOFT, "replay": WARN, "distil": ACCENT}
+    sides = [
+        ("rise", "more bits for general text (%)"),
+        ("general_kl", "KL from base on general prompts (nats a token)"),
+    ]
+    for ax, (key, label) in zip(axes, sides, strict=True):
+        for row in (row for row in rows if row[key] is not None):
+            x, colour = 100 * row["k"] / row["n"], colours[row["point"].partition("-")[0]]
+            if key == "rise":
+                upper = max(0.0, (row["rise_upper"] or row[key]) - row[key])
+                ax.errorbar([x], [row[key]], yerr=[[0.0], [upper]], color=colour, capsize=3)
+            ax.plot([x], [row[key]], "o", color=colour, ms=10 if row["point"] == kept else 5)
+            ax.annotate(row["point"], (x, row[key]), xytext=(5, 4), textcoords="offset points", fontsize=8)
+        ax.axvline(least, color=WARN, lw=1, ls=":")
+        ax.set_xlabel(f"dev problems solved (%), n = {rows[0]['n']}")
+        ax.set_ylabel(label)
+        ax.margins(0.15)
+    axes[0].axhline(largest_rise, color=WARN, lw=1, ls="--")
+    axes[0].set_title(f"learned and forgotten, kept: {kept}; bars: one-sided 95% bound", loc="left", fontsize=10)
+    axes[1].set_title(f"dotted: {kept_gain:g}% of the gain; dashed: the most allowed", loc="left", fontsize=10)
     return fig
 
 

@@ -36,6 +36,7 @@ def begin(notebook: str, namespace: dict) -> Context:
     folder = runs.run_folder_to_write(values.get("run", "by-hand"), outputs)
     own = {name: value for name, value in values.items() if name not in params.ROUTING_KEYS}
     if "TUNEBOOK_STAGE" in os.environ:
+        instance += "".join(os.environ["TUNEBOOK_STAGE"].partition("+")[1:])  # a further training has no parameter
         _check_sent(folder, instance, values)
         run_stages = read_json(folder / "run.json")["study"]["stages"]
         return Context(root, folder, instance, run_stages, own)

@@ -127,7 +127,7 @@ SHAPES = {
     "MBPP": ([{"task_id": n, "text": r["prompt"], "code": f"def f{n}(x):\n    return x + {n}\n",
     "test_list": [f"assert f{n}(1) == {n + 1}"]}
               for n, r in enumerate(ROWS)], {"prompt": "text", "completion": "code"}),
-    "GSM8K": ([{"question": r["prompt"], "answer": r["completion"]} for r in ROWS], {"prompt": "question",
+    "GSM8K": ([{"question": r["prompt"], "answer": r["completion"] + f"\n#### {n}"} for n, r in enumerate(ROWS)], {"prompt": "question",
     "completion": "answer"}),
 }  # fmt: skip
 
@@ -218,7 +218,7 @@ def test_kto_rows_are_read_by_name_and_only_good_answers_are_demonstrations(tmp_
     from tunebook.data.row_types import demonstrations
 
     write_jsonl(tmp_path / "kto.jsonl", rows(label=lambda n: n % 3 > 0))
-    data = load_study_data("", str(tmp_path / "kto.jsonl"), "", 0, 0, 0, 0, reading=reading_of(["label=label"]))
+    data = load_study_data("", str(tmp_path / "kto.jsonl"), "", reading=reading_of(["label=label"]))
     assert {row["label"] for row in data.train} == {True, False}
     assert all(row["label"] for row in demonstrations(data.train) + data.dev + data.test)
     assert judge(rows(label=lambda n: n % 3 > 0), kind="kto").examples.kind == "kto"

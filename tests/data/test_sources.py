@@ -242,7 +242,7 @@ def test_messages_prompt_is_everything_before_the_last_assistant_turn():
 def test_implicit_pair_of_plain_texts_shares_its_turns():
     row = {"chosen": "\n\nHuman: 2+2?\n\nAssistant: 4", "rejected": "\n\nHuman: 2+2?\n\nAssistant: 5"}
     converted = convert(row, "preference")
-    assert converted["prompt"][0]["content"].strip() == "Human: 2+2?\n\nAssistant:"
+    assert converted["prompt"] == [{"role": "user", "content": "2+2?"}]
     assert (converted["chosen"][0]["content"], converted["rejected"][0]["content"]) == ("4", "5")
 
 

@@ -1,5 +1,6 @@
 """Splits: equivalent rows stay together, every machine agrees, and no row is in two splits."""
 
+import json
 import sys
 import types
 
@@ -7,7 +8,7 @@ import pytest
 
 import tunebook
 from tunebook.data.splits import assign, group_of, normalise, split_of
-from tunebook.data.study_data import load_study_data
+from tunebook.data.study_data import Sizes, load_study_data, without_thoughts
 from tunebook.data.validate import judge_study
 from tunebook.evaluation.extraction import extract
 from tunebook.files import write_jsonl
@@ -91,7 +92,7 @@ def test_group_and_hint_decide_before_the_prompt():
 
 
 def test_task_splits_are_disjoint_by_group_and_full(shipped_task):
-    data = load_study_data("cron", "", "", 600, 0, 20, 100)
+    data = load_study_data("cron", "", "", Sizes(600, 20, 100))
     assert (len(data.train), len(data.dev_problems), len(data.test_problems)) == (600, 20, 100)
     groups = [{row["group"] for row in part} for part in (data.train, data.dev, data.test)]
     assert not groups[0] & groups[1] and not groups[0] & groups[2] and not groups[1] & groups[2]
@@ -101,13 +102,13 @@ def test_task_splits_are_disjoint_by_group_and_full(shipped_task):
 
 
 def test_the_same_study_twice_gives_the_same_rows(shipped_task):
-    first, second = (load_study_data("cron", "", "", 300, 4, 10, 50) for _ in range(2))
+    first, second = (load_study_data("cron", "", "", Sizes(300, 10, 50, seed=4)) for _ in range(2))
     assert first == second
-    assert load_study_data("cron", "", "", 300, 5, 10, 50).train != first.train
+    assert load_study_data("cron", "", "", Sizes(300, 10, 50, seed=5)).train != first.train
 
 
 def test_benchmark_limit_keeps_rows_and_problems_together(shipped_task):
-    data = load_study_data("cron", "", "", 100, 0, 5, 50, 20)
+    data = load_study_data("cron", "", "", Sizes(100, 5, 50, 20))
     assert len(data.test_problems) == 20
     assert [problem["task_id"] for problem in data.test_problems] == [row["id"] for row in data.test]
 
@@ -115,7 +116,7 @@ def test_benchmark_limit_keeps_rows_and_problems_together(shipped_task):
 def test_own_rows_become_exact_match_problems(tmp_path):
     path = tmp_path / "own.jsonl"
     write_jsonl(path, [row(f"schedule number {n}", f"{n} * * * *") for n in range(200)])
-    data = load_study_data("", str(path), "", 0, 0, 5, 20)
+    data = load_study_data("", str(path), "", Sizes(0, 5, 20))
     problem = data.test_problems[0]
     namespace = {}
     exec(problem["test"], namespace)  # noqa: S102 - the text is our own
@@ -142,7 +143,7 @@ def test_own_rows_become_exact_match_problems(tmp_path):
 def test_a_model_that_gives_the_rows_own_answer_is_right(tmp_path, answer):
     """Whatever the extractor takes away from a model's text it takes away from the expected answer too."""
     write_jsonl(tmp_path / "rows.jsonl", [{"prompt": f"number {n}?", "completion": answer} for n in range(60)])
-    data = load_study_data("", str(tmp_path / "rows.jsonl"), "", 0, 0, 0, 0)
+    data = load_study_data("", str(tmp_path / "rows.jsonl"), "")
     problem = data.benchmark().problems[0]
     names = {}
     exec(problem["test"], names)
@@ -159,7 +160,7 @@ def test_slices_and_groups_of_any_type_are_text(tmp_path):
         for n in range(60)
     ]
     write_jsonl(tmp_path / "rows.jsonl", rows)
-    data = load_study_data("", str(tmp_path / "rows.jsonl"), "", 0, 0, 0, 0)
+    data = load_study_data("", str(tmp_path / "rows.jsonl"), "")
     assert {problem["slice"] for problem in data.test_problems} == {"", "0", "['a']"}
     assert len({row["group"] for row in data.train}) == len(data.train)
     assert "slice_missing" not in {item.check for item in judge_study(data).findings}
@@ -169,7 +170,7 @@ def test_rows_that_are_removed_are_in_the_rejects(tmp_path):
     path = tmp_path / "troubled.jsonl"
     rows = [row(f"schedule number {n}", f"{n} * * * *") for n in range(50)]
     write_jsonl(path, [*rows, rows[3], row("", "x")])
-    data = load_study_data("", str(path), "", 0, 0, 0, 0)
+    data = load_study_data("", str(path), "")
     assert {(r["row"], r["check"]) for r in data.rejects} == {(50, "exact_duplicates"), (51, "empty_field")}
     assert {item.check for item in data.findings} == {"exact_duplicates", "empty_field"}
 
@@ -180,7 +181,7 @@ def test_group_that_hides_a_leak(tmp_path):
     rows = [row(f"the schedule {n}", f"{n} * * * *", group=str(n)) for n in range(100)]
     hints = [row("leaked prompt", "1", split_hint="train"), row("Leaked prompt!", "1 ", split_hint="test")]
     write_jsonl(path, rows + hints)
-    data = load_study_data("", str(path), "", 0, 0, 0, 0)
+    data = load_study_data("", str(path), "")
     assert [r["row"] for r in data.rejects if r["check"] == "split_leakage"] == [100]
     assert "leaked prompt" not in [r["prompt"][0]["content"] for r in data.train]
 
@@ -193,6 +194,22 @@ def test_beside_a_benchmark_file_every_row_without_a_split_trains(tmp_path):
     problem = {"task_id": "a", "prompt": "Say yes to the question of the day.", "canonical_solution": "yes"}
     problem |= {"entry_point": "answer", "kind": "answer", "test": "def check(answer):\n    assert answer == 'yes'\n"}
     write_jsonl(tmp_path / "bench.jsonl", [problem])
-    data = load_study_data("", str(tmp_path / "rows.jsonl"), str(tmp_path / "bench.jsonl"), 0, 0, 0, 0)
+    data = load_study_data("", str(tmp_path / "rows.jsonl"), str(tmp_path / "bench.jsonl"))
     assert len(data.train) == 59 and not data.dev
     assert [(reject["row"], reject["check"]) for reject in data.rejects] == [(7, "not_used")]
+
+
+def test_thoughts_are_not_trained_where_thinking_is_off(tmp_path):
+    """The template puts an empty thought into the prompt: every row of a reasoning data set failed its mask."""
+    thought = "<think>\nThe sum is linear.\n</think>\n\nUse `sum`.\n"
+    turns = [{"role": "user", "content": "Add {}."}, {"role": "assistant", "content": thought}]
+    rows = [[{**turn, "content": turn["content"].replace("{}", str(at))} for turn in turns] for at in range(40)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
+    study = load_study_data("", str(path))
+    assert without_thoughts(study, "on") is study
+    found = without_thoughts(study, "off")
+    answers = {row["completion"][-1]["content"] for row in [*found.train, *found.dev, *found.test]}
+    assert answers == {"Use `sum`.\n"} and len(found.train) == len(study.train)
+    [note] = [finding for finding in found.findings if finding.check == "thoughts_left_out"]
+    assert note.severity == "info" and note.count == len([*found.train, *found.dev, *found.test])

@@ -11,7 +11,7 @@ from tunebook.data import commands
 from tunebook.data.lengths import check_lengths
 from tunebook.data.mapping import reading_of
 from tunebook.data.sources import read_rows
-from tunebook.data.study_data import load_study_data
+from tunebook.data.study_data import Sizes, load_study_data
 from tunebook.data.validate import judge_data, judge_study, write_rejects
 from tunebook.errors import InputProblem
 from tunebook.evaluation.benchmark import load_benchmark
@@ -127,7 +127,7 @@ def test_bad_flag_exits_2(clean, capsys):
 
 def test_rows_that_hold_a_test_problem_leave_the_study(clean, tmp_path):
     write_jsonl(tmp_path / "bench.jsonl", [PROBLEM])
-    data = load_study_data("", str(clean), str(tmp_path / "bench.jsonl"), 0, 0, 0, 0)
+    data = load_study_data("", str(clean), str(tmp_path / "bench.jsonl"))
     assert data.test_problems == [PROBLEM] and data.dev_problems == [] and data.test == []
     assert len(data.train) + len(data.dev) == 23
     assert [(item["row"], item["check"]) for item in data.rejects] == [(3, "contamination")]
@@ -142,7 +142,7 @@ def test_study_is_judged_with_the_numbers_of_the_users_file(tmp_path):
     ]
     hidden = {"prompt": f"every day with the key {key}", "completion": "1 1 * * *", "split_hint": "train"}
     write_jsonl(tmp_path / "rows.jsonl", [*rows, rows[7], hidden])
-    data = load_study_data("", str(tmp_path / "rows.jsonl"), "", 0, 0, 0, 0)
+    data = load_study_data("", str(tmp_path / "rows.jsonl"), "")
     judgement = judge_study(data)
     assert {item.check: item.rows for item in judgement.findings} == {"exact_duplicates": [200], "secrets": [201]}
     assert judgement.verdict == "fail" and judgement.n_rows == 202
@@ -154,14 +154,14 @@ def test_rows_with_shared_passages_in_two_splits_are_named(tmp_path):
     rows += [{"prompt": f"{passage} Who?", "completion": "a", "split_hint": "train"}]
     rows += [{"prompt": f"{passage} What?", "completion": "b", "split_hint": "test"}]
     write_jsonl(tmp_path / "rows.jsonl", rows)
-    data = load_study_data("", str(tmp_path / "rows.jsonl"), "", 0, 0, 0, 0)
+    data = load_study_data("", str(tmp_path / "rows.jsonl"), "")
     assert {item.check: item.rows for item in data.findings} == {"split_leakage_near": [24]}
 
 
 def test_slices_without_training_rows_are_named(tmp_path):
     write_jsonl(tmp_path / "rows.jsonl", [{**row, "slice": "daily"} for row in CLEAN])
     write_jsonl(tmp_path / "bench.jsonl", [{**PROBLEM, "prompt": "each May", "slice": "yearly"}])
-    data = load_study_data("", str(tmp_path / "rows.jsonl"), str(tmp_path / "bench.jsonl"), 0, 0, 0, 0)
+    data = load_study_data("", str(tmp_path / "rows.jsonl"), str(tmp_path / "bench.jsonl"))
     [finding] = judge_study(data).findings
     assert finding.check == "slice_missing" and "yearly" in finding.message
 
@@ -208,12 +208,12 @@ def test_rejects_are_written_without_secrets(tmp_path):
 
 def test_plain_columns_need_a_mapping_in_a_study_too(tmp_path):
     write_jsonl(tmp_path / "rows.jsonl", [{"question": row["prompt"], "answer": row["completion"]} for row in CLEAN])
-    data = load_study_data("", str(tmp_path / "rows.jsonl"), "", 0, 0, 0, 0)
+    data = load_study_data("", str(tmp_path / "rows.jsonl"), "")
     judgement = judge_study(data)
     assert data.train == [] and judgement.verdict == "fail"
     assert {item.check for item in judgement.findings} == {"columns", "no_rows"}
     reading = reading_of(["prompt=question", "completion=answer"])
-    data = load_study_data("", str(tmp_path / "rows.jsonl"), "", 0, 0, 0, 0, reading=reading)
+    data = load_study_data("", str(tmp_path / "rows.jsonl"), "", reading=reading)
     assert judge_study(data).verdict == "pass"
 
 
@@ -222,7 +222,7 @@ def test_preference_rows_of_a_study_keep_both_answers(tmp_path):
         {"prompt": f"every day at {n}:15", "chosen": f"15 {n} * * *", "rejected": f"{n} 15 * * *"} for n in range(24)
     ]
     write_jsonl(tmp_path / "pairs.jsonl", rows)
-    data = load_study_data("", str(tmp_path / "pairs.jsonl"), "", 0, 0, 0, 0)
+    data = load_study_data("", str(tmp_path / "pairs.jsonl"), "")
     assert data.train[0]["completion"] == data.train[0]["chosen"] != data.train[0]["rejected"]
     assert judge_study(data).examples.kind == "preference"
 
@@ -234,20 +234,20 @@ def test_preference_rows_of_a_study_keep_both_answers(tmp_path):
 def test_rows_that_no_study_can_use_are_bad_input(tmp_path, rows, message):
     write_jsonl(tmp_path / "rows.jsonl", rows)
     with pytest.raises(InputProblem, match=message):
-        load_study_data("", str(tmp_path / "rows.jsonl"), "", 0, 0, 0, 0)
+        load_study_data("", str(tmp_path / "rows.jsonl"), "")
 
 
 def test_text_rows_are_trained_whole_and_warned_about(tmp_path):
     write_jsonl(tmp_path / "rows.jsonl", [{"text": f"The otter number {n} crosses the bridge."} for n in range(40)])
     write_jsonl(tmp_path / "bench.jsonl", [PROBLEM])
-    data = load_study_data("", str(tmp_path / "rows.jsonl"), str(tmp_path / "bench.jsonl"), 0, 0, 0, 0)
+    data = load_study_data("", str(tmp_path / "rows.jsonl"), str(tmp_path / "bench.jsonl"))
     assert data.train[0]["prompt"] == [] and data.train[0]["completion"][0]["content"] == data.train[0]["text"]
     assert [(item.check, item.severity) for item in judge_study(data).findings] == [("documents", "info")]
 
 
 def test_rows_that_leave_no_test_problem_say_how_to_look_at_them(tmp_path):
     write_jsonl(tmp_path / "rows.jsonl", [{"prompt": "at noon", "completion": ""}] * 3)
-    data = load_study_data("", str(tmp_path / "rows.jsonl"), "", 0, 0, 0, 0)
+    data = load_study_data("", str(tmp_path / "rows.jsonl"), "")
     with pytest.raises(InputProblem, match="of 3 rows none is left for a test problem: run `tunebook validate"):
         data.benchmark()
 
@@ -256,8 +256,9 @@ def test_rows_that_leave_no_test_problem_say_how_to_look_at_them(tmp_path):
 def test_the_shipped_studies_pass_their_own_gate(study):
     """An error here would end the recorded study before its training, however good the model."""
     values = load_study(ROOT / "params" / f"{study}.yaml", root=ROOT).params
-    counts = [values[name] for name in ("n_rows", "seed", "n_dev", "n_test", "benchmark_limit")]
-    data = load_study_data(values["task"], "", values["benchmark"], *counts)
+    names = ("n_rows", "n_dev", "n_test", "benchmark_limit", "seed")
+    sizes = Sizes(**{name: values[name] for name in names})
+    data = load_study_data(values["task"], "", values["benchmark"], sizes)
     benchmarks = {name: load_benchmark(name).problems for name in values["retained"]} | {"test": data.test_problems}
     findings = judge_study(data, benchmarks).findings
     assert [(item.check, item.message) for item in findings if item.severity == "error"] == []
@@ -266,7 +267,7 @@ def test_the_shipped_studies_pass_their_own_gate(study):
 
 def test_nothing_asked_for_is_bad_input():
     with pytest.raises(InputProblem, match="neither rows nor task"):
-        load_study_data("", "", "", 10, 0, 1, 1)
+        load_study_data("", "", "", Sizes(10, 1, 1))
 
 
 def test_flags_that_cannot_be_meant_are_one_sentence(tmp_path, capsys):

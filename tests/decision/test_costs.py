@@ -41,6 +41,14 @@ def test_the_interval_comes_from_the_inputs():
     assert low < break_even(mixed, Prices(**GIVEN), 0, 1.0)["own"]["calls_a_day"] < high
 
 
+def test_a_hosted_models_own_token_counts_decide_what_it_costs():
+    """A model that thinks for 950 tokens more costs 0.021 a call; half as many calls as own ones are drawn apart."""
+    thought = [{"input_tokens": 100, "output_tokens": 1000} for _ in range(10)]
+    found = break_even(CALLS, Prices(**GIVEN), 0, 1.0, hosted_calls=thought)
+    assert found["own"]["calls_a_day"] == pytest.approx(30 / (0.021 - 0.0001) / (365.25 / 12))
+    assert found["own"]["interval"] == pytest.approx([found["own"]["calls_a_day"]] * 2)
+
+
 def test_machine_time_and_data_are_fixed_costs():
     assert fixed_a_month(Prices(**(GIVEN | {"data_cost": 100.0})), 36_000) == pytest.approx((300 + 100 + 10) / 10)
 

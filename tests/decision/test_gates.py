@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tunebook.data.wording import CHECKS
+from tunebook.data.notes import checks
 from tunebook.decision import gates
 from tunebook.decision.economics import Prices
 from tunebook.decision.ladder import Ladder
@@ -289,7 +289,7 @@ def test_a_gate_of_the_data_is_about_its_own_question(findings, represent, clean
     assert words == [represent, clean]
     stage.status = "fail"
     assert {gates.data_gate("p", name, stage, "", [])["verdict"] for name in gates.ABOUT} == {"NO-GO"}
-    assert set().union(*gates.ABOUT.values()) <= set(CHECKS), "every name is a check of 01"
+    assert set().union(*gates.ABOUT.values()) <= set(checks()), "every name is a check of 01"
 
 
 def test_a_warning_of_the_export_leaves_its_gate_open_and_a_warning_hides_no_shown_loss():

@@ -2,15 +2,21 @@
 
 import re
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import pytest
 
+from mini_study import VERDICT, VERDICT_PARAMETERS, make_root, write_notebook
+from mini_study import run as run_study
+from tunebook.cli import main
 from tunebook.decision.gather import Evidence
 from tunebook.decision.hinges import hinges
-from tunebook.decision.page import render, visible
+from tunebook.decision.page import remake, render, visible
 from tunebook.decision.report import balance, side_by_side
 from tunebook.decision.verdict import decide
+from tunebook.errors import IntegrityProblem
 from tunebook.evaluation.score_folder import Scores
+from tunebook.pipeline.record import report_problem
 
 SPEC = {"smallest_gain": 0.0, "largest_loss": 5.0, "largest_bits_rise": 10.0, "gated": [], "target_score": 90.0}
 HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>&lt;\x1b[31m\u202e"
@@ -120,3 +126,42 @@ def test_what_would_change_an_open_verdict_is_how_much_was_missing():
 @pytest.mark.parametrize(("base", "tuned"), [(0, 0), (60, 60), (60, 0), (0, 60), (30, 30)])
 def test_extreme_scores_make_a_page_too(tmp_path, base, tuned):
     parsed(render(report(base, tuned), tmp_path, []))
+
+
+def test_the_page_of_a_run_without_a_verdict_shows_what_is_there_and_names_what_is_not(tmp_path, capsys, monkeypatch):
+    """A closed tab, or a study that stopped before 06, left numbers and figures that nobody could see together."""
+    root = make_root(tmp_path / "checkout")
+    monkeypatch.setenv("TUNEBOOK_ROOT", str(root))
+    monkeypatch.chdir(root)
+    run_study(root, only="01")
+    run_study(root, only="04@base")
+    folder = root / "outputs" / "demo"
+    assert main(["report", "demo"]) == 0
+    assert "missing: 06_verdict is pending: run its notebook" in capsys.readouterr().out
+    text = (folder / "report.html").read_text()
+    page = parsed(text)
+    assert "No verdict" in text and "2 of 3 stages" in text and "n_rows" in text
+    assert all((folder / unquote(link)).is_file() for link in page.links), page.links
+    table = folder / "04_evaluate_pass_at_1@base" / "tables" / "scores.csv"
+    assert "<caption>scores</caption>" in text
+    table.write_text("task_id,passed\na,False\n")
+    assert main(["report", "demo"]) == 0
+    shown = capsys.readouterr().out
+    assert "04_evaluate_pass_at_1@base/tables/scores.csv: " in shown, "a changed file is named"
+    assert "<caption>scores</caption>" not in (folder / "report.html").read_text(), "and is not shown"
+
+
+def test_the_verdicts_page_is_made_anew_and_never_from_a_changed_report(tmp_path):
+    root = make_root(tmp_path / "checkout")
+    kept = 'context.save("report.json", ' + repr(report()) + ")"
+    write_notebook(root, "06_verdict", VERDICT_PARAMETERS, [*VERDICT[:2], kept, VERDICT[2]])
+    run_study(root)
+    folder = root / "outputs" / "demo"
+    assert remake(folder) == [] and parsed((folder / "report.html").read_text())
+    assert report_problem(folder) == "", "the new page is the recorded one"
+    place = folder / "06_verdict" / "report.json"
+    before = (folder / "report.html").read_text()
+    place.write_text(place.read_text().replace("INCONCLUSIVE", "GO"))
+    with pytest.raises(IntegrityProblem, match="report.json.*run 06_verdict again"):
+        remake(folder)
+    assert (folder / "report.html").read_text() == before

@@ -53,6 +53,20 @@ def test_a_gain_over_base_is_worth_nothing_where_a_prompt_has_it_too(prompted, v
     assert {row["against"] for row in outcome["rungs"]} == {"few_shot"}, "the best prompt is compared, not every one"
 
 
+@pytest.mark.parametrize("side", ["base", "sft"])
+def test_a_gain_measured_on_answers_that_were_cut_is_open_and_names_the_limit(side):
+    found = evidence(measured_by={"unfinished_limit": 10.0})
+    assert decide(found, "sft")["verdict"] == "GO"
+    metrics = found.scores[side]["task"].metrics
+    metrics |= {"n": N, "unfinished": {"truncated": 8, "open_thought": 0}}
+    assert decide(found, "sft")["verdict"] == "GO", "ten percent is not more than the limit"
+    metrics["unfinished"]["open_thought"] = 4
+    outcome = decide(found, "sft")
+    assert outcome["verdict"] == "INCONCLUSIVE" and f"15% of {side}'s answers" in outcome["reasons"][0]
+    assert "raise max_new_tokens" in outcome["reasons"][-1] and outcome["reasons"][-1].startswith("what would settle")
+    assert "max_new_tokens" in hinges(outcome, [], found.spec)[0]["meaning"]
+
+
 def test_a_slice_that_no_problem_has_leaves_its_gate_open():
     found = evidence(after=range(10, 60), base=range(10), slices={"weekly": list(map(str, range(20)))})
     found.spec["slices"] = ["wekly"]
@@ -211,7 +225,7 @@ def test_the_ladder_is_climbed_on_one_path_and_priced(tmp_path):
     hosted = str(tmp_path / "hosted.jsonl")
     ladder = Ladder(["instruction", "few_shot", "retrieved"], few_shot=2, hosted_completions=hosted, target_score=70.0)
     asking = Asking(instruction="Say it.", max_new_tokens=8, allow_unisolated=True)
-    context = SimpleNamespace(folder=tmp_path, progress=None, resume_folder=None)
+    context = SimpleNamespace(folder=tmp_path, progress=None, answers_folder=None)
     rows = [
         {
             "prompt": [{"role": "user", "content": f"say {at} {at}"}],
@@ -359,3 +373,11 @@ def test_a_limit_on_the_file_is_a_gate(figures, verdict):
     found = evidence(largest_latency_ms=100.0, largest_file_mb=0.0)
     found.file = figures
     assert decide(found, "sft")["verdict"] == verdict
+
+
+def test_offline_is_shown_or_not_claimed():
+    for answered, verdict in ((True, "GO"), (False, "NO-GO"), (None, "INCONCLUSIVE")):
+        found = evidence(needs_offline=True)
+        found.file = {"needs_offline": answered}
+        outcome = decide(found, "sft")
+        assert outcome["verdict"] == verdict and any("network" in reason for reason in outcome["reasons"])

@@ -142,3 +142,15 @@ def test_vague_fields_are_named():
 def test_a_threshold_that_means_nothing_is_refused(change):
     with pytest.raises(InputProblem, match=next(iter(change))):
         build_spec({}, {}, SPEC | change)
+
+
+def test_with_several_trainings_the_verdict_is_about_the_recipe_too(folder_of):
+    evidence = study(folder_of, 10, 40)
+    assert decide(evidence, "sft")["trainings"] is None
+    evidence.trainings = [folder_of("task", 41), folder_of("task", 39)]
+    outcome = decide(evidence, "sft")
+    assert outcome["verdict"] == "GO" and outcome["trainings"]["each"] == pytest.approx([50.0, 51.67, 48.33], abs=0.01)
+    evidence.trainings = [folder_of("task", 12), folder_of("task", 1)]  # two other seeds learned nothing
+    outcome = decide(evidence, "sft")
+    assert outcome["gains"][0]["verdict"] == "GO", "this file is better"
+    assert outcome["verdict"] == "INCONCLUSIVE" and "another training" in " ".join(outcome["reasons"])

@@ -52,7 +52,7 @@ def context(folder: Path, **params):
     usual = {"seed": 0, "allow_unisolated": False, "prompt_style": "chat", "instruction": "", "thinking": "none"}
     usual |= {"max_new_tokens": 6, "retained_max_new_tokens": 7, "temperature": 0.0, "top_p": 1.0, "n_samples": 1}
     return types.SimpleNamespace(
-        folder=folder, params=usual | params, progress=lambda *a: None, resume_folder=folder / ".resume"
+        folder=folder, params=usual | params, progress=lambda *a: None, answers_folder=folder / ".resume"
     )
 
 
@@ -184,6 +184,18 @@ def test_a_retained_benchmark_is_not_asked_with_the_tasks_words():
     assert asking.fields("task")["prompt_style"] == "few_shot" and asking.fields("task")["max_new_tokens"] == 6
     retained = asking.fields("humaneval")
     assert (retained["prompt_style"], retained["instruction"], retained["max_new_tokens"]) == ("chat", "", 7)
+
+
+def test_what_a_model_answered_in_one_stage_no_later_stage_asks_again(engine, tmp_path, monkeypatch):
+    """An adapter that a later stage left as it was must not cost its benchmarks twice."""
+    run = context(tmp_path)
+    first = answer_and_score(engine, answers(), tmp_path / "sft", run, max_new_tokens=4)
+    same = TransformersEngine(tiny_llama(), tokenizer(), slots=2)
+    monkeypatch.setattr(same, "generate", lambda prompts, *a, only, **k: iter([1 / 0] if only else []))
+    again = answer_and_score(same, answers(), tmp_path / "dpo", run, max_new_tokens=4)
+    assert again["rows"] == first["rows"] and again["cost"]["resumed"] == 6
+    other = answer_and_score(TransformersEngine(tiny_llama(seed=1), tokenizer()), answers(), tmp_path / "o", run)
+    assert other["cost"]["resumed"] == 0
 
 
 def test_measure_leaves_completions_and_score(engine, tmp_path):

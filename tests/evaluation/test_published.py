@@ -339,6 +339,26 @@ def test_what_is_wrong_and_what_cannot_be_judged_are_two_sentences_and_all_are_l
     assert json.loads((tmp_path / "s" / "protocol.json").read_text())["cpu_seconds"] == 0.5
 
 
+NUMPY = (
+    "import numpy as np\n\n\ndef assertion(out, exp, atol):\n"
+    "    if not out == exp and atol != 0:\n        np.testing.assert_allclose(out, exp, rtol=1e-07, atol=atol)\n"
+    "    else:\n        assert out == exp\n\n\ndef check(candidate):\n"
+    "    for x, exp in ((3.0, 1.5), (0.2, 0.1)):\n        assertion(candidate(x), exp, 1e-6)\n"
+)
+
+
+def test_a_test_of_humaneval_plus_compares_with_its_tolerance(tmp_path):
+    halves = ["    return x * 0.5 + 1e-9\n", "    return x // 2\n"]
+    problem = {key: RELEASE[key] for key in ("task_id", "prompt", "entry_point", "canonical_solution")}
+    assert judged(tmp_path, {**problem, "test": NUMPY}, halves) == ["pass", "wrong"]
+
+
+def test_a_prompt_in_prose_before_code_is_named_with_its_remedy(tmp_path):
+    problem = {**PACK, "prompt": "Write plus(a, b).\n", "canonical_solution": "def plus(a, b):\n    return a + b\n"}
+    with pytest.raises(InputProblem, match="a prompt in prose belongs into a docstring"):
+        judged(tmp_path, problem, ["def plus(a, b):\n    return a + b\n"])
+
+
 def test_a_thought_is_open_only_where_it_begins_the_reply():
     assert is_open_thought("<think>so") and is_open_thought("analysisWe must") and not is_open_thought("so")
     assert not is_open_thought("analysis of variance") and not is_open_thought("<think>a</think>")

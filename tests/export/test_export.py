@@ -24,7 +24,15 @@ from tunebook.export.convert import (
     tensor_types,
 )
 from tunebook.export.merge import merge_to_folder
-from tunebook.export.parity import agreement, divergence, export_checks, held_out, log_probabilities, strings
+from tunebook.export.parity import (
+    agreement,
+    compare_strings,
+    divergence,
+    export_checks,
+    held_out,
+    log_probabilities,
+    strings,
+)
 from tunebook.export.serving import compare_memory, compare_served, measure_speed
 from tunebook.export.ship import OLLAMA_CHATML, modelfile, try_smoke, write_ship
 from tunebook.models.engine import Decoding, TransformersEngine, choose_token
@@ -285,11 +293,19 @@ def test_the_folder_that_ships_answers_its_example(export, tmp_path):
     )
     assert sorted(path.name for path in ship.iterdir()) == ["Modelfile", "model-f16.gguf", "smoke.py"]
     assert os.stat(ship / "model-f16.gguf").st_ino == os.stat(export.file).st_ino
-    assert try_smoke(ship)[0]
+    done, said, offline = try_smoke(ship)
+    assert done and said
+    tried = "import socket\nsocket.create_connection(('192.0.2.1', 9), timeout=5)\n"
+    if offline is not None:  # this machine can cut a process off: then nothing outside can be reached
+        assert offline
+        script = (ship / "smoke.py").read_text()
+        (ship / "smoke.py").write_text(tried + script)
+        assert try_smoke(ship)[1:] == ("OSError: [Errno 101] Network is unreachable", False)
+        (ship / "smoke.py").write_text(script)
     (ship / "smoke.py").write_text((ship / "smoke.py").read_text().replace("EXPECTED = ", "EXPECTED = 'x' + "))
     assert not try_smoke(ship)[0]
     write_ship(tmp_path / "raw", export.file, facts, {"asked": "every day at", "completion": "x"}, 6, "mit")
-    done, said = try_smoke(tmp_path / "raw")
+    done, said, _ = try_smoke(tmp_path / "raw")
     assert not done and said and "Traceback" not in said, "a text to go on with is no conversation"
 
 
@@ -324,3 +340,34 @@ def test_too_few_requests_bound_no_slowest_answer(monkeypatch):
     monkeypatch.setattr(serving, "LONGEST", 60)
     many = serving.request_times(float, list(range(1, 11)))
     assert many["requests"] == 60 and many["p95_high_ms"] == 10.0
+
+
+class Words:
+    """A tokenizer of characters; with `control`, llama.cpp's reading of it, which has taken </s> for a control token."""
+
+    def __init__(self, control: str = "", shift: int = 0):
+        self.control, self.shift = control, shift
+
+    def tokenize(self, text):
+        parts = text.split(self.control) if self.control else [text]
+        ids = [[ord(letter) + self.shift for letter in part] for part in parts]
+        return [token for at, part in enumerate(ids) for token in ([9] if at else []) + part]
+
+    def __call__(self, text, add_special_tokens=False):
+        return {"input_ids": self.tokenize(text)}
+
+    def is_control(self, token):
+        return token == 9
+
+    def piece(self, token):
+        return self.control
+
+    def get_added_vocab(self):
+        return {}
+
+
+def test_a_word_that_only_llama_cpp_takes_for_a_control_token_is_reported_and_no_other_difference_is_forgiven():
+    """Qwen's vocabulary has </s> as a word, and llama.cpp overrides its type: every export of a Qwen3 failed its gate."""
+    found = compare_strings(Words(), Words("</s>"), 0, 400)
+    assert found["same"] == 400 and found["promoted"] > 0 and found["first_difference"] == ""
+    assert compare_strings(Words(), Words("</s>", shift=1), 0, 400)["same"] < 10

@@ -14,7 +14,7 @@ from tiny_files import TEMPLATE, WIDTH, WORDS, gguf, loadable, metadata, safeten
 from tunebook.cli import main
 from tunebook.errors import InputProblem
 from tunebook.execution.confine import landlock_version
-from tunebook.inspection import folder_checks, gguf_checks, gguf_header, limited, weight_files
+from tunebook.inspection import folder_checks, gguf_checks, gguf_header, limited, template_sandbox, weight_files
 
 HUGE = 2**63
 ENTRY = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
@@ -312,7 +312,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         limited.call("tunebook.inspection.gguf_checks:inspect_gguf", {"path": str(path)}, [path])
     write(path, bytes(8))
     with pytest.raises(InputProblem, match="became shorter"):
-        weight_files.scan_safetensors(str(path), [("a", "F32", 0, 16)])
+        weight_files.scan_safetensors(str(path), {"a": ("F32", [4], 0, 16)})
 
 
 def test_long_values_are_cut(tmp_path, capsys):
@@ -442,3 +442,15 @@ def test_text_from_a_file_does_not_reach_the_terminal_raw(tmp_path, capsys):
 
 def test_a_value_and_a_text_are_written_as_the_format_says():
     assert text("ab") == b"\x02" + bytes(7) + b"ab" and value("u32", 5) == b"\x04\0\0\0\x05\0\0\0"
+
+
+def test_a_limited_child_finds_the_packages_that_stand_before_the_machines_own(tmp_path, monkeypatch):
+    """On Colab the pins lie in a folder of their own: the child that opens a GGUF file did not see them."""
+    (tmp_path / "only_there.py").write_text("def answer():\n    return {'seen': True}\n")
+    with pytest.raises(limited.Refused):
+        limited.call("only_there:answer", {})
+    monkeypatch.setenv("TUNEBOOK_PACKAGES", str(tmp_path))
+    assert limited.call("only_there:answer", {}) == {"seen": True}
+    renderer = template_sandbox.Renderer("{{ messages[0].content }}")
+    assert renderer.render([{"role": "user", "content": "x"}]) == "x"
+    renderer.close()

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tiny_models import tokenizer
+from tiny_models import show_mask, tokenizer
 from tunebook.errors import InputProblem
-from tunebook.models.templates import encode_row, measure_row, render_prompt, show_mask, use_template
+from tunebook.models.templates import encode_row, measure_row, render_prompt, use_template
 
 PROMPT = [{"role": "user", "content": "every day at noon"}]
 ANSWER = [{"role": "assistant", "content": "0 12 * * *"}]

@@ -144,7 +144,7 @@ def test_the_live_line_shows_step_and_time_left_only_on_a_terminal(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["run", "dmo"], 2, "did you mean demo"),
+        (["run", "dmo"], 2, "did you mean 'demo'"),
         (["run", "demo", "--set", "rws=1"], 2, "did you mean 'rows'"),
         (["run", "demo", "--run", "../up"], 2, "plain name"),
         (["run", "demo", "--only", "09"], 2, "no stage '09'"),

@@ -6,7 +6,7 @@ import pytest
 
 from mini_study import DATA, DATA_PARAMETERS, make_root, write_notebook
 from tunebook.errors import InputProblem
-from tunebook.pipeline import notebooks, params
+from tunebook.pipeline import notebooks, params, stages
 from tunebook.pipeline import study as studies
 from tunebook.pipeline.progress import Display
 
@@ -55,7 +55,10 @@ def test_a_value_that_means_nothing_is_refused_before_anything_runs(key, value, 
     [
         ("extends: base\nrate: 2026-13-45\n", "put text into quotes"),
         ("extends: base\nnames: [2026-11-25]\n", "text"),
-        ("extends: base\n? [a, b]\n: 1\n", "a key must be a word"),
+        ("extends: base\n? [a, b]\n: 1\n", "is not text"),
+        ("extends: base\n? {a: b}\n: 1\n", "line 2: not YAML"),
+        ("extends: base\nnames: &all [*all]\n", "declares text"),
+        ("extends: base\nrows: !!python/object/apply:os.getcwd []\n", "line 2: not YAML"),
         ("extends: base\nnames: " + "[" * 20000 + "\n", "nested too deeply"),
         ("extends: base\nrows: " + "1" * 5000 + "\n", "4300 digits"),
         ("extends: base\nrws: 3\n", "did you mean 'rows'"),
@@ -65,14 +68,13 @@ def test_a_value_that_means_nothing_is_refused_before_anything_runs(key, value, 
         ("extends: base\nrows: true\n", "a whole number"),
         ('extends: base\nrows: "3"\n', "a whole number"),
         ("extends: base\nrows:\n", "write a value"),
-        ("extends: base\nrate: 2e-4\n", "write 2.0e-4"),
-        ("extends: base\nrate: 1.5E6\n", "write 1.5e+6"),
+        ("extends: base\nrate: 2 e-4\n", "a number"),
         ("extends: base\nrate: .nan\n", "finite"),
         ("extends: base\nnames: [1]\n", "quotes"),
         ("extends: base\nrun: mine\n", "--run NAME"),
-        ("extends: base\nrows: 3\nrows: 4\n", "line 3: 'rows' is set twice"),
+        ("extends: base\nrows: 3\nrows: 4\n", 'line 3: not YAML (found duplicate key "rows"'),
         ("rows: 3\n", "extends: base"),
-        ("extends: bse\n", "did you mean base"),
+        ("extends: bse\n", "did you mean 'base'"),
         ("extends: study\n", "circle: study.yaml -> study.yaml"),
         ("extends: base\nstages: [1, 4]\n", "quotes"),
         ('extends: base\nstages: ["04@base", "01"]\n', "put 01 before it"),
@@ -87,6 +89,13 @@ def test_a_wrong_study_is_refused_with_its_remedy(root, text, said):
     with pytest.raises(InputProblem, match="study.yaml") as problem:
         study(root, text)
     assert said in str(problem.value)
+
+
+def test_numbers_and_words_are_read_as_people_write_them(root):
+    """YAML 1.1 takes 2e-4 for a text, and off and no for false."""
+    assert study(root, "extends: base\nrate: 2e-4\n").params["rate"] == 2e-4
+    assert study(root, "extends: base\nrate: 1.5E6\n").params["rate"] == 1.5e6
+    assert study(root, "extends: base\nnames: [off, no, 4:30]\n").params["names"] == ["off", "no", "4:30"]
 
 
 def test_a_circle_through_two_files_ends(root):
@@ -161,14 +170,11 @@ def plan(root, text):
     return studies.make_plan(root, root / "outputs" / "x", study(root, text), Display(io.StringIO()))
 
 
-def test_check_base_finds_dead_unknown_and_unequal_keys(root):
-    base = params.load_base(root) | {"dead": 1, "rows": 6}
-    declared = {path.stem: notebooks.declared(path) for path in sorted((root / "notebooks").glob("*.ipynb"))}
-    assert len(declared) == 3
-    said = params.check_base(base, declared | {"07_more": {"stranger": 1}})
-    assert [next(key for key in ("rows", "stranger", "dead") if f"{key}" in text) for text in said] == [
-        "rows",
-        "stranger",
-        "dead",
-    ]
-    assert params.check_base(params.load_base(root), declared) == []
+def test_a_recovery_is_read_where_it_stands_before_and_asked_for_by_who_scores_it():
+    """A notebook that a person adds after the export must not make the export that was there out of date."""
+    names = ["01_validate_data", "02_train_sft", "09_recover", "05_export_gguf"]
+    assert stages.upstream("05_export_gguf", names) == names[:3]
+    assert stages.upstream("05_export_gguf", [*names[:2], "05_export_gguf", "09_recover"]) == names[:2]
+    assert stages.upstream("09_recover", ["01_validate_data", "09_recover"]) == ["01_validate_data"]
+    with pytest.raises(InputProblem, match="reads 09, which is not in `stages`"):
+        stages.upstream("04_evaluate_pass_at_1@recover", ["01_validate_data", "02_train_sft"])

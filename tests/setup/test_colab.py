@@ -11,13 +11,15 @@ import types
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tunebook.errors import MachineProblem
 from tunebook.files import read_json, sha256_file
 from tunebook.setup import colab, lab, llama_wheel
-from tunebook.setup.packages import read_requirements
+from tunebook.setup.packages import normal_name, read_requirements
 
 ROOT = Path(__file__).parents[2]
+REQUIREMENTS = ROOT / "requirements.txt"
 PATHS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 
@@ -38,6 +40,10 @@ def test_every_notebook_asks_for_what_it_needs_and_has_its_badge():
         )
         assert f"[![Open In Colab]({BADGE})]({link})" in cell(path, "title"), path.name
     assert len(PATHS) >= 9
+    assert (
+        f"[![Open In Colab]({BADGE})](https://colab.research.google.com/github/{colab.REPOSITORY}/blob/main/"
+        in (ROOT / "README.md").read_text()
+    ), "the README's own badge goes with a fork, too"
 
 
 def test_the_bootstrap_clones_the_tag_of_this_version_from_the_one_repository_and_never_imports_torch():
@@ -82,6 +88,25 @@ def test_what_colab_holds_in_memory_is_never_brought_a_second_time():
     assert "pytest" in colab.loaded_distributions() and "transformers" not in colab.loaded_distributions()
 
 
+PYTHON = {"python_version": "3.13", "python_full_version": "3.13.15", "extra": ""}
+
+
+def test_the_pins_go_with_what_colab_keeps():
+    """A renewed pin that asks for a newer numpy than the one in Colab's memory stops every notebook there."""
+    kept, pins = read_requirements(Path(__file__).with_name("colab_kept.txt")), read_requirements(REQUIREMENTS)
+    chosen = dict(line.split("==") for line in colab.choose(pins, set(kept)))
+    there, problems, seen = chosen | kept, [], 0
+    for name in chosen:
+        for requirement in map(Requirement, importlib.metadata.requires(name) or []):
+            if requirement.marker and not requirement.marker.evaluate(PYTHON):
+                continue
+            seen += 1
+            version = there.get(normal_name(requirement.name))
+            if version is None or not requirement.specifier.contains(version.partition("+")[0], prereleases=True):
+                problems.append(f"{name} {chosen[name]} needs {requirement}, there is {version}")
+    assert not problems and seen > 150 and {"torch", "numpy", "protobuf"} <= set(kept)
+
+
 @pytest.mark.parametrize(
     ("namespace", "needed"),
     [
@@ -118,7 +143,7 @@ class Colab:
         self.secret("SecretNotFoundError")
         monkeypatch.setitem(sys.modules, "google", self.google)
         monkeypatch.setitem(sys.modules, "google.colab", self.module)
-        for name in ("HF_TOKEN", "PYTHONPATH", "TUNEBOOK_RUNNING_NOTEBOOK", "TUNEBOOK_KEEP"):
+        for name in ("HF_TOKEN", "PYTHONPATH", "TUNEBOOK_PACKAGES", "TUNEBOOK_RUNNING_NOTEBOOK", "TUNEBOOK_KEEP"):
             monkeypatch.setenv(name, "")
             monkeypatch.delenv(name)
 

@@ -5,6 +5,7 @@ taken for done.
 import ast
 import hashlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import re
@@ -20,6 +21,7 @@ from packaging.specifiers import SpecifierSet
 
 from tunebook.cli import build_parser
 from tunebook.errors import IntegrityProblem, MachineProblem
+from tunebook.pipeline import provenance
 from tunebook.setup import install, llama_wheel, packages, wheels
 
 ROOT = Path(__file__).parents[2]
@@ -350,9 +352,14 @@ def test_a_ready_made_wheel_is_taken_where_it_decodes_and_compiled_where_it_does
     kept.unlink()
     other = World(tmp_path / "other")
     Path(f"{other.python}.index").touch()
+    package = other.venv / "lib" / "python3.11" / "site-packages" / "llama_cpp" / "__init__.py"
+    package.parent.mkdir(parents=True)
     other.install()
     assert "pip wheel" not in other.calls()
     assert next(cache.rglob("llama*.whl")).read_text() == "ready-made\n"
+    spec = importlib.util.spec_from_file_location("llama_cpp", package)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+    assert provenance.llama_build() == llama_wheel.READY_MADE, "a record says which build gave its scores"
 
 
 def test_one_compiled_wheel_serves_every_python(cache, monkeypatch):

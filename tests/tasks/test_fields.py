@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from tunebook import tasks
-from tunebook.data.study_data import load_study_data
+from tunebook.data.study_data import Sizes, load_study_data
 from tunebook.data.validate import judge_study
 from tunebook.evaluation.extraction import extract
 from tunebook.tasks import facts, text_to_fields
@@ -102,7 +102,7 @@ def test_what_the_text_gives_is_in_the_answer_and_nothing_else(rows):
 
 @pytest.mark.parametrize(("name", "n_rows"), [("text_to_fields", 700), ("facts", 400)])
 def test_a_study_has_disjoint_splits_and_passes_the_gate_of_01(name, n_rows):
-    study = load_study_data(name, "", "", n_rows, 0, 50, 150)
+    study = load_study_data(name, "", "", Sizes(n_rows, 50, 150))
     groups = [{row["group"] for row in part} for part in (study.train, study.dev, study.test)]
     assert (len(study.train), len(study.dev), len(study.test_problems)) == (n_rows, 50, 150)
     assert not (groups[0] & groups[1] or groups[0] & groups[2] or groups[1] & groups[2])

@@ -2,11 +2,14 @@
 settings.
 """
 
+from contextlib import contextmanager
+
 import pytest
 from datasets import Dataset
 
 from tiny_training import LABELS, PAIRS, ROWS, dpo, kto, settings
 from tunebook.errors import InputProblem
+from tunebook.models.engine import Decoding, Generated
 from tunebook.training.preferences import (
     METHODS,
     Preferences,
@@ -20,6 +23,7 @@ from tunebook.training.preferences import (
     sampled_preferences,
     wants_samples,
 )
+from tunebook.training.sampling import PROBED, Sampling, sample_preferences
 
 USERS = [pair | {"completion": pair["chosen"], "record": at} for at, pair in enumerate(PAIRS)]
 
@@ -46,6 +50,40 @@ def test_every_sampled_answer_is_labelled_and_pairs_need_both_kinds():
     found = sampled_preferences(ROWS[:3], samples, lambda row, text: text == "a")
     assert [row["label"] for row in found.labels] == [True, False, False, True, True, True, False, False, False]
     assert [(p["chosen"][0]["content"], p["rejected"][0]["content"]) for p in found.pairs] == [("a", "b")]
+
+
+class Answers:
+    """A base model whose prompts are numbers: even ones are answered "a" and "b", odd ones "a" alone."""
+
+    asked: list[int]
+
+    @contextmanager
+    def engine(self, adapter):
+        self.asked = []
+        yield self
+
+    def encode(self, prompt):
+        return [int(prompt[0]["content"])]
+
+    def decode(self, ids):
+        return "ab"[ids[0]]
+
+    def generate(self, prompts, decoding, only):
+        for at in only:
+            self.asked.append(prompts[at][0])
+            yield Generated(at, [at % 2 if prompts[at][0] % 2 == 0 else 0], "stop")
+
+
+@pytest.mark.parametrize(("n", "least", "n_asked", "n_pairs"), [
+    (200, 100, 200, 100), (200, 101, PROBED, 0), (200, 0, 200, 100), (PROBED, 32, PROBED, 32),
+])  # fmt: skip
+def test_a_probe_that_promises_too_few_pairs_ends_the_sampling(n, least, n_asked, n_pairs):
+    rows, base = [{"prompt": [{"role": "user", "content": str(at)}]} for at in range(n)], Answers()
+    how = Sampling(2, Decoding(1, 1.0), lambda row, text: text == "a", least)
+    found, promise = sample_preferences(base, None, rows, how, lambda *a: None)
+    assert len(set(base.asked)) == n_asked and len(found.pairs) == n_pairs
+    assert promise["is_enough"] is (n_pairs > 0) and promise["expected"] == n // 2 and promise["prompts"] == n
+    assert len(found.labels) == (2 * n if n_pairs else 0), "every prompt is labelled once, the probe's too"
 
 
 @pytest.mark.parametrize(

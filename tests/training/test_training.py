@@ -1,22 +1,26 @@
 """The fast path trains the same as TRL's own: losses and gradients in float32 on a tiny model."""
 
+import contextlib
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
 from datasets import Dataset
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 
 from tiny_models import tiny_llama, tokenizer
 from tiny_training import ROWS, dpo, kto, sft
 from tunebook.errors import InputProblem
-from tunebook.models.device import Placement
+from tunebook.models.device import Machine, Placement, choose_placement
 from tunebook.models.loading import BaseModel
 from tunebook.models.source import ModelSource, resolve_model
 from tunebook.training.checkpoints import KeepAdapters, choose_checkpoint
 from tunebook.training.dataset import tokenised
+from tunebook.training.lora_product import use_short_lora
 from tunebook.training.rehearsal import interleave, own_texts
-from tunebook.training.settings import row_layout
+from tunebook.training.settings import keep_trainable_in_float32, machine_settings, row_layout
 
 
 def trained(trainer) -> tuple[list[float], torch.Tensor]:
@@ -64,6 +68,35 @@ def test_gradients_equal_those_of_the_plain_head(tmp_path):
         gradients.append(torch.cat(found))
     assert gradients[0].abs().max() > 1e-4
     assert torch.allclose(*gradients, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{}, {"dora": True}, {"dropout": True}, {"bfloat16": True}, {"off": True}])
+def test_a_layer_with_its_adapter_in_one_step_is_pefts_own(changes):
+    """Outputs and gradients of PEFT's five operations; what the one step is not written for goes PEFT's way."""
+    found = []
+    for is_short in (False, True):
+        torch.manual_seed(0)
+        config = {"r": 4, "target_modules": "all-linear", "init_lora_weights": False, "use_dora": "dora" in changes}
+        model = get_peft_model(
+            tiny_llama(attention_bias=True), LoraConfig(**config, lora_dropout=0.5 * ("dropout" in changes))
+        )
+        model = model.to(torch.bfloat16) if "bfloat16" in changes else model
+        n_layers = sum("lora_A" in dict(module.named_children()) for module in model.modules())
+        if is_short:
+            assert use_short_lora(model) == (0 if {"dora", "dropout"} & set(changes) else n_layers)
+        ids = torch.arange(12).view(2, 6)
+        with model.disable_adapter() if "off" in changes else contextlib.nullcontext():
+            logits = model.eval()(input_ids=ids).logits
+            gradients = torch.autograd.grad(
+                logits.float().logsumexp(-1).sum(),
+                [w for w in model.parameters() if w.requires_grad],
+                allow_unused=True,
+            )
+        found.append([logits, *(g for g in gradients if g is not None)])
+    assert len(found[0]) == len(found[1]) and ("off" in changes or len(found[0]) > n_layers)
+    tolerance = 0.05 if "bfloat16" in changes else 1e-4
+    for ours, theirs in zip(*found, strict=True):
+        assert (ours - theirs).abs().max() <= tolerance * theirs.abs().max() + 1e-6
 
 
 def test_accumulated_small_batches_equal_one_large(tmp_path):
@@ -145,3 +178,33 @@ def test_the_checkpoint_that_meets_the_specification_is_kept_and_not_the_last(al
 def test_where_no_text_was_read_dev_alone_decides_and_the_earlier_wins():
     rows = [{"step": s, "k": k, "n": 80, "rise": None, "kl": None} for s, k in ((10, 40), (20, 60), (30, 60))]
     assert choose_checkpoint(rows, 10.0)[0]["step"] == 20
+
+
+# What the choice says for a T4, carried out on the CPU.
+T4 = replace(choose_placement(Machine(cuda_capability=(7, 5), cuda_name="T4")), device="cpu")
+
+
+def in_float16(trainer, is_kept: bool = True):
+    """The trainer with half-precision weights, float16 autocast and a loss scaler, which accelerate keeps for GPUs."""
+    trainer.model.half()
+    if is_kept:
+        keep_trainable_in_float32(trainer.model)
+    trainer.accelerator.native_amp, trainer.accelerator.scaler = True, torch.amp.GradScaler("cpu", init_scale=2.0**24)
+    return trainer
+
+
+def test_float16_with_a_loss_scaler_trains_as_float32_does(tmp_path):
+    """A T4 computes in float16: a step whose gradients overflow is skipped, the others move the float32 adapters."""
+    few = {"max_steps": 3, "per_device_train_batch_size": 1}
+    trainer = in_float16(sft(tmp_path, True, **machine_settings(T4), **few))
+    losses, weights = trained(trainer)
+    plain, moved = trained(sft(tmp_path, True, **few))
+    assert torch.isfinite(weights).all() and weights.dtype == torch.float32 and not torch.equal(weights, moved)
+    assert losses[0] == pytest.approx(plain[0], rel=0.01)
+    assert trainer.accelerator.scaler.get_scale() < 2.0**24, "a scale that overflows is halved, and its step skipped"
+
+
+def test_half_precision_adapters_stop_at_the_scaler(tmp_path):
+    few = {"max_steps": 1, "per_device_train_batch_size": 1}
+    with pytest.raises(ValueError, match="unscale FP16 gradients"):
+        in_float16(sft(tmp_path, True, **machine_settings(T4), **few), is_kept=False).train()

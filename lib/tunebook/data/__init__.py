@@ -6,6 +6,8 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "load_study_data": "study_data",  # a study's rows and problems, split
+        "Sizes": "study_data",  # how many rows and problems it takes
+        "without_thoughts": "study_data",  # the same for a model that does not think
         "reading_of": "mapping",  # mapping, drop and train_on as one value
         "demonstrations": "row_types",  # the rows that supervised training may imitate
         "Thresholds": "examples",  # the thresholds that a study may change

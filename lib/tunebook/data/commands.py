@@ -4,13 +4,12 @@ import argparse
 import dataclasses
 import json
 import sys
-import textwrap
 
 from tunebook.errors import InputProblem
+from tunebook.terminal import aligned, counted, paragraphs
 
 ROW_TYPES = ("prompt_completion", "messages", "text", "preference", "kto")
 FILE_FORMATS = ("jsonl", "json", "csv", "parquet")
-N_SHOWN = 8
 MAP_HELP = (
     "e.g. prompt=question, prompt=instruction+input, messages=input.messages, completion=answers.text[0]; also system, "
     "context, history, tools, label, weight; system=first_user"
@@ -148,18 +147,10 @@ def load_against(name: str) -> list[dict]:
 
 
 def findings_text(name: str, judgement) -> str:
-    """The verdict line and one paragraph a finding, for a terminal of 100 characters."""
-    counts = [sum(item.severity == severity for item in judgement.findings) for severity in ("error", "warn")]
-    lines = [f"{judgement.verdict.upper()}: {name}, {judgement.n_rows} rows, {counts[0]} errors, {counts[1]} warnings"]
-    for item in judgement.findings:
-        lines.append("")
-        lines.append(f"{item.severity:5s}  {item.check}")
-        lines += textwrap.wrap(item.message, 92, initial_indent="       ", subsequent_indent="       ")
-        if len(item.rows) > 1:
-            more = " ..." if item.count > N_SHOWN else ""
-            lines.append(f"       rows: {', '.join(map(str, item.rows[:N_SHOWN]))}{more}")
-        lines.append(f"       what to do: {item.fix}")
-    return "\n".join(lines)
+    """The verdict line and one paragraph a finding."""
+    findings = [item.to_dict() for item in judgement.findings]
+    first = f"{judgement.verdict.upper()}: {name}, {judgement.n_rows} rows, {counted(findings)}"
+    return "\n".join([first, *paragraphs(findings)])
 
 
 def account_text(judgement, tokens: str) -> str:
@@ -168,13 +159,8 @@ def account_text(judgement, tokens: str) -> str:
     """
     account = judgement.examples.account
     rows = account.table() if len(judgement.examples) else []
-    width = max((len(row["column"]) for row in rows), default=0)
-    lines = [""]
-    for row in rows:
-        how = f": {row['how']}" if row["how"] else ""
-        lines.append(f"{row['column']:{width}s}  {row['becomes']}{how}")
-    if rows:
-        lines.append(f"trained: {account.trained()}" + (f", {tokens}" if tokens else ""))
+    how = [(row["column"], f"{row['becomes']}: {row['how']}" if row["how"] else row["becomes"]) for row in rows]
+    lines = ["", aligned(how), f"trained: {account.trained()}" + (f", {tokens}" if tokens else "")] if rows else [""]
     for name, (n, total) in judgement.compared.items():
         lines.append(f"compared with {n} of {total} problems of {name}")
     return "\n".join(lines)

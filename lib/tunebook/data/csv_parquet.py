@@ -23,7 +23,7 @@ def read_csv(lines, builder: RowsBuilder, notes: Notes, rejects: list) -> None:
     csv.field_size_limit(MAX_FIELD_CHARACTERS)
     following = iter(lines)
     first = next(following, "")
-    delimiter = next((mark for mark in ",;\t" if mark in first), ",")
+    delimiter = max(",;\t", key=first.count)
     reader = csv.reader(_chain(first, following), delimiter=delimiter, strict=True)
     header = _read_header(reader, first, notes)
     numbers = _NumberColumns(header)

@@ -17,7 +17,7 @@ import pyarrow as pa
 from tunebook.data import row_types
 from tunebook.data.checks.accounting import Account, Ids, Types, columns_of
 from tunebook.data.mapping import Reading, flags_of, has_better_shape, likely_mapping
-from tunebook.data.messages import RowProblem, message_text, unpacked
+from tunebook.data.messages import RowProblem, message_text, transcript, unpacked
 from tunebook.data.notes import Notes, reject
 from tunebook.data.rows import BATCH_ROWS, Rows
 from tunebook.data.splits import answer_text, normalise
@@ -50,6 +50,7 @@ class Thresholds:
 
 
 N_ROWS_FOR_KIND = 1_000
+N_TRIED = 20  # rows on which a likely mapping is tried before it is proposed
 FAULTS_OF_BAD_ANSWERS = frozenset(
     "code_syntax wrong_language truncated_answers refusals html_noise mojibake language_mix constant_answer"
     " prompt_repeated blank_cell answers_fail trigger_token".split()
@@ -245,12 +246,28 @@ def _likely_reading(reading: Reading, usual: list, sample: list[dict], n_rows: i
     likely = {**likely, **reading.fields}
     detail = (f"known as {shape}; " if shape else "") + f"columns {', '.join(map(str, usual[:12]))}"
     kind = "kto" if "label" in likely else row_types.row_type_of(likely)
-    if kind:
+    made = replace(reading, kind=kind, mapping=tuple(likely.items()))
+    if kind and (misfit := _misfit(sample[:N_TRIED], made)):
+        detail += f"; {flags_of(likely)} does not fit: {misfit}"
+        made = replace(reading, kind="", mapping=())
+    elif kind:
         text = ", ".join(f"{name}={column}" for name, column in likely.items())
         detail += f"; the likely mapping is {text} ({flags_of(likely)})"
     notes.add("columns", detail=detail)
     notes.set_count("columns", n_rows)
-    return replace(reading, kind=kind, mapping=tuple(likely.items()))
+    return made
+
+
+def _misfit(sample: list[dict], reading: Reading) -> str:
+    """Why none of these rows can be read so; "" where one can, or where its turns alone are wrong."""
+    problem = None
+    for raw in sample:
+        try:
+            row_types.read_row(raw, reading)
+            return ""
+        except RowProblem as found:
+            problem = found
+    return str(problem) if problem and problem.check in ("mixed_types", "roles") else ""
 
 
 def _lacks_prompt(sample: list[dict], reading: Reading) -> bool:
@@ -263,7 +280,7 @@ def _lacks_prompt(sample: list[dict], reading: Reading) -> bool:
         return False
     if isinstance(chosen, list):
         return bool(chosen) and isinstance(chosen[0], dict) and chosen[0].get("role", "assistant") == "assistant"
-    return isinstance(chosen, str) and "Assistant:" not in chosen or isinstance(chosen, dict)
+    return isinstance(chosen, dict) or isinstance(chosen, str) and not transcript(chosen)
 
 
 def _note_text_rows(examples: Examples) -> None:

@@ -5,20 +5,24 @@ A likely mapping is proposed, never applied silently. It keeps every column that
 
 import json
 import re
+import shlex
+import string
 from dataclasses import dataclass
 
-from tunebook.data.messages import TRAIN_ON, RowProblem, unpacked
+from tunebook.data.messages import TRAIN_ON, RowProblem, as_messages, unpacked
 from tunebook.errors import InputProblem
 
 KINDS = ("prompt_completion", "messages", "text", "preference", "kto")
 LIKELY_NAMES = {
-    "prompt": tuple("instruction question query input user problem request source english phrase"
+    "prompt": tuple("instruction question query input inputs user problem request source english phrase"
                     " document article dialogue sentence review".split()),
-    "completion": ("output", "response", "answer", "solution", "target", "assistant", "reply", "label", "result",
-                   "summary", "highlights", "translation"),
-    "chosen": ("preferred", "accepted", "winner", "better", "response_chosen", "chosen_response", "preferred_output"),
-    "rejected": ("dispreferred", "loser", "worse", "response_rejected", "rejected_response", "non_preferred_output"),
-    "messages": ("conversations", "conversation", "dialog", "dialogue", "chat", "turns"),
+    "completion": tuple("output response answer solution target targets assistant reply label result summary highlights"
+                        " translation canonical_solution generated_solution answerkey code".split()),
+    "chosen": tuple("preferred accepted winner better response_chosen chosen_response preferred_output"
+                    " response_j".split()),
+    "rejected": tuple("dispreferred loser worse response_rejected rejected_response non_preferred_output"
+                      " response_k".split()),
+    "messages": ("conversations", "conversation", "dialog", "dialogue", "chat", "turns", "contents"),
     "text": ("content", "document", "body"),
 }  # fmt: skip
 # Words of a column's name by which it belongs to the row, though no row type has a field for it.
@@ -26,6 +30,7 @@ EXTRA_WORDS = {
     "system": "system sys persona",
     "context": (
         "context contexts passage passages document documents background article paragraph evidence knowledge input"
+        " choices options endings"
     ),
     "history": "history previous past",
     "tools": "tools functions",
@@ -34,6 +39,8 @@ EXTRA_WORDS = {
 }
 EXTRA_WORDS = {field: frozenset(words.split()) for field, words in EXTRA_WORDS.items()}
 FIELDS = (*LIKELY_NAMES, *EXTRA_WORDS)
+CHOICES = frozenset(("choices", "options", "endings"))  # columns whose texts are written with a letter each
+ABOUT = frozenset("id ids length len url title source name count num quality config type score rating".split())
 FIRST_USER = "first_user"  # as a part of `system`: its text goes into the first user turn
 TEXT_FIELDS = ("prompt", "completion", "chosen", "rejected", "text", "system", "context")
 JUDGING_WORDS = {"true": True, "1": True, "good": True, "desirable": True, "yes": True, "false": False, "0": False,
@@ -61,6 +68,7 @@ SHAPES = (
     ("Alpaca", "instruction input output", {"prompt": "instruction+input", "completion": "output"}),
     ("OpenOrca", "system_prompt question response",
      {"prompt": "question", "completion": "response", "system": "system_prompt"}),
+    ("xLAM", "query answers tools", {"prompt": "query", "completion": "answers", "tools": "tools"}),
     ("ShareGPT", "conversations", {"messages": "conversations"}),
     ("GSM8K", "question answer", {"prompt": "question", "completion": "answer"}),
     ("texts with labels", "text label", {"prompt": "text", "completion": "label"}),
@@ -69,14 +77,15 @@ SHAPES = (
 
 @dataclass(frozen=True)
 class Reading:
-    """How the rows of a file are read: their row type, the mapping, the columns left out by name, and what is
-    trained.
+    """How rows are read: their row type, the mapping, the columns left out by name, what is trained, and the revision
+    of a Hub data set.
     """
 
     kind: str = ""
     mapping: tuple = ()
     drop: frozenset = frozenset()
     train_on: str = "all"
+    revision: str = ""
 
     @property
     def fields(self) -> dict[str, str]:
@@ -92,12 +101,13 @@ class Reading:
         return roots
 
 
-def reading_of(mapping=None, kind: str = "", drop=(), train_on: str = "all") -> Reading:
+def reading_of(mapping=None, kind: str = "", drop=(), train_on: str = "all", revision: str = "") -> Reading:
     """How a file is to be read, from parameters or flags.
 
     `mapping`: see `read_column_mapping`. `kind` names the row type where it must not be detected. `drop`: columns and
     message keys that are left out by name, as a list or one text with commas. `train_on`: "all" or "last", the
-    assistant turns of a conversation that are trained. Raises InputProblem for a mapping or word that is not known.
+    assistant turns of a conversation that are trained. `revision`: of a Hub data set. Raises InputProblem for a mapping
+    or word that is not known.
     """
     if kind and kind not in KINDS:
         raise InputProblem(f"row type {kind}: expected one of {', '.join(KINDS)}")
@@ -105,7 +115,7 @@ def reading_of(mapping=None, kind: str = "", drop=(), train_on: str = "all") -> 
         raise InputProblem(f"train_on: {train_on!r} is unknown; choose one of {', '.join(TRAIN_ON)}")
     given = [drop] if isinstance(drop, str) else drop
     names = frozenset(name.strip() for text in given for name in str(text).split(",") if name.strip())
-    return Reading(kind, tuple(read_column_mapping(mapping).items()), names, train_on)
+    return Reading(kind, tuple(read_column_mapping(mapping).items()), names, train_on, revision)
 
 
 def read_column_mapping(mapping) -> dict[str, str]:
@@ -127,6 +137,10 @@ def read_column_mapping(mapping) -> dict[str, str]:
             raise InputProblem(
                 f"mapping {'='.join(map(str, pair))}: expected FIELD=COLUMN with FIELD one of {', '.join(FIELDS)}"
             )
+    fields = [field for field, _ in pairs]
+    if twice := next((field for field in fields if fields.count(field) > 1), ""):
+        columns = "+".join(str(column) for field, column in pairs if field == twice)
+        raise InputProblem(f"mapping: {twice} is given twice; columns are joined by a plus: {twice}={columns}")
     return dict(pairs)
 
 
@@ -137,7 +151,7 @@ def _paths(field: str, paths: str) -> list[str]:
 
 def flags_of(mapping: dict[str, str]) -> str:
     """The mapping as it is typed: --map prompt=question --map completion=answer."""
-    return " ".join(f"--map {field}={column}" for field, column in mapping.items())
+    return " ".join(f"--map {shlex.quote(f'{field}={column}')}" for field, column in mapping.items())
 
 
 def words_of(name: str) -> frozenset:
@@ -201,8 +215,14 @@ def apply_mapping(row: dict, mapping: dict[str, str]) -> dict:
             continue
         values = [value_at(row, first)]
         values += [value_at(row, path) for path in others if path in row or root_of(path) in row]
+        if field == "context":
+            is_number = isinstance(row.get(mapping.get("completion")), int)
+            values = [_listed(value, path, is_number) for value, path in zip(values, paths, strict=False)]
         if field in TEXT_FIELDS:
             values = [_as_text(value) for value in values]
+        if field == "system":
+            values = [as_messages(value, "", path)[0]["content"] if isinstance(value, dict) else value
+                      for value, path in zip(values, paths, strict=False)]  # fmt: skip
         if others:
             mapped[field] = "\n\n".join(str(value) for value in values if not is_blank(value))
         elif field not in EXTRA_WORDS or not is_blank(values[0]):
@@ -213,6 +233,20 @@ def apply_mapping(row: dict, mapping: dict[str, str]) -> dict:
 def _as_text(value):
     """Numbers and truth values as text; texts, lists and objects stay."""
     return json.dumps(value) if isinstance(value, bool | int | float) else value
+
+
+def _listed(value, path: str, is_number: bool):
+    """A list of texts as one text; choices a line each with a letter, or with the number that the answers use."""
+    marks = range(len(value)) if is_number and isinstance(value, list) else string.ascii_uppercase
+    if isinstance(value, dict) and {"text", "label"} <= value.keys():
+        value, marks = value["text"], value["label"]
+    elif isinstance(value, dict):
+        value, marks = list(value.values()), list(value)
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        return value
+    if words_of(path) & CHOICES:
+        return "\n".join(f"{mark}. {text}" for mark, text in zip(marks, value, strict=False))
+    return "\n\n".join(value)
 
 
 def likely_mapping(columns, sample=()) -> tuple[dict[str, str], str]:
@@ -226,9 +260,20 @@ def likely_mapping(columns, sample=()) -> tuple[dict[str, str], str]:
     for name, known, mapping in SHAPES:
         if set(known.split()) <= by_lower.keys():
             found = {field: _with_case(path, by_lower) for field, path in mapping.items()}
+            if name == "GSM8K" and not any("####" in str(row.get(found["completion"])) for row in sample):
+                name = ""
             return {**found, **_extras(filled, found, sample)}, name
-    found = _pick(by_lower)
+    found = _pick(by_lower) or _languages(filled, sample)
     return ({**found, **_extras(filled, found, sample)} if found else {}), ""
+
+
+def _languages(columns: list, sample) -> dict[str, str]:
+    """The two sides of a translation that one column holds: {"translation": {"en": ..., "de": ...}}."""
+    for column in columns:
+        value = sample[0].get(column) if sample else None
+        if isinstance(value, dict) and len(value) == 2 and all(isinstance(text, str) for text in value.values()):
+            return dict(zip(("prompt", "completion"), (f"{column}.{key}" for key in value), strict=True))
+    return {}
 
 
 def has_better_shape(columns) -> bool:
@@ -236,7 +281,8 @@ def has_better_shape(columns) -> bool:
     rendered text).
     """
     found, shape = likely_mapping(columns)
-    return bool(shape) and "completion" in found and not {"text", "label"} == set(found.values())
+    is_answer = shape or found == {"prompt": "question", "completion": "answer"}
+    return bool(is_answer) and "completion" in found and not {"text", "label"} == set(found.values())
 
 
 def _with_case(path: str, by_lower: dict) -> str:
@@ -251,6 +297,8 @@ def _pick(by_lower: dict) -> dict[str, str]:
 
     for fields in (("chosen", "rejected"), ("prompt", "completion"), ("messages",), ("text",)):
         found = {field: pick(field) for field in fields}
+        if found.get("rejected") and not found["chosen"]:
+            found["chosen"] = pick("completion")
         if all(found.values()):
             break
     else:
@@ -275,6 +323,9 @@ def _extras(columns, found: dict, sample) -> dict[str, str]:
     for column in [column for column in columns if column not in roots] + inside:
         field = extra_field(column.rsplit(".", 1)[-1])
         values = [row[column] for row in sample if row.get(column) is not None]
+        if field == "context" and field in extras:
+            extras[field] += f"+{column}"
+            continue
         if not field or field in extras or field in found or (field == "label" and not are_judgements(values)):
             continue
         if field != "weight" or any(value != 1 for value in values):
@@ -285,7 +336,7 @@ def _extras(columns, found: dict, sample) -> dict[str, str]:
 def extra_field(column: str) -> str:
     """The field of EXTRA_WORDS that a column's name tells, or ""."""
     words = words_of(column)
-    if words & {"id", "ids", "length", "len", "url", "title", "source", "name", "count", "num"}:
+    if words & ABOUT:
         return ""
     return next((field for field, known in EXTRA_WORDS.items() if words & known), "")
 

@@ -16,11 +16,13 @@ OTHER_ROLES = {
 CALL_ROLES = ("function_call", "tool_call")
 WEIGHT_KEYS = ("weight", "train", "loss")  # OpenAI, axolotl, ms-swift: 0 or false reads the turn without training it
 TRAIN_ON = ("all", "last")
+SPEAKER = r"(?:\A|{gap})\s*(Human|User|Assistant|System|Function response): ?"  # HH-RLHF, Glaive
+SPEAKERS = {"function response": "tool"}
 NUMPY_GAP = re.compile(r"\}\s+\{")
 
 
 class RowProblem(Exception):
-    """One row cannot be converted; `check` is the name in `wording.CHECKS`, the text is the detail."""
+    """One row cannot be converted; `check` is the name in `wording.yaml`, the text is the detail."""
 
     def __init__(self, check: str, detail: str):
         super().__init__(detail)
@@ -32,6 +34,8 @@ def as_messages(value, role: str, field: str) -> list[dict]:
     value = unpacked(value)
     if is_numpy_list(value):
         raise RowProblem("numpy_cell", f"{field} is {value.strip()[:40]!r}")
+    if isinstance(value, str) and not role:
+        value = transcript(value) or value
     if isinstance(value, str) and role:
         if not value.strip():
             raise RowProblem("empty_field", f"{field} is empty")
@@ -42,7 +46,28 @@ def as_messages(value, role: str, field: str) -> list[dict]:
         raise RowProblem("mixed_types", f"{field} is a {type(value).__name__}, expected a string or a list of messages")
     if not value:
         raise RowProblem("empty_field", f"{field} is an empty list")
+    if all(isinstance(item, str) for item in value) and role:
+        places = " or ".join(f"{field}[{n}]" for n in range(min(len(value), 2)))
+        raise RowProblem(
+            "roles", f"{field} is a list of {len(value)} texts: map one of them, as {places} of its column"
+        )
+    if all(isinstance(item, str) for item in value):  # LIMA
+        value = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(value)]
+    if all(isinstance(item, dict) and {"input", "output"} == item.keys() for item in value):  # Capybara
+        value = [part for item in value for part in (turn("user", item["input"]) + turn("assistant", item["output"]))]
     return [_message(item, field) for item in value]
+
+
+def transcript(text: str) -> list[dict]:
+    """The turns of a conversation in one text ("\\n\\nHuman: ...\\n\\nAssistant: ..."), [] where it is none."""
+    gap = "\n\n" if "\n\nassistant:" in text.lower() else "\n"
+    parts = re.split(SPEAKER.format(gap=gap), text, flags=re.I)
+    if len(parts) < 5 or parts[0].strip():
+        return []
+    names = [name.lower() for name in parts[1::2]]
+    roles = [SPEAKERS.get(name) or OTHER_ROLES.get(name, name) for name in names]
+    texts = [content.strip().removesuffix("<|endoftext|>").strip() for content in parts[2::2]]
+    return [{"role": role, "content": content} for role, content in zip(roles, texts, strict=True)]
 
 
 def turn(role: str, content: str) -> list[dict]:
@@ -119,7 +144,10 @@ def _in_usual_keys(item: dict) -> dict:
     if isinstance(item.get("from"), str) and "value" in item:
         rest = {key: value for key, value in item.items() if key not in ("from", "value")}
         item = {"role": item["from"], "content": item["value"], **rest}
-    role = item.get("role")
+    role, parts = item.get("role"), item.get("parts")
+    if isinstance(parts, list) and "content" not in item:  # Gemini
+        parts = [{"type": "text", **part} if "text" in part else {"type": next(iter(part), "")} for part in parts]
+        item = {key: value for key, value in item.items() if key != "parts"} | {"content": parts}
     if role in CALL_ROLES:
         item = {**item, "content": None, "tool_calls": item.get("content")}
     elif item.get("function_call"):

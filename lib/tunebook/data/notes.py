@@ -1,14 +1,23 @@
 """Collect troubles row by row and turn them into findings; say what the gate makes of them.
 
-Does not judge a row: it counts, keeps the first hundred row numbers and words the sentence from `wording.CHECKS`.
+Does not judge a row: it counts, keeps the first hundred row numbers and words the sentence from `wording.yaml`.
 """
 
+import functools
 import itertools
+from pathlib import Path
 
-from tunebook.data.wording import CHECKS
 from tunebook.findings import Finding
+from tunebook.pipeline.params import read_yaml
 
 N_SHOWN_ROWS = 100
+
+
+@functools.cache
+def checks() -> dict[str, tuple[str, str, str]]:
+    """Name of every check -> (severity, what it says, what to do about it)."""
+    lines = read_yaml(Path(__file__).with_name("wording.yaml"))
+    return {name: tuple(line.split(" | ")) for name, line in lines.items()}
 
 
 class Notes:
@@ -43,19 +52,17 @@ class Notes:
 
     def findings(self) -> list[Finding]:
         """One finding a check, errors first, in the order of the table."""
-        order = list(CHECKS)
-        rank = {"error": 0, "warn": 1, "info": 2}
-        names = sorted(self._found, key=lambda name: (rank[CHECKS[name][0]], order.index(name)))
-        return [word_finding(name, n_rows=self.n_rows, **self._found[name]) for name in names]
+        names = [name for name in checks() if name in self._found]
+        return merge_findings([word_finding(name, n_rows=self.n_rows, **self._found[name]) for name in names])
 
 
 def word_finding(check: str, count: int, rows=(), detail: str = "", n_rows: int = 0, severity: str = "") -> Finding:
     """Word one finding: "Rows that are not valid JSON: 2 of 40; first: row 3, line 4: Expecting value at column 17."
 
-    `rows` are record numbers, or (record number, line) pairs. Raises KeyError for a check that `wording.CHECKS` does
+    `rows` are record numbers, or (record number, line) pairs. Raises KeyError for a check that `wording.yaml` does
     not list.
     """
-    usual_severity, what, fix = CHECKS[check]
+    usual_severity, what, fix = checks()[check]
     places = sorted(row if isinstance(row, tuple) else (row, None) for row in rows)
     rows, lines = [row for row, _ in places], [line for _, line in places if line is not None]
     place = (f"row {rows[0]}" if rows else "") + (f", line {lines[0]}" if rows and lines else "")
@@ -81,7 +88,7 @@ def reject(check: str, row: int, line: int | None, record, reason: str = "") -> 
         "row": row,
         "line": line,
         "check": check,
-        "reason": reason or (CHECKS[check][1] if check in CHECKS else check),
+        "reason": reason or (checks()[check][1] if check in checks() else check),
         "record": record,
     }
 

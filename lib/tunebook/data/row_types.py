@@ -4,6 +4,8 @@ Row types ("kinds"): `prompt_completion`, `messages`, `text`, `preference`, `kto
 mapping (see `mapping`). Does not read files.
 """
 
+import json
+
 from tunebook.data.mapping import FIRST_USER, Reading, apply_mapping, judgement_of
 from tunebook.data.messages import (
     RowProblem,
@@ -12,6 +14,7 @@ from tunebook.data.messages import (
     read_history,
     read_tools,
     split_turns,
+    transcript,
     turn,
     unpacked,
 )
@@ -131,9 +134,24 @@ def _convert_prompt(row: dict, train_on: str, extras: dict) -> dict:
     if missing:
         raise RowProblem("missing_field", f"no {missing[0]}")
     prompt = _with_extras(as_messages(row["prompt"], "user", "prompt"), extras)
-    completion = as_messages(row["completion"], "assistant", "completion")
+    completion = calls_of(row) or as_messages(row["completion"], "assistant", "completion")
     check_order(prompt, completion)
     return split_turns(prompt + completion, train_on, len(prompt))
+
+
+def calls_of(row: dict) -> list[dict]:
+    """The turn of a completion that is JSON text of tool calls beside `tools` (xLAM's answers); [] for any other."""
+    text, tools = row["completion"], row.get("tools")
+    if not tools or not isinstance(text, str) or not text.lstrip().startswith(("[", "{")):
+        return []
+    try:
+        calls = json.loads(text)
+        calls = calls if isinstance(calls, list) else [calls]
+        if all({"name", "arguments"} <= call.keys() for call in calls) and calls:
+            return as_messages([{"role": "assistant", "content": "", "tool_calls": calls}], "", "completion")
+    except (ValueError, AttributeError):
+        pass
+    return []
 
 
 def _with_extras(turns: list[dict], extras: dict) -> list[dict]:
@@ -174,7 +192,11 @@ def _convert_pair(row: dict, extras: dict) -> dict:
     if type(chosen) is not type(rejected):
         raise RowProblem("pair_types", f"chosen is a {type(chosen).__name__}, rejected a {type(rejected).__name__}")
     if isinstance(chosen, str) and prompt is None:
-        prompt, chosen, rejected = _shared_text(chosen, rejected)
+        chosen, rejected = transcript(chosen), transcript(rejected)
+        if bool(chosen) != bool(rejected):
+            raise RowProblem("pair_prompts", "one of the two is no conversation")
+        if not chosen:
+            raise RowProblem("missing_field", "no prompt, and chosen and rejected are no conversations")
     chosen, rejected = (
         as_messages(side, "assistant", name) for side, name in ((chosen, "chosen"), (rejected, "rejected"))
     )
@@ -202,18 +224,6 @@ def _part(given: list[dict], chosen: list[dict], rejected: list[dict]) -> tuple:
         raise RowProblem("pair_prompts", "the turns before the first answer that differs are not the same")
     system = given[:1] if given and given[0]["role"] == "system" != chosen[0]["role"] else []
     return system + chosen[:at], chosen[at:], rejected[at:]
-
-
-def _shared_text(chosen: str, rejected: str) -> tuple[str, str, str]:
-    """(prompt, chosen, rejected) of two texts that share their turns up to an "Assistant:"."""
-    cut = next((n for n, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), len(chosen))
-    cut = chosen.rfind("Assistant:", 0, cut) + len("Assistant:") if "Assistant:" in chosen[:cut] else 0
-    prompt, chosen, rejected = chosen[:cut], chosen[cut:].strip(), rejected[cut:].strip()
-    if not prompt and "Assistant:" in chosen and "Assistant:" in rejected:
-        raise RowProblem("pair_prompts", "the turns before the last answer differ")
-    if not prompt:
-        raise RowProblem("missing_field", "no prompt, and chosen and rejected share no turn")
-    return prompt, chosen, rejected
 
 
 def demonstrations(rows: list[dict]) -> list[dict]:

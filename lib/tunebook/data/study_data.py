@@ -3,7 +3,7 @@
 Every removed row is in `rejects` with its reason. Does not count tokens (`lengths`) and does not write files.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tunebook.data.checks.code import find_copies
 from tunebook.data.checks.contamination import find_contamination, find_shared_runs
@@ -16,11 +16,12 @@ from tunebook.data.rows import rows_from_records
 from tunebook.data.sources import read_rows
 from tunebook.data.splits import SHARES, answer_text, group_of, normalise, prompt_key, prompt_text, slice_of, split_rows
 from tunebook.errors import InputProblem
-from tunebook.evaluation.extraction import extract
+from tunebook.evaluation.shapes import exact_problem, free_text_line
 from tunebook.picking import pick
 
 MAX_GENERATED_RATIO = 8
 SPARE_RATIO = 1.1
+ANSWERS = ("completion", "chosen", "rejected")
 
 
 @dataclass
@@ -58,45 +59,85 @@ class StudyData:
         return from_problems(f"{self.name}/test", self.test_problems, source=self.name)
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """How many training rows, dev and test problems a study takes, 0 for all, and the seed that chooses them.
+
+    A shipped task needs `n_rows`. `benchmark_limit`: at most so many test problems.
+    """
+
+    n_rows: int = 0
+    n_dev: int = 0
+    n_test: int = 0
+    benchmark_limit: int = 0
+    seed: int = 0
+
+    def __post_init__(self):
+        if min(self.n_rows, self.n_dev, self.n_test, self.benchmark_limit) < 0:
+            raise InputProblem("n_rows, n_dev, n_test and benchmark_limit must not be negative; 0 means all")
+
+
 def load_study_data(
     task: str,
     rows: str,
     benchmark: str,
-    n_rows: int,
-    seed: int,
-    n_dev: int,
-    n_test: int,
-    benchmark_limit: int = 0,
-    *,
-    revision: str = "",
+    sizes: Sizes = Sizes(),
     reading: Reading = Reading(),
     limits: Thresholds | None = None,
 ) -> StudyData:
     """Collect the data of a study; the same arguments always give the same rows.
 
-    `rows` "" takes the shipped `task`, else it is a file or a Hub data set (with `revision`, and `reading`, see
-    `mapping.reading_of`). `benchmark` ""
-    makes the test problems from test rows, else it names a benchmark file. `n_rows`: training rows wanted, 0 = all (a
-    shipped task needs a number). `n_dev`, `n_test`: problems wanted. `benchmark_limit`: at most so many test problems,
-    0 = all. Raises InputProblem when an argument cannot be used.
+    `rows` "" takes the shipped `task`, else it is a file or a Hub data set, read by `reading` (see
+    `mapping.reading_of`). `benchmark` "" makes the test problems from test rows, else it names a benchmark file. Raises
+    InputProblem when an argument cannot be used.
     """
-    if min(n_rows, n_dev, n_test, benchmark_limit) < 0:
-        raise InputProblem("n_rows, n_dev, n_test and benchmark_limit must not be negative; 0 means all")
     if rows:
-        data = _own_data(rows, (n_rows, n_dev, n_test), seed, bool(benchmark), (revision, reading))
+        data = _own_data(rows, sizes, bool(benchmark), reading)
     elif task:
-        data = _task_data(task, n_rows, n_dev, n_test, seed, bool(benchmark))
+        data = _task_data(task, sizes, bool(benchmark))
     else:
         raise InputProblem("neither rows nor task is given; name a file of rows or a shipped task")
     if benchmark:
         data.test, data.test_problems = [], _load_benchmark(benchmark)
         _remove_contaminated(data, benchmark, limits)
-    _limit_problems(data, benchmark_limit, seed)
+    _limit_problems(data, sizes.benchmark_limit, sizes.seed)
     _remove_leaked(data, limits)
+    if line := free_text_line(data.test_problems):
+        data.findings.append(word_finding("free_text", len(data.test_problems), detail=line))
     if not data.train:
         data.findings.append(word_finding("no_rows", 0, detail="no row is left for training"))
     data.findings = merge_findings(data.findings)
     return data
+
+
+def without_thoughts(data: StudyData, thinking: str) -> StudyData:
+    """With `thinking` "off" the same data without the thoughts at the head of answers, and a finding that counts them.
+
+    A template that knows the mode puts an empty thought into the prompt: a thought that follows it would be trained as
+    what comes after thinking.
+    """
+    if thinking != "off":
+        return data
+    notes, parts = Notes(), {}
+    for part in ("train", "dev", "test"):
+        parts[part] = []
+        for row in getattr(data, part):
+            shorter = {
+                key: [_thoughtless(turn) for turn in row[key]] for key in ANSWERS if isinstance(row.get(key), list)
+            }
+            if any(shorter[key] != row[key] for key in shorter):
+                notes.add("thoughts_left_out", row.get("record"))
+            parts[part].append({**row, **shorter})
+    notes.n_rows = sum(map(len, parts.values()))
+    return replace(data, findings=merge_findings(data.findings, notes.findings()), **parts)
+
+
+def _thoughtless(turn: dict) -> dict:
+    text = turn.get("content")
+    if turn.get("role") != "assistant" or not isinstance(text, str) or not text.lstrip().startswith("<think>"):
+        return turn
+    head, closed, rest = text.partition("</think>")
+    return {**turn, "content": rest.lstrip()} if closed else turn  # an open one is cut off, and a finding already
 
 
 def _limit_problems(data: StudyData, limit: int, seed: int) -> None:
@@ -113,16 +154,16 @@ def _load_benchmark(benchmark: str) -> list[dict]:
     return list(load_benchmark(benchmark).problems)
 
 
-def _task_data(name: str, n_rows: int, n_dev: int, n_test: int, seed: int, has_benchmark: bool) -> StudyData:
+def _task_data(name: str, sizes: Sizes, has_benchmark: bool) -> StudyData:
     """Generate rows until every split has enough; equal prompts are generated once, and each split is drawn as rows
     come.
     """
     from tunebook import tasks
 
-    if not n_rows:
+    if not sizes.n_rows:
         raise InputProblem(f"n_rows is 0; the shipped task {name} generates rows, so say how many")
-    task = tasks.load(name)
-    wanted = {"train": n_rows, "dev": n_dev, "test": n_test}
+    task, seed = tasks.load(name), sizes.seed
+    wanted = {"train": sizes.n_rows, "dev": sizes.n_dev, "test": sizes.n_test}
     n_first = int(SPARE_RATIO * max(wanted[split] / share for split, share in zip(wanted, SHARES, strict=True)))
     for factor in (1, 2, 4, MAX_GENERATED_RATIO):
         parts = split_rows(_distinct(task.make_rows(n_first * factor, seed)), seed)
@@ -138,9 +179,9 @@ def _task_data(name: str, n_rows: int, n_dev: int, n_test: int, seed: int, has_b
     return StudyData(train, dev, test, *problems, [], name, [], n_first * factor, slices=slices)
 
 
-def _own_data(source: str, counts: tuple, seed: int, has_benchmark: bool, options: tuple) -> StudyData:
+def _own_data(source: str, sizes: Sizes, has_benchmark: bool, reading: Reading) -> StudyData:
     """The user's rows, cleaned and split; test problems from test rows where there is no benchmark."""
-    own = read_own(source, options, seed)
+    own, counts = read_own(source, reading, sizes.seed), (sizes.n_rows, sizes.n_dev, sizes.n_test)
     if not has_benchmark and any("text" in row for row in own.rows):
         raise InputProblem(f"{source}: plain text rows have no question to test; give a benchmark file")
     if has_benchmark:
@@ -257,13 +298,9 @@ class OwnRows:
         self.rejects += [reject("not_used", row["record"], None, row, reason) for row in rows]
 
 
-def read_own(source: str, options: tuple, seed: int) -> OwnRows:
-    """Read and clean the user's rows; `options`: the revision and the reading.
-
-    Columns without a mapping give no rows, only the finding `columns`.
-    """
-    revision, reading = options
-    raw = read_rows(source, revision=revision)
+def read_own(source: str, reading: Reading, seed: int) -> OwnRows:
+    """Read and clean the user's rows. Columns without a mapping give no rows, only the finding `columns`."""
+    raw = read_rows(source, revision=reading.revision)
     examples = read_examples(raw, reading)
     account = examples.account.table()
     if examples.notes.count("columns"):
@@ -292,20 +329,8 @@ def make_own_problems(rows: list[dict]) -> list[dict]:
     """
     problems = []
     for row in rows:
-        answer = answer_text(row)
-        expected = " ".join(extract(answer, {"kind": "answer", "canonical_solution": answer}).split())
-        problem = {
-            "task_id": f"own/{row['record']}",
-            "prompt": prompt_text(row),
-            "entry_point": "answer",
-            "canonical_solution": answer,
-            "test": (
-                f"EXPECTED = {expected!r}\n\n\ndef check(answer):\n"
-                '    assert " ".join(answer.split()) == EXPECTED, f"expected {EXPECTED!r}"\n'
-            ),
-            "kind": "answer",
-            "slice": slice_of(row),
-        }
+        problem = exact_problem(f"own/{row['record']}", prompt_text(row), answer_text(row))
+        problem["slice"] = slice_of(row)
         if len(row["prompt"]) > 1:
             problem["messages"] = [
                 {key: value for key, value in turn.items() if key != "weight"} for turn in row["prompt"]

@@ -118,7 +118,7 @@ def judge_examples(
         "answers": lambda: find_failing_answers(examples),
     }
     for name, problems in (benchmarks or {}).items():
-        steps[f"contamination by {name}"] = lambda p=problems, n=name: _contamination(examples, p, n)
+        steps[f"contamination by {name}"] = lambda p=problems, n=name: find_problems_in(examples, p, n)
         if name in represented:
             steps[f"domain of {name}"] = lambda p=problems, n=name: shown["domains"].append(
                 find_domain_gap(examples, p, n)
@@ -151,7 +151,8 @@ def _pairs(examples: Examples) -> None:
     find_score_contradictions(examples)
 
 
-def _contamination(examples: Examples, problems: list[dict], name: str) -> None:
+def find_problems_in(examples: Examples, problems: list[dict], name: str) -> None:
+    """Every way in which a row can hold a problem of the benchmark `name`: as it stands, in code, in other words."""
     found = set(find_contamination(examples, problems, name).tolist())
     found.update(find_copies(examples, problems, name, found))
     find_reworded(examples, problems, name, found)

@@ -7,6 +7,7 @@ Every text is short and redacted. Does not judge.
 from tunebook.data.checks.secrets import redact
 from tunebook.data.splits import answer_text, prompt_text
 from tunebook.data.validate import Judgement
+from tunebook.terminal import counted
 
 N_SHOWN = 20
 N_CHARACTERS = 110
@@ -14,9 +15,9 @@ N_CHARACTERS = 110
 
 def verdict_line(judgement: Judgement, n_train: int, n_rejected: int) -> str:
     """WARN: 2,000 records, 0 errors, 1 warning; 1,950 rows to train, 12 left out."""
-    counts = [sum(item.severity == severity for item in judgement.findings) for severity in ("error", "warn")]
+    findings = counted([item.to_dict() for item in judgement.findings])
     return (
-        f"{judgement.verdict.upper()}: {judgement.n_rows:,} records, {counts[0]} errors, {counts[1]} warnings; "
+        f"{judgement.verdict.upper()}: {judgement.n_rows:,} records, {findings}; "
         f"{n_train:,} rows to train, {n_rejected:,} left out (rejects.jsonl says why)"
     )
 

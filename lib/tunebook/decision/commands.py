@@ -1,11 +1,14 @@
-"""`tunebook drift`: watch a shipped file. Parses flags and prints; `drift` does the work."""
+"""`tunebook drift` and `tunebook report`. Parses flags and prints; `drift` and `page` do the work."""
 
 import argparse
 import json
 
 
 def add(subparsers) -> None:
-    """Add the `drift` command."""
+    """Add the two commands."""
+    parser = subparsers.add_parser("report", help="make a run's page anew from what is on disk, also without a verdict")
+    parser.add_argument("run", metavar="RUN", help="name under outputs/ or path of a run")
+    parser.set_defaults(handler=report)
     parser = subparsers.add_parser(
         "drift",
         help="have the inputs moved, and does the shipped file still give its score?",
@@ -57,10 +60,23 @@ def drift(args: argparse.Namespace) -> int:
     return 1 if any(row["holds"] is False for row in advice) else 0
 
 
+def report(args: argparse.Namespace) -> int:
+    """Print what is missing, then where the page is."""
+    from tunebook.decision.page import remake
+    from tunebook.pipeline.runs import RunLock, find_root, outputs_root, run_folder_to_read
+
+    folder = run_folder_to_read(args.run, outputs_root(find_root()))
+    with RunLock(folder, "tunebook report"):
+        for text in remake(folder):
+            print(f"missing: {text}")
+    print(f"report: {folder / 'report.html'}")
+    return 0
+
+
 def describe(moved: dict | None, watched: dict | None, advice: list[dict]) -> str:
     """The findings as text for a terminal."""
     from tunebook.decision.drift import UPGRADE
-    from tunebook.evaluation.measure import escaped
+    from tunebook.terminal import escaped
 
     lines = []
     if moved:

@@ -10,9 +10,11 @@ from tunebook.decision.gather import Evidence, read_kept
 from tunebook.decision.spec import BITS
 from tunebook.errors import InputProblem
 from tunebook.evaluation.protocol import differences, require_equal
+from tunebook.evaluation.score import unfinished_share
 from tunebook.evaluation.score_folder import Scores
 from tunebook.statistics.compare import compare_paired, noninferiority, rise
 from tunebook.statistics.paired import holm
+from tunebook.statistics.trainings import over_trainings
 
 # Rungs that ask the same base model; the others are other systems and decide only by meeting the specification.
 PROMPT_RUNGS = ("instruction", "few_shot", "retrieved")
@@ -102,7 +104,16 @@ def left_out(evidence: Evidence, shipped: str) -> list[tuple[str, str]]:
 
 
 def _compared(target: str, against: str, before: Scores, found: Scores, spec: dict) -> dict:
-    return {"model": target, "against": against, **compare_paired(before.passed, found.passed, spec["smallest_gain"])}
+    row = {"model": target, "against": against, **compare_paired(before.passed, found.passed, spec["smallest_gain"])}
+    limit = spec.get("measured_by", {}).get("unfinished_limit", 10.0)
+    shares = {name: 100 * unfinished_share(scores.metrics) for name, scores in ((against, before), (target, found))}
+    cut = [f"{share:.0f}% of {name}'s" for name, share in shares.items() if share > limit]
+    if cut:
+        row["unfinished"] = (
+            f"{' and '.join(cut)} answers are cut or end inside a thought, more than unfinished_limit"
+            f" ({limit:g}%), so nothing is shown: raise max_new_tokens"
+        )
+    return row
 
 
 def _corrected(rows: list[dict]) -> list[dict]:
@@ -175,6 +186,22 @@ def file_comparison(evidence: Evidence, shipped: str, weights: str) -> dict | No
         return None
     result = noninferiority(before.passed, after.passed, evidence.spec["largest_loss"])
     return {"benchmark": evidence.task, "model": shipped, "against": weights, "gated": False, **result}
+
+
+def trainings_comparison(evidence: Evidence, weights: str) -> dict | None:
+    """What the recipe gains over base, over its trainings: that of `weights` and the further ones. None with one."""
+    base, own = evidence.read("base", evidence.task), evidence.read(weights, evidence.task)
+    if not evidence.trainings or base is None or own is None:
+        return None
+    rows = []
+    for found in (own, *map(read_kept, evidence.trainings)):
+        require_equal(base.protocol, found.protocol, "base", "a further training")
+        rows.append([_share(found.passed[task]) - _share(base.passed[task]) for task in base.passed])
+    return {"model": weights, "against": "base", **over_trainings(rows, evidence.spec["smallest_gain"])}
+
+
+def _share(samples: list[bool]) -> float:
+    return sum(samples) / len(samples)
 
 
 def kept_of(tables: dict, names: tuple[str, str]) -> list[dict]:

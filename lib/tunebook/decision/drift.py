@@ -95,7 +95,8 @@ def canary(found: dict[str, Upstream], make_engine, allow_unisolated: bool = Fal
     `make_engine(target, found)` opens the model. `worse` where the exact McNemar test shows a loss at 0.05.
     InputProblem where the run scored no trained model.
     """
-    scored = [name.partition("@")[2] for name in found if name.startswith("04_") and not name.endswith("@base")]
+    names = [name for name in found if name.startswith("04_") and "+" not in name]
+    scored = [name.partition("@")[2] for name in names if not name.endswith("@base")]
     if not scored:
         raise InputProblem("the run scored no trained model, so there is nothing to watch: run 04@sft or 04@gguf first")
     verdict = found.get("06_verdict")
@@ -123,22 +124,24 @@ def _examples(found: dict[str, Upstream], params: dict) -> list[dict]:
 
 
 def open_shipped(target: str, found: dict[str, Upstream]):
-    """The engine of the file that ships; without a file, the base model with the adapter that was scored last."""
-    if target == "gguf":
-        from tunebook.models.gguf_engine import GgufModel
-
-        export = found["05_export_gguf"]
-        return GgufModel(export.file(export.metrics["chosen_file"]))
+    """The engine of the file that ships, opened as 04 opened it; without a file, the base model with the adapter that
+    was scored last.
+    """
     from tunebook.models.device import choose_placement, this_machine
-    from tunebook.models.engine import TransformersEngine
-    from tunebook.models.loading import load_model, load_tokenizer
+    from tunebook.models.gguf_engine import GgufModel
+    from tunebook.models.loading import open_engine
     from tunebook.models.source import resolve_model
 
     params = found[f"04_evaluate_pass_at_1@{target}"].manifest["params"]
-    adapter = found[{"sft": "02_train_sft", "dpo": "03_train_dpo"}[target]].folder("adapter")
+    if target == "gguf":
+        export = found["05_export_gguf"]
+        return GgufModel(export.file(export.metrics["chosen_file"]), params["slots"])
+    stages = {"sft": "02_train_sft", "dpo": "03_train_dpo", "recover": "09_recover"}
+    adapter = found[stages[target]].folder("adapter")
     source = resolve_model(params["model"], params["model_revision"])
-    model = load_model(source, choose_placement(this_machine()), adapter)
-    return TransformersEngine(model, load_tokenizer(source.folder, params["chat_template"]), params["slots"])
+    spoken = {key: params[key] for key in ("end_of_turn", "thinking") if key in params}
+    placement = choose_placement(this_machine())
+    return open_engine(source, placement, params["chat_template"], params["slots"], adapter, **spoken)
 
 
 def advise(

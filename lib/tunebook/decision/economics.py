@@ -8,6 +8,7 @@ are given.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
 
@@ -118,39 +119,53 @@ def whole_seconds(cost: dict, tokens: int) -> float:
     return cost["seconds"] * tokens / made if cost.get("resumed") and made else cost["seconds"]
 
 
-def per_call(calls: list[dict], prices: Prices) -> dict[str, numpy.ndarray]:
-    """Money of each sampled call: `own` by its machine seconds and the utilisation, `hosted` by its tokens.
+def per_call(calls: list[dict], prices: Prices, hosted_calls: Sequence[dict] = ()) -> dict[str, numpy.ndarray]:
+    """Money of each sampled call: `own` by its machine seconds and the utilisation, `hosted` by the tokens of
+    `hosted_calls`, which a server counted, else of the own calls.
 
     A call has `input_tokens`, `output_tokens` and `seconds` (machine seconds, already shared among the calls of a
     batch).
     """
-    seconds, tokens_in, tokens_out = (
-        numpy.array([call[key] for call in calls], dtype=float) for key in ("seconds", "input_tokens", "output_tokens")
+    seconds = numpy.array([call["seconds"] for call in calls], dtype=float)
+    tokens_in, tokens_out = (
+        numpy.array([call[key] for call in hosted_calls or calls], dtype=float)
+        for key in ("input_tokens", "output_tokens")
     )
     own = seconds / 3600 * prices.price_machine_hour / prices.utilisation
     hosted = (tokens_in * prices.price_hosted_input + tokens_out * prices.price_hosted_output) / 1e6
     return {"own": own, "hosted": hosted}
 
 
-def break_even(calls: list[dict], prices: Prices, machine_seconds: float, pass_rate: float, seed: int = 0) -> dict:
+def break_even(
+    calls: list[dict],
+    prices: Prices,
+    machine_seconds: float,
+    pass_rate: float,
+    seed: int = 0,
+    hosted_calls: Sequence[dict] = (),
+) -> dict:
     """Calls a day from which the own model is cheaper than the hosted one, with a 95% interval from resampling the
     inputs.
 
     `calls_a_day` None means never (a hosted call costs no more than an own one). `cascade`: the same when the share 1 -
     `pass_rate` of the calls, the failures, goes to the hosted model too, which supposes that a failure is noticed.
-    Money in the user's currency.
+    Money in the user's currency. `hosted_calls` of the same problems in the same order are drawn with the own ones.
     """
     if not calls:
         raise InputProblem("no call was sampled, so there is no cost: score the task first")
-    costs, fixed = per_call(calls, prices), fixed_a_month(prices, machine_seconds)
-    draws = numpy.random.default_rng(seed).integers(0, len(calls), size=(RESAMPLES, len(calls)))
+    costs, fixed = per_call(calls, prices, hosted_calls), fixed_a_month(prices, machine_seconds)
+    own, hosted = costs["own"], costs["hosted"]
+    random = numpy.random.default_rng(seed)
+    draws = random.integers(0, len(own), size=(RESAMPLES, len(own)))
+    others = draws if len(hosted) == len(own) else random.integers(0, len(hosted), size=(RESAMPLES, len(hosted)))
+    drawn_own, drawn_hosted = own[draws].mean(axis=1), hosted[others].mean(axis=1)
     found = {"fixed_a_month": fixed, "n_calls": len(calls), "missing": prices.missing()}
     found |= {f"{name}_per_call": float(values.mean()) for name, values in costs.items()}
-    own, hosted = costs["own"], costs["hosted"]
-    for name, saved in (("own", hosted - own), ("cascade", pass_rate * hosted - own)):
-        drawn = [_calls_a_day(fixed, value) for value in saved[draws].mean(axis=1)]
+    for name, share in (("own", 1.0), ("cascade", pass_rate)):
+        saved = float(share * hosted.mean() - own.mean())
+        drawn = [_calls_a_day(fixed, value) for value in share * drawn_hosted - drawn_own]
         found[name] = {
-            "calls_a_day": _plain(_calls_a_day(fixed, float(saved.mean()))),
+            "calls_a_day": _plain(_calls_a_day(fixed, saved)),
             "interval": [_plain(value) for value in numpy.quantile(drawn, [0.025, 0.975], method="nearest")],
         }
     return found
@@ -164,7 +179,14 @@ def _plain(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def sweep(calls: list[dict], prices: Prices, machine_seconds: float, pass_rate: float, seed: int = 0) -> list[dict]:
+def sweep(
+    calls: list[dict],
+    prices: Prices,
+    machine_seconds: float,
+    pass_rate: float,
+    seed: int = 0,
+    hosted_calls: Sequence[dict] = (),
+) -> list[dict]:
     """`break_even` at each hosted price of SWEEP (the same for a million tokens in and out): rows for the figure.
 
     A machine's hour that has no price is swept too (MACHINE_SWEEP), and where nothing fixed was given, the rows are for
@@ -177,7 +199,7 @@ def sweep(calls: list[dict], prices: Prices, machine_seconds: float, pass_rate: 
             swept = Prices(**{**vars(prices), **given})
             if not prices.price_staff_hour * prices.staff_hours and not prices.data_cost:
                 swept = Prices(**{**vars(swept), "data_cost": UNIT_A_MONTH * (prices.retrain_months or 12)})
-            found = break_even(calls, swept, machine_seconds, pass_rate, seed)
+            found = break_even(calls, swept, machine_seconds, pass_rate, seed, hosted_calls)
             for kind in ("own", "cascade"):
                 low, high = found[kind]["interval"]
                 row = {"price": price, "machine_hour": hour, "kind": kind, "calls_a_day": found[kind]["calls_a_day"]}

@@ -231,6 +231,11 @@ def progress_gate(name: str, stage, state: str, compared: dict | None) -> dict:
         return row
     if compared is None:
         text = "it was not scored beside what came before: score both on the same problems"
+        promise = stage.metrics.get("promise", {"is_enough": True})
+        if not promise["is_enough"]:
+            text = "nothing was trained: a probe promised {expected} pairs, dpo_least_pairs asks for {least}".format(
+                **promise
+            )
         return row | {"verdict": INCONCLUSIVE, "evidence": text}
     word = decide(compared["difference"], compared["interval"], compared["p_exact"])
     n = compared["n"] * compared["samples"]

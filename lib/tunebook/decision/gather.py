@@ -11,12 +11,13 @@ from tunebook.decision.spec import read_frozen, require_overrides
 from tunebook.errors import InputProblem
 from tunebook.evaluation.score_folder import Scores, read_scores
 from tunebook.files import read_json, read_jsonl
+from tunebook.pipeline import stages as stage_names
 from tunebook.pipeline.manifest import broken
 from tunebook.statistics.compare import compare_paired
 
 SPEC_STAGE, SCORE_STAGE, DATA_STAGE = "00_should_we_fine_tune", "04_evaluate_pass_at_1", "01_validate_data"
 TASK = "task"
-ORDER = ("base", "sft", "dpo", "gguf")
+ORDER = ("base", "sft", "dpo", "recover", "gguf")
 
 
 @dataclass
@@ -26,7 +27,8 @@ class Evidence:
     maps a document to its bits per byte; `file` has, for each of `spec.LIMITS`, the shipped file's figure as [low,
     value, high] (95% bounds, None where there are too few requests); `chosen_on_test` names the stage that chose what
     ships on the test problems themselves; `seconds` are what a further problem of a benchmark takes, asked of base and
-    of the model that ships; money is in the user's currency.
+    of the model that ships; `trainings` are the task's scores of further trainings of the same recipe; money is in
+    the user's currency.
     """
 
     scores: dict[str, dict[str, Path | Scores]]
@@ -41,6 +43,7 @@ class Evidence:
     seconds: dict[str, float] = field(default_factory=dict)
     training_seconds: float = 0.0
     price_hour: float = 0.0
+    trainings: list[Path | Scores] = field(default_factory=list)
 
     def read(self, target: str, benchmark: str) -> Scores | None:
         """The scores of one model on one benchmark, None where there are none."""
@@ -70,6 +73,8 @@ def gather_evidence(context) -> tuple[Evidence, str, str]:
     require_overrides(spec, context)
     scores, bits, texts = {}, {}, {}
     for target, stage in scored(found).items():
+        if stage.manifest["params"].get("split") == "dev":
+            raise InputProblem(f"{stage.name} scored dev problems, on which choices are made: set split: test for 06")
         names = sorted(stage.metrics["scores"], key=lambda bench: bench != TASK)  # the task first
         scores[target] = {bench: _verified(stage, f"scores/{bench}") for bench in names}
         kept = forgetting_of(stage)
@@ -82,11 +87,24 @@ def gather_evidence(context) -> tuple[Evidence, str, str]:
     on_test = "05_export_gguf" if export and export.metrics.get("selected_on") == "test" else ""
     parts = _rungs(found, spec), _failed(context, found), _slices(found), bits, on_test, file_figures(export)
     evidence = Evidence(scores, TASK, spec, *parts)
-    trained = [name for name in ("dpo", "sft") if name in scores]
-    weights = export.metrics["adapter"] if export else dpo.metrics["kept"] if dpo else (trained or ["sft"])[0]
+    trained = [name for name in ("recover", "dpo", "sft") if name in scores]
+    is_preferred = dpo and "recover" not in scores
+    weights = export.metrics["adapter"] if export else dpo.metrics["kept"] if is_preferred else (trained or ["sft"])[0]
     shipped = "gguf" if "gguf" in scores else weights
     _add_costs(evidence, found, ("base", shipped))
+    evidence.trainings = _trainings(found, weights)
     return evidence, shipped, weights
+
+
+def _trainings(found: dict, weights: str) -> list[Path]:
+    """The task's scores of each further training: of what its own 03 kept, else of the kind of weights that ships."""
+    scores = []
+    for number in sorted({stage_names.repeat(name) for name in found} - {0}):
+        dpo = found.get(f"03_train_dpo+{number}")
+        stage = found.get(f"{SCORE_STAGE}@{dpo.metrics['kept'] if dpo else weights}+{number}")
+        if stage and not _broken_checks(stage):
+            scores.append(_verified(stage, f"scores/{TASK}"))
+    return scores
 
 
 def _add_costs(evidence: Evidence, found: dict, pair: tuple[str, str]) -> None:
@@ -97,7 +115,7 @@ def _add_costs(evidence: Evidence, found: dict, pair: tuple[str, str]) -> None:
             cost = (stage.manifest.get("costs") or {}).get(name, {})
             if cost.get("seconds") and metrics.get("n"):
                 evidence.seconds[name] = evidence.seconds.get(name, 0.0) + cost["seconds"] / metrics["n"]
-    trained = [found[name] for name in ("02_train_sft", "03_train_dpo") if name in found]
+    trained = [found[name] for name in ("02_train_sft", "03_train_dpo", "09_recover") if name in found]
     evidence.training_seconds = sum(stage.manifest["timing"]["seconds"] for stage in trained)
     if has_file(found[SPEC_STAGE], "prices.json"):
         evidence.price_hour = read_json(found[SPEC_STAGE].file("prices.json"))["price_machine_hour"]
@@ -105,13 +123,13 @@ def _add_costs(evidence: Evidence, found: dict, pair: tuple[str, str]) -> None:
 
 def file_figures(export) -> dict[str, list]:
     """What the chosen file needs, as 05 measured it on its machine, one request at a time: [low, value, high] by
-    parameter.
+    parameter, and whether it answered without a network (None: not tried).
     """
     if export is None or "chosen" not in export.metrics:
         return {}
     chosen = export.metrics["chosen"]
     size = next(row["bytes"] for row in export.metrics["types"] if row["type"] == chosen) / 1e6
-    figures = {"largest_file_mb": [size] * 3}
+    figures = {"largest_file_mb": [size] * 3, "needs_offline": export.metrics.get("answers_offline")}
     if speed := (export.manifest.get("costs") or {}).get("speeds", {}).get(chosen):
         figures["largest_memory_mb"] = [speed["peak_bytes"] / 1e6] * 3
         figures["largest_latency_ms"] = [speed.get("p95_low_ms"), speed["p95_ms"], speed.get("p95_high_ms")]
@@ -127,8 +145,9 @@ def preferred_on_dev(stage) -> dict | None:
 
 
 def scored(found: dict) -> dict:
-    """The stages of 04 that gave a score, by target."""
-    stages = {name.partition("@")[2]: stage for name, stage in found.items() if name.startswith(SCORE_STAGE)}
+    """The stages of 04 that gave a score, by target; those of further trainings are left out."""
+    names = [name for name in found if name.startswith(SCORE_STAGE) and not stage_names.repeat(name)]
+    stages = {name.partition("@")[2]: found[name] for name in names}
     return {target: stage for target, stage in stages.items() if not _broken_checks(stage)}
 
 

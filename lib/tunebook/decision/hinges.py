@@ -29,6 +29,9 @@ def _gain(row: dict, judged: list[dict]) -> dict:
     """How many problems would have to come out otherwise; `judged` are the tests that Holm's correction is over."""
     others = [other["p_exact"] for other in judged if other is not row]
     about = "gain" if row["against"] == "base" else f"rung {row['against']}"
+    if "unfinished" in row:
+        meaning = f"is no evidence about the gain over {row['against']}: {row['unfinished']}"
+        return {"number": f"{row['difference']:+.1f} points", "meaning": meaning, "about": about}
     gained, lost, n, margin = row["gained"], row["lost"], row["n"], row["margin"]
     if row["verdict"] == GO:
         fewer = next((k for k in range(1, gained + 1) if _word(gained - k, lost, n, margin, others) != GO), gained)

@@ -5,6 +5,7 @@ Uses the same completion and score path as every other score. Does not decide.
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +14,12 @@ from tunebook.decision.economics import Prices, share_seconds, whole_seconds
 from tunebook.decision.gates import rung_row
 from tunebook.errors import InputProblem
 from tunebook.evaluation import completions, prompts
+from tunebook.evaluation.hosted import Hosted, ask_hosted
 from tunebook.evaluation.measure import answer_and_score
 from tunebook.evaluation.prompts import fixed_examples, nearest_examples
-from tunebook.evaluation.protocol import Asking
+from tunebook.evaluation.protocol import UNKNOWN, Asking, Protocol
 from tunebook.evaluation.score import score
+from tunebook.files import hash_json, write_jsonl
 from tunebook.models.device import choose_placement, this_machine
 from tunebook.models.engine import Decoding
 from tunebook.models.loading import open_engine
@@ -24,6 +27,7 @@ from tunebook.models.source import resolve_model
 
 # few_shot shows fixed examples, retrieved the nearest ones; larger and hosted are other systems.
 RUNGS = ("instruction", "few_shot", "retrieved", "larger", "hosted")
+KEPT = ".hosted"  # in the run's folder: what a server answered, so that a stage that runs again does not pay again
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ class Ladder:
     enough.
 
     `few_shot` examples are shown in the rungs few_shot and retrieved; `larger_model` (in the form `chat_template`) and
-    `hosted_completions` (a file) are rungs of their own where they are named.
+    a hosted model, as a file `hosted_completions` or as the server `hosted`, are rungs of their own where they are
+    named.
     """
 
     rungs: Sequence[str]
@@ -40,6 +45,7 @@ class Ladder:
     larger_model: str = ""
     larger_model_revision: str = ""
     hosted_completions: str = ""
+    hosted: Hosted = Hosted()
     chat_template: str = "chatml"
     target_score: float = 90.0
 
@@ -51,10 +57,15 @@ class Ladder:
             if name not in RUNGS:
                 raise InputProblem(f"ladder: {name!r} is no rung; choose from {', '.join(RUNGS)}")
         wanted = [name for name in RUNGS if name in self.rungs]
-        for name, parameter in (("larger", "larger_model"), ("hosted", "hosted_completions")):
-            if name in wanted and not getattr(self, parameter):
+        if self.hosted.url:
+            self.hosted.check()
+            if self.hosted_completions:
+                raise InputProblem("ladder: hosted_url and hosted_completions both name a hosted model; give one")
+        given = {"larger": self.larger_model, "hosted": self.hosted_completions or self.hosted.url}
+        for name, parameter in (("larger", "larger_model"), ("hosted", "hosted_completions or hosted_url")):
+            if name in wanted and not given[name]:
                 raise InputProblem(f"ladder: {name} needs {parameter}; name it, or leave the rung out")
-            if getattr(self, parameter) and name not in wanted:
+            if given[name] and name not in wanted:
                 wanted.append(name)
         if "instruction" in wanted and not has_instruction:
             raise InputProblem(
@@ -75,7 +86,7 @@ def climb(ladder: Ladder, engine, problems, rows: list[dict], asking: Asking, co
     fixed = fixed_examples(rows, ladder.few_shot, asking.seed)
     for rung in ladder.wanted(bool(asking.instruction), len(rows)):
         if rung == "hosted":
-            metrics, calls[rung] = score_hosted(ladder.hosted_completions, problems, context, engine.tokenizer, asking)
+            metrics, calls[rung] = score_hosted(ladder, problems, context, engine.tokenizer, asking, fixed)
         elif rung == "larger":
             metrics, calls[rung] = score_rung(rung, _larger(ladder, engine, context), problems, context, asking, fixed)
         else:
@@ -119,25 +130,42 @@ def score_rung(rung: str, engine, problems, context, asking: Asking, examples=()
     return done["metrics"], calls
 
 
-def score_hosted(path: str, problems, context, tokenizer, asking: Asking) -> tuple[dict, list[dict]]:
-    """The rung of a hosted model from a completions file that the user brings; it is judged like every other.
+def score_hosted(ladder: Ladder, problems, context, tokenizer, asking: Asking, examples) -> tuple[dict, list[dict]]:
+    """The rung of a hosted model, judged like every other: its server is asked (with the instruction, else with the
+    examples), or a completions file is read that the user brings.
 
-    Tokens are counted with the base model's tokenizer, so a price from them is an estimate; seconds are not known (0).
+    A file's tokens are counted with the base model's tokenizer where it has no counts, so a price from them is an
+    estimate. Machine seconds are 0: they are another's.
     """
-    rows = completions.read_completions(path, problems)
-    folder = context.folder / "ladder" / "hosted" / "score"
-    reading = {key: getattr(asking, key) for key in ("answer_reading", "code_block", "cpu_seconds")}
-    found = score(problems, rows, folder, reading, allow_unisolated=asking.allow_unisolated)
+    folder = context.folder / "ladder" / "hosted"
+    record = {key: getattr(asking, key) for key in ("answer_reading", "code_block", "cpu_seconds")}
+    if ladder.hosted.url:
+        shown = () if asking.instruction else tuple(examples)
+        style = {"prompt_style": "few_shot" if shown else "chat"}
+        fields = asking.fields("task") | style
+        del fields["allow_unisolated"]
+        protocol = Protocol(problems.sha256, **fields)
+        kept = context.run_folder / KEPT
+        rows = ask_hosted(ladder.hosted, problems, protocol, shown, kept, context.progress)
+        write_jsonl(folder / "completions.jsonl", rows)
+        record = {key: value for key, value in protocol.to_dict().items() if key not in ("benchmark", "stops")}
+        record |= {"chat_template_sha256": UNKNOWN, "examples_sha256": hash_json(list(shown)) if shown else ""}
+    else:
+        rows = completions.read_completions(ladder.hosted_completions, problems)
+    metrics = score(problems, rows, folder / "score", record, allow_unisolated=asking.allow_unisolated)
     texts = {problem["task_id"]: problem["prompt"] for problem in problems.problems}
-    calls = [
-        {
-            "input_tokens": len(tokenizer(texts[row["task_id"]])["input_ids"]),
-            "output_tokens": len(tokenizer(row["completion"])["input_ids"]),
-            "seconds": 0.0,
-        }
-        for row in rows
-    ]
-    return found, calls
+    calls = []
+    for row in rows:
+        counts = row.get("input_tokens"), row.get("n_tokens")
+        if not all(type(count) is int for count in counts):
+            counts = [len(tokenizer(text)["input_ids"]) for text in (texts[row["task_id"]], row["completion"])]
+        calls.append({"input_tokens": counts[0], "output_tokens": counts[1], "seconds": 0.0})
+    if ladder.hosted.url:
+        calls[0]["latency"] = statistics.median(row["seconds"] for row in rows)
+    write_jsonl(
+        folder / "calls.jsonl", [{key: call[key] for key in ("input_tokens", "output_tokens")} for call in calls]
+    )
+    return metrics, calls
 
 
 def rung_cost(rung: str, calls: list[dict], prices: Prices) -> dict:

@@ -7,33 +7,130 @@ Jinja2 escapes every text, model text above all; every figure links to the file 
 from __future__ import annotations
 
 import base64
+import csv
 from pathlib import Path
 from urllib.parse import quote
 
 from tunebook.decision.report import comparison_rows
-from tunebook.files import write_text
+from tunebook.errors import InputProblem, IntegrityProblem
+from tunebook.files import read_json, write_text
+from tunebook.pipeline import manifest as manifests
+from tunebook.pipeline import record
+from tunebook.pipeline import stages as stage_names
 
-TEMPLATE = "report.html.jinja"
+TEMPLATE, STAGES = "report.html.jinja", "stages.html.jinja"
+# Path in the run and caption. The break-even is drawn by 06 where it sweeps prices, which then replaces that of 00.
+FIGURES = {
+    "06_verdict/figures/scores.png": "Every score with its interval",
+    "00_should_we_fine_tune/figures/ladder.png": "Without training",
+    "02_train_sft/figures/checkpoints.png": "Learned and forgotten on the way",
+    "09_recover/figures/front.png": "What came back, and what it cost",
+    "00_should_we_fine_tune/figures/break_even.png": "When it pays against a hosted model",
+    "06_verdict/figures/break_even.png": "When it pays against a hosted model",
+}
+SHOWN_ROWS = 10  # of a table, on the page of a run without a verdict
 LONG = 40  # characters from which a cell holds a sentence
 SHOWN_CARDS = 5  # problems of each change
 FROZEN = {True: "before training", False: "AFTER a stage had trained or scored", None: "at an unknown time"}
 SPEC = "00_should_we_fine_tune/spec.json"
 
 
-def write_page(report: dict, run_folder: Path, figures: list[tuple[str, str]]) -> None:
-    """Writes report.html at the root of the run, where its links are relative to. `figures` are (path in the run,
-    caption).
-    """
+def write_page(report: dict, run_folder: Path) -> None:
+    """Writes report.html at the root of the run, where its links are relative to."""
+    figures = [(path, caption) for path, caption in FIGURES.items() if (run_folder / path).is_file()]
     write_text(run_folder / "report.html", render(report, run_folder, figures))
 
 
-def render(report: dict, run_folder: Path, figures: list[tuple[str, str]]) -> str:
-    """The page as text. A figure whose file is missing is left out."""
+def remake(run_folder: Path) -> list[str]:
+    """Write report.html of a run anew from what is on disk; returns what is missing or has changed, one sentence each.
+
+    With a finished 06 it is the verdict's page, else a page of what the finished stages left. IntegrityProblem where
+    report.json of 06 is not the one that was recorded: the page would say another verdict.
+    """
+    run = record.load_record(run_folder)
+    stages, missing = [], []
+    for name in run["study"]["stages"]:
+        found, problems = _stage(run_folder, name, run["states"].get(name, {}))
+        stages.append(found)
+        missing += problems
+    verdict = next((stage["name"] for stage in stages if stage["status"] and stage_names.is_verdict(stage["name"])), "")
+    if verdict:
+        changed = [problem for problem in missing if problem.startswith(f"{verdict}/report.json")]
+        if changed:
+            raise IntegrityProblem(f"{changed[0]}: run {verdict} again")
+        from jinja2 import UndefinedError
+
+        try:
+            write_page(read_json(run_folder / verdict / "report.json"), run_folder)
+        except (UndefinedError, KeyError) as problem:
+            where = run_folder / verdict / "report.json"
+            raise InputProblem(f"{where} is of another version of Tunebook ({problem}): run {verdict} again") from None
+        record.keep_reports(run_folder, run_folder / verdict)
+    else:
+        values = {"run": run_folder.name, "study": run["study"]["name"], "stages": stages, "missing": missing}
+        values["done"] = sum(bool(stage["status"]) for stage in stages)
+        write_text(run_folder / "report.html", _templates().get_template(STAGES).render(values) + "\n")
+    return missing
+
+
+def _stage(run_folder: Path, name: str, state: dict) -> tuple[dict, list[str]]:
+    """What a stage left, as the page shows it, and what is missing of it."""
+    folder, short = run_folder / name, stage_names.short_name(name)
+    empty = {"name": name, "status": ""}
+    if state.get("state") not in record.FINISHED:
+        why = f": {state['message']}" if state.get("message") else ""
+        return empty, [f"{name} is {state.get('state', 'pending')}{why}: run its notebook"]
+    try:
+        manifest = manifests.read_manifest(folder)
+    except (InputProblem, IntegrityProblem) as problem:
+        return empty, [str(problem)]
+    intact, problems = [], []
+    for entry in manifest["files"]:
+        problem = manifests.file_problem(folder, entry)
+        intact += [] if problem else [entry["path"]]
+        problems += (
+            [f"{name}/{entry['path']}: {problem}"] if problem and (entry["stored"] or problem != "missing") else []
+        )
+    executed = f"{name}/executed.ipynb" if (folder / "executed.ipynb").is_file() else ""
+    problems += [] if executed else [f"{name}/executed.ipynb: run {short} again to have it"]
+    drawn = [
+        _figure(run_folder, f"{name}/{path}", Path(path).stem.replace("_", " "))[1]
+        for path in intact
+        if path.endswith(".png")
+    ]
+    shown = [_csv(run_folder, f"{name}/{path}") for path in intact if path.startswith("tables/")]
+    order = ("name", "measured", "rule", "ok", "severity")
+    checks = [{key: row[key] for key in order} for row in manifest["checks"]]
+    timing = {"seconds": manifest["timing"]["seconds"], "started": manifest["timing"]["started_at"]}
+    about = {"status": manifest["status"], "by": manifest["by"], "checks": checks, "executed": executed}
+    return empty | about | timing | {"figures": drawn, "tables": shown}, problems
+
+
+def _csv(run_folder: Path, path: str) -> dict:
+    with open(run_folder / path, newline="", encoding="utf-8") as stream:
+        rows = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(stream)]
+    caption = Path(path).stem.replace("_", " ")
+    return {"path": path, "caption": caption, "rows": rows[:SHOWN_ROWS], "left": max(len(rows) - SHOWN_ROWS, 0)}
+
+
+def _number(text: str):
+    try:
+        return text if text.isdigit() else float(text)  # as the page writes numbers
+    except ValueError:
+        return text
+
+
+def _templates():
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     kind = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined, "finalize": visible}
     page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, **kind)
     page.filters["href"] = lambda path: quote(path, safe="/@")
+    return page
+
+
+def render(report: dict, run_folder: Path, figures: list[tuple[str, str]]) -> str:
+    """The page as text. A figure whose file is missing is left out."""
     order = sorted(range(len(report["reasons"])), key=lambda at: report["words"][at] != report["verdict"])
     values = {
         "kind": {"GO": "go", "NO-GO": "no-go"}.get(report["verdict"], "open"),
@@ -46,7 +143,7 @@ def render(report: dict, run_folder: Path, figures: list[tuple[str, str]]) -> st
         "frozen": FROZEN[report["frozen_before_training"]],
         "spec_file": SPEC,
     }
-    return page.get_template(TEMPLATE).render(report=report, **values) + "\n"
+    return _templates().get_template(TEMPLATE).render(report=report, **values) + "\n"
 
 
 def visible(value):

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tunebook.data.wording import CHECKS
+from tunebook.data.notes import checks
 from tunebook.errors import InputProblem
 from tunebook.files import read_json, write_text
 from tunebook.pipeline.runs import find_root
 from tunebook.pipeline.stages import short_name
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
-NAMES = {"base": "base model", "sft": "after SFT", "dpo": "after DPO", "gguf": "the file that ships"}
+NAMES = {
+    "base": "base model",
+    "sft": "after SFT",
+    "dpo": "after DPO",
+    "recover": "recovered",
+    "gguf": "the file that ships",
+}
 
 
 def results(outputs: Path) -> str:
@@ -106,7 +112,7 @@ def list_runs(outputs: Path) -> str:
 def list_checks() -> str:
     """The data gate's checks as a table, for its README."""
     lines = ["| check | severity | what it means | what to do |", "|---|---|---|---|"]
-    for name, (severity, what, fix) in CHECKS.items():
+    for name, (severity, what, fix) in checks().items():
         means = what[1:] if what.startswith("=") else f"rows that {what}"
         lines.append(f"| `{name}` | {severity} | {means} | {fix} |")
     return "\n".join(lines)

@@ -13,12 +13,16 @@ from tunebook.decision.hinges import hinges
 from tunebook.decision.spec import LIMITS, read_frozen, was_frozen_first
 from tunebook.decision.verdict import loss_words, shown_losses
 from tunebook.evaluation.forgetting import bits_per_byte
-from tunebook.files import read_json
+from tunebook.files import read_json, read_jsonl
 from tunebook.pipeline import ledger, runs
 from tunebook.statistics.compare import GO, NO_GO
 
+HOSTED_CALLS = "ladder/hosted/calls.jsonl"  # what the hosted rung's answers took, in tokens
 SHOWN, CHARACTERS = 12, 600  # problems of each change in report.json, characters of a text
-ONE_SEED = "This verdict is about this file: one seed was trained, so the spread between trainings is not known."
+ONE_SEED = (
+    "This verdict is about this file: one seed was trained, so how much another training would differ is not known"
+    " (seeds: 3 would say)."
+)
 
 
 def build_report(context, evidence: Evidence, outcome: dict, seed: int) -> dict:
@@ -37,7 +41,7 @@ def build_report(context, evidence: Evidence, outcome: dict, seed: int) -> dict:
         **outcome,
         "meaning": meaning(outcome),
         "balance": balance(outcome),
-        "note": ONE_SEED if outcome["gains"] else "",
+        "note": ONE_SEED if outcome["gains"] and not outcome["trainings"] else "",
         "sources": sources(found, outcome),
         "hinges": hinges(outcome, rungs, spec),
         "scores": score_table(evidence),
@@ -154,14 +158,15 @@ def economics(found: dict, outcome: dict, seed: int) -> dict:
     prices = Prices(**read_json(stage.file("prices.json")))
     rate = rooms.scored(found)[target].metrics["scores"][rooms.TASK]["pass_at_1"]
     seconds = sum(one.manifest["timing"]["seconds"] for one in found.values())
-    swept = sweep(rows, prices, seconds, rate, seed) if rate else []
+    hosted = read_jsonl(stage.file(HOSTED_CALLS)) if rooms.has_file(stage, HOSTED_CALLS) else []
+    swept = sweep(rows, prices, seconds, rate, seed, hosted) if rate else []
     return {
         "model": target,
         "prices": vars(prices),
         "missing": prices.missing(),
         "machine_seconds": round(seconds, 1),
         "per_correct_answer": per_correct_answer(rows, prices, rate),
-        "break_even": None if prices.missing() else break_even(rows, prices, seconds, rate, seed),
+        "break_even": None if prices.missing() else break_even(rows, prices, seconds, rate, seed, hosted),
         "sweep": swept,
         "source": f"{rooms.SCORE_STAGE}@{target}/calls.jsonl",
     }
@@ -269,7 +274,7 @@ def headline(outcome: dict) -> str:
     """The verdict and its reasons as Markdown; text from models never gets in here."""
     lines = [f"# {outcome['verdict']}", "", meaning(outcome), ""]
     lines += [f"- {_escaped(reason)}" for reason in outcome["reasons"]]
-    return "\n".join([*lines, "", *([ONE_SEED] if outcome["gains"] else [])])
+    return "\n".join([*lines, "", *([ONE_SEED] if outcome["gains"] and not outcome["trainings"] else [])])
 
 
 def _escaped(text: str) -> str:

@@ -37,13 +37,14 @@ VAGUE = tuple(
 )
 THRESHOLDS = (
     "smallest_gain expected_gain largest_loss largest_bits_rise gated target_score calls_per_day stable_months"
-    " retrain_months budget largest_latency_ms largest_memory_mb largest_file_mb"
+    " retrain_months budget largest_latency_ms largest_memory_mb largest_file_mb needs_offline"
 ).split()
 # How it is measured decides too: another ladder, another benchmark or another protocol gives another verdict.
 MEASURED_BY = (
     "benchmark benchmark_limit n_test seed retained retained_limit retained_max_new_tokens general_documents ladder"
-    " few_shot larger_model larger_model_revision hosted_completions prompt_style instruction thinking max_new_tokens"
-    " temperature top_p n_samples answer_reading code_block cpu_seconds leave_out unfinished_limit audit_problems"
+    " few_shot larger_model larger_model_revision hosted_completions hosted_url hosted_model hosted_max_tokens"
+    " prompt_style instruction thinking max_new_tokens temperature top_p"
+    " n_samples answer_reading code_block cpu_seconds leave_out unfinished_limit audit_problems"
 ).split()
 FEWEST_WORDS = 4
 BITS, NOTHING = "bits_per_byte", "nothing"  # in `gated`: general text, and that no loss decides

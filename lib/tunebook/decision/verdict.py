@@ -19,6 +19,7 @@ from tunebook.decision.comparisons import (
     retentions,
     rung_comparisons,
     slice_comparisons,
+    trainings_comparison,
 )
 from tunebook.decision.economics import machine_cost
 from tunebook.decision.gates import UNNAMED, problems_needed
@@ -79,11 +80,13 @@ def decide(evidence: Evidence, shipped: str, weights: str = "") -> dict:
         "retentions": retentions(evidence),
         "bits": bits_comparisons(evidence),
         "file": file_comparison(evidence, shipped, weights or shipped),
+        "trainings": trainings_comparison(evidence, weights or shipped),
     }
     votes = Votes()
     for name, how in evidence.failed.items():
         votes.add(f"the study is incomplete: {name} {how}", name, INCONCLUSIVE, settles=f"a run in which {name} passes")
     _judge_gain(votes, evidence, tables, shipped)
+    _judge_trainings(votes, tables["trainings"])
     _judge_slices(votes, evidence, tables["slices"], shipped)
     _judge_retained(votes, evidence, tables, (shipped, weights))
     _judge_file(votes, evidence, tables["file"])
@@ -109,8 +112,24 @@ def _judge_gain(votes: Votes, evidence: Evidence, tables: dict, shipped: str) ->
     for row, p in zip(found, holm([row["p_exact"] for row in found]), strict=True):
         row["p_decides"] = p
         row["verdict"] = decide_gain(row["difference"], row["interval"], p, row["margin"])
+        if "unfinished" in row:
+            row["verdict"] = INCONCLUSIVE
         about = "gain" if row["against"] == "base" else f"rung {row['against']}"
         votes.add(gain_sentence(row, evidence.task), about, row["verdict"], _plain_gain(row), _settles(row, evidence))
+
+
+def _judge_trainings(votes: Votes, row: dict | None) -> None:
+    """Whether another training of the recipe would gain as well, where there were several."""
+    if row:
+        low, high = row["interval"]
+        each = ", ".join(f"{gain:+.1f}" for gain in row["each"])
+        gain = f"{row['difference']:+.1f} points [{low:+.1f}, {high:+.1f}]"
+        text = f"{row['trainings']} trainings of {row['model']} against base: {each}; another one: {gain}, "
+        text += f"standard deviation between trainings {row['sd']:.1f} points: {row['verdict']} (rule: {row['rule']})"
+        shown = {GO: "is shown", NO_GO: "is ruled out"}.get(row["verdict"], "is neither shown nor ruled out")
+        plain = f"a gain by another training of this recipe {shown} ({gain})"
+        settles = f"for another training, more seeds than {row['trainings']} or more problems than {row['n']}"
+        votes.add(text, "trainings", row["verdict"], plain, settles)
 
 
 def _plain_gain(row: dict) -> str:
@@ -118,6 +137,8 @@ def _plain_gain(row: dict) -> str:
     counts = f"{row['k_b']} of {n} solved, {name} {row['k_a']}"
     if row["verdict"] == GO:
         return f"it solves more test problems than {name} ({counts})"
+    if "unfinished" in row:
+        return f"whether it solves more than {name} cannot be told ({counts}): {row['unfinished']}"
     if row["verdict"] == INCONCLUSIVE:
         wanted = f" of more than {row['margin']:g} points" if row["margin"] else ""
         return f"a gain{wanted} over {name} is neither shown nor ruled out ({counts})"
@@ -133,6 +154,8 @@ def _settles(row: dict, evidence: Evidence) -> str:
     what = row.get("benchmark", "")
     if "against" in row:
         what = f"the {'gain over' if row['difference'] > row['margin'] else 'difference from'} {row['against']}"
+    if "unfinished" in row:
+        return f"for {what}, answers that end: raise max_new_tokens"
     if row["verdict"] == BLIND and "rise" in row:
         return f"for {what}, at least 5 texts (general_documents)"
     if row["verdict"] == BLIND:
@@ -236,6 +259,12 @@ def _judge_file(votes: Votes, evidence: Evidence, file: dict | None) -> None:
             plain,
             "more requests to the file (more dev problems), or a limit further from what was measured",
         )
+    if evidence.spec.get("needs_offline"):
+        answered = evidence.file.get("needs_offline")
+        text = {True: "the file answers with the network cut off", False: "the file does not answer without a network"}
+        text = text.get(answered, "whether the file answers without a network was not shown: it was never cut off")
+        word = {True: GO, False: NO_GO}.get(answered, INCONCLUSIVE)
+        votes.add(text, "needs_offline", word, text, "05 on Linux, where a process can be cut off the network")
 
 
 def _judge_rungs(votes: Votes, evidence: Evidence, shipped: str) -> None:
@@ -284,7 +313,7 @@ def gain_sentence(row: dict, task: str) -> str:
     return (
         f"{row['model']} against {row['against']} on {task}: {_rates(row)}, "
         f"{row['difference']:+.1f} points [{low:+.1f}, {high:+.1f}], gained {row['gained']}, lost {row['lost']}, "
-        f"{p}: {row['verdict']} (rule: {row['rule']})"
+        f"{p}: {row['verdict']} (rule: {row['rule']})" + (f"; {row['unfinished']}" if "unfinished" in row else "")
     )
 
 

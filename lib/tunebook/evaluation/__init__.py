@@ -7,10 +7,12 @@ __getattr__, __dir__, __all__ = face(
     {
         "Asking": "protocol",  # how a study asks its problems
         "from_problems": "benchmark",  # a benchmark from rows
+        "free_text_line": "shapes",  # long free texts as a benchmark of exact matches, named
         "load_benchmark": "benchmark",  # a benchmark by name or file
         "load_benchmarks": "benchmark",  # the task and what must not be forgotten
         "messages": "prompts",  # the conversation that asks a problem
         "fixed_examples": "prompts",  # worked examples, the same for every problem
+        "Hosted": "hosted",  # a model behind an OpenAI-compatible server
         "answer_and_score": "measure",  # completions and their score
         "protocol_table": "measure",  # one model under several protocols
         "failure_examples": "measure",  # failed answers of each kind

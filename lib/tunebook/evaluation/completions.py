@@ -4,8 +4,6 @@ scoring.
 Does not generate and does not judge. A row is `task_id, completion` and optionally `sample, finish_reason, n_tokens`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -49,7 +47,7 @@ class CompletionLog:
         if fingerprint:
             write_json(self._key_path(), {"fingerprint": fingerprint})
 
-    def __enter__(self) -> CompletionLog:
+    def __enter__(self) -> "CompletionLog":
         return self
 
     def __exit__(self, *_) -> None:
@@ -186,7 +184,8 @@ def _check_rows(rows: list[dict], where: str) -> None:
             if not isinstance(row.get(key), str):
                 found = type(row[key]).__name__ if key in row else "nothing"
                 raise InputProblem(
-                    f"{where}, row {number}: {key} must be text, found {found}: a row is task_id, completion"
+                    f"{where}, row {number}: {key} must be text, found {found}: a row is task_id, completion; "
+                    f"name the field with --map {key}=FIELD"
                 )
         sample = row.get("sample", 0)
         if isinstance(sample, bool) or not isinstance(sample, int) or sample < 0:
@@ -230,8 +229,8 @@ def complete(
 
     `examples` are the same for every problem, or a dict of task_id to its own. Returns `rows` (the completions),
     `protocol` (with the engine's chat template and the stops filled in), and the cost of this call: `seconds`,
-    `tokens`, and `resumed`, the completions that an earlier, killed call with the same weights, prompts and protocol
-    had left in the folder `resume`. Those are taken over and not made again. The file is then the same as after an
+    `tokens`, and `resumed`, the completions that an earlier call with the same weights, prompts and protocol, killed or
+    not, had left in the folder `resume`. Those are taken over and not made again. The file is then the same as after an
     unbroken run, but for near-ties: in bfloat16 two tokens can be so close that the rows beside them decide, and after
     a kill those are others.
     """

@@ -2,7 +2,7 @@
 
 Never runs the text. A program is kept as the model wrote it wherever it parses; what is cut is only what stands around
 it: thinking, control tokens, fences, prose, repeated definitions and printed examples. An error inside the function
-stays an error.
+stays an error, and so does what acts beside it (an assert of the model's own, input(), exit): HumanEval runs it too.
 """
 
 import ast
@@ -33,7 +33,7 @@ from tunebook.evaluation.syntax import (
     tidy,
 )
 
-VERSION = "tunebook-extract/3"
+VERSION = "tunebook-extract/4"
 FENCES = 24
 
 _CODE_LINE = re.compile(

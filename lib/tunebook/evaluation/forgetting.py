@@ -5,8 +5,6 @@ The text is the language reference that every CPython carries (`pydoc_data.topic
 not judge.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,22 +94,27 @@ def kl_from_base(engine, base, benchmark: Benchmark, seed: int) -> dict:
     Source: Shenfeld, Pari and Agrawal 2025, RL's Razor: this distance on the new task predicts what is forgotten
     elsewhere.
     """
-    problems = benchmark.problems[:KL_PROMPTS]
-    encoded = [base.encode(prompts.messages(problem)) for problem in problems]
+    asked = [base.encode(prompts.messages(problem)) for problem in benchmark.problems[:KL_PROMPTS]]
+    return divergence(base, engine, asked, seed)
+
+
+def divergence(first, second, asked: Sequence[list[int]], seed: int) -> dict:
+    """KL(first || second) in nats on answers to the prompts `asked` (token ids) that the engine `first` draws at
+    temperature 1, over the whole vocabulary at each of their first KL_TOKENS tokens: as `kl_from_base` says it.
+    """
     decoding = Decoding(KL_TOKENS, temperature=1.0, seed=seed)
     total, tokens = 0.0, 0
-    for done in base.generate(encoded, decoding):
+    for done in first.generate(asked, decoding):
         if not done.ids:
             continue
-        whole, start = encoded[done.index] + done.ids, len(encoded[done.index]) - 1
-        of_base, of_model = (_logits(one, whole)[start:-1].log_softmax(-1) for one in (base, engine))
-        total += float((of_base.exp() * (of_base - of_model)).sum())
+        whole, start = asked[done.index] + done.ids, len(asked[done.index]) - 1
+        ours, theirs = (_logits(one, whole)[start:-1].log_softmax(-1) for one in (first, second))
+        total += float((ours.exp() * (ours - theirs)).sum())
         tokens += len(done.ids)
-    n = len(problems)
     return {
         "nats_per_token": round(total / tokens, 4) if tokens else None,
-        "nats_per_answer": round(total / n, 4),
-        "prompts": n,
+        "nats_per_answer": round(total / len(asked), 4),
+        "prompts": len(asked),
         "tokens": tokens,
     }
 

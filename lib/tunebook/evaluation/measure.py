@@ -4,8 +4,6 @@ The prompting ladder, choices on dev and notebook 04 all measure through `answer
 and does not decide.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from tunebook.evaluation.benchmark import Benchmark
 from tunebook.evaluation.completions import complete
 from tunebook.evaluation.protocol import Asking, Protocol
 from tunebook.evaluation.score import score
+from tunebook.terminal import aligned, escaped
 
 # what a variant of a protocol may change, and how its text is read; the rest follows from the model and the benchmark
 VARIABLE = {
@@ -36,14 +35,14 @@ def answer_and_score(
 ) -> dict:
     """Completions and score of `problems`, at `places` in `folder`; `fields` are those of the Protocol (see `Asking`).
 
-    `examples` are shown only in the style few_shot. A stage that was killed goes on where it stood. Returns `metrics`,
-    `rows` (the completions), `protocol`, and `cost`: seconds, tokens, tokens_per_second and completions `resumed` from
-    a killed try.
+    `examples` are shown only in the style few_shot. A stage that was killed goes on where it stood, and what the same
+    weights answered to the same prompts in an earlier stage of the run is taken over. Returns `metrics`, `rows` (the
+    completions), `protocol`, and `cost`: seconds, tokens, tokens_per_second and completions `resumed` from before.
     """
     protocol = Protocol(problems.sha256, **{**fields, "stops": tuple(fields.get("stops", ()))})
     shown = examples if protocol.prompt_style == "few_shot" else ()
     done = complete(
-        engine, problems, protocol, folder / places[0], shown, context.progress, resume=context.resume_folder
+        engine, problems, protocol, folder / places[0], shown, context.progress, resume=context.answers_folder
     )
     metrics = score(problems, done["rows"], folder / places[1], done["protocol"], allow_unisolated=allow_unisolated)
     cost = {key: done[key] for key in ("seconds", "tokens", "resumed")}
@@ -104,12 +103,6 @@ def read_variant(text: str) -> dict:
 
 
 SHOWN = 8
-
-
-def aligned(rows: list[tuple[str, str]]) -> str:
-    """Two columns, the first padded."""
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in rows)
 
 
 def rate_text(part: dict) -> str:
@@ -194,11 +187,6 @@ def power_text(result: dict) -> str:
             ),
         ]
     )
-
-
-def escaped(text: str) -> str:
-    """Text without control characters, so that a name cannot steer the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
 
 
 def _problems(count: int | None) -> str:

@@ -196,6 +196,7 @@ def _fenced(text: str) -> str:
 
 
 def _plain_line(line: str) -> str:
+    line = re.sub(r"\*\*([^*]+)\*\*", r"\1", line) if line.count("**") == 2 and line[:2] == "**" else line
     line = re.sub(r"^answer\s*:\s*", "", line, flags=re.IGNORECASE)
     spans = re.findall(r"`+([^`]+)`+", line)
     if len(spans) == 1:

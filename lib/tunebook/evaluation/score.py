@@ -184,7 +184,7 @@ def unfinished_share(metrics: dict) -> float:
     """The share of answers that were cut at the limit, or ended inside a thought, and failed; 0 for a score of an
     older kit.
     """
-    return sum(metrics.get("unfinished", {}).values()) / metrics["n"]
+    return sum(metrics.get("unfinished", {}).values()) / metrics.get("n", 1)
 
 
 def count_endings(endings: Iterable[Counter]) -> dict[str, int]:

@@ -1,9 +1,9 @@
 """Benchmarks and completions as their authors publish them, turned into the kit's own rows.
 
 Benchmarks: HumanEval's schema (its + versions and HumanEvalPack too), MBPP (both releases and MBPP+), EvalPlus' release
-files, BigCodeBench, GSM8K. Completions: EvalPlus' samples, lm-evaluation-harness' samples, bigcode-evaluation-harness'
-generations. Anything else is named field by field (`--map FIELD=PATH`). Judges nothing: a problem that cannot be judged
-is found by `score`.
+files, BigCodeBench, GSM8K, and questions with answers, where only the answer's own words are right.
+Completions: EvalPlus' samples, lm-evaluation-harness' samples, bigcode-evaluation-harness' generations. Anything
+else is named field by field (`--map FIELD=PATH`). Judges nothing: a problem that cannot be judged is found by `score`.
 """
 
 import ast
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tunebook.errors import InputProblem
+from tunebook.evaluation.reply import extract_answer
 from tunebook.files import numbered_rows, parse_json, read_text
 
 REQUIRED = ("task_id", "prompt", "entry_point", "canonical_solution", "test")
@@ -58,6 +59,16 @@ def check(candidate):
     unittest.defaultTestLoader.loadTestsFromTestCase(TestCases).run(result)
     assert result.wasSuccessful(), (result.failures + result.errors)[0][1].strip().split("\\n")[-1]
 """
+_EXACT = """EXPECTED = {expected!r}
+
+
+def check(answer):
+    assert " ".join(answer.split()) == EXPECTED, f"expected {{EXPECTED!r}}"
+"""
+LONG_WORDS = 10  # an answer of more words is free text, which no model writes word for word
+_QUESTIONS = ("question", "prompt", "instruction", "problem", "query", "input")
+_ANSWERS = ("answer", "completion", "output", "response", "target", "label")
+_BESIDE = ("choices", "options", "context", "passage", "article", "input")  # what a question may need
 _LAST_NUMBER = """import re
 
 EXPECTED = {expected!r}
@@ -141,7 +152,7 @@ def problems_from(entries: list[tuple[int, object]], where: str, mapping: dict[s
         if not isinstance(row, dict):
             raise InputProblem(f"{place}: expected one JSON object, found {type(row).__name__}")
         row = _mapped(row, mapping or {}, BENCHMARK_FIELDS, place)
-        convert = convert or _shape_of(row, place)
+        convert = convert or _shape_of(row, place, mapping or {})
         try:
             row = convert(row, number)
         except (KeyError, TypeError, ValueError, SyntaxError, AttributeError) as error:
@@ -152,7 +163,7 @@ def problems_from(entries: list[tuple[int, object]], where: str, mapping: dict[s
     return rows
 
 
-def _shape_of(row: dict, where: str) -> Callable[[dict, int], dict]:
+def _shape_of(row: dict, where: str, mapping: dict[str, str]) -> Callable[[dict, int], dict]:
     if all(key in row for key in REQUIRED) or "kind" in row:
         return lambda row, number: dict(row)
     if "test_list" in row and "code" in row and ("text" in row or "prompt" in row):
@@ -169,10 +180,55 @@ def _shape_of(row: dict, where: str) -> Callable[[dict, int], dict]:
             f"{where}: {stdin[0]} holds what programs read from standard input, and such programs cannot be judged"
             " here: take a benchmark whose tests call a function"
         )
+    if {"prompt", "canonical_solution"} <= mapping.keys() and not {"test", "entry_point"} & row.keys():
+        if beside := [name for name in _BESIDE if row.get(name) and not mapping["prompt"].startswith(name)]:
+            raise InputProblem(
+                f"{where}: prompt={mapping['prompt']} leaves out {beside[0]}, which the question needs: write both into"
+                " one field"
+            )
+        return lambda row, number: exact_problem(
+            row.get("task_id", number - 1), row["prompt"], str(row["canonical_solution"])
+        )
     missing = [key for key in REQUIRED if key not in row]
+    question, answer = (next((name for name in names if name in row), "") for names in (_QUESTIONS, _ANSWERS))
+    flags = f"--map prompt={question} --map canonical_solution={answer}" if question and answer else ""
+    remedy = f"for questions with answers, where only the same words are right, give {flags}" if flags else (
+        "name them with --map FIELD=PATH; a question and its answer are enough where only the same words are right: "
+        "--map prompt=... --map canonical_solution=..."
+    )  # fmt: skip
     raise InputProblem(
         f"{where}: missing {', '.join(missing)}: a problem needs {', '.join(REQUIRED)}; the row has {_keys(row)}; "
-        "name them with --map, such as --map prompt=question"
+        f"{remedy}"
+    )
+
+
+def exact_problem(task_id: str | int, prompt: str, answer: str) -> dict:
+    """A problem of kind `answer`: right are only the answer's own words, white space apart, both as the extractor
+    reads them.
+    """
+    expected = " ".join(extract_answer(answer).split())
+    solved = {"entry_point": "answer", "canonical_solution": answer, "test": _EXACT.format(expected=expected)}
+    return {"task_id": task_id, "prompt": prompt, **solved, "kind": "answer"}
+
+
+def free_text_line(problems: list[dict]) -> str:
+    """What the benchmark is where more than one in ten of its answers is a free text that must be met word for word;
+    "" otherwise.
+    """
+    answers = [problem.get("canonical_solution", "") for problem in problems]
+    exact = [exact_problem("", "", answer)["test"] for answer in answers]
+    n_words = [
+        len(answer.split())
+        for problem, answer, test in zip(problems, answers, exact, strict=True)
+        if problem.get("test") == test
+    ]
+    n_long = sum(n > LONG_WORDS for n in n_words)
+    if 10 * n_long <= len(problems):
+        return ""
+    return (
+        f"{n_long} of {len(problems)} answers are long free texts ({sorted(n_words)[len(n_words) // 2]} words in the"
+        " median), and only the very same words count as right: a score near 0 says nothing about the model; give a"
+        " benchmark whose test judges the answer"
     )
 
 

@@ -101,7 +101,8 @@ def convert_adapter(base: Path, adapter: Path, target: Path) -> Path:
 def _run(arguments: list, target: Path, what: str) -> Path:
     home, part = converter_folder(), target.with_name(f".part-{target.name}")
     words = [str(part if word == "TARGET" else word) for word in arguments]
-    environment = os.environ | {"PYTHONPATH": str(home), "NO_LOCAL_GGUF": "1", "HF_HUB_OFFLINE": "1"}
+    places = os.pathsep.join(filter(None, [str(home), os.environ.get("TUNEBOOK_PACKAGES", "")]))
+    environment = os.environ | {"PYTHONPATH": places, "NO_LOCAL_GGUF": "1", "HF_HUB_OFFLINE": "1"}
     try:
         result = subprocess.run(
             [sys.executable, "-P", str(SCRIPT), *words],

@@ -6,6 +6,7 @@ Everything is compared with the transformers model. Does not score (see `choice`
 from __future__ import annotations
 
 import random
+import re
 import unicodedata
 from dataclasses import dataclass
 
@@ -93,20 +94,36 @@ def divergence(expected: list[numpy.ndarray], found) -> dict:
 
 
 def compare_strings(tokenizer, theirs, seed: int, count: int = N_STRINGS) -> dict:
-    """Token ids of a made-up corpus in both tokenizers: `n`, `same`, `uncomposed`, `first_difference`.
+    """Token ids of a made-up corpus in both tokenizers: `n`, `same`, `uncomposed`, `promoted`, `first_difference`.
 
-    llama.cpp does not compose characters, as a tokenizer with the normaliser NFC does: strings that differ by that
-    alone are counted in `uncomposed` and as the same.
+    llama.cpp does not compose characters, as a tokenizer with the normaliser NFC does, and it reads a word of the
+    vocabulary that looks like a control token as one (</s> in Qwen's). Strings that differ by that alone are counted in
+    `uncomposed` and `promoted`, and as the same. Source: control-looking tokens in llama.cpp's llama-vocab.cpp.
     """
-    found = {"n": count, "same": 0, "uncomposed": 0, "first_difference": ""}
+    found = {"n": count, "same": 0, "uncomposed": 0, "promoted": 0, "first_difference": ""}
     for text in strings(seed, count):
         ours, ids = list(tokenizer(text, add_special_tokens=False)["input_ids"]), theirs.tokenize(text)
         composed = unicodedata.normalize("NFC", text)
         is_uncomposed = ours != ids and composed != text and ours == theirs.tokenize(composed)
+        is_promoted = ours != ids and not is_uncomposed and _with_promoted(tokenizer, theirs, text, ids) == ids
         found["uncomposed"] += is_uncomposed
-        found["same"] += ours == ids or is_uncomposed
-        if ours != ids and not is_uncomposed and not found["first_difference"]:
+        found["promoted"] += is_promoted
+        found["same"] += ours == ids or is_uncomposed or is_promoted
+        if ours != ids and not is_uncomposed and not is_promoted and not found["first_difference"]:
             found["first_difference"] = f"{text[:60]!r}: {ours[:12]} / {ids[:12]}"
+    return found
+
+
+def _with_promoted(tokenizer, theirs, text: str, ids: list[int]) -> list[int]:
+    """Our ids of the text, cut at the words that llama.cpp takes for control tokens and our tokenizer does not."""
+    known = tokenizer.get_added_vocab()
+    words = {theirs.piece(token): token for token in ids if theirs.is_control(token)}
+    words = {word: token for word, token in words.items() if word and word not in known}
+    if not words:
+        return []
+    found = []
+    for part in re.split(f"({'|'.join(map(re.escape, words))})", text):
+        found += [words[part]] if part in words else tokenizer(part, add_special_tokens=False)["input_ids"]
     return found
 
 
@@ -169,10 +186,12 @@ def export_checks(
     uncomposed = (
         f"{corpus['uncomposed']}/{corpus['n']} strings are read otherwise unless their characters are composed (NFC)"
     )
+    promoted = f"{corpus['promoted']}/{corpus['n']} strings hold a word that llama.cpp alone reads as a control token"
     return [
         _row("same_token_ids", f"{corpus['same']}/{corpus['n']} {corpus['first_difference']}", "all equal",
         corpus["same"] == corpus["n"]),
         _row("uncomposed_text", uncomposed, "reported", True) | {"severity": "info"},
+        _row("promoted_words", promoted, "reported", True) | {"severity": "info"},
         _row("same_rendered_text", f"{template['same_text']}/{template['n']}{refused} {_diff(template)}", "all equal",
         template["same_text"] == template["n"]),
         _row("same_prompt_ids", f"{template['same_ids']}/{template['n']}", "all equal, BOS included",

@@ -136,14 +136,17 @@ FOUND = {
 ENOUGH = ChildLimits(cpu_seconds=1200, wall_seconds=900, memory_bytes=2**44)
 
 
-def measure_speed(path: Path, prompts: list[list[int]], max_new_tokens: int, threads: int) -> dict:
+def measure_speed(
+    path: Path, prompts: list[list[int]], max_new_tokens: int, threads: int, is_judged: bool = True
+) -> dict:
     """`load_seconds`, tokens/s of prefill and of decoding at 1 and 8 sequences, p50 and p95 of a request in ms with the
-    95% bounds of the p95, `peak_bytes`."""
+    95% bounds of the p95, `peak_bytes`. A file that is not judged by its p95 is asked each prompt once."""
     argument = {"path": str(path.resolve()), "prompts": prompts, "max_new_tokens": max_new_tokens, "threads": threads}
+    argument["requests"] = REQUESTS if is_judged else 0
     return call("tunebook.export.serving:measure_here", argument, [path], ENOUGH)
 
 
-def measure_here(path: str, prompts: list[list[int]], max_new_tokens: int, threads: int) -> dict:
+def measure_here(path: str, prompts: list[list[int]], max_new_tokens: int, threads: int, requests: int) -> dict:
     """The same, in this process, which should have done nothing else before."""
     from tunebook.models.engine import Decoding
     from tunebook.models.gguf_engine import GgufModel
@@ -164,24 +167,24 @@ def measure_here(path: str, prompts: list[list[int]], max_new_tokens: int, threa
         found[f"prefill_{sequences}"] = sum(map(len, batch)) / one
         found[f"decode_{sequences}"] = sequences * DECODED_TOKENS / max(more - one, 1e-9)
     engine.stops = stops
-    found |= request_times(lambda prompt: 1000 * _timed(engine, [prompt], max_new_tokens), prompts)
+    found |= request_times(lambda prompt: 1000 * _timed(engine, [prompt], max_new_tokens), prompts, requests)
     found |= {"peak_bytes": peak_bytes(), "before_bytes": before}
     engine.close()
     return found
 
 
-def request_times(ask, prompts: list) -> dict:
+def request_times(ask, prompts: list, requests: int = REQUESTS) -> dict:
     """`p50_ms`, `p95_ms` with its one-sided 95% bounds `p95_low_ms` and `p95_high_ms`, `requests`: of requests one
     after another.
 
-    `ask` gives a prompt's milliseconds. The prompts go round until there are REQUESTS, but after the first round not
+    `ask` gives a prompt's milliseconds. The prompts go round until there are `requests`, but after the first round not
     for longer than LONGEST seconds; with fewer than 59 requests nothing bounds the p95 from above (None). Source: the
     order statistics' binomial interval of a quantile (Conover 1999, 3.2).
     """
     from scipy.stats import binom
 
     times = [ask(prompt) for prompt in prompts]
-    while len(times) < REQUESTS and sum(times) < 1000 * LONGEST:
+    while len(times) < requests and sum(times) < 1000 * LONGEST:
         times.append(ask(prompts[len(times) % len(prompts)]))
     n, ordered = len(times), sorted(times)
     below = int(binom.ppf(0.05, n, 0.95))  # P(fewer than this are below the quantile) <= 5%

@@ -94,12 +94,36 @@ def example_of(folder: Path, problems, style: str = "chat", instruction: str = "
     return {"asked": asked, "completion": row["completion"]}
 
 
-def try_smoke(folder: Path) -> tuple[bool, str]:
-    """Runs the script as a person would: whether the answer is the recorded one, and what it said."""
+# Gives this process a network of its own without any interface, then becomes the command; Linux only.
+CANNOT_CUT = 77
+WITHOUT_NETWORK = f"""
+import os, sys
+try:
+    from tunebook.execution import linux
+    try:
+        linux.unshare(linux.NEWNET)
+    except OSError:
+        linux.unshare(linux.NEWUSER | linux.NEWNET)
+except Exception:
+    sys.exit({CANNOT_CUT})
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def try_smoke(folder: Path) -> tuple[bool, str, bool | None]:
+    """Runs the script as a person would, without a network where this machine can cut it off: whether the answer is the
+    recorded one, what it said, and whether it answered at all without a network (None: there was one).
+    """
     command = [sys.executable, str(folder / "smoke.py")]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=600, check=False)
+    done = _run([command[0], "-c", WITHOUT_NETWORK, *command])
+    is_cut = done.returncode != CANNOT_CUT
+    done = done if is_cut else _run(command)
     said = done.stdout.strip() or (done.stderr.strip().splitlines() or [""])[-1]
-    return done.returncode == 0, said
+    return done.returncode == 0, said, bool(done.stdout.strip()) if is_cut else None
+
+
+def _run(command: list[str]):
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=600, check=False)
 
 
 def finish_ship(context, verdict: str, reasons: list[str]) -> Path | None:
@@ -194,6 +218,7 @@ def _origin(stages: dict, export, params: dict) -> list[str]:
     for stage, keys in (
         ("02_train_sft", ("method", "lora_rank", "lora_alpha", "learning_rate", "epochs", "batch_size")),
         ("03_train_dpo", ("preference", "beta", "learning_rate")),
+        ("09_recover", ("recover_from", "kept")),
     ):
         found = stages.get(stage)
         if found:

@@ -5,15 +5,13 @@ Does not look at the weights and loads nothing. The same checks serve `inspect` 
 loaded.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import re._parser as sre
 from pathlib import Path
 
 from tunebook.errors import InputProblem
-from tunebook.inspection.gguf_checks import artefact_finding
+from tunebook.findings import Objections
 
 LONGEST_PATTERN = 1000  # characters; Unsloth writes about 400
 MOST_REPEATS, MOST_CHOICES = 5, 8  # in one pattern, which is tried on names of about 60 characters
@@ -21,30 +19,26 @@ MOST_PATTERNS = 10_000  # keys of rank_pattern
 FIX = "save the adapter again with PEFT's save_pretrained"
 
 
-def adapter_config_findings(config: dict) -> list[dict]:
+def adapter_config_findings(config: dict) -> Objections:
     """One objection for each value of adapter_config.json that cannot be used."""
-    rank = config.get("r")
-    said = []
+    found, rank = Objections(FIX, "adapter"), config.get("r")
     if config.get("peft_type") != "LORA":
-        said.append(f"its peft_type is {_shown(config.get('peft_type'))}, only LORA is read")
+        found.error(f"its peft_type is {_shown(config.get('peft_type'))}, only LORA is read")
     if not _is_count(rank):
-        said.append(f"its rank r is {_shown(rank)}, expected a whole number above 0")
+        found.error(f"its rank r is {_shown(rank)}, expected a whole number above 0")
     if not _is_number(config.get("lora_alpha", 8)):
-        said.append(f"its lora_alpha is {_shown(config.get('lora_alpha'))}, expected a number")
+        found.error(f"its lora_alpha is {_shown(config.get('lora_alpha'))}, expected a number")
     if config.get("layer_replication"):
-        said.append("it repeats layers of its base (layer_replication), which is not read")
-    said += [
-        f"its {key} {problem}"
-        for key in ("target_modules", "exclude_modules", "layers_pattern")
-        if (problem := names_problem(config.get(key)))
-    ]
-    said += [f"its {key} {problem}" for key in PATTERNS if (problem := _patterns_problem(key, config.get(key)))]
-    said += [
-        f"its {key} is {_shown(config[key])}, expected {expected}"
-        for key, (fits, expected) in TYPES.items()
-        if config.get(key) is not None and not fits(config[key])
-    ]
-    return [artefact_finding("adapter", "error", one, FIX) for one in said]
+        found.error("it repeats layers of its base (layer_replication), which is not read")
+    problems = {key: names_problem(config.get(key)) for key in ("target_modules", "exclude_modules", "layers_pattern")}
+    problems |= {key: _patterns_problem(key, config.get(key)) for key in PATTERNS}
+    for key, problem in problems.items():
+        if problem:
+            found.error(f"its {key} {problem}")
+    for key, (fits, expected) in TYPES.items():
+        if config.get(key) is not None and not fits(config[key]):
+            found.error(f"its {key} is {_shown(config[key])}, expected {expected}")
+    return found
 
 
 def refuse_config(adapter: Path, config: dict) -> None:
@@ -182,27 +176,22 @@ def pairs(shapes: dict[str, list[int]]) -> dict[str, dict[str, list[int]]]:
 
 def adapter_findings(config: dict, shapes: dict[str, list[int]]) -> list[dict]:
     """Objections to an adapter by itself."""
-    fix, found, rank = FIX, adapter_config_findings(config), config.get("r")
-    modules = pairs(shapes)
+    found, rank = adapter_config_findings(config), config.get("r")
     if not isinstance(config.get("base_model_name_or_path"), str) or not config["base_model_name_or_path"]:
-        found.append(artefact_finding("adapter", "error", "adapter_config.json does not name its base model", fix))
+        found.error("adapter_config.json does not name its base model")
     if odd := _without_prefix(shapes):
-        found.append(artefact_finding("adapter", "error", odd, fix))
+        found.error(odd)
     if shapes and not any("lora_" in name for name in shapes):
-        found.append(artefact_finding("adapter", "error", "it holds no LoRA weights (lora_A, lora_B)", fix))
-    for module, pair in modules.items():
+        found.error("it holds no LoRA weights (lora_A, lora_B)")
+    for module, pair in pairs(shapes).items():
         sides = [pair.get("A"), pair.get("B")]
         if None in sides:
-            found.append(artefact_finding("adapter", "error", f"{module} has only one of lora_A and lora_B", fix))
+            found.error(f"{module} has only one of lora_A and lora_B")
         elif any(len(side) != 2 for side in sides) or sides[0][0] != sides[1][1]:
-            found.append(
-                artefact_finding("adapter", "error", f"{module}: lora_A is {sides[0]}, lora_B is {sides[1]}", fix)
-            )
+            found.error(f"{module}: lora_A is {sides[0]}, lora_B is {sides[1]}")
         elif not config.get("rank_pattern") and isinstance(rank, int) and sides[0][0] != rank:
-            found.append(
-                artefact_finding("adapter", "error", f"{module} has rank {sides[0][0]}, the config says {rank}", fix)
-            )
-    found += [artefact_finding("adapter", "error", one, fix) for one in _claims(config, shapes)]
+            found.error(f"{module} has rank {sides[0][0]}, the config says {rank}")
+    _add_claims(config, shapes, found)
     return found[:20]
 
 
@@ -211,18 +200,17 @@ def _without_prefix(shapes: dict[str, list[int]]) -> str:
     return f"its tensor {name!r} does not begin with {PREFIX!r}, so PEFT passes over it" if name else ""
 
 
-def _claims(config: dict, shapes: dict[str, list[int]]) -> list[str]:
+def _add_claims(config: dict, shapes: dict[str, list[int]], found: Objections) -> None:
     """Where the config and the tensors disagree on what was trained."""
     changed = {name.partition(".lora_")[0].removeprefix(PREFIX) for name in shapes if ".lora_" in name}
-    wanted, found = config.get("target_modules"), []
+    wanted = config.get("target_modules")
     if isinstance(wanted, list) and wanted and all(isinstance(one, str) for one in wanted):
         ends = tuple(f".{one}" for one in wanted)
         left = sorted(module for module in changed if not f".{module}".endswith(ends))
         if left and not config.get("target_parameters"):
-            found.append(f"it holds weights for {left[0]}, which its target_modules do not name")
+            found.error(f"it holds weights for {left[0]}, which its target_modules do not name")
     if config.get("use_dora") is True and changed and not any("lora_magnitude_vector" in name for name in shapes):
-        found.append("its config says use_dora, but it holds no magnitudes (lora_magnitude_vector)")
-    return found
+        found.error("its config says use_dora, but it holds no magnitudes (lora_magnitude_vector)")
 
 
 def why_unfit(config: dict, adapter: dict[str, list[int]], base: dict[str, list[int]]) -> str:

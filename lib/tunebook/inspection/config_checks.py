@@ -4,21 +4,18 @@ fetch.
 Meant for a child process, `foreign_code` also for the moment before a model is loaded. Loads nothing.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path
 
 from tunebook.errors import InputProblem
-from tunebook.inspection.gguf_checks import artefact_finding
+from tunebook.findings import Objections
 
 COUNTS = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
 )  # fmt: skip
 DIVIDED = (("hidden_size", "num_attention_heads"), ("num_attention_heads", "num_key_value_heads"))
 CHOICES = re.compile(r"_?(attn|experts)_implementation")
-AGAIN = "fetch the folder again"
 CODE_FIX = "use a model whose architecture transformers knows by itself"
 
 
@@ -47,7 +44,7 @@ def refuse_code(folder: Path) -> None:
         )
 
 
-def code_findings(place: Path, jsons: dict) -> list[dict]:
+def code_findings(place: Path, jsons: dict) -> Objections:
     """The code that a folder brings or would fetch."""
     scripts = sorted(str(path.relative_to(place)) for path in place.rglob("*.py"))
     named = [
@@ -56,59 +53,48 @@ def code_findings(place: Path, jsons: dict) -> list[dict]:
         if value.get("auto_map") or value.get("trust_remote_code")
     ]
     kernels = [f"{key} in {name}" for name, value in jsons.items() if (key := foreign_code(value))]
-    found = []
+    found = Objections(CODE_FIX, "remote_code")
     if scripts or named:
         message = f"it brings code of its own ({', '.join(scripts[:3] + named)}), which is never run"
-        found.append(artefact_finding("remote_code", "error", message, CODE_FIX, len(scripts) or 1))
+        found.error(message, count=len(scripts) or 1)
     if kernels:
-        message = f"it names a kernel on the Hub ({', '.join(kernels)}), which is never run"
-        found.append(artefact_finding("remote_code", "error", message, CODE_FIX, len(kernels)))
+        found.error(f"it names a kernel on the Hub ({', '.join(kernels)}), which is never run", count=len(kernels))
     return found
 
 
-def config_findings(place: Path, config: dict, text_config: dict, tensors: dict) -> list[dict]:
+def config_findings(place: Path, config: dict, text_config: dict, tensors: dict) -> Objections:
     """Objections to config.json by itself and against the tensors, name -> (dtype, shape, ...)."""
+    found = Objections("fetch the folder again", "config")
     if not (place / "config.json").exists():
         gguf = next((path.name for path in sorted(place.glob("*.gguf"))), "")
         fix = f"give the .gguf file in it ({gguf})" if gguf else "give a folder saved with save_pretrained"
-        return [artefact_finding("config", "error", "config.json is missing", fix)]
-    found = []
+        return found.error("config.json is missing", fix=fix)
     if not isinstance(config.get("model_type"), str) or not isinstance(config.get("architectures"), list):
-        found.append(
-            artefact_finding("architecture", "error", "config.json names no model_type or no architectures", AGAIN)
-        )
+        found.error("config.json names no model_type or no architectures", check="architecture")
     if config.get("quantization_config") is not None:
         method = config["quantization_config"]
         method = method.get("quant_method") if isinstance(method, dict) else method
         message = f"its weights are packed ({ascii(method)[:40]} in quantization_config), which is not read"
-        found.append(
-            artefact_finding(
-                "quantization", "error", message, "give the weights before that, in safetensors, or a GGUF file"
-            )
-        )
-    return (
-        found + _values(text_config) + _sizes(config, text_config, {name: entry[1] for name, entry in tensors.items()})
-    )
+        fix = "give the weights before that, in safetensors, or a GGUF file"
+        found.error(message, fix=fix, check="quantization")
+    _add_values(text_config, found)
+    _add_sizes(config, text_config, {name: entry[1] for name, entry in tensors.items()}, found)
+    return found
 
 
-def _values(config: dict) -> list[dict]:
-    found = []
+def _add_values(config: dict, found: Objections) -> None:
     for key in COUNTS:
         value = config.get(key)
         if value is not None and not isinstance(value, list) and not _is_count(value):
-            message = f"config.json: {key} is {ascii(value)[:40]}, expected a whole number above 0"
-            found.append(artefact_finding("config", "error", message, AGAIN))
+            found.error(f"config.json: {key} is {ascii(value)[:40]}, expected a whole number above 0")
     for key, (fits, expected) in TYPES.items():
         if key in config and not fits(config[key]):
-            message = f"config.json: {key} is {ascii(config[key])[:40]}, expected {expected}"
-            found.append(artefact_finding("config", "error", message, AGAIN))
+            found.error(f"config.json: {key} is {ascii(config[key])[:40]}, expected {expected}")
     for whole, part in DIVIDED:
         values = config.get(whole), config.get(part)
         has_own_width = part == "num_attention_heads" and any("head_dim" in key or "channels" in key for key in config)
         if all(map(_is_count, values)) and not has_own_width and values[0] % values[1]:
-            message = f"config.json: {whole} {values[0]} cannot be divided by {part} {values[1]}"
-            found.append(artefact_finding("config", "error", message, AGAIN))
-    return found
+            found.error(f"config.json: {whole} {values[0]} cannot be divided by {part} {values[1]}")
 
 
 def _is_map(value) -> bool:
@@ -143,28 +129,22 @@ def _is_count(value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _sizes(config: dict, text_config: dict, shapes: dict[str, list[int]]) -> list[dict]:
+def _add_sizes(config: dict, text_config: dict, shapes: dict[str, list[int]], found: Objections) -> None:
     """Where config.json and the tensors disagree, and a table of tokens that is missing."""
-    found = []
     if shapes and not any(re.search(r"emb|wte|(^|\.)w\.weight$", name, re.I) for name in shapes):
         message = "its weights have no embedding of tokens, so they are not the weights of a language model"
-        found.append(artefact_finding("weights", "error", message, AGAIN))
+        found.error(message, check="weights")
     named = next((name for name in shapes if name.endswith(("embed_tokens.weight", "wte.weight"))), "")
     table = shapes.get(named)
     for key, at in (("vocab_size", 0), ("hidden_size", 1)):
         stated = text_config.get(key)
         if table and len(table) == 2 and isinstance(stated, int) and stated != table[at]:
-            message = f"config.json says {key} {stated}, the embedding is {table}"
-            found.append(artefact_finding("size", "error", message, AGAIN))
+            found.error(f"config.json says {key} {stated}, the embedding is {table}", check="size")
     is_untied = all(one.get("tie_word_embeddings") is False for one in (config, text_config))
     if named.endswith("embed_tokens.weight") and is_untied and not any("head" in name for name in shapes):
-        message = (
-            "config.json says that the output has weights of its own (tie_word_embeddings), there is no lm_head.weight"
-        )
-        found.append(artefact_finding("weights", "error", message, AGAIN))
+        message = "config.json says that the output has weights of its own (tie_word_embeddings), there is no"
+        found.error(f"{message} lm_head.weight", check="weights")
     layers = {int(hit.group(1)) for name in shapes if (hit := re.search(r"(?:layers|h|blocks)\.(\d{1,6})\.", name))}
     stated = text_config.get("num_hidden_layers")
     if layers and isinstance(stated, int) and len(layers) != stated:
-        message = f"config.json says {stated} layers, the weights have {len(layers)}"
-        found.append(artefact_finding("size", "error", message, AGAIN))
-    return found
+        found.error(f"config.json says {stated} layers, the weights have {len(layers)}", check="size")

@@ -3,8 +3,6 @@
 Does not parse. A name alone is not believed: a pickle called .safetensors is a pickle.
 """
 
-from __future__ import annotations
-
 import os
 import stat
 from pathlib import Path

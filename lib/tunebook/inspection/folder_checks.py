@@ -5,18 +5,17 @@ Meant for a child process: `inspect` and `shapes` are what `limited.call` starts
 weights; never a pickle, never Python code.
 """
 
-from __future__ import annotations
-
+import math
 import re
 from collections import Counter
 from pathlib import Path
 
 from tunebook.errors import InputProblem
+from tunebook.findings import Objections
 from tunebook.inspection import tokenizer_checks, weight_files
 from tunebook.inspection.adapter_checks import adapter_findings
 from tunebook.inspection.config_checks import code_findings, config_findings
 from tunebook.inspection.file_kind import LFS_POINTER, PICKLE, PICKLES, file_kind_of, head_of
-from tunebook.inspection.gguf_checks import artefact_finding
 from tunebook.inspection.gguf_header import Malformed
 from tunebook.inspection.weight_files import scan_safetensors
 
@@ -38,96 +37,91 @@ def read_small_json(path: Path) -> dict:
 
 def inspect_folder(folder: str, scan: bool = True) -> dict:
     """What the folder holds and every objection to it; the keys of `gguf_checks.inspect`."""
-    place, found = Path(folder), []
+    place, found = Path(folder), Objections("fetch the folder again")
     jsons = _jsons(place, found)
     is_adapter = (place / "adapter_config.json").exists()
     tensors = _weights(place, jsons, found, scan)
     stem = "adapter_model" if is_adapter else "model"
     if tensors and not any((place / f"{stem}.safetensors{end}").exists() for end in ("", ".index.json")):
         message = f"it has no {stem}.safetensors (or an index of its parts), and weights of another name are not read"
-        found.append(artefact_finding("weights", "error", message, "name the file so"))
-    found += code_findings(place, jsons) + _pickles(place, bool(tensors))
+        found.error(message, fix="name the file so", check="weights")
+    found += code_findings(place, jsons)
+    _add_pickles(place, bool(tensors), found)
     config, settings = jsons.get("config.json", {}), jsons.get("adapter_config.json", {})
     text_config = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
-    tokens, template, said = {}, "", []
+    tokens, template = {}, ""
     if is_adapter:
         found += adapter_findings(settings, {name: entry[1] for name, entry in tensors.items()})
     else:
         found += config_findings(place, config, text_config, tensors)
     if not is_adapter or "tokenizer_config.json" in jsons:
-        tokens, template, said = _tokenizer(place, jsons, {} if is_adapter else text_config, is_adapter)
+        tokens, template = _tokenizer(place, jsons, {} if is_adapter else text_config, is_adapter, found)
     architectures = config.get("architectures")
     return {
         "kind": "adapter" if is_adapter else "folder",
         "architecture": str(architectures[0]) if isinstance(architectures, list) and architectures else "",
         "name": str(settings.get("base_model_name_or_path") or "") if is_adapter else place.name,
         "licence": _licence(place),
-        "parameters": sum(_elements(shape) for _, shape, _, _ in tensors.values()),
-        "tensors": {
-            "count": len(tensors),
-            "types": dict(Counter(entry[0] for entry in tensors.values()).most_common()),
-        },
+        **_counted(tensors),
         "tokens": tokens,
         "template": template,
         "metadata": _shown(settings if is_adapter else config),
-        "findings": found + said,
+        "findings": found,
     }
 
 
-def _jsons(place: Path, found: list) -> dict[str, dict]:
+def _counted(tensors: dict[str, tuple]) -> dict:
+    """`parameters` and `tensors` of a summary."""
+    types = Counter(entry[0] for entry in tensors.values())
+    return {
+        "parameters": sum(math.prod(entry[1]) for entry in tensors.values()),
+        "tensors": {"count": len(tensors), "types": dict(types.most_common())},
+    }
+
+
+def _jsons(place: Path, found: Objections) -> dict[str, dict]:
     """Every JSON file of the folder by name; objections go to `found`."""
-    jsons, again = {}, "fetch the folder again"
+    jsons = {}
     for path in sorted(place.glob("*.json")):
         try:
             jsons[path.name] = read_small_json(path)
             if head_of(path).startswith(BOM):
                 message = f"{path.name} begins with a byte order mark, at which transformers stops"
-                found.append(artefact_finding("json", "error", message, "save it as UTF-8 without one"))
+                found.error(message, fix="save it as UTF-8 without one", check="json")
         except Malformed as problem:
-            found.append(artefact_finding(problem.check, "error", str(problem), again))
+            found.error(str(problem), check=problem.check)
         except OSError as problem:
-            found.append(artefact_finding("json", "error", f"{path.name} cannot be read ({problem.strerror})", again))
+            found.error(f"{path.name} cannot be read ({problem.strerror})", check="json")
     return jsons
 
 
-def _tokenizer(place: Path, jsons: dict, config: dict, is_adapter: bool) -> tuple[dict, str, list[dict]]:
-    """As `tokenizer_checks.inspect_tokenizer`, whatever the types of the values are."""
-    own = []
+def _tokenizer(place: Path, jsons: dict, config: dict, is_adapter: bool, found: Objections) -> tuple[dict, str]:
+    """As `tokenizer_checks.inspect_tokenizer`, whatever the types of the values are; objections go to `found`."""
     if is_adapter:
         message = "its own tokenizer and chat template are used, and not the base model's"
-        own = [artefact_finding("tokenizer", "info", message, "compare them with the base model's")]
+        found.add("info", message, fix="compare them with the base model's", check="tokenizer")
     try:
-        tokens, template, found = tokenizer_checks.inspect_tokenizer(place, jsons, config)
+        tokens, template, own = tokenizer_checks.inspect_tokenizer(place, jsons, config)
     except (TypeError, AttributeError, ValueError, KeyError) as problem:
         message = f"its tokenizer files hold a value of a wrong type ({type(problem).__name__}: {problem})"
-        return {}, "", [*own, artefact_finding("tokenizer", "error", message, "fetch the folder again")]
-    return tokens, template, own + found
+        found.error(message, check="tokenizer")
+        return {}, ""
+    found += own
+    return tokens, template
 
 
 def inspect_file(path: str, scan: bool = True) -> dict:
     """The same for one safetensors file."""
+    found = Objections("fetch the file again")
     try:
         header = weight_files.read_safetensors(path)
     except Malformed as problem:
-        return {
-            "kind": "safetensors",
-            "findings": [artefact_finding(problem.check, "error", f"{problem}", "fetch the file again")],
-        }
+        return {"kind": "safetensors", "findings": found.error(str(problem), check=problem.check)}
     tensors = header["tensors"]
-    entries = [(name, kind, start, size) for name, (kind, _, start, size) in tensors.items()]
-    found = scan_safetensors(path, entries) if scan else []
+    found += scan_safetensors(path, tensors) if scan else []
     if not tensors:
-        found.append(artefact_finding("tensors", "error", "it holds no tensor", "fetch the file again"))
-    return {
-        "kind": "safetensors",
-        "parameters": sum(_elements(shape) for _, shape, _, _ in tensors.values()),
-        "tensors": {
-            "count": len(tensors),
-            "types": dict(Counter(entry[0] for entry in tensors.values()).most_common()),
-        },
-        "metadata": _shown(header["metadata"]),
-        "findings": found,
-    }
+        found.error("it holds no tensor", check="tensors")
+    return {"kind": "safetensors", **_counted(tensors), "metadata": _shown(header["metadata"]), "findings": found}
 
 
 def shapes(folder: str) -> dict[str, list[int]]:
@@ -151,35 +145,29 @@ def shapes(folder: str) -> dict[str, list[int]]:
     return found
 
 
-def _weights(place: Path, jsons: dict, found: list, scan: bool) -> dict[str, tuple]:
+def _weights(place: Path, jsons: dict, found: Objections, scan: bool) -> dict[str, tuple]:
     """name -> (dtype, shape, first byte, bytes) over all safetensors files; objections go to `found`."""
-    again, tensors, homes = "fetch the folder again", {}, {}
+    tensors, homes = {}, {}
     for path in sorted(place.glob("*.safetensors")):
         try:
             entries = _read_header(path)["tensors"]
         except (Malformed, OSError) as problem:
-            found.append(
-                artefact_finding(getattr(problem, "check", "unreadable"), "error", f"{path.name}: {problem}", again)
-            )
+            found.error(f"{path.name}: {problem}", check=getattr(problem, "check", "unreadable"))
             continue
         doubled = sorted(tensors.keys() & entries.keys())
         if doubled:
             message = f"{path.name}: tensor {doubled[0]!r} is in another file too"
-            found.append(artefact_finding("duplicate_tensor", "error", message, again, len(doubled)))
+            found.error(message, check="duplicate_tensor", count=len(doubled))
         tensors |= entries
         homes |= dict.fromkeys(entries, path.name)
         if scan:
-            rows = scan_safetensors(
-                str(path), [(name, kind, start, size) for name, (kind, _, start, size) in entries.items()]
-            )
+            rows = scan_safetensors(str(path), entries)
             found += [{**row, "message": f"{path.name}: {row['message']}"} for row in rows]
     for name, index in jsons.items():
         if name.endswith(".safetensors.index.json"):
-            found += _index(place, name, index, homes)
+            _add_index(place, name, index, homes, found)
     if not tensors and not any(row["severity"] == "error" for row in found):
-        found.append(
-            artefact_finding("weights", "error", "it holds no readable *.safetensors", "save it with save_pretrained")
-        )
+        found.error("it holds no readable *.safetensors", fix="save it with save_pretrained", check="weights")
     return tensors
 
 
@@ -195,44 +183,37 @@ def _outside(name: str, places) -> str:
     return f"{name} points out of the folder ({outside[0]!r})" if outside else ""
 
 
-def _index(place: Path, name: str, index: dict, homes: dict[str, str]) -> list[dict]:
-    """Objections to an index; `homes` names the file in which each tensor really is."""
+def _add_index(place: Path, name: str, index: dict, homes: dict[str, str], found: Objections) -> None:
+    """The first objection to an index; `homes` names the file in which each tensor really is."""
     places = index.get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
-        return [artefact_finding("index", "error", f"{name} has no weight_map", "fetch the folder again")]
-    if outside := _outside(name, places):
-        return [artefact_finding("index", "error", outside, OUTSIDE_FIX)]
+        found.error(f"{name} has no weight_map", check="index")
+        return
     missing = sorted(file for file in set(places.values()) if not (place / file).exists())
-    if missing:
-        return [
-            artefact_finding(
-                "index", "error", f"{name} names {missing[0]!r}, which is not there", "fetch it", len(missing)
-            )
-        ]
     lost = sorted(places.keys() - homes.keys())
-    if lost:
-        return [
-            artefact_finding(
-                "index", "error", f"{name} names the tensor {lost[0]!r}, which no file has", "fetch it", len(lost)
-            )
-        ]
-    moved = sorted(tensor for tensor, file in places.items() if homes[tensor] != file)
-    if moved:
+    moved = sorted(tensor for tensor, file in places.items() if homes.get(tensor) != file)
+    if outside := _outside(name, places):
+        found.error(outside, fix=OUTSIDE_FIX, check="index")
+    elif missing:
+        message = f"{name} names {missing[0]!r}, which is not there"
+        found.error(message, fix="fetch it", check="index", count=len(missing))
+    elif lost:
+        message = f"{name} names the tensor {lost[0]!r}, which no file has"
+        found.error(message, fix="fetch it", check="index", count=len(lost))
+    elif moved:
         message = f"{name} looks for the tensor {moved[0]!r} in {places[moved[0]]!r}, it is in {homes[moved[0]]!r}"
-        return [artefact_finding("index", "error", message, "fetch the folder again", len(moved))]
-    return []
+        found.error(message, check="index", count=len(moved))
 
 
-def _pickles(place: Path, has_weights: bool) -> list[dict]:
+def _add_pickles(place: Path, has_weights: bool, found: Objections) -> None:
     names = []
     for path in sorted(place.rglob("*"))[:MOST_FILES]:
         if path.is_file() and (path.suffix.lower() in PICKLES or path.suffix == ".safetensors" and _is_pickle(path)):
             names.append(str(path.relative_to(place)))
-    if not names:
-        return []
-    message = f"{names[0]} is a pickle file, which can run code when it is opened: it is never read"
-    fix = "delete it" if has_weights else "ask for safetensors; do not convert it on a machine that matters"
-    return [artefact_finding("pickle", "warn" if has_weights else "error", message, fix, len(names))]
+    if names:
+        message = f"{names[0]} is a pickle file, which can run code when it is opened: it is never read"
+        fix = "delete it" if has_weights else "ask for safetensors; do not convert it on a machine that matters"
+        found.add("warn" if has_weights else "error", message, fix=fix, check="pickle", count=len(names))
 
 
 def _is_pickle(path: Path) -> bool:
@@ -250,13 +231,6 @@ def _licence(place: Path) -> str:
         if hit:
             return hit.group(1)
     return next((path.name for path in sorted(place.glob("LICEN[SC]E*"))), "")
-
-
-def _elements(shape: list[int]) -> int:
-    count = 1
-    for dim in shape:
-        count *= dim
-    return count
 
 
 def _shown(values: dict) -> dict:

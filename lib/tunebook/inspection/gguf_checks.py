@@ -4,11 +4,10 @@ Meant for a child process: `inspect` is what `limited.call` starts. Does not ren
 the model.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 
+from tunebook.findings import Objections
 from tunebook.inspection.gguf_header import STRING, TYPES, Header, Malformed, read_gguf, short_value
 from tunebook.inspection.weight_files import scan_gguf
 
@@ -18,11 +17,6 @@ ADAPTER_SUFFIXES = (".lora_a", ".lora_b")
 LONGEST_SHOWN, MOST_SHOWN = 200, 1000  # characters of a value, and keys
 
 
-def artefact_finding(check: str, severity: str, message: str, fix: str, count: int = 1) -> dict:
-    """A finding as JSON has it; an artefact has no rows."""
-    return {"check": check, "severity": severity, "count": count, "rows": [], "message": message, "fix": fix}
-
-
 def inspect_gguf(path: str, scan: bool = True) -> dict:
     """What the file is and every objection to it: `kind` ("gguf" or "gguf_adapter"), `architecture`, `tensors`,
     `tokens`, `template`, `licence`, `metadata`, `findings`. With `scan` the weights are read for NaN and infinity.
@@ -30,16 +24,17 @@ def inspect_gguf(path: str, scan: bool = True) -> dict:
     try:
         header = read_gguf(path)
     except Malformed as problem:
-        fix = "fetch or export the file again; no loader should open it"
-        return {"kind": "gguf", "findings": [artefact_finding(problem.check, "error", f"{problem}", fix)]}
+        found = Objections("fetch or export the file again; no loader should open it")
+        return {"kind": "gguf", "findings": found.error(str(problem), check=problem.check)}
     is_adapter = header.metadata.get("general.type") == "adapter"
-    found = _architecture(header)
-    found += (
-        _adapter(header)
-        if is_adapter
-        else [*_demands(header), *_tokenizer(header), *_special_tokens(header), *_sizes(header)]
-    )
-    found += _trailing(header)
+    found = Objections("export it again with llama.cpp's converter")
+    _architecture(header, found)
+    for check in (
+        _architecture,
+        *((_adapter,) if is_adapter else (_demands, _tokenizer, _special_tokens, _sizes)),
+        _trailing,
+    ):
+        check(header, found)
     if scan:
         found += scan_gguf(path, header)
     return {**_describe(header), "kind": "gguf_adapter" if is_adapter else "gguf", "findings": found}
@@ -68,7 +63,7 @@ def _describe(header: Header) -> dict:
         "architecture": _text(header, "general.architecture")[:LONGEST_SHOWN],
         "name": _text(header, "general.name")[:LONGEST_SHOWN],
         "licence": _text(header, "general.license")[:LONGEST_SHOWN],
-        "parameters": sum(_elements(tensor.dims) for tensor in header.tensors),
+        "parameters": sum(math.prod(tensor.dims) for tensor in header.tensors),
         "tensors": {"count": len(header.tensors), "types": dict(types.most_common())},
         "tokens": {
             "vocabulary": len(tokens) if isinstance(tokens, list) else 0,
@@ -82,13 +77,6 @@ def _describe(header: Header) -> dict:
     }
 
 
-def _elements(dims: tuple[int, ...]) -> int:
-    count = 1
-    for dim in dims:
-        count *= dim
-    return count
-
-
 def _text(header: Header, key: str) -> str:
     value = header.metadata.get(key, "")
     return value if isinstance(value, str) else ""
@@ -99,148 +87,124 @@ def _special_id(header: Header, name: str):
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _architecture(header: Header) -> list[dict]:
-    arch, fix = _text(header, "general.architecture"), "export it again with llama.cpp's converter"
+def _architecture(header: Header, found: Objections) -> None:
+    arch = _text(header, "general.architecture")
     if not arch:
-        return [artefact_finding("architecture", "error", "general.architecture is missing or no text", fix)]
-    if len(arch) > LONGEST_ARCHITECTURE:
-        message = (
-            f"general.architecture is {short_value(arch)} with {len(arch)} characters, which is no architecture's name"
-        )
-        return [artefact_finding("architecture", "error", message, fix)]
-    return []
+        found.error("general.architecture is missing or no text", check="architecture")
+    elif len(arch) > LONGEST_ARCHITECTURE:
+        message = f"general.architecture is {short_value(arch)} with {len(arch)} characters"
+        found.error(f"{message}, which is no architecture's name", check="architecture")
 
 
-def _demands(header: Header) -> list[dict]:
-    """What `gguf_demands` tells of the file."""
-    arch, fix = _text(header, "general.architecture"), "export it again with llama.cpp's converter"
-    found = [artefact_finding("key_type", "error", message, fix) for message in odd_types(header)]
+def _demands(header: Header, found: Objections) -> None:
+    """What llama.cpp needs of the file."""
+    arch = _text(header, "general.architecture")
+    for message in odd_types(header):
+        found.error(message, check="key_type")
     if not 0 < len(arch) <= LONGEST_ARCHITECTURE:
-        return found
-    found += [artefact_finding("hyperparameter", "error", message, fix) for message in odd_numbers(header, arch)]
+        return
+    for message in odd_numbers(header, arch):
+        found.error(message, check="hyperparameter")
     is_part = header.metadata.get("split.count", 1) != 1
     missing = [] if is_part or not header.tensors else missing_tensors(header, arch)
     if missing:
-        message = f"{len(missing)} tensors are missing, the first is {missing[0]}"
-        found.append(artefact_finding("tensors", "error", message, fix, len(missing)))
-    return found
+        found.error(
+            f"{len(missing)} tensors are missing, the first is {missing[0]}", check="tensors", count=len(missing)
+        )
 
 
-def _tokenizer(header: Header) -> list[dict]:
-    data, again = header.metadata, "convert it again from a folder that holds the tokenizer"
+def _tokenizer(header: Header, found: Objections) -> None:
+    data, own = header.metadata, Objections("convert it again from a folder that holds the tokenizer", "tokenizer")
     tokens = data.get(TOKENS)
     if header.arrays.get(TOKENS) != STRING or not tokens:
-        return [artefact_finding("tokenizer", "error", "it has no tokenizer (tokenizer.ggml.tokens is missing)", again)]
-    found = []
+        found += own.error("it has no tokenizer (tokenizer.ggml.tokens is missing)")
+        return
     for key in ("tokenizer.ggml.scores", "tokenizer.ggml.token_type"):
         values = data.get(key)
         if values is None:
             continue
         if key not in header.arrays or len(values) != len(tokens):
             length = len(values) if key in header.arrays else "no array"
-            found.append(
-                artefact_finding("tokenizer", "error", f"{key} has {length} entries for {len(tokens)} tokens", again)
-            )
+            own.error(f"{key} has {length} entries for {len(tokens)} tokens")
         elif any(isinstance(value, str) for value in values):
-            found.append(artefact_finding("tokenizer", "error", f"{key} holds texts, expected numbers", again))
+            own.error(f"{key} holds texts, expected numbers")
         elif any(value != value for value in values):
-            found.append(artefact_finding("tokenizer", "error", f"{key} holds NaN", again))
-    found += _doubled(tokens, again)
+            own.error(f"{key} holds NaN")
+    _doubled(tokens, own)
     if _text(header, "tokenizer.ggml.model") in ("", "none", "no_vocab"):
         name = "missing" if data.get("tokenizer.ggml.model") is None else short_value(data["tokenizer.ggml.model"])
-        message = f"tokenizer.ggml.model is {name}: llama.cpp cannot split text"
-        found.append(artefact_finding("tokenizer", "error", message, again))
+        own.error(f"tokenizer.ggml.model is {name}: llama.cpp cannot split text")
     if _text(header, "tokenizer.ggml.model") == "gpt2" and header.arrays.get("tokenizer.ggml.merges") != STRING:
-        found.append(artefact_finding("tokenizer", "error", "a gpt2 tokenizer without tokenizer.ggml.merges", again))
+        own.error("a gpt2 tokenizer without tokenizer.ggml.merges")
     if not _text(header, "tokenizer.chat_template"):
         fix = "export it from a model with a chat template, else prompts are guessed"
-        found.append(artefact_finding("chat_template", "warn", "it has no chat template", fix))
-    return found
+        own.warn("it has no chat template", fix=fix, check="chat_template")
+    found += own
 
 
-def _doubled(tokens: list[str], fix: str) -> list[dict]:
+def _doubled(tokens: list[str], found: Objections) -> None:
     """llama.cpp aborts on a token that is there twice; it ends a token at a zero byte, and gives empty ones a name."""
-    found = []
     cut = [token for token in tokens if "\0" in token]
     if cut:
         message = (
             f"{len(cut)} tokens hold a zero byte, at which llama.cpp ends them, the first is {short_value(cut[0])}"
         )
-        found.append(artefact_finding("tokenizer", "error", message, fix, len(cut)))
+        found.error(message, count=len(cut))
     counts = Counter(tokens)
     doubled = [token for token, count in counts.items() if count > 1 and token]
     if doubled:
-        message = (
-            f"{len(doubled)} tokens are in the vocabulary twice, the first is {short_value(doubled[0])}: llama.cpp"
-            " aborts"
-        )
-        found.append(artefact_finding("doubled_tokens", "error", message, fix, len(doubled)))
+        message = f"{len(doubled)} tokens are in the vocabulary twice, the first is {short_value(doubled[0])}"
+        found.error(f"{message}: llama.cpp aborts", check="doubled_tokens", count=len(doubled))
     if counts[""] > 1:
-        message = f"{counts['']} tokens of the vocabulary are empty"
-        found.append(artefact_finding("doubled_tokens", "warn", message, fix, counts[""]))
-    return found
+        found.warn(f"{counts['']} tokens of the vocabulary are empty", check="doubled_tokens", count=counts[""])
 
 
-def _special_tokens(header: Header) -> list[dict]:
-    tokens, found = header.metadata.get(TOKENS), []
-    count = len(tokens) if isinstance(tokens, list) else 0
-    fix = "set it to the id that the tokenizer has, and export again"
+def _special_tokens(header: Header, found: Objections) -> None:
+    tokens, own = header.metadata.get(TOKENS), Objections("set it to the id that the tokenizer has, and export again")
+    own.check, count = "special_token", len(tokens) if isinstance(tokens, list) else 0
     for name in SPECIAL:
         key = f"tokenizer.ggml.{name}_token_id"
         value = header.metadata.get(key)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < count):
-            found.append(
-                artefact_finding(
-                    "special_token", "error", f"{key} is {short_value(value)}, the vocabulary has {count} tokens", fix
-                )
-            )
+            own.error(f"{key} is {short_value(value)}, the vocabulary has {count} tokens")
     if count and _special_id(header, "eos") is None and _special_id(header, "eot") is None:
-        found.append(
-            artefact_finding("special_token", "warn", "no end token is named (eos, eot): generation may not stop", fix)
-        )
-    return found
+        own.warn("no end token is named (eos, eot): generation may not stop")
+    found += own
 
 
-def _sizes(header: Header) -> list[dict]:
+def _sizes(header: Header, found: Objections) -> None:
     data, arch = header.metadata, _text(header, "general.architecture")
-    fix, found = "export it again with llama.cpp's converter", []
     if not header.tensors:
-        return [*found, artefact_finding("tensors", "error", "it holds no tensor", fix)]
+        found.error("it holds no tensor", check="tensors")
+        return
     is_part = isinstance(data.get("split.count"), int) and data["split.count"] > 1
     if is_part:
         number = data["split.no"] if isinstance(data.get("split.no"), int) else 0
         message = f"part {number + 1} of {data['split.count']}: only this part was looked at"
-        found.append(artefact_finding("split", "info", message, "look at the other parts too"))
+        found.add("info", message, fix="look at the other parts too", check="split")
         if "split.no" not in data or number >= data["split.count"]:
-            message = (
-                f"split.no is {short_value(data.get('split.no'))} of {data['split.count']} parts, which count from 0"
-            )
-            found.append(artefact_finding("split", "error", message, "fetch the parts again"))
+            message = f"split.no is {short_value(data.get('split.no'))} of {data['split.count']} parts"
+            found.error(f"{message}, which count from 0", fix="fetch the parts again", check="split")
     table = next((tensor for tensor in header.tensors if tensor.name == "token_embd.weight"), None)
     if table is None:
         if not is_part:
-            found.append(artefact_finding("tensors", "error", "the tensor token_embd.weight is missing", fix))
-        return found
+            found.error("the tensor token_embd.weight is missing", check="tensors")
+        return
     tokens, width = data.get(TOKENS), data.get(f"{arch}.embedding_length")
     if len(table.dims) != 2 or isinstance(tokens, list) and table.dims[1] != len(tokens):
         message = f"token_embd.weight is {list(table.dims)}, the vocabulary has {len(tokens or [])} tokens"
-        found.append(artefact_finding("vocabulary_size", "error", message, fix))
+        found.error(message, check="vocabulary_size")
     if isinstance(width, int) and table.dims[0] != width:
         message = f"token_embd.weight has rows of {table.dims[0]}, {arch}.embedding_length is {width}"
-        found.append(artefact_finding("hyperparameter", "error", message, fix))
-    return found
+        found.error(message, check="hyperparameter")
 
 
-def _adapter(header: Header) -> list[dict]:
-    fix, found = "convert the adapter again", []
+def _adapter(header: Header, found: Objections) -> None:
+    own = Objections("convert the adapter again", "adapter")
     if _text(header, "adapter.type") != "lora":
-        found.append(
-            artefact_finding(
-                "adapter", "error", f"adapter.type is {short_value(header.metadata.get('adapter.type'))}, not lora", fix
-            )
-        )
+        own.error(f"adapter.type is {short_value(header.metadata.get('adapter.type'))}, not lora")
     if not isinstance(header.metadata.get("adapter.lora.alpha"), float):
-        found.append(artefact_finding("adapter", "error", "adapter.lora.alpha is missing", fix))
+        own.error("adapter.lora.alpha is missing")
     sides: dict[str, dict] = {}
     for tensor in header.tensors:
         stem, dot, side = tensor.name.rpartition(".")
@@ -248,20 +212,19 @@ def _adapter(header: Header) -> list[dict]:
     alone = [stem for stem, pair in sides.items() if set(pair) != set(ADAPTER_SUFFIXES)]
     if alone or not sides:
         what = f"{alone[0]} lacks its other half" if alone else "it holds no tensor"
-        found.append(artefact_finding("adapter", "error", what, fix, max(1, len(alone))))
+        own.error(what, count=max(1, len(alone)))
     for stem, pair in sides.items():
         if stem not in alone and pair[".lora_a"].dims[-1] != pair[".lora_b"].dims[0]:
-            found.append(artefact_finding("adapter", "error", f"{stem}: the ranks of its two halves differ", fix))
-    return found
+            own.error(f"{stem}: the ranks of its two halves differ")
+    found += own
 
 
-def _trailing(header: Header) -> list[dict]:
+def _trailing(header: Header, found: Objections) -> None:
     end = max((tensor.start + tensor.bytes for tensor in header.tensors), default=header.data_start)
     extra = header.file_bytes - -(-end // header.alignment) * header.alignment
-    if extra <= 0:
-        return []
-    fix = "ask where the file comes from: nothing belongs there"
-    return [artefact_finding("trailing_bytes", "warn", f"{extra} bytes follow the last tensor", fix, extra)]
+    if extra > 0:
+        fix = "ask where the file comes from: nothing belongs there"
+        found.warn(f"{extra} bytes follow the last tensor", fix=fix, check="trailing_bytes", count=extra)
 
 
 # metadata key -> the one value type (a number of GGUF) that llama.cpp takes, with its name

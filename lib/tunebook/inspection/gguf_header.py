@@ -5,8 +5,6 @@ Meant for a child process (see `limited`). Knows the format (versions 2 and 3, l
 that is `gguf_checks`. Source: docs/gguf.md in ggml; ggml/src/gguf.cpp in llama.cpp.
 """
 
-from __future__ import annotations
-
 import os
 import struct
 from dataclasses import dataclass, field

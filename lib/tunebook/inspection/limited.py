@@ -5,8 +5,6 @@ up everything but reading the named files (Landlock, seccomp), where the kernel 
 itself.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import json
@@ -22,7 +20,7 @@ from tunebook.errors import InputProblem
 
 LIBRARY = Path(__file__).parent.parent.parent
 START = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from tunebook.inspection import limited;"
+    "import sys; sys.path[:0] = sys.argv[1].split(':'); from tunebook.inspection import limited;"
     " limited.serve_call(sys.argv[2])"
 )
 ANSWER_BYTES = 64 * 2**20
@@ -72,7 +70,7 @@ def call(function: str, argument: dict, files: list[Path] = (), limits: ChildLim
     """
     request = {"argument": argument, "files": [os.path.realpath(file) for file in files], "limits": asdict(limits)}
     child = subprocess.Popen(
-        [sys.executable, "-I", "-B", "-c", START, str(LIBRARY), function],
+        [sys.executable, "-I", "-B", "-c", START, places_of_packages(), function],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -111,6 +109,13 @@ def _answer_of(answer: bytes, code: int, limits: ChildLimits) -> dict:
     refused = Refused(f"reading it ended the child process that tried ({how})")
     refused.by_signal = -code in DEADLY
     raise refused
+
+
+def places_of_packages() -> str:
+    """This library, and on Colab the folder that stands before Colab's packages: a child started with -I sees neither
+    by itself.
+    """
+    return ":".join(filter(None, [os.environ.get("TUNEBOOK_PACKAGES", ""), str(LIBRARY)]))
 
 
 def serve_call(function: str) -> None:
@@ -154,7 +159,7 @@ def give_up(limits: dict, files: list[str]) -> None:
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
         own = f"/proc/{os.getpid()}/status"
         rules = confine.landlock_rules(
-            [*places.readable_paths(), str(LIBRARY), own, *filter(os.path.exists, files)], [], ["/dev/null"]
+            [*places.readable_paths(), *sys.argv[1].split(":"), own, *filter(os.path.exists, files)], [], ["/dev/null"]
         )
         if rules is not None:
             confine.restrict_files(rules)

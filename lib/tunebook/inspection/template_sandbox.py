@@ -6,8 +6,6 @@ text of gigabytes; the child's limits do. Does not tokenise. Same filters and fu
 template.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -23,7 +21,7 @@ from tunebook.inspection import limited
 LONGEST_TEXT = 8 * 2**20
 SECONDS = 10.0  # for one prompt, the start of the child included
 START = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from tunebook.inspection import template_sandbox;"
+    "import sys; sys.path[:0] = sys.argv[1].split(':'); from tunebook.inspection import template_sandbox;"
     " template_sandbox.serve_templates()"
 )
 LIMITS = {"cpu_seconds": 600, "memory_bytes": 512 * 2**20}
@@ -37,7 +35,7 @@ class Renderer:
 
     def __init__(self, template: str, bos: str = "", eos: str = ""):
         self.child = subprocess.Popen(
-            [sys.executable, "-I", "-B", "-c", START, str(limited.LIBRARY)],
+            [sys.executable, "-I", "-B", "-c", START, limited.places_of_packages()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -3,47 +3,45 @@
 Meant for a child process. Reads JSON only; does not tokenise and does not render the chat template.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
-from tunebook.inspection.gguf_checks import artefact_finding
+from tunebook.findings import Objections
 
 FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 LONGEST_FILE = 2**20  # bytes of a template
 NAMES = ("bos", "eos", "unk", "pad")
 
 
-def inspect_tokenizer(place: Path, jsons: dict, config: dict) -> tuple[dict, str, list[dict]]:
+def inspect_tokenizer(place: Path, jsons: dict, config: dict) -> tuple[dict, str, Objections]:
     """The summary of the tokens, the chat template as text, and the objections."""
-    found, settings = [], jsons.get("tokenizer_config.json", {})
+    found, settings = Objections("fetch the tokenizer again", "tokenizer"), jsons.get("tokenizer_config.json", {})
     if not any((place / name).exists() for name in FILES):
         fix = "save the tokenizer there with tokenizer.save_pretrained"
-        found.append(
-            artefact_finding("tokenizer", "error", "it has no tokenizer (tokenizer.json or tokenizer.model)", fix)
-        )
+        found.error("it has no tokenizer (tokenizer.json or tokenizer.model)", fix=fix)
     elif "tokenizer_config.json" not in jsons:
         message = "it has no tokenizer_config.json, so its special tokens and its chat template are unknown"
-        found.append(artefact_finding("tokenizer", "error", message, "fetch that file too"))
+        found.error(message, fix="fetch that file too")
     ids = _vocabulary(jsons.get("tokenizer.json", {}), found)
     template, objection = _template(place, settings, jsons.get("chat_template.json", {}))
     special = {name: _text(settings.get(f"{name}_token")) for name in NAMES if _text(settings.get(f"{name}_token"))}
     ends = {
         source: _ids(jsons.get(source, {}).get("eos_token_id")) for source in ("config.json", "generation_config.json")
     }
-    found += _ranges(ids, _needed(ids, jsons, special, template), config, ends)
+    _add_ranges(ids, _needed(ids, jsons, special, template), config, ends, found)
     named = ids.get(special.get("eos", ""))
     stated = sorted({one for values in ends.values() for one in values})
     if named is not None and stated and named not in stated:
         message = f"the tokenizer ends with token {named} ({special['eos']!r}), the config says {stated}"
         fix = "make both name the token that ends a turn, else generation does not stop"
-        found.append(artefact_finding("end_token", "warn", message, fix))
-    found += _template_findings(template, objection)
+        found.warn(message, fix=fix, check="end_token")
+    if objection:
+        found.error(objection, fix="fetch the tokenizer again, or use chat_template: chatml", check="chat_template")
+    elif not template:
+        fix = "use an instruct model, or chat_template: chatml"
+        found.warn("it has no chat template", fix=fix, check="chat_template")
     if not isinstance(settings.get("model_max_length", 0), (int, float)):
-        message = (
-            f"tokenizer_config.json: model_max_length is {ascii(settings['model_max_length'])[:40]}, expected a number"
-        )
-        found.append(artefact_finding("tokenizer", "error", message, "fetch the tokenizer again"))
+        shown = ascii(settings["model_max_length"])[:40]
+        found.error(f"tokenizer_config.json: model_max_length is {shown}, expected a number")
     tokens = {
         "vocabulary": len(ids),
         "tokenizer": str(settings.get("tokenizer_class") or ""),
@@ -53,18 +51,7 @@ def inspect_tokenizer(place: Path, jsons: dict, config: dict) -> tuple[dict, str
     return tokens, template, found
 
 
-def _template_findings(template: str, objection: str) -> list[dict]:
-    if objection:
-        return [
-            artefact_finding(
-                "chat_template", "error", objection, "fetch the tokenizer again, or use chat_template: chatml"
-            )
-        ]
-    fix = "use an instruct model, or chat_template: chatml"
-    return [] if template else [artefact_finding("chat_template", "warn", "it has no chat template", fix)]
-
-
-def _vocabulary(tokenizer: dict, found: list) -> dict[str, int]:
+def _vocabulary(tokenizer: dict, found: Objections) -> dict[str, int]:
     """token -> id, added tokens included."""
     model = tokenizer.get("model")
     vocab = model.get("vocab") if isinstance(model, dict) else None
@@ -78,8 +65,7 @@ def _vocabulary(tokenizer: dict, found: list) -> dict[str, int]:
             ids[entry["content"]] = entry["id"]
     doubled = len(ids) - len(set(ids.values()))
     if doubled:
-        message = f"{doubled} tokens share an id with another"
-        found.append(artefact_finding("doubled_tokens", "error", message, "fetch the tokenizer again", doubled))
+        found.error(f"{doubled} tokens share an id with another", check="doubled_tokens", count=doubled)
     return ids
 
 
@@ -88,29 +74,27 @@ def _needed(ids: dict[str, int], jsons: dict, special: dict, template: str) -> l
     return [text for text in ids if text in special.values() or text not in added or text in template]
 
 
-def _ranges(ids: dict[str, int], needed: list[str], config: dict, ends: dict) -> list[dict]:
+def _add_ranges(ids: dict[str, int], needed: list[str], config: dict, ends: dict, found: Objections) -> None:
     """Token ids that the model does not have; `needed` are those of text, of turns and of ends: the others stand for
     images.
     """
-    size, found = config.get("vocab_size"), []
+    size = config.get("vocab_size")
     if not isinstance(size, int):
-        return found
+        return
     past = [text for text, at in ids.items() if at >= size]
     if past:
         is_needed = not set(past).isdisjoint(needed)
         message = f"the tokenizer has token ids up to {max(ids.values())}, the model has {size} tokens"
-        fix = (
-            "use the tokenizer that belongs to the model"
-            if is_needed
-            else f"never write {ascii(past[0])[:40]} into a row"
-        )
-        found.append(artefact_finding("vocabulary_size", "error" if is_needed else "info", message, fix))
+        if is_needed:
+            found.error(message, fix="use the tokenizer that belongs to the model", check="vocabulary_size")
+        else:
+            fix = f"never write {ascii(past[0])[:40]} into a row"
+            found.add("info", message, fix=fix, check="vocabulary_size")
     for source, values in ends.items():
         wrong = [value for value in values if not 0 <= value < size]
         if wrong:
             message = f"{source}: eos_token_id {wrong[0]} is outside the vocabulary of {size}"
-            found.append(artefact_finding("special_token", "error", message, "set it to the tokenizer's end token"))
-    return found
+            found.error(message, fix="set it to the tokenizer's end token", check="special_token")
 
 
 def _ids(value) -> list[int]:

@@ -5,14 +5,13 @@ Meant for a child process (see `limited`). Does not read weights (see `weights_s
 safetensors README, and its `SafeTensors::read_metadata`.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os
 import re
 
 from tunebook.errors import InputProblem
+from tunebook.findings import Objections
 from tunebook.inspection.gguf_header import Malformed
 
 LONGEST_HEADER = 100_000_000
@@ -134,7 +133,6 @@ FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "C64": "<f4"}
 # 8-bit floats: the bits to look at, and the least value of these that is no finite number
 BYTES = {"F8_E4M3": (0x7F, 0x7F), "F8_E5M2": (0x7F, 0x7C), "F8_E8M0": (0xFF, 0xFF)}
 BYTES |= {"F8_E4M3FNUZ": (0xFF, 0x80), "F8_E5M2FNUZ": (0xFF, 0x80)}
-FIX = "do not use the file; the training that made it diverged, or the file is damaged"
 
 
 def scan_gguf(path: str, header) -> list[dict]:
@@ -148,14 +146,14 @@ def scan_gguf(path: str, header) -> list[dict]:
     return _scan(path, places)
 
 
-def scan_safetensors(path: str, entries: list[tuple[str, str, int, int]]) -> list[dict]:
-    """Findings `not_finite` for tensors of a safetensors file, given as (name, dtype, first byte, bytes).
+def scan_safetensors(path: str, tensors: dict[str, tuple]) -> list[dict]:
+    """Findings `not_finite` for tensors of a safetensors file, as `read_safetensors` gives them.
 
     Buffers that older models carry beside their weights are not looked at: a mask is minus infinity, and none is ever
     loaded.
     """
-    weights = [entry for entry in entries if not BUFFER.search(entry[0])]
-    return _scan(path, [(name, start, size, kind, 1, ()) for name, kind, start, size in weights])
+    weights = {name: entry for name, entry in tensors.items() if not BUFFER.search(name)}
+    return _scan(path, [(name, start, size, kind, 1, ()) for name, (kind, _, start, size) in weights.items()])
 
 
 def _scan(path: str, places: list) -> list[dict]:
@@ -170,22 +168,14 @@ def _scan(path: str, places: list) -> list[dict]:
                 bad.append(name)
             elif is_zero and name.endswith("weight"):
                 zero.append(name)
-    found = []
+    found = Objections("do not use the file; the training that made it diverged, or the file is damaged")
     for check, severity, names, what in (
         ("not_finite", "error", bad, "hold NaN or infinity"),
         ("all_zero", "warn", zero, "are all zero"),
     ):
         if names:
             message = f"the weights of {len(names)} tensors {what}, the first is {names[0][:60]!r}"
-            row = {
-                "check": check,
-                "severity": severity,
-                "count": len(names),
-                "rows": [],
-                "message": message,
-                "fix": FIX,
-            }
-            found.append(row)
+            found.add(severity, message, check=check, count=len(names))
     return found
 
 

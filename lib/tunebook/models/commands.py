@@ -2,7 +2,8 @@
 
 import argparse
 import json
-import textwrap
+
+from tunebook.terminal import counted, escaped, paragraphs
 
 
 def add(subparsers) -> None:
@@ -35,9 +36,9 @@ def inspect_command(args: argparse.Namespace) -> int:
 
 def inspection_text(found: dict) -> str:
     """A table of facts and one paragraph an objection. Text from the file is shown without control characters."""
-    counts = [sum(item["severity"] == severity for item in found["findings"]) for severity in ("error", "warn")]
-    verdict = "FAIL" if counts[0] else "WARN" if counts[1] else "PASS"
-    lines = [f"{verdict}: {_clean(found['target'])}, {counts[0]} errors, {counts[1]} warnings", ""]
+    severities = {item["severity"] for item in found["findings"]}
+    verdict = "FAIL" if "error" in severities else "WARN" if "warn" in severities else "PASS"
+    lines = [f"{verdict}: {escaped(found['target'])}, {counted(found['findings'])}", ""]
     tokens = found.get("tokens") or {}
     facts = {
         "kind": found["kind"],
@@ -54,15 +55,7 @@ def inspection_text(found: dict) -> str:
         "bytes": f"{found['bytes']:,}",
         "sha256": found["sha256"],
     }
-    lines += [f"{name + ':':14s}{_clean(str(value))}" for name, value in facts.items() if value]
+    lines += [f"{name + ':':14s}{escaped(str(value))}" for name, value in facts.items() if value]
     if found.get("template_diff"):
-        lines += ["", "template, base against this:", *map(_clean, found["template_diff"].split("\n"))]
-    for item in found["findings"]:
-        lines += ["", f"{item['severity']:5s}  {item['check']}"]
-        lines += textwrap.wrap(_clean(item["message"]), 92, initial_indent="       ", subsequent_indent="       ")
-        lines.append(f"       what to do: {_clean(item['fix'])}")
-    return "\n".join(lines)
-
-
-def _clean(text: str) -> str:
-    return "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in text)
+        lines += ["", "template, base against this:", *map(escaped, found["template_diff"].split("\n"))]
+    return "\n".join(lines + paragraphs(found["findings"]))

@@ -126,11 +126,20 @@ def _joined(product: Callable, *modules) -> Callable:
     weight is copied.
     """
     if product is _plain:
-        parts = [_plain(module.weight.detach(), module.bias) for module in modules]
+        parts = [_plain(_weight(module), module.bias) for module in modules]
         return parts[0] if len(parts) == 1 else lambda rows: torch.cat([part(rows) for part in parts], dim=-1)
     biases = [module.bias for module in modules]
-    weight = torch.cat([module.weight.detach() for module in modules])
+    weight = torch.cat([_weight(module) for module in modules])
     return product(weight, None if biases[0] is None else torch.cat([bias.detach() for bias in biases]))
+
+
+def _weight(module) -> torch.Tensor:
+    """The weight of a linear layer, a LoRA that is on in it added; `agrees` notices any other kind of adapter."""
+    weight = module.weight.detach()
+    if not hasattr(module, "get_delta_weight") or module.disable_adapters or module.merged:
+        return weight
+    added = [module.get_delta_weight(name) for name in module.active_adapters if name in module.lora_A]
+    return (weight.float() + sum(update.detach().float() for update in added)).to(weight.dtype) if added else weight
 
 
 def _plain(weight: torch.Tensor, bias: torch.Tensor | None) -> Callable:

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from tunebook.errors import InputProblem
 from tunebook.files import read_json, sha256_file
+from tunebook.findings import Objections
 from tunebook.inspection.adapter_checks import why_unfit
 from tunebook.inspection.file_kind import FOLDER, GGUF, PICKLE, file_kind_of, refuse_holes
-from tunebook.inspection.gguf_checks import LONGEST_SHOWN, artefact_finding
+from tunebook.inspection.gguf_checks import LONGEST_SHOWN
 from tunebook.inspection.limited import Refused, call, look
 from tunebook.inspection.template_sandbox import render_probes
 from tunebook.models.source import resolve_base, resolve_model, weights_sha256
@@ -46,7 +47,7 @@ def inspect(target: str, revision: str = "", base: str = "", scan: bool = True, 
     if odd:
         message = f"{odd[0]} is no regular file (a pipe, a device, or a link to nothing); nothing was read"
         empty = {"target": target, "kind": kind, "bytes": 0, "sha256": "", "tensors": {"count": 0, "types": {}}}
-        return {**empty, "findings": [artefact_finding("not_regular", "error", message, "fetch the files themselves")]}
+        return {**empty, "findings": Objections("fetch the files themselves", "not_regular").error(message)}
     files, size = _files(path, kind)
     found = {"target": target, "kind": kind, "bytes": size, "sha256": ""}
     if kind == PICKLE:
@@ -54,8 +55,8 @@ def inspect(target: str, revision: str = "", base: str = "", scan: bool = True, 
             f"{path.name} is a pickle file (or PyTorch's archive of one), which can run code when it is opened: it was"
             " not read"
         )
-        fix = "ask for safetensors or GGUF; do not convert it on a machine that matters"
-        return {**found, "sha256": _sha256(path, kind), "findings": [artefact_finding("pickle", "error", message, fix)]}
+        objections = Objections("ask for safetensors or GGUF; do not convert it on a machine that matters", "pickle")
+        return {**found, "sha256": _sha256(path, kind), "findings": objections.error(message)}
     read = _read(path, kind, files, size, scan)
     was_taken = "tensors" in read
     found |= {"tensors": {"count": 0, "types": {}}, **read}
@@ -109,8 +110,8 @@ def _read(path: Path, kind: str, files: list[Path], size: int, scan: bool) -> di
     try:
         return look(f"tunebook.inspection.{READERS[kind]}", {name: os.path.realpath(path)}, allowed, size, scan)
     except Refused as problem:
-        row = artefact_finding("limits", "error", str(problem), "do not open it with another program")
-        return {"kind": kind, "metadata": {"kind": kind}, "findings": [row]}
+        found = Objections("do not open it with another program", "limits").error(str(problem))
+        return {"kind": kind, "metadata": {"kind": kind}, "findings": found}
 
 
 def _parts(path: Path, found: dict) -> list[dict]:
@@ -124,7 +125,7 @@ def _parts(path: Path, found: dict) -> list[dict]:
     if not missing:
         return []
     message = f"{len(missing)} of its {count} parts are missing beside it, the first is {missing[0]}"
-    return [artefact_finding("split", "error", message, "fetch all parts into one folder", len(missing))]
+    return Objections("fetch all parts into one folder", "split").error(message, count=len(missing))
 
 
 def _cut(value):
@@ -145,7 +146,7 @@ def _sha256(path: Path, kind: str) -> str:
 
 def _template(found: dict, base: str | None) -> list[dict]:
     """Renders the template, notes its hash, and compares it with the base model's."""
-    text = found.get("template", "")
+    text, findings = found.get("template", ""), Objections("use another template, for example chatml", "chat_template")
     if not text:
         found["template_sha256"] = ""
         return []
@@ -153,25 +154,20 @@ def _template(found: dict, base: str | None) -> list[dict]:
     if len(text) > LONGEST_TEMPLATE:
         found["template"] = ""
         fix = "look at it by hand; templates have a few thousand characters"
-        return [artefact_finding("chat_template", "error", f"its chat template has {len(text)} characters", fix)]
-    tokens, findings = found["tokens"].get("pieces") or found["tokens"].get("special", {}), []
+        return findings.error(f"its chat template has {len(text)} characters", fix=fix)
+    tokens = found["tokens"].get("pieces") or found["tokens"].get("special", {})
     pieces = [tokens.get(name, "") if isinstance(tokens.get(name, ""), str) else "" for name in ("bos", "eos")]
     try:
         found["rendered"] = {name: text[:LONGEST_TEMPLATE] for name, text in render_probes(text, *pieces).items()}
         if not found["rendered"]["user"].strip():
-            message = "its chat template makes no text of a user's turn"
-            findings.append(
-                artefact_finding("chat_template", "error", message, "use another template, for example chatml")
-            )
+            findings.error("its chat template makes no text of a user's turn")
     except InputProblem as problem:
-        findings.append(
-            artefact_finding("chat_template", "error", str(problem), "use another template, for example chatml")
-        )
+        findings.error(str(problem))
     if base is not None and base != text:
         lines = difflib.unified_diff(base.splitlines(), text.splitlines(), "base", "this", lineterm="")
         found["template_diff"] = "\n".join(lines)
         message = "its chat template is not the base model's; the difference is shown"
-        findings.append(artefact_finding("template_differs", "warn", message, "train and serve with one template"))
+        findings.warn(message, fix="train and serve with one template", check="template_differs")
     return findings
 
 
@@ -192,24 +188,21 @@ def _template_of(base: str, revision: str) -> str:
 
 def _fit(adapter: Path, base: str, revision: str) -> list[dict]:
     """Whether an adapter's shapes fit its base model, where that is at hand."""
+    found = Objections("name the base model's folder with --base", "adapter_fit")
     try:
         config = read_json(adapter / "adapter_config.json")
         source = resolve_base(adapter, bool(base), base, revision)
         if source is None:
             message = f"its base model {config.get('base_model_name_or_path')} is not here, so the fit was not checked"
-            return [artefact_finding("adapter_fit", "info", message, "name the base model with --base")]
+            return found.add("info", message, fix="name the base model with --base")
         sides = [
             call("tunebook.inspection.folder_checks:shapes", {"folder": str(one)}, [one, *one.iterdir()])
             for one in (adapter, source.folder)
         ]
     except (InputProblem, OSError) as problem:
-        return [artefact_finding("adapter_fit", "error", str(problem), "name the base model's folder with --base")]
+        return found.error(str(problem))
     reason = why_unfit(config, *sides)
-    return (
-        [artefact_finding("adapter_fit", "error", reason, "give the base model that it was trained on")]
-        if reason
-        else []
-    )
+    return found.error(reason, fix="give the base model that it was trained on") if reason else found
 
 
 def _plain(value):

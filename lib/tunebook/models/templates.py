@@ -340,24 +340,19 @@ def start_id(tokenizer) -> int:
     return tokenizer.eos_token_id if start in (None, -1) else start
 
 
-def show_mask(tokenizer, ids: list[int], mask: list[int]) -> str:
-    """The row as text with the trained part between ⟦ and ⟧, for a terminal."""
-    return "".join(f"⟦{text}⟧" if trained else text for trained, text in _mask_parts(tokenizer, ids, mask))
-
-
 def mask_html(tokenizer, rows: list[dict]) -> str:
     """Rows as HTML, one paragraph each: what is trained stands on colour, what is only read is grey; all text is
     escaped.
     """
     shown = []
     for row in rows:
-        parts = _mask_parts(tokenizer, *encode_row(tokenizer, row["prompt"], row["completion"], row.get("tools")))
+        parts = mask_parts(tokenizer, *encode_row(tokenizer, row["prompt"], row["completion"], row.get("tools")))
         spans = (f'<span style="{TRAINED if trained else READ}">{html.escape(text)}</span>' for trained, text in parts)
         shown.append(f'<pre style="white-space:pre-wrap;margin:0 0 .6em">{"".join(spans)}</pre>')
     return "\n".join(shown)
 
 
-def _mask_parts(tokenizer, ids: list[int], mask: list[int]) -> list[tuple[int, str]]:
+def mask_parts(tokenizer, ids: list[int], mask: list[int]) -> list[tuple[int, str]]:
     """(1 if trained, text) of each run of tokens."""
     groups = itertools.groupby(zip(ids, mask, strict=True), key=lambda pair: pair[1])
     return [(trained, tokenizer.decode([token for token, _ in group])) for trained, group in groups]

@@ -1,19 +1,21 @@
-"""The stages before a notebook that somebody runs by hand: run what is missing, with the same parameters; take what is
-there.
+"""A notebook that somebody runs by hand: the stages before it, run with the same parameters where they are missing, and
+its executed copy after it, as a batch run leaves one.
 
 Does not run the notebook itself; that is the person's.
 """
 
+import contextlib
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-from tunebook.errors import InputProblem, IntegrityProblem
+from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
+from tunebook.files import sha256_file, write_text
 from tunebook.pipeline import manifest as manifests
-from tunebook.pipeline import params, record, runs
+from tunebook.pipeline import notebooks, params, record, runs
 from tunebook.pipeline import stages as stage_names
 from tunebook.pipeline import study as studies
-from tunebook.pipeline.notebooks import declared
 from tunebook.pipeline.progress import Display
 from tunebook.pipeline.reuse import can_stand, why_not
 
@@ -102,7 +104,7 @@ def _values_of(
     shared = {key: value for key, value in own.items() if key not in fixed[instance] or fixed[instance][key] != value}
     found = {}
     for name in wanted:
-        names = declared(root / "notebooks" / f"{stage_names.split(name)[0]}.ipynb")
+        names = notebooks.declared(root / "notebooks" / f"{stage_names.split(name)[0]}.ipynb")
         values = fixed[name] | _recorded_params(folder / name)
         values |= {key: value for key, value in shared.items() if key not in fixed[name]}
         found[name] = {key: value for key, value in values.items() if key in names}
@@ -114,3 +116,121 @@ def _recorded_params(folder: Path) -> dict:
         return manifests.read_manifest(folder)["params"]
     except (InputProblem, IntegrityProblem):
         return {}
+
+
+class Recorder:
+    """Everything that the kernel shows from `begin` on, cell by cell, and the executed notebook made of it.
+
+    The source in the browser need not be saved yet, and a closed tab sees no output at all; so the messages of the
+    kernel are what is kept. A cell that ran before `begin` has its code and no output. Nothing outside a kernel.
+    """
+
+    def __init__(self, notebook: Path, values: dict):
+        """`notebook` gives the text between the cells; `values` are the parameters as the stage got them."""
+        self._notebook, self._values, self._cells, self._place = notebook, values, {}, None
+        ipython = sys.modules.get("IPython")
+        self._shell = ipython.get_ipython() if ipython else None
+        self._kernel = getattr(self._shell, "kernel", None)
+        if self._kernel is None:
+            return
+        session = self._kernel.session
+        last = getattr(session.send, "recorder", None)
+        plain = last.stop() if last else session.send
+
+        def send(stream, message, content=None, parent=None, *rest, **named):
+            with contextlib.suppress(KeyError, TypeError, AttributeError):  # a record never stops a notebook
+                self._see(message, content, parent)
+            return plain(stream, message, content, parent, *rest, **named)
+
+        send.recorder, self._plain, session.send = self, plain, send
+        self._shell.events.register("post_run_cell", self._after_cell)
+        parent = self._shell.parent_header  # the request of the very cell that begins
+        self._cells[parent["header"]["msg_id"]] = _executed(parent, self._shell.execution_count)
+
+    def stop(self):
+        """Let the kernel go; returns its own way to send."""
+        self._shell.events.unregister("post_run_cell", self._after_cell)
+        return self._plain
+
+    def keep(self, run_folder: Path, instance: str) -> None:
+        """Write executed.ipynb of the stage that has just finished; the cells after it are added as they end."""
+        if self._kernel is not None:
+            self._place = run_folder / instance
+            self._digest = sha256_file(self._place / manifests.NAME)
+            self._write()
+
+    def _see(self, message, content, parent) -> None:
+        if isinstance(message, dict):
+            kind, content, header = message["msg_type"], message["content"], message["parent_header"]
+        else:
+            kind, header = message, parent.get("header", parent)
+        if kind == "execute_input":
+            self._cells[header["msg_id"]] = _executed(parent, content["execution_count"])
+        cell = self._cells.get(header["msg_id"])
+        if cell is None:
+            return
+        if kind == "update_display_data":
+            name = content["transient"]["display_id"]
+            for output in (output for other in self._cells.values() for output in other["outputs"]):
+                if output.get("display_id") == name:
+                    output |= {"data": content["data"], "metadata": content["metadata"]}
+        elif kind == "stream":
+            last = cell["outputs"][-1] if cell["outputs"] else {}
+            if last.get("name") == content["name"]:
+                last["text"] += content["text"]
+            else:
+                cell["outputs"].append({"output_type": kind, "name": content["name"], "text": content["text"]})
+        elif kind in ("display_data", "execute_result", "error"):
+            shown = {key: value for key, value in content.items() if key != "transient"}
+            name = content.get("transient", {}).get("display_id")
+            cell["outputs"].append({"output_type": kind, **shown} | ({"display_id": name} if name else {}))
+
+    def _after_cell(self, *_) -> None:
+        """The notebook goes on after `finish`: its page and its status line belong to it, too."""
+        if self._place is None:
+            return
+        folder = self._place.parent
+        with contextlib.suppress(MachineProblem, InputProblem, IntegrityProblem, OSError), runs.RunLock(folder):
+            if sha256_file(self._place / manifests.NAME) == self._digest:  # nobody has made the stage anew
+                self._write()
+                state = record.load_record(folder)["states"][self._place.name]
+                kept = {key: state[key] for key in ("state", "seconds", "reused") if key in state}
+                record.set_state(folder, self._place.name, **kept)
+
+    def _write(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        notebook = json.loads(self._notebook.read_text(encoding="utf-8"))
+        earlier = {code.strip(): number for number, code in enumerate(self._shell.history_manager.input_hist_raw)}
+        left, cells = list(self._cells.values()), []
+        for cell in notebook["cells"]:
+            source = "".join(cell["source"])
+            ran = [one for one in left if cell.get("id") == one["id"] or source.strip() == one["source"].strip()]
+            if cell["cell_type"] == "code":
+                cell |= {"execution_count": earlier.get(source.strip()), "outputs": []}
+            if ran and cell["cell_type"] == "code":
+                left = [one for one in left if one not in ran]
+                cell |= {key: ran[-1][key] for key in ("source", "outputs", "execution_count")}
+            cells += [cell, *self._parameters(cell)]
+        cells += [_code_cell(f"added-{at}", one) for at, one in enumerate(left)]
+        for output in (output for cell in cells for output in cell.get("outputs", [])):
+            output.pop("display_id", None)
+        notebook["cells"] = cells
+        write_text(self._place / "executed.ipynb", json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+
+    def _parameters(self, cell: dict) -> list[dict]:
+        """Below the parameters cell the values that the stage was made with, as papermill puts them."""
+        if notebooks.TAG not in cell.get("metadata", {}).get("tags", []):
+            return []
+        lines = [f"{name} = {value!r}" for name, value in self._values.items()]
+        return [_code_cell("injected-parameters", {"source": "# as the stage began\n" + "\n".join(lines)})]
+
+
+def _executed(request: dict, number: int) -> dict:
+    name = (request.get("metadata") or {}).get("cellId", "")
+    return {"id": name, "source": request["content"]["code"], "execution_count": number, "outputs": []}
+
+
+def _code_cell(name: str, cell: dict) -> dict:
+    empty = {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": []}
+    return empty | cell | {"id": name}

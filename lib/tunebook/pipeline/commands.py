@@ -16,6 +16,7 @@ from tunebook.pipeline import study as studies
 from tunebook.pipeline.executor import read_progress
 from tunebook.pipeline.progress import Display
 from tunebook.pipeline.reuse import why_not
+from tunebook.terminal import aligned
 
 RUN_HELP = "name under outputs/ or path of a run"
 
@@ -103,7 +104,7 @@ def show_ledger(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({**tables, "unreadable_lines": torn}))
         return 0
-    print("\n\n".join(ledger.aligned(rows) for rows in tables.values() if rows) or "no run is in the ledger yet")
+    print("\n\n".join(aligned(rows) for rows in tables.values() if rows) or "no run is in the ledger yet")
     if torn:
         print(f"note: {torn} lines could not be read and are not counted")
     return 0
@@ -123,9 +124,6 @@ def _folder(root, text: str):
     return run_folder_to_read(text, outputs_root(root))
 
 
-HEADER = ("stage", "state", "seconds", "hash", "now")
-
-
 def describe_run(root: Path, folder: Path) -> str:
     """The table as text, with the verdict below it."""
     loaded = record.load_record(folder)
@@ -135,21 +133,11 @@ def describe_run(root: Path, folder: Path) -> str:
     except InputProblem as problem:  # the notebooks have moved on since
         plan, hindrance = None, f"it cannot run again as it is: {problem}"
     is_writing = any(state["state"] == "running" for state in loaded["states"].values()) and _is_locked(folder)
-    rows = [HEADER]
+    rows = [("stage", "state", "seconds", "hash", "now")]
     for instance, state in loaded["states"].items():
-        rows.append(
-            (
-                instance,
-                *_describe_state(folder / instance, state, is_writing),
-                "cannot run" if hindrance else _now(plan, instance, state),
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER) - 1)]
-    lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
-        for row in rows
-    ]
-    lines += [hindrance] if hindrance else []
+        now = "cannot run" if hindrance else _now(plan, instance, state)
+        rows.append((instance, *_describe_state(folder / instance, state, is_writing), now))
+    lines = [aligned(rows), *([hindrance] if hindrance else [])]
     lines += [f"  {name}: {state['message']}" for name, state in loaded["states"].items() if state.get("message")]
     return "\n".join([*lines, f"verdict: {loaded.get('verdict') or 'none yet'}"])
 

@@ -85,6 +85,8 @@ class Context:
         # what a killed stage had made, for the next try: beside the stage folders, because those are emptied; gone
         # after `finish`
         self.resume_folder = run_folder / RESUME / instance
+        # answers by the hash of all that they depend on: what one stage asked, no later one of the run asks again
+        self.answers_folder = run_folder / RESUME / "answers"
         self.notebook, self.target = stage_names.split(instance)
         self.params, self.status, self.checks = values, "", []
         self.stages, self._lock = run_stages, lock
@@ -93,7 +95,7 @@ class Context:
         self._inputs = inputs.hashes(values, root)  # as they are now, not as they are left while the stage runs
         source = root / "notebooks" / f"{self.notebook}.ipynb"
         self._notebook_hash = notebooks.source_hash(notebooks.running(self.notebook, root) if lock else source)
-        self._line = _cell_line() if lock else None
+        self._line, self._recorder = _by_hand(notebooks.running(self.notebook, root), values) if lock else (None, None)
         self._started, self._started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
         self._usage = Usage()
         self._upstream = self._find_upstream()
@@ -129,7 +131,10 @@ class Context:
     def need(self, name: str) -> Upstream:
         """One upstream stage that must have passed its gate. InputProblem names what to run or to mend."""
         instance = stage_names.resolve_stage(name, stage_names.discover(self.root))
-        if instance not in stage_names.upstream(self.name, self.stages):
+        reads = stage_names.upstream(self.name, self.stages)
+        own = f"{instance}+{stage_names.repeat(self.name)}"  # of the same training, where this is a further one
+        instance = own if own in reads else instance
+        if instance not in reads:
             raise InputProblem(
                 f"{self.name} reads {instance}, which is not in its upstream table: add it to"
                 " tunebook/pipeline/stages.py"
@@ -213,6 +218,14 @@ class Context:
             self._unhashed.append(f"tables/{name}.csv")
         return frame
 
+    def show(self, name: str, rows: list[dict], **how) -> None:
+        """`table`, shown at once: for a cell that shows more than its last value."""
+        from IPython.display import display
+
+        frame = self.table(name, rows, **how)
+        if frame is not None:
+            display(frame)
+
     def figure(self, name: str, draw, rows, *more):
         """Write figures/NAME.png and return it as an image, so that the cell shows exactly the recorded file.
 
@@ -280,6 +293,7 @@ class Context:
         except (InputProblem, KeyError, TypeError):
             last = ""
         self.folder = runs.swap_in(self.run_folder, self.name)
+        self._recorder.keep(self.run_folder, self.name)
         record.set_state(self.run_folder, self.name, self.status, seconds=manifest["timing"]["seconds"], reused=False)
         ledger.note_by_hand(runs.outputs_root(self.root), manifest)
         if "TUNEBOOK_KEEP" in os.environ:  # Drive, on Colab
@@ -293,10 +307,12 @@ class Context:
         return {**self._environment, **self._device, "threads": provenance.threads(), "seeds": seeds}
 
 
-def _cell_line():
-    from tunebook.pipeline.progress import CellLine  # as above
+def _by_hand(notebook: Path, values: dict) -> tuple:
+    """The line below the running cell, and the recorder of what the cells show."""
+    from tunebook.pipeline.byhand import Recorder  # as above
+    from tunebook.pipeline.progress import CellLine
 
-    return CellLine()
+    return CellLine(), Recorder(notebook, values)
 
 
 def _frame(rows: list[dict]):

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from tunebook.files import read_json, write_json
+from tunebook.pipeline import stages
 from tunebook.pipeline.manifest import PACKAGE
 from tunebook.pipeline.notebook_process import kill_tree
 
@@ -126,7 +127,7 @@ def read_progress(stage_folder: Path) -> dict:
 
 
 def _describe(job: Job, stage_folder: Path) -> dict:
-    notebook = job.instance.partition("@")[0]
+    notebook = stages.split(job.instance)[0]
     return {
         "notebook": str(job.root / "notebooks" / f"{notebook}.ipynb"),
         "cwd": str(job.root / "notebooks"),

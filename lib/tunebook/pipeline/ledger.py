@@ -104,6 +104,8 @@ def opened_by(manifest: dict) -> list[dict]:
     if manifest["kind"] not in OPENING:
         return []
     scores = list(manifest["metrics"].get("scores", {}).items()) if "scores" in manifest["metrics"] else []
+    if manifest["params"].get("split") == "dev":  # no test split: every choice may be made on it
+        scores = [(name, found) for name, found in scores if name != "task"]
     rungs = [(rung.get("benchmark", ""), rung) for rung in manifest["metrics"].get("rungs", [])]
     return [
         {"stage": manifest["stage"], "benchmark": name, "sha256": found["benchmark_sha256"]}
@@ -143,12 +145,3 @@ def splits(entries: list[dict]) -> list[dict]:
         {"split": sha[:12], "runs": count, "what": ", ".join(sorted(names[sha]))}
         for sha, count in times_opened(entries).most_common()
     ]
-
-
-def aligned(rows: list[dict]) -> str:
-    """Rows as text columns under their names."""
-    lines = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
-    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )

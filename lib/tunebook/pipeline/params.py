@@ -5,23 +5,18 @@ of `extends` are errors, because a setting that is silently ignored makes a resu
 """
 
 import datetime
-import difflib
 import json
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from tunebook.errors import InputProblem
+from tunebook.errors import InputProblem, did_you_mean
 from tunebook.pipeline import inputs
 from tunebook.pipeline import stages as stage_names
 from tunebook.pipeline.runs import find_root
 
-RUNNER_KEYS = ("stages", "cell_timeout_seconds")  # never reach a notebook
+RUNNER_KEYS = ("stages", "cell_timeout_seconds", "seeds")  # never reach a notebook
 ROUTING_KEYS = ("run", "target")  # reach a notebook, never change a result
-EXPONENT = re.compile(r"([+-]?\d+)(\.\d*)?[eE]([+-]?)(\d+)")
 TYPES = {str: "text", bool: "true or false", int: "a whole number", float: "a number", list: "a list"}
 
 
@@ -79,6 +74,7 @@ def load_study(path: str | Path, sets: tuple[str, ...] | list[str] = (), root: P
         values |= inputs.resolve_paths({key: value}, root, Path.cwd(), f"--set {text}")
     is_narrowed = any(text.partition("=")[0] == "stages" for text in sets)
     run_stages = _resolve_stages(values.pop("stages", []), known, "--set stages" if is_narrowed else path)
+    run_stages = stage_names.with_repeats(run_stages, values.get("seeds", 1))
     if is_narrowed:  # a section of a stage that is left out has nothing to say
         overrides = {instance: section for instance, section in overrides.items() if instance in run_stages}
     for instance in overrides:
@@ -118,10 +114,7 @@ def checked_value(key, value, base: dict, where: str, runner_keys: bool = False)
     if key not in allowed:
         if key in ROUTING_KEYS:
             raise InputProblem(f'{where}: {key!r} is set by the runner: use --run NAME, and stages like "04@sft"')
-        near = difflib.get_close_matches(key, allowed, 1, 0.4)
-        raise InputProblem(
-            f"{where}: unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else ": see params/base.yaml")
-        )
+        raise InputProblem(f"{where}: unknown key {key!r}: {did_you_mean(key, allowed, 'see params/base.yaml', 0.4)}")
     value = _typed(key, value, base[key], where)
     check(key, value, where)
     return value
@@ -141,12 +134,7 @@ def _typed(key: str, value, declared, where: str):
     if type(value) is wanted:
         return value
     remedy = f"base.yaml declares {TYPES[wanted]} (there {declared!r})"
-    number = EXPONENT.fullmatch(value) if isinstance(value, str) else None
-    if number and wanted is float:
-        mantissa, fraction, sign, exponent = number.groups()
-        better = f"{mantissa}{fraction if fraction and fraction != '.' else '.0'}e{sign or '+'}{exponent}"
-        remedy = f"YAML reads that as text: write {better} (a dot and a signed exponent)"
-    elif value is None:
+    if value is None:
         remedy += ': write "" for absent' if wanted is str else ": write a value"
     elif wanted is str and isinstance(value, str | bool | int | float | datetime.date):
         remedy += ": put it into quotes"
@@ -221,75 +209,35 @@ def _find(text: str, beside: Path, root: Path, where: str = "") -> Path:
             if (folder / name).is_file():
                 return folder / name
     names = sorted(p.stem for p in (root / "params").glob("*.yaml"))
-    near = difflib.get_close_matches(Path(text).stem, names, 1)
-    raise InputProblem(
-        f"{where}no parameter file {text!r}: "
-        + (f"did you mean {near[0]}?" if near else f"params/ has {', '.join(names)}")
-    )
+    remedy = did_you_mean(Path(text).stem, names, f"params/ has {', '.join(names)}")
+    raise InputProblem(f"{where}no parameter file {text!r}: {remedy}")
 
 
 def stage_params(study: Study, instance: str, declared: dict) -> dict:
-    """The values that `instance` gets: exactly the parameters its notebook declares, without the routing keys."""
-    values = study.params | study.overrides.get(instance, {})
+    """The values that `instance` gets: exactly the parameters its notebook declares, without the routing keys. A
+    further training has the values of the first, and another seed.
+    """
+    plain, number = instance.partition("+")[0], stage_names.repeat(instance)
+    values = study.params | study.overrides.get(plain, {}) | study.overrides.get(instance, {})
+    if number and stage_names.short_name(plain) in stage_names.TRAINING:
+        values["seed"] += number
     missing = [name for name in declared if name not in values and name not in ROUTING_KEYS]
     if missing:
-        near = difflib.get_close_matches(missing[0], values, 1, 0.4)
+        remedy = did_you_mean(missing[0], values, "add it there", 0.4)
         notebook = stage_names.split(instance)[0]
-        raise InputProblem(
-            f"{notebook}.ipynb declares {missing[0]!r}, which params/base.yaml lacks"
-            + (f": did you mean {near[0]!r}?" if near else "")
-        )
+        raise InputProblem(f"{notebook}.ipynb declares {missing[0]!r}, which params/base.yaml lacks: {remedy}")
     return {name: values[name] for name in declared if name not in ROUTING_KEYS}
 
 
-def check_base(base: dict, notebooks: dict[str, dict]) -> list[str]:
-    """Sentences about base.yaml and the notebooks' parameters cells (notebook name -> declared()): unequal defaults,
-    unknown and dead keys. Empty when all agree.
-    """
-    problems = []
-    used = set(RUNNER_KEYS)
-    for notebook, declared in notebooks.items():
-        used |= set(declared)
-        for key, default in declared.items():
-            if key not in base:
-                problems.append(f"{notebook}.ipynb declares {key!r}, which base.yaml lacks")
-            elif type(base[key]) is not type(default) or base[key] != default:
-                problems.append(f"{notebook}.ipynb: {key} = {default!r}, base.yaml has {base[key]!r}")
-    problems += [f"base.yaml: {key!r} is dead: no notebook declares it" for key in base if key not in used]
-    return problems
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a doubled key, of which YAML would keep the last."""
-
-
-def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict:
-    found = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str | int | float | bool | datetime.date | None):
-            raise InputProblem(
-                f"{key_node.start_mark.name}, line {key_node.start_mark.line + 1}: a key must be a word, found {key!r}"
-            )
-        if key in found:
-            raise InputProblem(
-                f"{key_node.start_mark.name}, line {key_node.start_mark.line + 1}: {key!r} is set twice: keep one"
-            )
-        found[key] = loader.construct_object(value_node, deep=True)
-    return found
-
-
-_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
 def read_yaml(path: Path) -> dict:
-    """The mapping in a YAML file. InputProblem with the line where it is no YAML, sets a key twice or is empty."""
+    """The mapping in a YAML 1.2 file. InputProblem with the line where it is no YAML, sets a key twice or is empty."""
+    from ruamel.yaml import YAML, YAMLError
+
     try:
-        with open(path, encoding="utf-8") as stream:
-            content = yaml.load(stream, Loader=_StrictLoader)
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as problem:
         raise InputProblem(f"{path} cannot be read as text: {problem}") from None
-    except yaml.YAMLError as problem:
+    except YAMLError as problem:
         mark = getattr(problem, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise InputProblem(f"{path}{line}: not YAML ({getattr(problem, 'problem', None) or 'syntax'})") from None
@@ -305,6 +253,7 @@ def read_yaml(path: Path) -> dict:
 
 
 CHOICES = {
+    "split": ("test", "dev"),
     "prompt_style": ("chat", "few_shot", "raw"),
     "thinking": ("none", "off", "on"),
     "train_on": ("all", "last"),
@@ -317,16 +266,17 @@ CHOICES = {
 AUTOMATIC = ("lora_rank", "learning_rate")  # where "auto" stands for 0: the notebook finds the value
 # whole numbers and numbers that must be above 0
 POSITIVE = (
-    "batch_size dpo_batch_size lora_alpha max_length max_new_tokens retained_max_new_tokens n_samples"
-    " dpo_prompts dpo_samples slots epochs dpo_epochs rehearsal_tokens quantisation_margin"
+    "seeds batch_size dpo_batch_size lora_alpha max_length max_new_tokens retained_max_new_tokens n_samples"
+    " dpo_prompts dpo_samples slots epochs dpo_epochs rehearsal_tokens quantisation_margin recover_points"
+    " recover_prompts recover_tokens recover_rows recover_rate general_prompts"
 ).split()
 # numbers that must not be below 0
 NOT_NEGATIVE = (
     "lora_rank learning_rate n_rows n_dev n_test benchmark_limit retained_limit seed few_shot audit_problems"
     " general_documents checkpoints rehearsal_share temperature dpo_temperature dpo_learning_rate dpo_beta"
-    " watch_points save_seconds warmup_share parity_rows importance_rows served_prompts sensitivity_limit"
-    " price_machine_hour price_hosted_input price_hosted_output price_staff_hour staff_hours data_cost"
-    " cell_timeout_seconds"
+    " watch_points save_seconds warmup_share recover_steps replay_steps recover_problems recover_scales parity_rows"
+    " importance_rows served_prompts sensitivity_limit price_machine_hour price_hosted_input price_hosted_output"
+    " price_staff_hour staff_hours data_cost cell_timeout_seconds"
 ).split()
 # (above, up to)
 SHARES = {
@@ -342,10 +292,10 @@ def check(key: str, value, where: str) -> None:
     for item in value if isinstance(value, list) else [value]:
         if key in CHOICES and item not in CHOICES[key]:
             raise InputProblem(f"{where}: {key} is {item!r}: choose from {', '.join(CHOICES[key])}")
+        if key in NOT_NEGATIVE and item < 0:
+            raise InputProblem(f"{where}: {key} is {value}: it must not be negative")
     if key in POSITIVE and not value > 0:
         raise InputProblem(f"{where}: {key} is {value}: it must be above 0")
-    if key in NOT_NEGATIVE and value < 0:
-        raise InputProblem(f"{where}: {key} is {value}: it must not be negative")
     low, high = SHARES.get(key, (-math.inf, math.inf))
     if key in SHARES and not low < value <= high:
         above = "" if low < 0 else f"above {low:g} and "

@@ -81,20 +81,30 @@ class CellLine:
     """One line below the running cell of a notebook, changed in place; nothing where there is no notebook."""
 
     def __init__(self):
-        self._words, self._handle, self._cell = Display(io.StringIO()), None, None
+        self._words, self._handle, self._cell, self._last = Display(io.StringIO()), None, None, {}
 
     def show(self, progress: dict) -> None:
         """Show `done`, `total`, `note` and the time left; a new cell gets a line of its own."""
+        self._last = progress
         ipython = sys.modules.get("IPython")
         shell = ipython.get_ipython() if ipython else None
         if shell is None or not hasattr(shell, "kernel"):
             return
         line = {"text/plain": self._words.describe(progress, time.monotonic())}
         if self._cell != shell.execution_count:
-            self._cell = shell.execution_count
+            self._cell, self._started = shell.execution_count, time.monotonic()
             self._handle = ipython.display.display(line, raw=True, display_id=True)
+            shell.events.register("post_run_cell", self._end)
+            self._events = shell.events
         else:
             self._handle.update(line, raw=True)
+
+    def _end(self, result) -> None:
+        """The cell has ended: the line says so, and promises no more time."""
+        self._events.unregister("post_run_cell", self._end)
+        word = "done" if result.success else f"stopped at step {self._last['done']}/{self._last['total']}"
+        line = {"text/plain": f"{word}, {clock(time.monotonic() - self._started)}"}
+        self._handle.update(line, raw=True)
 
 
 def clock(seconds: float) -> str:

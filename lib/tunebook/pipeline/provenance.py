@@ -1,10 +1,9 @@
 """What ran where: commit, package versions, processor, GPU, threads. Reads only; never imports torch."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -22,7 +21,7 @@ import psutil
 from tunebook.errors import InputProblem
 from tunebook.machine import cores, cpu_field, cpu_flags
 from tunebook.pipeline import notebooks
-from tunebook.setup.packages import read_requirements
+from tunebook.setup.packages import LLAMA_BUILD, read_requirements
 
 # The processor features that change which kernels run, and so the last bits of a result.
 NUMERIC_FLAGS = re.compile(r"avx|amx|fma|f16c|sse4|neon|asimd|sve|bf16|i8mm")
@@ -116,6 +115,13 @@ def packages(root: Path) -> dict[str, str]:
     return found
 
 
+def llama_build() -> str:
+    """What llama.cpp was compiled with, or the index of its ready-made wheel; "" where the set-up did not say."""
+    found = importlib.util.find_spec("llama_cpp")
+    note = Path(found.origin).parents[1] / LLAMA_BUILD if found and found.origin else None
+    return note.read_text(encoding="utf-8").strip() if note and note.is_file() else ""
+
+
 def threads() -> dict:
     """Threads that numeric libraries use: torch's own count where the stage imported torch."""
     torch = sys.modules.get("torch")
@@ -133,6 +139,7 @@ def environment(root: Path) -> dict:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "packages": packages(root),
+        "llama_build": llama_build(),
         "cpu": cpu(),
         "gpus": list(gpus()),
         "device_fingerprint": device_fingerprint(),

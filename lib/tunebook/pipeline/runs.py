@@ -3,7 +3,6 @@
 Does not read parameters or manifests. A run is a folder: a plain name under the outputs folder, or a path.
 """
 
-import difflib
 import fcntl
 import os
 import re
@@ -11,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Self
 
-from tunebook.errors import InputProblem, MachineProblem
+from tunebook.errors import InputProblem, MachineProblem, did_you_mean
 
 LONGEST_PATH = 4000
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -70,8 +69,7 @@ def run_folder_to_read(text: str, outputs: Path) -> Path:
                 raise InputProblem(f"{folder} is no run: it has no run.json")
             return folder.resolve()
     names = sorted(p.name for p in outputs.iterdir() if (p / "run.json").exists()) if outputs.is_dir() else []
-    near = difflib.get_close_matches(text, names, 1)
-    remedy = f"did you mean {near[0]}?" if near else f"runs there: {', '.join(names) or 'none'}"
+    remedy = did_you_mean(text, names, f"runs there: {', '.join(names) or 'none'}")
     raise InputProblem(f"no run {text!r} under {outputs} and no such folder: {remedy}")
 
 

@@ -1,14 +1,14 @@
 """Names of stages and which stage reads which. Does not run anything.
 
 A stage instance is a notebook's file name without suffix, plus `@target` where one notebook runs once per model:
-`02_train_sft`, `04_evaluate_pass_at_1@sft`. Its short form is `02`, `04@sft`.
+`02_train_sft`, `04_evaluate_pass_at_1@sft`. Its short form is `02`, `04@sft`. With `seeds: 3` a study also trains and
+scores under other seeds: `02+1`, `04@sft+1` and `02+2`, `04@sft+2` are the same stages of the further trainings.
 """
 
-import difflib
 import re
 from pathlib import Path
 
-from tunebook.errors import InputProblem
+from tunebook.errors import InputProblem, did_you_mean
 
 VERDICT = "06"
 # Short forms. 00 is no upstream of 01: its gate stops what follows, but changes no row.
@@ -20,11 +20,17 @@ UPSTREAM = {
     "04@base": ["01"],
     "04@sft": ["01", "02"],
     "04@dpo": ["01", "03"],
+    "04@recover": ["01", "09"],
     "04@gguf": ["01", "05"],
     "05": ["01", "02"],
     "07": [],  # it watches another run, named by a parameter
+    "09": ["01"],  # a foreign adapter needs no other stage
 }
-SHORT = re.compile(r"(\d\d)(_\w+)?(@[a-z0-9_]+)?")
+# What a stage reads besides, where it stands before it in the run.
+ALSO = {"05": ("03", "09"), "09": ("02", "03")}
+SHORT = re.compile(r"(\d\d)(_\w+)?(@[a-z0-9_]+)?(\+[1-9]\d*)?")
+TRAINING = ("02", "03")  # their seed is another one in a further training; rows, splits and questions stay
+REPEATED = (*TRAINING, "04@sft", "04@dpo")
 
 
 def discover(root: Path) -> dict[str, str]:
@@ -55,24 +61,49 @@ def resolve_stage(text: str, known: dict[str, str]) -> str:
     """
     match = SHORT.fullmatch(text)
     if match and match[1] in known and match[2] in (None, known[match[1]][2:]):
-        return known[match[1]] + (match[3] or "")
+        return known[match[1]] + (match[3] or "") + (match[4] or "")
     names = [*known, *known.values()]
-    near = difflib.get_close_matches(text.partition("@")[0], names, 1, 0.3)
-    raise InputProblem(
-        f"no stage {text!r}: " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(known.values())}")
-    )
+    remedy = did_you_mean(text.partition("@")[0], names, f"there are {', '.join(known.values())}", 0.3)
+    raise InputProblem(f"no stage {text!r}: {remedy}")
 
 
 def split(instance: str) -> tuple[str, str]:
     """Notebook name and target; the target is "" where the stage has none."""
-    notebook, _, target = instance.partition("@")
+    notebook, _, target = instance.partition("+")[0].partition("@")
     return notebook, target
+
+
+def repeat(instance: str) -> int:
+    """Number of the further training that the stage belongs to, 0 for the study's own.
+
+    >>> repeat("04_evaluate_pass_at_1@sft+2"), repeat("02_train_sft")
+    (2, 0)
+    """
+    return int(instance.partition("+")[2] or 0)
+
+
+def with_repeats(run_stages: list[str], seeds: int) -> list[str]:
+    """The stages with those of the further trainings before the verdict. InputProblem where nothing would be trained
+    or scored again.
+    """
+    short = [short_name(name) for name in run_stages]
+    if seeds > 1 and not {"02", "04@sft"} <= set(short):
+        raise InputProblem(f"seeds: {seeds} trains and scores again, so `stages` needs 02 and 04@sft: add them")
+    further = [
+        f"{name}+{number}"
+        for number in range(1, seeds)
+        for name in run_stages
+        if short_name(name) in REPEATED and f"{name}+{number}" not in run_stages
+    ]
+    last = [name for name in run_stages if is_verdict(name)]
+    return [name for name in run_stages if name not in last] + further + last
 
 
 def short_name(instance: str) -> str:
     """`04_evaluate_pass_at_1@sft` -> `04@sft`."""
-    notebook, _, target = instance.partition("@")
-    return notebook[:2] + (f"@{target}" if target else "")
+    notebook, target = split(instance)
+    number = repeat(instance)
+    return notebook[:2] + (f"@{target}" if target else "") + (f"+{number}" if number else "")
 
 
 def kind(instance: str) -> str:
@@ -88,16 +119,18 @@ def is_verdict(instance: str) -> bool:
 def upstream(instance: str, run_stages: list[str]) -> list[str]:
     """Instances whose outputs `instance` reads, as full names.
 
-    `run_stages` are the full names of the run, in order. The export also reads DPO where the run has it. The verdict
-    reads every other stage; a notebook with a later number reads every stage that comes before it, except the verdict.
-    InputProblem for an unknown target or an upstream stage that the run does not have.
+    `run_stages` are the full names of the run, in order; those of ALSO are read where they stand before. The verdict
+    reads every other stage; a notebook with a later number that has no row reads every stage that comes before it,
+    except the verdict. InputProblem for an unknown target or an upstream stage that the run does not have.
     """
     by_short = {short_name(name): name for name in run_stages}
-    key = short_name(instance)
+    key, _, number = short_name(instance).partition("+")
     if key == VERDICT:
         return [name for name in run_stages if name != instance]
     if key in UPSTREAM:
-        wanted = [*UPSTREAM[key], "03"] if key == "05" and "03" in by_short else UPSTREAM[key]
+        earlier = run_stages[: run_stages.index(instance)] if instance in run_stages else run_stages
+        also = [name for name in ALSO.get(key, ()) if by_short.get(name) in earlier]
+        wanted = [*UPSTREAM[key], *also]
     elif key[:2] > VERDICT:
         earlier = run_stages[: run_stages.index(instance)] if instance in run_stages else run_stages
         return [name for name in earlier if not is_verdict(name)]
@@ -109,7 +142,7 @@ def upstream(instance: str, run_stages: list[str]) -> list[str]:
     missing = [name for name in wanted if name not in by_short]
     if missing:
         raise InputProblem(f"stage {key} reads {missing[0]}, which is not in `stages`: add it before {key}")
-    return [by_short[name] for name in wanted]
+    return [by_short.get(f"{name}+{number}", by_short[name]) for name in wanted]
 
 
 def check_order(run_stages: list[str]) -> None:

@@ -1,5 +1,6 @@
 """A whole study from its parameter file to its verdict and exit code: what `tunebook run` does."""
 
+import shutil
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -102,7 +103,7 @@ def run_stages(plan: Plan, instances: list[str]) -> StageError | None:
 
 def wanted_now(plan: Plan, instance: str) -> Wanted:
     """What `instance` would be made from now: its parameters, and those of its upstream stages that have finished."""
-    states = record.load_record(plan.folder)["states"]
+    states = record.load_record(plan.folder)["states"] if (plan.folder / record.NAME).is_file() else {}
     upstream = {}
     for name in stage_names.upstream(instance, plan.study.stages):
         if is_finished(plan.folder, name, states):
@@ -260,6 +261,36 @@ def run_study(root: Path, request: Request, display: Display) -> int:
             _require_upstream(plan, chosen[0])
         error = run_stages(plan, chosen)
         return _conclude(plan, chosen, error, request)
+
+
+def run_point(plan: Plan, instances: list[str], siblings: dict[str, list[Path]]) -> StageError | None:
+    """Go through `instances` of a point of a sweep. What a sibling run (`siblings`: instance -> run folders) has made
+    from the same is copied, the rest runs. Returns and raises as `run_stages`.
+    """
+    with runs.RunLock(plan.folder, "tunebook sweep"):
+        for instance in instances:
+            _adopt(plan, instance, siblings.get(instance, []))
+        with _in_ledger(plan, instances):
+            record.start(plan.root, plan.folder, plan.study)
+            return run_stages(plan, instances)
+
+
+def _adopt(plan: Plan, instance: str, siblings: list[Path]) -> None:
+    """Copy a finished stage of another run where it may stand for this one: the same check as for reuse."""
+    wanted, own = wanted_now(plan, instance), plan.folder / instance
+    if not why_not(own, wanted):
+        return
+    sibling = next((run for run in siblings if not why_not(run / instance, wanted)), None)
+    if sibling is None:
+        return
+    incoming = plan.folder / f".{instance}.incoming"
+    shutil.rmtree(incoming, ignore_errors=True)
+    shutil.copytree(sibling / instance, incoming)
+    runs.start_over(own)
+    own.rmdir()
+    incoming.rename(own)
+    if stage_names.kind(instance) == "should_we_fine_tune":
+        shutil.copy2(sibling / record.FROZEN, plan.folder / record.FROZEN)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -38,7 +39,7 @@ KEPT += " protobuf setuptools pip matplotlib-inline comm debugpy"
 UNUSED = (
     "jupyterlab jupyterlab-server jupyter-server jupyter-server-terminals jupyter-lsp jupyter-builder jupyter-events"
 )
-UNUSED += " notebook-shim async-lru json5 pytest pluggy iniconfig ruff cronsim"
+UNUSED += " notebook-shim async-lru json5 pytest pluggy iniconfig pytest-xdist execnet ruff cronsim"
 OURS = ("transformers", "trl", "peft", "accelerate", "datasets", "huggingface_hub", "tokenizers", "pyarrow", "pandas")
 OLDEST_TORCHAO = (0, 16)  # Source: peft 0.21.2 raises ImportError at the first LoRA layer with an older one
 PROOF = """
@@ -202,6 +203,7 @@ def _put_first(overlay: Path) -> None:
     places = [str(overlay), str(ROOT / "lib")]
     sys.path[:] = places + [place for place in sys.path if place not in places]
     inherited = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place and place not in places]
+    os.environ["TUNEBOOK_PACKAGES"] = str(overlay)  # for children that ignore PYTHONPATH, or have one of their own
     os.environ["PYTHONPATH"] = os.pathsep.join([*places, *inherited])
     importlib.invalidate_caches()
 
@@ -218,21 +220,31 @@ def _prove(log: Path) -> str:
 
 
 def _bring_llama(version: str, overlay: Path, log: Path) -> str:
-    """The ready-made wheel where it decodes, else one compiled here, which is said before, since it takes minutes."""
+    """The wheel that an earlier notebook compiled, or the ready-made one, where it decodes; else one compiled here,
+    which is said before, since it takes minutes.
+    """
     python, gguf = sys.executable, wheels.smollm2_gguf()
     if llama_wheel.try_decode(python, gguf, overlay)[0]:
         return "there already"
-    build = overlay.parent / "llama"
-    build.mkdir(exist_ok=True)
-    wheel = llama_wheel.ready_made_wheel(version, build, python)
-    if not wheel or not _try(wheel, overlay, gguf, log):
-        shutil.rmtree(build)
-        build.mkdir()
+    flags = llama_wheel.chosen_flags()
+    kept = llama_wheel.wheel_folder(version, flags)
+    with tempfile.TemporaryDirectory() as build:
+        place = Path(build)
+        ready = llama_wheel.cached_wheel(kept) or llama_wheel.ready_made_wheel(version, place, python)
+        if ready and _try(ready, overlay, gguf, log):
+            if ready.parent != kept:
+                llama_wheel.keep_wheel(ready, kept, [llama_wheel.READY_MADE])
+            llama_wheel.note_build(kept, overlay)
+            return ready.name
         print("compiling llama.cpp (3 to 8 minutes, once a session)", flush=True)
-        wheel = llama_wheel.compile_wheel(version, llama_wheel.chosen_flags(), build, python, log)
+        place = place / "compiled"
+        place.mkdir()
+        wheel = llama_wheel.compile_wheel(version, flags, place, python, log)
         if not _try(wheel, overlay, gguf, log):
             raise MachineProblem(f"llama.cpp was compiled and cannot decode here; the log is {log}")
-    return wheel.name
+        llama_wheel.keep_wheel(wheel, kept, flags)
+        llama_wheel.note_build(kept, overlay)
+        return wheel.name
 
 
 def _try(wheel: Path, overlay: Path, gguf: Path, log: Path) -> bool:

@@ -222,6 +222,8 @@ def set_up(root: Path, venv: Path, flags: list[str]) -> None:
     wheels.converter_folder(str(venv / "bin/python"))
     say("[4/5] llama.cpp")
     install_llama(venv, version, flags, gguf)
+    for site in (venv / "lib").glob("python3*/site-packages"):
+        llama_wheel.note_build(llama_wheel.wheel_folder(version, flags), site)
     say("[5/5] tunebook itself")
     pip_install("installing tunebook", venv, ["--no-deps", "--no-build-isolation", "--no-index", "-e", str(root)])
 

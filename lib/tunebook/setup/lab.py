@@ -50,6 +50,7 @@ def main() -> None:
     settings = Path(sys.prefix) / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
     settings.parent.mkdir(parents=True, exist_ok=True)
     settings.write_text(json.dumps(OVERRIDES), encoding="utf-8")
+    os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # of tqdm, for widgets that no notebook here has
     options = [f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/work/README.md", *sys.argv[1:]]
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *options])
 

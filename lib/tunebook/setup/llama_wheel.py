@@ -17,7 +17,7 @@ import urllib.request
 from pathlib import Path
 
 from tunebook.machine import cpu_flags
-from tunebook.setup.packages import run_logged
+from tunebook.setup.packages import LLAMA_BUILD, run_logged
 from tunebook.setup.wheels import cache_dir, pip_download
 
 LLAMA = "llama-cpp-python"
@@ -135,6 +135,11 @@ def keep_wheel(wheel: Path, folder: Path, flags: list[str]) -> Path:
     partial = folder / f".{wheel.name}.{os.getpid()}.partial"
     shutil.copyfile(wheel, partial)
     return partial.replace(folder / wheel.name)
+
+
+def note_build(folder: Path, site: Path) -> None:
+    """Say beside the package in `site` what the wheel kept in `folder` was built with, for the record of a run."""
+    shutil.copyfile(folder / "flags.txt", site / LLAMA_BUILD)
 
 
 def try_decode(python: str, gguf: Path, place: Path | None = None) -> tuple[bool, str]:

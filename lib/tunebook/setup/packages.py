@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tunebook.errors import MachineProblem
 
+LLAMA_BUILD = "llama_cpp_build.txt"  # beside the installed package: the flags or the index of its wheel
 COMPILER_REMEDY = "install one (Debian, Ubuntu: apt install g++; macOS: xcode-select --install), then run again"
 # What pip or CMake print -> what it means and what to do. The first that is found counts.
 MEANINGS = (

@@ -108,24 +108,6 @@ def _convolve_large(a: numpy.ndarray, b: numpy.ndarray) -> numpy.ndarray:
     return numpy.clip(numpy.fft.irfft(numpy.fft.rfft(a, size) * numpy.fft.rfft(b, size), size), 0, None)
 
 
-def bootstrap(
-    differences: Sequence[float], resamples: int = 10_000, seed: int = 0, confidence: float = CONFIDENCE
-) -> tuple[float, float]:
-    """Percentile interval of the mean per-problem difference; whole problems are drawn, so samples stay together.
-
-    Source: Efron and Tibshirani 1993, chapter 13. A second opinion on `paired_interval`, not the rule.
-    """
-    from scipy.stats import bootstrap as resample
-
-    if len(differences) < 2:
-        raise InputProblem(f"a bootstrap needs two problems or more, found {len(differences)}: score more problems")
-    require_finite(differences, "the differences of the problems")
-    means = resample(
-        (differences,), numpy.mean, n_resamples=resamples, confidence_level=confidence, method="percentile", rng=seed
-    )
-    return float(means.confidence_interval.low), float(means.confidence_interval.high)
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjusted p-values of several comparisons, in the given order; each is compared with the common level.
 

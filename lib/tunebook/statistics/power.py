@@ -12,7 +12,6 @@ from statistics import NormalDist
 import numpy
 
 from tunebook.errors import InputProblem
-from tunebook.statistics.intervals import require_finite
 
 ALPHA = 0.05
 TARGET = 0.8
@@ -76,32 +75,8 @@ def n_unpaired(base: float, gain: float, target: float = TARGET, alpha: float = 
     return max(1, math.ceil(z * z * (base * (1 - base) + after * (1 - after)) / gain**2))
 
 
-def n_questions(
-    delta: float, omega_squared: float, within_a: float = 0.0, within_b: float = 0.0, samples: int = 1
-) -> int:
-    """Problems for a difference `delta` with K samples a problem: (z+z)^2 (omega^2 + sigma_A^2/K + sigma_B^2/K) /
-    delta^2.
-
-    omega_squared is the variance of the per-problem difference between the models, within_* the mean variance of one
-    sample.
-
-    >>> n_questions(0.03, 1 / 9)
-    969
-
-    Source: Miller 2024, Adding error bars to evals, equation 9, with K_A = K_B = samples.
-    """
-    _require_gain(delta)
-    require_finite((omega_squared, within_a, within_b), "variances")
-    if not samples >= 1 or min(omega_squared, within_a, within_b) < 0:
-        raise InputProblem(f"variances must not be negative and samples a problem at least 1, found {samples} samples")
-    z = NormalDist().inv_cdf(1 - ALPHA / 2) + NormalDist().inv_cdf(TARGET)
-    variance = omega_squared + (within_a + within_b) / samples
-    return math.ceil(z * z * variance / delta**2 - 1e-9)
-
-
 def smallest_difference(n: int, variance: float) -> float:
-    """The difference that n problems show with 80% power, from the variance of one problem's difference: `n_questions`
-    inverted.
+    """The difference that n problems show with 80% power, from the variance of one problem's difference.
 
     With K samples a problem that variance is omega^2 + sigma_A^2/K + sigma_B^2/K; observed differences of means have it
     already.

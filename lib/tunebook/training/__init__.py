@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = face(
         "machine_settings": "settings",  # SFTConfig for this machine
         "row_layout": "settings",  # padding, or rows side by side
         "keep_trainable_in_float32": "settings",  # adapters in float32
+        "use_short_lora": "lora_product",  # a layer with its LoRA in one step
         "use_compact_head": "compact_head",  # the vocabulary only where tokens are trained
         "Report": "settings",  # loss and progress, step by step
         "save_adapter": "settings",  # the adapter with its base named
@@ -20,20 +21,29 @@ __getattr__, __dir__, __all__ = face(
         "Yardstick": "checkpoints",  # what checkpoints are compared by
         "keep_best": "checkpoints",  # the best point of a training
         "keep_better": "checkpoints",  # the better of two adapters
-        "sample_answers": "sampling",  # answers of a model to training prompts
+        "Sampling": "sampling",  # how a model answers training prompts, and when that is not worth its time
+        "sample_preferences": "sampling",  # its answers, labelled and paired
         "checker_of": "sampling",  # is this answer right?
         "sft_rows": "dataset",  # what may be imitated
         "choose_method": "preferences",  # dpo, ipo, rpo, kto or none, with its own settings
         "own_preferences": "preferences",  # pairs and labels that rows hold
         "hold_out": "preferences",  # preferences that training does not see
         "wants_samples": "preferences",  # must the model answer?
-        "sampled_preferences": "preferences",  # its answers, labelled and paired
         "Preferences": "preferences",  # pairs and labelled answers
         "rows_for": "preferences",  # what a method trains
         "label_weights": "preferences",  # both labels weigh the same
         "preference_dataset": "dataset",  # preferences as TRL takes them
         "rank_pairs": "preferences",  # held-out pairs before and after
         "ranking": "preferences",  # accuracy and margin of held-out pairs
+        "general_prompts": "general",  # prompts about anything but the task
+        "adapter_to_recover": "recover",  # of a stage, or a foreign one
+        "scaled": "recover",  # an adapter with a smaller update
+        "base_answers": "recover",  # what base says to general prompts
+        "recovery_dataset": "recover",  # prompts and rows of each step
+        "RecoveryTrainer": "recover",  # distillation from base, or replay
+        "Retentions": "front",  # what must not be forgotten
+        "measure_front": "front",  # learned and forgotten, point by point
+        "keep_point": "front",  # the point to go on with
         "Checkpoints": "resume",  # whole or absent: a killed training goes on
         "student_settings": "settings",  # precision of the model that learns, a base of 4 bits
         "reporting": "settings",  # TensorBoard or Trackio, on this disk

@@ -34,6 +34,16 @@ class Yardstick:
     general_documents: int = 40
     largest_bits_rise: float = 10.0
 
+    def score(self, engine, folder: Path, context) -> dict:
+        """The metrics of `engine` on the problems, in `folder`."""
+        dev = from_problems("dev", self.problems, source="dev_problems.jsonl")
+        return answer_and_score(engine, dev, folder, context, **self.asking.choice_fields())["metrics"]
+
+    def general_text(self, engine, before, path: Path) -> dict:
+        """What `engine` keeps of general text, and its distance from the engine `before` on the problems."""
+        dev = from_problems("dev", self.problems, source="dev_problems.jsonl")
+        return measure_kept(engine, before, dev, self.general_documents, self.asking.seed, path)
+
 
 class KeepAdapters(TrainerCallback):
     """Saves the adapter `n` times at even distances, the last time at the end; `folders` maps the step to its folder in
@@ -83,25 +93,31 @@ def compare_checkpoints(base: BaseModel, folders: dict[int, Path], yardstick: Ya
     """A row a checkpoint: `step`, `k`, `n` on the problems, `bits_per_byte` of general text, its `rise` over base in
     percent, and the distance `kl` from base on the task's prompts in nats a token.
     """
-    problems = from_problems("dev", yardstick.problems, source="dev_problems.jsonl")
-    read = problems, yardstick.general_documents, yardstick.asking.seed
     rows = []
     with base.engine() as before:
-        at_first = bits_per_byte(measure_kept(before, None, *read, context.folder / "checkpoints" / "base.json"))
+        at_first = yardstick.general_text(before, None, context.folder / "checkpoints" / "base.json")
         for step, adapter in folders.items():
             folder = context.folder / "checkpoints" / f"step-{step}"
             with base.engine(adapter) as engine:
-                found = answer_and_score(engine, problems, folder, context, **yardstick.asking.choice_fields())[
-                    "metrics"
-                ]
-                kept = measure_kept(engine, before, *read, folder / "forgetting.json")
-            bits = bits_per_byte(kept)
-            row = {"step": step, "k": found["k"], "n": found["n"], "bits_per_byte": None, "rise": None, "kl": None}
-            if bits is not None:
-                row |= {"bits_per_byte": round(bits, 4), "rise": round(100 * (bits / at_first - 1), 2)}
-                row["kl"] = kept["kl"]["nats_per_token"]
-            rows.append(row)
+                found = yardstick.score(engine, folder, context)
+                kept = yardstick.general_text(engine, before, folder / "forgetting.json")
+            rows.append({"step": step, "k": found["k"], "n": found["n"], **kept_row(at_first, kept)})
     return rows
+
+
+def kept_row(at_first: dict, kept: dict) -> dict:
+    """`bits_per_byte`, its `rise` over base in percent, and the distance `kl` from base on the task's prompts (nats a
+    token), of two findings of `measure_kept`; None where nothing was read.
+    """
+    bits = bits_per_byte(kept)
+    if bits is None:
+        return {"bits_per_byte": None, "rise": None, "kl": None}
+    rise = round(100 * (bits / bits_per_byte(at_first) - 1), 2)
+    return {
+        "bits_per_byte": round(bits, 4),
+        "rise": rise,
+        "kl": (kept["kl"] or {"nats_per_token": 0.0})["nats_per_token"],
+    }
 
 
 def choose_checkpoint(rows: list[dict], largest_rise: float) -> tuple[dict, str]:
@@ -131,22 +147,22 @@ def _is_worse(row: dict, other: dict) -> bool:
 
 
 RULE = "the preference adapter when it solves more dev problems than sft, else sft"
+NO_CHOICE = "the adapter of the demonstrations goes on"
 
 
 def keep_better(base: BaseModel, adapters: dict[str, Path], dev: list[dict], asking: Asking, context) -> dict:
     """Scores every adapter on the problems `dev` ([]: no dev part, so the first adapter is kept) and copies the better
-    to `chosen/`.
+    to `chosen/`. One adapter alone is kept without being asked.
 
     `adapters` are in order of preference at equal scores. Returns `kept`, `rule`, `rows` of `adapter, k, n`, and
     `change`: the paired comparison of the last adapter with the first (`verdict`, `gained`, `lost`, `difference` and
     `interval` in points, `p_exact`), None without two scores.
     """
-    rows, passed = [], []
-    for name, adapter in adapters.items() if dev else ():
-        problems = from_problems("dev", dev, source="dev_problems.jsonl")
+    rows, passed, is_choice = [], [], len(adapters) > 1
+    for name, adapter in adapters.items() if dev and is_choice else ():
         folder = context.folder / "dev" / name
         with base.engine(adapter) as engine:
-            found = answer_and_score(engine, problems, folder, context, **asking.choice_fields())["metrics"]
+            found = Yardstick(dev, asking).score(engine, folder, context)
         passed.append(read_scores(folder / "score").passed)
         rows.append({"adapter": name, "k": found["k"], "n": found["n"]})
     kept = max(rows, key=lambda row: row["k"])["adapter"] if rows else next(iter(adapters))
@@ -154,7 +170,7 @@ def keep_better(base: BaseModel, adapters: dict[str, Path], dev: list[dict], ask
     change = compare_paired(passed[0], passed[-1]) if len(passed) > 1 else None
     return {
         "kept": kept,
-        "rule": RULE if rows else "no dev part, so the adapter of the demonstrations is kept",
+        "rule": RULE if rows else f"{'no dev part' if is_choice else 'nothing was trained'}: {NO_CHOICE}",
         "rows": rows,
         "change": (
             change

@@ -19,6 +19,11 @@ from tunebook.models.abilities import has_router
 SPECIAL = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
 
 
+def is_special(config) -> bool:
+    """Whether a model with this config does more to its logits than one product, or routes its tokens."""
+    return any(getattr(config, name, None) for name in SPECIAL) or has_router(config)
+
+
 def use_compact_head(trainer) -> bool:
     """Gives the model of a TRL trainer the compact head, and says whether it did.
 
@@ -26,10 +31,8 @@ def use_compact_head(trainer) -> bool:
     logits or routed experts.
     """
     model = trainer.model.get_base_model() if hasattr(trainer.model, "get_base_model") else trainer.model
-    config = model.config.get_text_config()
-    is_special = any(getattr(config, name, None) for name in SPECIAL) or has_router(config)
     temperature = getattr(trainer, "temperature", 1.0)
-    if model.device.type == "cuda" or is_special:
+    if model.device.type == "cuda" or is_special(model.config.get_text_config()):
         return False
     fused = model.forward
 

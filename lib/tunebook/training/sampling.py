@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from tunebook.evaluation.prompts import messages
@@ -9,23 +11,52 @@ from tunebook.evaluation.protocol import Asking
 from tunebook.models.engine import Decoding
 from tunebook.models.loading import BaseModel
 from tunebook.models.templates import ends_of, render_prompt
+from tunebook.training.preferences import Preferences, sampled_preferences
+
+PROBED = 64  # prompts that tell how many pairs the rest would give
 
 
-def sample_answers(
-    base: BaseModel, adapter: Path, rows: list[dict], samples: int, decoding: Decoding, on_progress
-) -> list[list[str]]:
-    """`samples` answers of the adapted model to each row's prompt, in the order of `rows`, as text without the end
-    token.
+@dataclass(frozen=True)
+class Sampling:
+    """`samples` answers a prompt, judged by `is_right(row, text)`. With `least_pairs` above 0 the first PROBED prompts
+    are asked alone: where they promise fewer pairs from all of them, the rest is not asked.
     """
+
+    samples: int
+    decoding: Decoding
+    is_right: Callable
+    least_pairs: int = 0
+
+
+def sample_preferences(base: BaseModel, adapter: Path, rows: list[dict], how: Sampling, on_progress):
+    """The adapted model's own answers to the prompts of `rows` as (Preferences, promise).
+
+    `promise` tells what the probe saw: `prompts` in all, `asked`, `mixed` (prompts with a right and a wrong answer),
+    `expected` pairs from all of them, `least`, `is_enough`. Where it is not enough the preferences are none.
+    """
+    promise = {"prompts": len(rows), "asked": 0, "mixed": 0, "expected": 0, "least": how.least_pairs, "is_enough": True}
     if not rows:
-        return []
+        return Preferences(), promise
+    n_probed = PROBED if 0 < how.least_pairs and PROBED < len(rows) else len(rows)
     with base.engine(adapter) as engine:
-        prompts = [engine.encode(row["prompt"]) for row in rows for _ in range(samples)]
+        prompts = [engine.encode(row["prompt"]) for row in rows for _ in range(how.samples)]
         texts: list[str] = [""] * len(prompts)
-        for at, done in enumerate(engine.generate(prompts, decoding)):
-            texts[done.index] = engine.decode(done.ids)
-            on_progress(at + 1, len(prompts), "answers")
-    return [texts[first : first + samples] for first in range(0, len(texts), samples)]
+
+        def ask(first: int, end: int) -> Preferences:
+            only = range(first * how.samples, end * how.samples)
+            for at, done in enumerate(engine.generate(prompts, how.decoding, only=only)):
+                texts[done.index] = engine.decode(done.ids)
+                on_progress(only.start + at + 1, len(prompts), "answers")
+            answers = [texts[at : at + how.samples] for at in range(0, end * how.samples, how.samples)]
+            return sampled_preferences(rows[:end], answers, how.is_right)
+
+        found = ask(0, n_probed)
+        expected = round(len(found.pairs) * len(rows) / n_probed)
+        promise |= {"asked": n_probed, "mixed": len(found.pairs), "expected": expected}
+        promise["is_enough"] = expected >= how.least_pairs
+        if promise["is_enough"] and n_probed < len(rows):
+            found = ask(n_probed, len(rows))
+    return (found if promise["is_enough"] else Preferences()), promise
 
 
 def checker_of(task: str):

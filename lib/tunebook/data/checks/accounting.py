@@ -5,6 +5,7 @@ until it is mapped or dropped by name. Also the types of each column, and ids th
 """
 
 import collections
+import shlex
 from dataclasses import dataclass, field
 
 from tunebook.data.mapping import (
@@ -12,24 +13,27 @@ from tunebook.data.mapping import (
     Reading,
     are_judgements,
     extra_field,
+    flags_of,
     is_blank,
     words_of,
 )
-from tunebook.data.messages import WEIGHT_KEYS, is_message, message_text, unpacked
+from tunebook.data.messages import OTHER_ROLES, ROLES, WEIGHT_KEYS, is_message, message_text, unpacked
 from tunebook.data.notes import Notes
 from tunebook.data.row_types import FIELDS, TOOL_COLUMNS
 from tunebook.models.templates import THOUGHT_KEYS
 
 # Words of names that place a row, judge it or count it, and say nothing that a model should learn.
 HARMLESS = frozenset(
-    "id ids idx index uid uuid guid key source src origin url uri link domain dataset subset config split hint fold"
+    "id ids idx index uid uuid guid key source src origin url uri link domain dataset subset config split fold"
     " score scores rating ratings reward rewards rank quality difficulty level category categories topic topics tag"
     " tags type kind group slice cluster language lang locale license licence author annotator worker username model"
     " models generator engine provider created updated date time timestamp version year length len num count words"
     " tokens chars hash md5 sha sha256 metadata meta file filename path line row record position seed temperature"
-    " finish cost latency verified reviewed toxicity pii name parallel phrase task refusal audio_id mask end".split()
+    " finish cost latency verified reviewed toxicity pii name parallel phrase task refusal audio_id mask end"
+    " labelling labeling raw".split()
 )
 TESTED = frozenset("test tests entry challenge assert".split())  # the row's own test, which `answers_fail` runs
+SPEAKING_ROLES = frozenset((*ROLES, *OTHER_ROLES))
 MEDIA = frozenset("image images audio audios video videos pixel".split())
 OTHER_ANSWER = frozenset(
     "completion response answer answers output solution code reply target summary translation".split()
@@ -98,11 +102,13 @@ class Account:
             column.places.append((record, line))
 
     def _see_keys(self, value, record: int, line: int | None) -> None:
-        value = unpacked(value)
+        value, seen = unpacked(value), {}
         for message in value if isinstance(value, list) else ():
             for key, item in message.items() if is_message(message) else ():
-                if key not in ("role", "content", "from", "value") and item not in (None, "", [], {}):
-                    self._see_value(self.keys.setdefault(key, _Column()), item, record, line)
+                if key not in ("role", "content", "from", "value", "parts") and item not in (None, "", [], {}):
+                    seen.setdefault(key, item)
+        for key, item in seen.items():
+            self._see_value(self.keys.setdefault(key, _Column()), item, record, line)
 
     def _count(self, row: dict) -> None:
         """Assistant turns and characters, and how many of them are trained."""
@@ -153,6 +159,10 @@ class Account:
                 return {"becomes": "not used", "how": "it judges no answer", "severity": "warn"}
             if all(value in (True, "true", "True", "1") for value in column.values):
                 return {"becomes": "harmless", "how": "true in every row"}
+        if "kwargs" in words:
+            return {"becomes": "not used", "how": "it changes how the rows are written", "severity": "error"}
+        if self.reading.kind == "text" and {str(value).lower() for value in column.values} <= SPEAKING_ROLES:
+            return {"becomes": "not used", "how": "each row is one turn of a conversation", "severity": "error"}
         if extra:
             why = (
                 "the label is not trained" if self.reading.kind == "text" and extra == "label" else _WHY.get(extra, "")
@@ -198,7 +208,7 @@ class Account:
 
     def _remedy(self, row: dict, column: _Column) -> str:
         name, why = row["column"], f", {row['how']}" if row["how"] else ""
-        drop = f"--drop {name.removeprefix('messages.')}"
+        drop = f"--drop {shlex.quote(name.removeprefix('messages.'))}"
         return f"{name} ({column.filled} rows{why}): {self._map_flags(name)}{drop}"
 
     def _map_flags(self, name: str) -> str:
@@ -208,15 +218,24 @@ class Account:
             return ""
         if kind == "text":
             text = self.reading.fields.get("text", "text")
-            return f"--map prompt={text} --map completion={name}, or " if extra == "label" else ""
+            return f"{flags_of({'prompt': text, 'completion': name})}, or " if extra == "label" else ""
         if not extra and any(isinstance(value, bool) for value in self.columns[name].values):
             extra = "label"
+        fields = self.reading.fields
+        if extra == "context":
+            others = [column for column in self.columns if column != name and self._is_lost_context(column)]
+            return f"{flags_of({extra: '+'.join([*filter(None, [fields.get(extra)]), name, *others])})}, or "
         if extra in EXTRA_WORDS:
-            return f"--map {extra}={name}, or "
+            return f"{flags_of({extra: name})}, or "
         if "rejected" in words_of(name) and kind in ("prompt_completion", "messages"):
-            better = "messages=messages" if kind == "messages" else "chosen=completion"
-            return f"--map {better} --map rejected={name}, or "
+            field = "messages" if kind == "messages" else "completion"
+            better = "messages" if kind == "messages" else "chosen"
+            return f"{flags_of({better: fields.get(field, field), 'rejected': name})}, or "
         return ""
+
+    def _is_lost_context(self, name: str) -> bool:
+        fate = self._fate(name, self.columns[name])
+        return extra_field(name) == "context" and fate.get("severity") == "error"
 
     def uses_template(self) -> int:
         """Rows with tools, tool calls or thoughts, which only some chat templates write; 0 for none."""
@@ -265,7 +284,7 @@ def is_harmless(name: str) -> bool:
 def _texts(row: dict) -> list[str]:
     """All that is read or trained of a canonical row, squeezed."""
     sides = (row["prompt"], row["completion"], row.get("rejected") or ())
-    return [_squeezed(message["content"]) for side in sides for message in side]
+    return [_squeezed(part) for side in sides for message in side for part in message["content"].split("\n\n")]
 
 
 def _squeezed(text: str) -> str:
@@ -276,7 +295,7 @@ def _is_in(value, texts: list[str]) -> bool:
     """True when the column's texts are in the row's, or hold all of them (Alpaca's rendered `text`)."""
     whole = " ".join(texts)
     if isinstance(value, list):
-        parts = [m.get("content", m.get("value")) for m in value if isinstance(m, dict)]
+        parts = [m.get("content", m.get("value")) if isinstance(m, dict) else m for m in value]
         return bool(parts) and all(isinstance(part, str) and _squeezed(part) in whole for part in parts)
     value = _squeezed(value)
     return value in whole or len(whole) > 20 and all(text in value for text in texts)
@@ -284,9 +303,16 @@ def _is_in(value, texts: list[str]) -> bool:
 
 def _is_text(values: list) -> bool:
     """True for a column whose values are sentences, most of them different."""
-    texts = [value for value in values if isinstance(value, str)]
+    texts = [text for value in values for text in _leaves(value)]
     n_words = sum(len(text.split()) for text in texts)
     return bool(texts) and n_words >= MIN_WORDS * len(texts) and len(set(texts)) > len(texts) / 2
+
+
+def _leaves(value) -> list[str]:
+    """The texts in a value, those inside objects and lists too."""
+    if isinstance(value, dict | list):
+        return [text for part in (value.values() if isinstance(value, dict) else value) for text in _leaves(part)]
+    return [value] if isinstance(value, str) else []
 
 
 def columns_of(rows: list[dict]) -> set[str]:

@@ -5,13 +5,13 @@ Parses Python only; runs nothing. Whether a program is a benchmark's solution is
 
 import ast
 import collections
-import hashlib
 import re
 import textwrap
 import warnings
 
 from tunebook.data.examples import Examples
 from tunebook.errors import MachineProblem
+from tunebook.picking import pick
 
 FENCE = re.compile(r"^ {0,3}```[ \t]*([\w+#.-]*)[^\n]*\n(.*?)(?:^ {0,3}```[ \t]*$|\Z)", re.S | re.M)
 PYTHON_START = re.compile(r"^(?:@\w|(?:async )?def \w+\s*\(|class \w+|import \w|from [\w.]+ import )", re.M)
@@ -234,9 +234,7 @@ def shape_of(function: ast.FunctionDef) -> str:
 
 
 TEST_NAMES = ("test", "tests", "test_list", "test_code", "unit_test", "unit_tests")
-SAMPLED_SHARE = (
-    10  # of the rows that the language check looks at, one in ten is run: a program takes a tenth of a second
-)
+SAMPLED_SHARE = 10  # of the rows that the language check looks at, one in ten is run: it takes a tenth of a second
 _DRIVER = "\n\ndef tunebook_row_passes():\n    {call}\n    return True\n"
 _TEST = "def check(candidate):\n    assert candidate() is True\n"
 
@@ -288,9 +286,7 @@ def _rows_with_tests(examples: Examples, seed: int, n_sampled: int) -> list[int]
     head = examples.rows.texts.slice(0, 1000).to_pylist()
     if not any(f'"{name}":' in text for text in head for name in TEST_NAMES):
         return []
-    numbers = [number for number, row in enumerate(examples) if test_of(row)]
-    numbers.sort(key=lambda number: hashlib.sha256(f"{seed}\n{number}".encode()).digest())
-    return sorted(numbers[:n_sampled])
+    return pick([number for number, row in enumerate(examples) if test_of(row)], n_sampled, seed, str)
 
 
 def test_of(row: dict) -> str:

@@ -14,6 +14,7 @@ from tunebook.data.examples import Examples
 from tunebook.data.mapping import words_of
 from tunebook.data.notes import word_finding
 from tunebook.data.splits import normalise, slice_of
+from tunebook.picking import pick
 from tunebook.statistics.domains import separate
 
 SCRIPTS = {
@@ -166,11 +167,8 @@ def main_script(text: str) -> str:
     if counts["Japanese kana"]:
         counts["Japanese kana"] += counts.pop("Chinese characters")
     best = max(counts, key=counts.get)
-    return (
-        best
-        if counts[best] >= MIN_LETTERS // (3 if best in ("Chinese characters", "Japanese kana", "Korean") else 1)
-        else ""
-    )
+    is_dense = best in ("Chinese characters", "Japanese kana", "Korean")
+    return best if counts[best] >= MIN_LETTERS // (3 if is_dense else 1) else ""
 
 
 MIN_PROMPTS = 30  # different ones on each side: fewer give no useful interval
@@ -183,8 +181,9 @@ def find_domain_gap(examples: Examples, problems: list[dict], name: str) -> dict
     Returns {benchmark, auc, low, high, n_rows, n_problems, row_words, benchmark_words}, or {} for fewer than 30
     prompts.
     """
-    ours = _sample({normalise(prompt) for _, prompt, _ in examples.texts()} - {""}, examples.limits.sampled)
-    theirs = _sample({normalise(problem["prompt"]) for problem in problems}, examples.limits.sampled)
+    most = examples.limits.sampled
+    ours = pick(sorted({normalise(prompt) for _, prompt, _ in examples.texts()} - {""}), most, 0, str)
+    theirs = pick(sorted({normalise(problem["prompt"]) for problem in problems}), most, 0, str)
     if min(len(ours), len(theirs)) < MIN_PROMPTS:
         return {}
     found = separate(ours, theirs)
@@ -199,11 +198,6 @@ def find_domain_gap(examples: Examples, problems: list[dict], name: str) -> dict
     sizes = {"n_rows": len(ours), "n_problems": len(theirs)}
     bounds = {"auc": round(auc, 3), "low": round(low, 3), "high": round(high, 3)}
     return {"benchmark": name, **bounds, **sizes, "row_words": rows, "benchmark_words": benchmark}
-
-
-def _sample(texts: set[str], n: int, seed: int = 0) -> list[str]:
-    """At most `n` texts, chosen and ordered by hash."""
-    return sorted(texts, key=lambda text: hashlib.sha256(f"{seed}\n{text}".encode()).digest())[:n]
 
 
 THIN_RATIO = 0.2  # of the benchmark's share: rarer in the rows than this is thin

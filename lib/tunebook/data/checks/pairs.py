@@ -3,8 +3,6 @@
 Does not judge which answer is better.
 """
 
-import math
-
 import numpy as np
 
 from tunebook.data.checks.repeats import has_few_changes
@@ -93,6 +91,8 @@ def _nearly_equal(a: str, b: str) -> bool:
 
 def _note_length_bias(examples: Examples, longer: int, ratios: np.ndarray) -> None:
     """Sign test: are chosen answers longer (or shorter) more often than chance, and by much?"""
+    from scipy.stats import binomtest
+
     n = len(ratios)
     if n < MIN_PAIRS:
         return
@@ -100,19 +100,10 @@ def _note_length_bias(examples: Examples, longer: int, ratios: np.ndarray) -> No
     is_long = share >= examples.limits.pair_length and typical >= LENGTH_RATIO
     is_short = share <= 1 - examples.limits.pair_length and typical <= 1 / LENGTH_RATIO
     more = max(longer, n - longer)
-    p = min(1.0, 2 * math.exp(_log_tail(more, n)))
+    p = binomtest(more, n).pvalue
     if not (is_long or is_short) or p > MAX_CHANCE:
         return
     word = "longer" if is_long else "shorter"
     text = f"chosen is {word} in {more} of {n} pairs, median length ratio {typical:.2f}, sign test p = {p:.1e}"
     examples.notes.add("pair_length_bias", detail=text)
     examples.notes.set_count("pair_length_bias", more)
-
-
-def _log_tail(k: int, n: int) -> float:
-    """Natural logarithm of P(X >= k) for X binomial(n, 1/2), by the sum of its terms."""
-    terms = [
-        math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) - n * math.log(2) for i in range(k, n + 1)
-    ]
-    top = max(terms)
-    return top + math.log(sum(math.exp(term - top) for term in terms))

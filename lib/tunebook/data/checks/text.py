@@ -86,9 +86,7 @@ def find_content_troubles(examples: Examples) -> None:
 
 
 MIN_PROMPT_WORDS = 4
-SURE_MARKS = frozenset(
-    ("nan", "<na>", "nat", "#n/a")
-)  # the others of BLANK_MARKS may be a class or what a program prints
+SURE_MARKS = frozenset(("nan", "<na>", "nat", "#n/a"))  # others of BLANK_MARKS may be a class, or printed by a program
 MAX_BLANK_SHARE = 0.2  # of rows: a more frequent one is a label
 MIN_USUAL_WORDS = 3  # words of the usual answer where "None" is no answer
 

@@ -1,0 +1,1 @@
+"""Many trainings of one study, and other machines: sweeps over grids and seeds, and submissions for a queue."""

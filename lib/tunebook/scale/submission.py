@@ -1,0 +1,122 @@
+"""`tunebook job`: one study as a submission for another machine, and how its run comes back. Writes text; submits
+nothing.
+"""
+
+import math
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunebook.errors import InputProblem
+from tunebook.pipeline import inputs, params, provenance, runs
+
+PLACES = ("hf-jobs", "slurm", "docker", "local")
+IMAGE = "python:3.11-bookworm"  # has git and a C++ compiler; --image NAME@sha256:... pins it to the byte
+MOST_HOURS = 24 * 14
+OVERHEAD_MINUTES = 20  # beside the study's own limit: to clone, to install, to bring the run back
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for. `hours` is the limit after which the machine is given back; `hardware` is a
+    flavour of HF Jobs or a partition of Slurm; `keep_in` is OWNER/NAME of the data set through which a run comes back.
+    """
+
+    study: str
+    place: str
+    hours: float
+    run: str = ""
+    sets: tuple[str, ...] = ()
+    hardware: str = ""
+    image: str = IMAGE
+    repository: str = ""
+    keep_in: str = ""
+    cpus: int = 2
+    gpus: int = 0
+
+
+def render(root: Path, request: Request) -> str:
+    """The submission as a shell script. InputProblem where the machine could not make this very run from it: changes
+    that are not committed, a file outside the checkout, no repository, a missing time limit.
+    """
+    study = params.load_study(request.study, request.sets, root)
+    run = request.run or study.name
+    if not runs.RUN_NAME.fullmatch(run):
+        raise InputProblem(f"--run {run!r} is no plain name (letters, digits, '.', '_', '-')")
+    if not 0 < request.hours <= MOST_HOURS:
+        raise InputProblem(f"--hours {request.hours:g}: name a limit above 0 and at most {MOST_HOURS} hours")
+    if request.cpus < 1 or request.gpus < 0:
+        raise InputProblem(f"--cpus {request.cpus} --gpus {request.gpus}: at least one core, and no fewer than 0 GPUs")
+    if request.place == "hf-jobs":
+        _require_hub(request)
+    commit = _require_committed(root, study)
+    if request.place == "local":
+        repository = request.repository or str(root)
+    else:
+        repository = request.repository or provenance.git(root, "remote", "get-url", "origin") or ""
+    if not repository:
+        raise InputProblem("the checkout has no remote `origin`: name with --repository where the machine can clone it")
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    gpus = request.gpus or int(request.place == "hf-jobs" and not request.hardware.startswith("cpu"))
+    kind = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined, "keep_trailing_newline": True}
+    shell = Environment(loader=FileSystemLoader(Path(__file__).parent), **kind)
+    shell.filters["sh"] = lambda text: shlex.quote(str(text))
+    values = {
+        "run": run,
+        "study": study.path.relative_to(root).as_posix(),
+        "commit": commit,
+        "repository": repository,
+        "minutes": math.ceil(60 * request.hours),
+        "overhead": OVERHEAD_MINUTES,
+        "cost": cost_line(study.params, request.hours + OVERHEAD_MINUTES / 60),
+        "torch": _pinned(root, "torch") if gpus else "",
+        "gpus": gpus,
+    }
+    names = ("sets", "hardware", "image", "keep_in", "cpus")
+    return shell.get_template(f"{request.place}.sh.jinja").render(**values, **{k: getattr(request, k) for k in names})
+
+
+def cost_line(values: dict, hours: float) -> str:
+    """What the limit costs at the study's price of a machine hour, with its source and date.
+
+    >>> cost_line({"price_machine_hour": 0.4, "price_source": "price list, EUR", "price_date": "2026-11-25"}, 2)
+    'At most 2.0 h: 0.80 at 0.4 an hour (price list, EUR, 2026-11-25).'
+    """
+    price = values.get("price_machine_hour", 0.0)
+    if not price:
+        return f"At most {hours:.1f} h; no price is given (price_machine_hour, price_source and price_date would)."
+    source, date = values.get("price_source"), values.get("price_date")
+    if not source or not date:
+        raise InputProblem("price_machine_hour has no price_source or no price_date: a price without them is no price")
+    return f"At most {hours:.1f} h: {price * hours:.2f} at {price:g} an hour ({source}, {date})."
+
+
+def _require_hub(request: Request) -> None:
+    from huggingface_hub import SpaceHardware
+
+    flavours = [hardware.value for hardware in SpaceHardware]
+    if request.hardware not in flavours:
+        raise InputProblem(f"--hardware {request.hardware!r} is no flavour of HF Jobs: choose of {', '.join(flavours)}")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", request.keep_in):
+        raise InputProblem("a job's disk is gone when it ends: name with --keep-in OWNER/NAME the data set for the run")
+
+
+def _require_committed(root: Path, study: params.Study) -> str:
+    """The commit, which must hold the code, the study's file and every file that the study names."""
+    about = provenance.commit(root)
+    if not about["commit"] or about["dirty"]:
+        raise InputProblem(f"{root} has changes that are not committed: commit them, the machine clones the commit")
+    if not study.path.resolve().is_relative_to(root.resolve()):
+        raise InputProblem(f"{study.path} lies outside the checkout: put it into params/ and commit it")
+    files = {text for own in (study.params, *study.overrides.values()) for text in inputs.hashes(own, root)}
+    for path in (study.path, *((root / "notebooks" / text).resolve() for text in sorted(files))):
+        inside = path.resolve().is_relative_to(root.resolve())
+        if not inside or not provenance.git(root, "ls-files", "--", str(path.resolve())):
+            raise InputProblem(f"{path} is not in commit {about['commit'][:12]}: the machine would not have it")
+    return about["commit"]
+
+
+def _pinned(root: Path, package: str) -> str:
+    return re.search(rf"^{package}==(\S+)", (root / "requirements.txt").read_text(encoding="utf-8"), re.M)[1]
