@@ -88,6 +88,15 @@ def test_an_upstream_stage_that_passed_is_taken_unless_somebody_asks_for_a_new_o
     assert read_json(data.run_folder / "run.json")["study"]["name"] == "mine"
 
 
+def test_a_notebook_can_say_what_the_stages_before_it_are_made_with(root):
+    """02 has no n_rows: the first try of it was ten silent minutes on 3,500 rows."""
+    context = begin(root, "04_evaluate_pass_at_1", upstream_values={"rows": 2})
+    assert context.need("01").metrics == {"n_rows": 2} and "rows" not in context.params
+    assert read_json(context.run_folder / "run.json")["study"]["params"]["rows"] == 2
+    with pytest.raises(InputProblem, match="upstream_values: unknown key 'rovs'.*rows"):
+        begin(root, "04_evaluate_pass_at_1", upstream_values={"rovs": 2})
+
+
 def test_a_run_has_one_writer_by_hand_too(root):
     context = begin(root, "01_validate_data")
     with pytest.raises(MachineProblem, match=rf"by 01_validate_data \(process {os.getpid()}\)"):
@@ -189,6 +198,8 @@ def test_a_stage_by_hand_leaves_an_executed_notebook_with_what_its_kernel_showed
     assert "<b>after the end</b>" in text and "one\\ntwo\\n" in text, "cells after finish belong to it"
     sources = ["".join(cell["source"]) for cell in cells]
     assert any("rows = 7" in source for source in sources), "the values that were used, not those on disk"
+    counts = [cell["execution_count"] for cell in cells if "parameters" not in cell["id"]]
+    assert counts == list(range(2, len(counts) + 2)), "run from top to bottom"
     state = read_json(folder.parent / "run.json")["states"]["01_validate_data"]
     assert state["executed_sha256"] == sha256_file(folder / "executed.ipynb")
     assert notebooks.declared(source)["rows"] == 5

@@ -135,6 +135,8 @@ class Family:
     buffers: str = ""  # which buffers that file holds beside the weights
     facts: dict = field(default_factory=dict)  # further lines of tokenizer_config.json
     config_facts: dict = field(default_factory=dict)  # and of config.json
+    end_of_turn: str = ""  # what a study has to name
+    notes: tuple = ()  # findings of severity info
 
 
 IM = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -267,7 +269,7 @@ def _model(family: Family, ids: dict, changes: dict):
     settings = {
         **sizes,
         **family.config,
-        "vocab_size": -(-size // 8) * 8 if family.tokenizer[0] == "bpe" else size,
+        "vocab_size": max(-(-size // 8) * 8 if family.tokenizer[0] == "bpe" else size, family.config.get("vocab_size", 0)),
         **changes,
     }
     named = {

@@ -1,7 +1,8 @@
 """Every family of the zoo through every step: inspected, loaded, masked, trained, merged, exported, compared.
 
-`run(name, root, convert)` gives a word or a sentence for each step. `python tests/zoo_matrix.py` runs all of them and
-writes the table into tests/README.md; the tests run `QUICK` and hold the table to EXPECTED.
+`run(name, root, convert)` gives a word or a sentence for each step. `python tests/zoo_matrix.py [FAMILY...]` runs all of
+them, or those named, writes what came out into zoo_matrix.json and the table of it into README.md; the tests run `QUICK`
+and hold the record to EXPECTED.
 """
 
 import contextlib
@@ -11,14 +12,32 @@ import subprocess
 import sys
 from pathlib import Path
 
+import zoo_forms  # noqa: F401  adds to the families
 from zoo import FAMILIES, build
 
-STEPS = ("inspect", "load", "mask", "sft", "dpo", "merge", "gguf", "tokens", "answers")
+STEPS = ("inspect", "load", "mask", "sft", "dpo", "merge", "gguf", "tokens", "answers", "score")
 WORKS = "works"
-EXPECTED = {name: dict.fromkeys(STEPS, WORKS) for name in FAMILIES}
+REFUSED = {
+    "r1_distill": (
+        "mask",
+        "chat_template: the rendered prompt is not a prefix of prompt + completion, so no loss mask is right (it ends"
+        " ' noon<｜Assistant｜><think>\\n'); use chat_template: chatml, or plain for a model without its tokens",
+    ),
+    "opt": ("gguf", "export: the converter refused opt: ERROR:hf-to-gguf:Model OPTForCausalLM is not supported"),
+}
+
+
+def expected(name: str) -> dict[str, str]:
+    """What a family's way should be: every step works, up to the sentence of a refusal."""
+    last, said = REFUSED.get(name, (STEPS[-1], WORKS))
+    return dict.fromkeys(STEPS[: STEPS.index(last)], WORKS) | {last: said}
+
+
+EXPECTED = {name: expected(name) for name in FAMILIES}
+RECORD, README = (Path(__file__).with_name(name) for name in ("zoo_matrix.json", "README.md"))
 # one of each kind: what is left runs with `python tests/zoo_matrix.py`
 QUICK = ("qwen2.5_base", "qwen3_moe", "gemma2", "gemma3_vision", "mistral_v0.2", "phi3", "gpt2", "pythia", "lfm2",
-"falcon_h1", "cohere2")  # fmt: skip
+"falcon_h1", "cohere2", "tinyllama_chat", "glm4", "r1_distill")  # fmt: skip
 TEXTS = {
     "every day at noon": "0 12 * * *",
     "Mon-Fri 22:00": "0 22 * * 1-5",
@@ -70,10 +89,11 @@ class Case:
     wrong.
     """
 
-    def __init__(self, name: str, root: Path):
+    def __init__(self, name: str, root: Path, is_quick: bool = False):
         from tunebook.models.device import Placement
         from tunebook.models.source import resolve_model
 
+        self.is_quick = is_quick
         self.family, self.placement = FAMILIES[name], Placement("cpu", "float32", "float32", "", "test")
         self.folder = build(name, root / NAMES.get(name, name))
         self.work, self.adapter = root / f"{name}-work", root / f"{name}-adapter"
@@ -83,14 +103,18 @@ class Case:
     def inspect(self):
         from tunebook.models.inspect import inspect
 
-        found = [row for row in inspect(str(self.folder))["findings"] if row["severity"] != "info"]
+        scan = not self.is_quick or bool(self.family.buffers or self.family.notes)  # which tries the tokenizer too
+        found = inspect(str(self.folder), scan=scan)["findings"]
         wanted = [] if self.family.template else ["chat_template"]  # base models have none
-        assert [row["check"] for row in found] == wanted, found
+        assert [row["check"] for row in found if row["severity"] != "info"] == wanted, found
+        assert set(self.family.notes) <= {row["check"] for row in found}, found
 
     def load(self):
         from tunebook.models.loading import load_model, load_tokenizer
 
-        self.tokenizer = load_tokenizer(self.source, "model" if self.family.template else "plain")
+        self.tokenizer = load_tokenizer(
+            self.source, "model" if self.family.template else "plain", self.family.end_of_turn
+        )
         load_model(self.source, self.placement)
         assert self.tokenizer.turn_end == self.tokenizer.convert_tokens_to_ids(self.family.end)
 
@@ -215,16 +239,32 @@ class Case:
         kinds = [compare_answer(self.file, prompt, ours[at], Decoding(6)) for at, prompt in enumerate(prompts)]
         assert "unexplained" not in kinds and "same_text" in kinds, kinds
 
+    def score(self):
+        from tunebook.evaluation.benchmark import from_problems
+        from tunebook.evaluation.completions import complete
+        from tunebook.evaluation.protocol import Protocol
+        from tunebook.evaluation.score import score
+
+        problems = [
+            {"task_id": str(at), "prompt": text, "entry_point": "check", "canonical_solution": answer, "kind": "answer",
+             "test": f"def check(answer):\n    assert answer == {answer!r}\n"}
+            for at, (text, answer) in enumerate(TEXTS.items())
+        ]  # fmt: skip
+        bench = from_problems("task", problems)
+        done = complete(self.file, bench, Protocol("", max_new_tokens=12), self.work / "completions.jsonl")
+        found = score(bench, done["rows"], self.work / "score", done["protocol"], allow_unisolated=True)
+        assert found["n"] == len(problems) and done["protocol"].rendered_sha256, found
+
     def close(self):
         if hasattr(self, "file"):
             self.file.close()
 
 
-def run(name: str, root: Path, split) -> dict[str, str]:
+def run(name: str, root: Path, split, is_quick: bool = False) -> dict[str, str]:
     """Step -> `works`, or the sentence at which the family's way ends; a wrong result is an AssertionError."""
     from tunebook.errors import InputProblem
 
-    results, case = {}, Case(name, root)
+    results, case = {}, Case(name, root, is_quick)
     split(case.family.pre)
     try:
         for step in STEPS:
@@ -239,27 +279,50 @@ def run(name: str, root: Path, split) -> dict[str, str]:
     return results
 
 
-def table(results: dict[str, dict[str, str]]) -> str:
-    """The results as a Markdown table, sentences of refusal below it."""
-    lines = [f"| family | {' | '.join(STEPS)} |", f"|{'---|' * (len(STEPS) + 1)}"]
+def table(record: dict) -> str:
+    """A record as a Markdown table, sentences of refusal below it."""
+    results = record["families"]
+    whole = sum(steps.get("score") == WORKS for steps in results.values())
+    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
+    lines = [
+        f"{record['date']}, {record['processor']}, {versions}: {whole} of {len(results)} families go from rows to a"
+    ]
+    lines += ["scored GGUF file, the others are refused in the sentence below.", ""]
+    lines += [f"| family | {' | '.join(STEPS)} |", f"|{'---|' * (len(STEPS) + 1)}"]
     for name, steps in results.items():
-        cells = ["yes" if steps.get(step) == WORKS else "refused" if step in steps else "" for step in STEPS]
-        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")
+        words = {
+            step: "yes" if said == WORKS else "wrong" if said.startswith("WRONG") else "refused"
+            for step, said in steps.items()
+        }
+        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(words.get(step, '') for step in STEPS)} |")
     refused = [f"- {name}: {said}" for name, steps in results.items() for said in steps.values() if said != WORKS]
     return "\n".join([*lines, *([""] + refused if refused else [])])
 
 
-def main() -> None:
+def main(names: list[str]) -> None:
+    import datetime
     import tempfile
+    from importlib.metadata import version
 
-    readme = Path(__file__).parent / "README.md"
-    with tempfile.TemporaryDirectory() as root, converter() as split:
-        results = {name: run(name, Path(root), split) for name in FAMILIES}
-    text = readme.read_text(encoding="utf-8")
+    from tunebook.machine import cpu_field
+
+    record = json.loads(RECORD.read_text(encoding="utf-8")) if names and RECORD.exists() else {"families": {}}
+    packages = ("torch", "transformers", "trl", "peft", "llama-cpp-python")
+    record |= {"date": datetime.date.today().isoformat(), "processor": cpu_field("model name")}
+    record |= {"versions": {name: version(name) for name in packages}}
+    for name in names or FAMILIES:
+        with tempfile.TemporaryDirectory() as root, converter() as split:
+            try:
+                record["families"][name] = run(name, Path(root), split)
+            except AssertionError as problem:
+                record["families"][name] = {STEPS[0]: f"WRONG: {problem!s:.300}"}
+        record["families"] = {name: record["families"][name] for name in FAMILIES if name in record["families"]}
+        RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = README.read_text(encoding="utf-8")
     before, after = text.split(MARKS[0])[0], text.split(MARKS[1])[1]
-    readme.write_text(f"{before}{MARKS[0]}\n{table(results)}\n{MARKS[1]}{after}", encoding="utf-8")
+    README.write_text(f"{before}{MARKS[0]}\n{table(record)}\n{MARKS[1]}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1] / "lib"))
-    main()
+    main(sys.argv[1:])

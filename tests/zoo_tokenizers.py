@@ -12,6 +12,7 @@ CL100K = (
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 SPLITS = {
+    "bloom": r" ?[^(\s|[.,!?…。，、।۔،])]+",
     "llama3": CL100K,
     "qwen2": CL100K.replace("{1,3}", ""),
     "qwen35": CL100K.replace("{1,3}", "").replace(r"[^\r\n\p{L}\p{N}]?\p{L}+",

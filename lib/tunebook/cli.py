@@ -14,7 +14,7 @@ import traceback
 
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
 
-# In the order of the help; a room that is not there yet has no commands.
+# In the order of the help.
 ROOMS = (
     "tunebook.pipeline.commands",
     "tunebook.data.commands",

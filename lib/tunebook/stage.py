@@ -22,9 +22,9 @@ def begin(notebook: str, namespace: dict) -> Context:
     """Begin a stage: read its parameters from the notebook's namespace, verify what it reads, give it an empty folder.
 
     Under the runner the folder is already empty. By hand (JupyterLab, or bare papermill) the missing upstream stages
-    are run first, with the same parameters; those that are there are taken as they are, unless the notebook has set
-    `rerun_upstream = True`. The last result of this stage stays until the new one has finished. InputProblem where the
-    parameters did not arrive as the runner sent them.
+    are run first, with the same parameters and with `upstream_values`, a dictionary that the notebook may set; those
+    that are there are taken as they are, unless it has set `rerun_upstream = True`. The last result of this stage stays
+    until the new one has finished. InputProblem where the parameters did not arrive as the runner sent them.
     """
     _quiet()
     root = runs.find_root()
@@ -40,7 +40,9 @@ def begin(notebook: str, namespace: dict) -> Context:
         _check_sent(folder, instance, values)
         run_stages = read_json(folder / "run.json")["study"]["stages"]
         return Context(root, folder, instance, run_stages, own)
-    run_stages = _prepare_by_hand(root, folder, instance, own, bool(namespace.get("rerun_upstream")))
+    base, where = params.load_base(root), "upstream_values"
+    further = {key: params.checked_value(key, value, base, where) for key, value in namespace.get(where, {}).items()}
+    run_stages = _prepare_by_hand(root, folder, instance, (further, own), bool(namespace.get("rerun_upstream")))
     return Context(root, folder, instance, run_stages, own, _locks[folder])
 
 
@@ -77,13 +79,17 @@ def _check_sent(folder: Path, instance: str, values: dict) -> None:
             )
 
 
-def _prepare_by_hand(root: Path, folder: Path, instance: str, own: dict, rerun: bool) -> list[str]:
-    """Have the upstream stages, take the lock of the run, make an empty work folder. Returns the stages of the run."""
+def _prepare_by_hand(root: Path, folder: Path, instance: str, values: tuple[dict, dict], rerun: bool) -> list[str]:
+    """Have the upstream stages, take the lock of the run, make an empty work folder. Returns the stages of the run.
+
+    `values` are those for the upstream stages alone, and the notebook's own.
+    """
     from tunebook.pipeline import byhand
 
     if folder in _locks:
         _locks.pop(folder).release()
-    run_stages = byhand.prepare_upstream(root, folder, instance, own, rerun)
+    further, own = values
+    run_stages = byhand.prepare_upstream(root, folder, instance, further | own, rerun)
     _locks[folder] = runs.RunLock(folder, instance).acquire()
     runs.start_over(runs.work_folder(folder, instance))
     byhand.write_params_by_hand(root, folder, instance, own)

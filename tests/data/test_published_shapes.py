@@ -8,7 +8,7 @@ import shlex
 
 import pytest
 
-from planted_data import pairs, prose
+from planted_data import pairs, prose, write_rows
 from tunebook.data.commands import findings_text
 from tunebook.data.mapping import reading_of
 from tunebook.data.rows import rows_from_records
@@ -126,6 +126,14 @@ def test_the_calls_of_a_function_calling_set_are_calls():
     records = [PUBLISHED["xLAM"][0](n, row) for n, row in enumerate(ROWS)]
     row = judge(records, ["prompt=query", "completion=answers", "tools=tools"]).examples.row(0)
     assert row["completion"][0]["tool_calls"][0]["function"] == call(0) and row["tools"][0]["function"] == TOOLS[0]
+
+
+def test_arguments_of_other_tools_that_arrow_adds_are_not_trained(tmp_path):
+    calls = [{"name": "ring", "arguments": {"minutes": 3}}, {"name": "look", "arguments": {"place": "Rome"}}]
+    rows = [{"messages": [user(r["prompt"]), said("", tool_calls=[{"type": "function", "function": calls[n % 2]}])]}
+            for n, r in enumerate(ROWS)]  # fmt: skip
+    judgement = judge_data(read_rows(write_rows(tmp_path / "calls.parquet", rows)))
+    assert [judgement.examples.row(n)["completion"][0]["tool_calls"][0]["function"] for n in (0, 1)] == calls
 
 
 def test_dialogues_in_one_text_become_turns_and_part_at_the_first_answer():

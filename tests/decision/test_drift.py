@@ -34,6 +34,9 @@ class Engine:
     def __init__(self, k: int):
         self.k = k
 
+    def asked_text(self, thinking="none"):
+        return "a question", "an end"
+
     def encode(self, messages, thinking="none"):
         return [int(messages[-1]["content"].split()[-1])]
 

@@ -207,6 +207,9 @@ class Engine:
 
     chat_template, tokenizer, slots = "t", staticmethod(lambda text: {"input_ids": text.split()}), 4
 
+    def asked_text(self, thinking="none"):
+        return "a question", "an end"
+
     def encode(self, messages, thinking="none"):
         return [int(messages[-1]["content"].split()[-1]), len(messages)]
 

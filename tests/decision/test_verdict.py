@@ -4,6 +4,7 @@ import pytest
 
 from tunebook.decision.comparisons import gain_comparisons, score_table
 from tunebook.decision.gather import Evidence
+from tunebook.decision.report import comparison_rows
 from tunebook.decision.spec import build_spec, freeze, missing_fields, read_frozen
 from tunebook.decision.verdict import decide
 from tunebook.errors import InputProblem, IntegrityProblem
@@ -154,3 +155,4 @@ def test_with_several_trainings_the_verdict_is_about_the_recipe_too(folder_of):
     outcome = decide(evidence, "sft")
     assert outcome["gains"][0]["verdict"] == "GO", "this file is better"
     assert outcome["verdict"] == "INCONCLUSIVE" and "another training" in " ".join(outcome["reasons"])
+    assert any("another training" in row["question"] for row in comparison_rows(outcome))

@@ -38,7 +38,7 @@ def test_what_the_question_needs_is_not_left_out_in_silence(tmp_path, beside):
 def test_long_free_texts_judged_word_for_word_are_named(tmp_path, n_words, is_named):
     rows = [{"prompt": f"Tell story {n}.", "completion": f"Number {n} " + "otter " * n_words} for n in range(60)]
     write_jsonl(tmp_path / "rows.jsonl", rows)
-    data = load_study_data("", str(tmp_path / "rows.jsonl"), "", 0, 0, 0, 0)
+    data = load_study_data("", str(tmp_path / "rows.jsonl"), "")
     found = [item for item in data.findings if item.check == "free_text"]
     assert bool(found) == is_named == bool(free_text_line(data.test_problems))
     assert not is_named or ("42 words in the median" in found[0].message and found[0].severity == "warn")

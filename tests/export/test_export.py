@@ -31,10 +31,10 @@ from tunebook.export.parity import (
     export_checks,
     held_out,
     log_probabilities,
-    strings,
 )
 from tunebook.export.serving import compare_memory, compare_served, measure_speed
 from tunebook.export.ship import OLLAMA_CHATML, modelfile, try_smoke, write_ship
+from tunebook.models.corpus import strings
 from tunebook.models.engine import Decoding, TransformersEngine, choose_token
 from tunebook.models.gguf_engine import GgufModel
 from tunebook.models.loading import difference, load_model, probe

@@ -12,7 +12,7 @@ from tunebook.files import read_json
 from tunebook.pipeline.verify import verify_run
 from tunebook.scale.points import plan_jobs, read_sweep
 from tunebook.scale.summary import summarise
-from tunebook.scale.sweep import run_sweep
+from tunebook.scale.sweep import Table, run_sweep
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
 
@@ -65,6 +65,22 @@ def test_the_settings_are_compared_over_trainings_with_holm(swept):
     assert all((root / "outputs" / "rates" / name).stat().st_size > 50 for name in names)
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_on_a_terminal_the_table_names_every_point_and_how_far_it_is(swept):
+    root, _ = swept
+    screen = Terminal()
+    table = Table(read_sweep("rates", root), root / "outputs", screen)
+    table.say("a worker was lost")
+    table.show()
+    table.close()
+    lines = screen.getvalue()
+    assert "a worker was lost" in lines and lines.count("done, 13/40 solved") == 2 and "rate 0.9" in lines
+
+
 def test_a_second_call_computes_nothing_and_a_longer_grid_only_what_is_new(swept):
     root, _ = swept
     before = len(ledger_of(root))
@@ -108,13 +124,14 @@ def test_points_share_only_what_is_made_from_the_same(tmp_path):
         ({"grid": {"rate": [0.3, 0.3]}}, "two points are the same study"),
         ({"seeds": 0}, "seeds is 0"),
         ({"stages": ["01", "04@base"]}, "no trained model is scored"),
+        ({"gpus": 1}, "--local cannot share GPUs"),
     ],
 )
 def test_a_wrong_sweep_file_is_one_sentence(tmp_path, content, sentence):
     root = make_root(tmp_path / "checkout")
     write_sweep(root, "wrong", **content)
     with pytest.raises(InputProblem, match=sentence):
-        read_sweep("wrong", root)
+        run_sweep(root, "wrong", is_local=True, stream=io.StringIO())
     assert not (root / "outputs").exists()
 
 
@@ -127,13 +144,14 @@ def test_without_ray_the_sentence_has_the_install_line(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not HAS_RAY, reason="ray is not installed: pip install -r requirements-sweep.txt")
-def test_on_a_ray_cluster_of_two_nodes_a_killed_worker_loses_its_point_alone(tmp_path):
+def test_on_a_ray_cluster_of_two_nodes_a_killed_worker_loses_its_point_alone(tmp_path, monkeypatch):
     from ray.cluster_utils import Cluster
 
     root = make_root(tmp_path / "checkout")
     (root / "outputs").mkdir()
     (root / "outputs" / "kill").touch()
     write_sweep(root, "rates", grid={"rate": [0.3, 0.9]})
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")  # a busy machine takes its time
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         cluster.add_node(num_cpus=1)

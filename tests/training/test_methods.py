@@ -1,13 +1,11 @@
 """Every method trains, is saved, and comes back as the model that was trained; what a person sets is judged aloud."""
 
-import contextlib
-
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 from trl import DPOConfig, DPOTrainer
 
-from tiny_models import base_folder, tiny_llama, tokenizer
+from tiny_models import tiny_llama, tokenizer
 from tiny_training import PAIRS, ROWS, full, settings, sft
 from tunebook.data.row_types import demonstrations
 from tunebook.errors import InputProblem
@@ -16,7 +14,7 @@ from tunebook.export.merge import merge_to_folder, read_deltas
 from tunebook.files import read_json
 from tunebook.models.device import Placement
 from tunebook.models.inspect import inspect
-from tunebook.models.loading import BaseModel, load_model, probe
+from tunebook.models.loading import BaseModel, difference, load_model, probe
 from tunebook.models.source import resolve_model
 from tunebook.training import advice
 from tunebook.training.dataset import preference_dataset, tokenised
@@ -48,7 +46,7 @@ def test_what_was_trained_is_what_is_scored_and_exported(tmp_path, source, metho
     assert torch.allclose(probe(load_model(source, CPU, tmp_path / "adapter")), wanted, rtol=1e-3, atol=1e-3)
     merged = merge_to_folder(source, tmp_path / "adapter", tokenizer(), tmp_path / "merged")
     exported = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32)
-    assert torch.allclose(probe(exported), wanted, rtol=2e-2, atol=2e-2), "float16 of the same weights"
+    assert difference(probe(exported), wanted) < 5e-3, "float16 of the same weights"
 
 
 def test_whole_weights_are_a_model_by_themselves(tmp_path, source):
@@ -147,6 +145,4 @@ def test_three_rates_are_tried_on_held_out_rows_and_leave_no_trace(tmp_path):
     kept = [row for row in rows if row["kept"]]
     assert len(kept) == 1 and trainer.args.learning_rate == kept[0]["rate"]
     assert all(map(torch.equal, before, trainer.model.parameters())) and torch.equal(draws, torch.get_rng_state())
-    with contextlib.suppress(AttributeError):
-        assert trainer._total_train_tokens == 0
-    assert base_folder()
+    assert trainer._total_train_tokens == 0

@@ -97,7 +97,7 @@ def test_the_model_answers_only_where_its_answers_are_wanted(source, has_own, wa
 def test_own_preferences_that_are_not_there_are_one_sentence():
     with pytest.raises(InputProblem, match="neither `rejected` nor `label`"):
         wants_samples(METHODS["dpo"], "own", Preferences())
-    with pytest.raises(InputProblem, match="did you mean kto"):
+    with pytest.raises(InputProblem, match="did you mean 'kto'"):
         choose_method("kt")
     none = choose_method("none")
     assert (

@@ -60,10 +60,19 @@ def trainer_of(world, folder, steps: int, answers=(), **changes) -> RecoveryTrai
     return RecoveryTrainer(student, arguments, dataset, spoken, 8)
 
 
+def test_a_stage_that_was_killed_finds_the_answers_of_base_again_and_those_of_others_not(world, tmp_path):
+    base = BaseModel(world.source, CPU, tokenizer(), 3)
+    context = SimpleNamespace(resume_folder=tmp_path, progress=lambda *_: None)
+    first, seconds = base_answers(base, PROMPTS[:2], 4, 0, context)
+    assert base_answers(base, PROMPTS[:2], 4, 0, context) == (first, seconds) and all(map(len, first))
+    assert base_answers(base, PROMPTS[:2], 4, 1, context)[0] != first
+
+
 @pytest.mark.parametrize("way", ["distil", "replay"])
 def test_the_adapter_comes_nearer_to_base_and_keeps_the_task(world, tmp_path, way):
     base = BaseModel(world.source, CPU, tokenizer(), 3)
-    answers = base_answers(base, PROMPTS, 8, 0, lambda *_: None)[0] if way == "replay" else ()
+    context = SimpleNamespace(resume_folder=tmp_path / "resume", progress=lambda *_: None)
+    answers = base_answers(base, PROMPTS, 8, 0, context)[0] if way == "replay" else ()
     trainer = trainer_of(world, tmp_path, 12, answers)
     trainer.train()
     rows = [row for row in trainer.state.log_history if "loss" in row]

@@ -1,4 +1,4 @@
-"""`tunebook validate`: judge a file of rows before anything is trained. Parses flags and prints; `judge` judges."""
+"""`tunebook validate`: judge a file of rows before training. Parses flags and prints; `judge_data` judges."""
 
 import argparse
 import dataclasses
@@ -136,7 +136,10 @@ def load_against(name: str) -> list[dict]:
     except InputProblem:
         examples = read_examples(read_rows(name))
         if not len(examples):
-            raise
+            raise InputProblem(
+                f"{name}: neither a benchmark nor rows with a question and an answer, so there is nothing to compare"
+                " with: convert it to JSON lines with prompt and completion"
+            ) from None
     problems = []
     for number, prompt, answer in examples.texts():
         prompt, answer = (prompt, answer) if prompt else (answer, "")

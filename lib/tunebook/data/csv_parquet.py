@@ -109,7 +109,7 @@ def read_parquet(stream, builder: RowsBuilder, notes: Notes) -> None:
                 number = _not_a_number(record)
                 if number is not None:
                     notes.add("not_a_number", builder.n_records, None, f"the value is {number}")
-                builder.add(json.dumps(_without_none_fields(record), default=_plain))
+                builder.add(json.dumps(_without_none_fields(record, is_row=True), default=_plain))
     except (pa.ArrowException, OSError) as problem:
         sentence = str(problem).split("\n")[0].rstrip(".")[:200]
         notes.add("torn_file", detail=f"Arrow cannot read the parquet file: {sentence}")
@@ -124,17 +124,10 @@ def _not_a_number(record: dict) -> float | None:
     return next((v for v in record.values() if isinstance(v, float) and not math.isfinite(v)), None)
 
 
-def _without_none_fields(value):
-    """Drop keys that Arrow added to messages because other messages have them (their value is None)."""
+def _without_none_fields(value, is_row: bool = False):
+    """Drop keys inside columns that Arrow added because other rows have them (their value is None): keys of messages,
+    arguments of other tools.
+    """
     if isinstance(value, dict):
-        return {key: _without_none_fields(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [
-            (
-                {key: _without_none_fields(part) for key, part in item.items() if part is not None}
-                if isinstance(item, dict)
-                else item
-            )
-            for item in value
-        ]
-    return value
+        return {key: _without_none_fields(item) for key, item in value.items() if is_row or item is not None}
+    return [_without_none_fields(item) for item in value] if isinstance(value, list) else value

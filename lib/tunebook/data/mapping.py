@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from tunebook.data.messages import TRAIN_ON, RowProblem, as_messages, unpacked
 from tunebook.errors import InputProblem
+from tunebook.evaluation.shapes import at_path
 
 KINDS = ("prompt_completion", "messages", "text", "preference", "kto")
 LIKELY_NAMES = {
@@ -169,17 +170,10 @@ def value_at(row: dict, path: str):
 
     Raises RowProblem where there is none.
     """
-    if path in row:
-        return row[path]
-    value = row
-    for name, place in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):
-        if isinstance(value, str):
-            value = _parsed(value, path)
-        try:
-            value = value[name] if name else value[int(place)]
-        except (KeyError, IndexError, TypeError):
-            raise RowProblem("missing_field", f"no column {path}") from None
-    return value
+    try:
+        return at_path(row, path, lambda text: _parsed(text, path))
+    except KeyError:
+        raise RowProblem("missing_field", f"no column {path}") from None
 
 
 def _parsed(text: str, path: str):

@@ -1,6 +1,6 @@
 """Where rows come from: a local file, a Hub data set with a revision, or a task that ships with the kit.
 
-Does not convert or judge rows: `formats` and the checks do.
+Does not convert or judge rows: `examples` and the checks do.
 """
 
 import gzip

@@ -32,8 +32,8 @@ class Judgement:
     """The verdict ("pass", "warn", "fail"), the number of records in the source, and the findings, errors first.
 
     `compared`: benchmark → (problems that hold a prompt or an answer to compare, all of them). For display: `clusters`
-    of near duplicates as lists of record numbers; `languages`, `coverage` and `domains` as tables (see `languages`,
-    `coverage.cover`, `domain.find_domain_gap`).
+    of near duplicates as lists of record numbers; `languages`, `coverage` and `domains` as tables (see
+    `find_language_mix`, `cover`, `find_domain_gap`).
     """
 
     verdict: str
@@ -104,7 +104,7 @@ def _with_coverage(judgement: Judgement, slices: list, problems: list[dict], exp
 def judge_examples(
     examples: Examples, benchmarks: dict | None = None, progress=None, represented: tuple = ()
 ) -> Judgement:
-    """`judge` on rows that are converted already. `represented`: the benchmarks that the rows should look like."""
+    """`judge_data` on rows that are converted already. `represented`: the benchmarks that the rows should look like."""
     rows, shown = examples.rows, {"clusters": [], "languages": [], "domains": []}
     steps = {
         "repetition": lambda: shown["clusters"].extend(_repetition(examples)),

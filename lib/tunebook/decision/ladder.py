@@ -35,9 +35,9 @@ class Ladder:
     """Which rungs are tried without training, and what they need. `target_score` (points): prompting that reaches it is
     enough.
 
-    `few_shot` examples are shown in the rungs few_shot and retrieved; `larger_model` (in the form `chat_template`) and
-    a hosted model, as a file `hosted_completions` or as the server `hosted`, are rungs of their own where they are
-    named.
+    `few_shot` examples are shown in the rungs few_shot and retrieved; `larger_model` (in the form `chat_template`, its
+    turns closed by `end_of_turn` where that is named) and a hosted model, as a file `hosted_completions` or as the
+    server `hosted`, are rungs of their own where they are named.
     """
 
     rungs: Sequence[str]
@@ -48,6 +48,7 @@ class Ladder:
     hosted: Hosted = Hosted()
     chat_template: str = "chatml"
     target_score: float = 90.0
+    end_of_turn: str = ""
 
     def wanted(self, has_instruction: bool, n_rows: int) -> list[str]:
         """The rungs to score: those named, and `larger` and `hosted` where a model or a file is given. InputProblem
@@ -88,7 +89,9 @@ def climb(ladder: Ladder, engine, problems, rows: list[dict], asking: Asking, co
         if rung == "hosted":
             metrics, calls[rung] = score_hosted(ladder, problems, context, engine.tokenizer, asking, fixed)
         elif rung == "larger":
-            metrics, calls[rung] = score_rung(rung, _larger(ladder, engine, context), problems, context, asking, fixed)
+            metrics, calls[rung] = score_rung(
+                rung, _larger(ladder, engine, context, asking.thinking), problems, context, asking, fixed
+            )
         else:
             shown = {"few_shot": fixed, "instruction": ()}.get(rung)
             shown = nearest_examples(rows, problems, ladder.few_shot) if shown is None else shown
@@ -97,11 +100,12 @@ def climb(ladder: Ladder, engine, problems, rows: list[dict], asking: Asking, co
     return found, calls
 
 
-def _larger(ladder: Ladder, engine, context):
+def _larger(ladder: Ladder, engine, context, thinking: str):
     """The larger local model that the study names, on the same device and in the same conversation form."""
     source = resolve_model(ladder.larger_model, ladder.larger_model_revision)
     context.external(source.name, source.revision, source.sha256)
-    return open_engine(source, choose_placement(this_machine()), ladder.chat_template, engine.slots)
+    speaking = {"end_of_turn": ladder.end_of_turn, "thinking": thinking}
+    return open_engine(source, choose_placement(this_machine()), ladder.chat_template, engine.slots, **speaking)
 
 
 def score_rung(rung: str, engine, problems, context, asking: Asking, examples=()) -> tuple[dict, list[dict]]:

@@ -69,6 +69,7 @@ def sources(found: dict, outcome: dict) -> dict[str, str]:
         "gain": f"{shipped}/scores/task/metrics.json",
         "slices": f"{shipped}/scores/task/metrics.json",
         "file": f"{shipped}/scores/task/metrics.json",
+        "trainings": "06_verdict/report.json",
         **dict.fromkeys(LIMITS, "05_export_gguf/manifest.json"),
         "rung zero_shot": f"{rooms.SCORE_STAGE}@base/scores/task/metrics.json",
     }
@@ -205,7 +206,7 @@ def side_by_side(
     """Rows `change, task_id, slice, prompt, expected, before, after`: lost problems first, at most `shown` of each
     change.
 
-    `gain` is a row of `measures.comparisons`; `before` and `after` are completions. The first sample of a problem is
+    `gain` is a row of `gain_comparisons`; `before` and `after` are completions. The first sample of a problem is
     shown.
     """
     texts = [_first_samples(rows) for rows in (before, after)]
@@ -302,6 +303,7 @@ def comparison_rows(outcome: dict) -> list[dict]:
                     "verdict": row["verdict"],
                 }
             )
+    rows += _over_trainings(outcome.get("trainings"))
     kept = outcome["retentions"] + ([outcome["file"]] if outcome["file"] else [])
     for row in kept:
         question = "exported file" if "against" in row else "forgetting" + (" (gate)" if row["gated"] else "")
@@ -326,6 +328,16 @@ def comparison_rows(outcome: dict) -> list[dict]:
         )
     columns = [key for key in dict.fromkeys(key for row in rows for key in row) if key != "verdict"] + ["verdict"]
     return [{key: row.get(key, "") for key in columns} for row in rows] or [{"question": "nothing was compared"}]
+
+
+def _over_trainings(row: dict | None) -> list[dict]:
+    if row is None:
+        return []
+    low, high = row["interval"]
+    question = f"gain of another training ({row['trainings']} trainings)"
+    shown = {"question": question, "model": row["model"], "against": row["against"], "benchmark": "task"}
+    shown |= {"difference": f"{row['difference']:+.1f}", "interval": f"[{low:+.1f}, {high:+.1f}]"}
+    return [shown | {"p_exact": f"{row['p_exact']:.2g}", "verdict": row["verdict"]}]
 
 
 def _pair(row: dict, question: str, against: str) -> dict:

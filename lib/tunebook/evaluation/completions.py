@@ -289,6 +289,7 @@ def _filled_in(protocol: Protocol, engine, benchmark: Benchmark, examples: Seque
         benchmark=benchmark.name,
         benchmark_sha256=benchmark.sha256,
         chat_template_sha256="" if is_raw else hashlib.sha256(engine.chat_template.encode()).hexdigest(),
+        rendered_sha256="" if is_raw else hash_json(engine.asked_text(protocol.thinking)),
         examples_sha256=hash_json(examples if isinstance(examples, dict) else list(examples)) if examples else "",
         stops=protocol.stops or tuple(usual),
     )

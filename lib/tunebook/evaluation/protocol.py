@@ -18,7 +18,7 @@ UNKNOWN, AUTO = "unknown", "auto"
 @dataclass(frozen=True)
 class Protocol:
     """How the completions were asked for, made and read. `thinking` is "off", "on" or "none" (a model without the
-    mode).
+    mode). `rendered_sha256` is over one question as the model is asked it and the token that closes its answer.
 
     `answer_reading` (see `reply.ANSWERS`) and `code_block` (`reply.BLOCKS`) are "auto" only until the benchmark is
     known.
@@ -31,6 +31,7 @@ class Protocol:
     instruction: str = ""
     examples_sha256: str = ""
     chat_template_sha256: str = ""
+    rendered_sha256: str = ""
     thinking: str = "none"
     stops: tuple[str, ...] = ()
     extractor: str = EXTRACTOR

@@ -108,8 +108,9 @@ def read_mapping(pairs: list[str]) -> dict[str, str]:
     return found
 
 
-def at_path(row, path: str):
-    """The value at a path such as `choices[0].message.content`; KeyError where there is none.
+def at_path(row, path: str, unpack: Callable | None = None):
+    """The value at a path such as `choices[0].message.content`; KeyError where there is none. `unpack` reads a text on
+    the way that holds JSON.
 
     >>> at_path({"resps": [["a"]]}, "resps[0][0]")
     'a'
@@ -117,6 +118,7 @@ def at_path(row, path: str):
     if isinstance(row, dict) and path in row:
         return row[path]
     for key, place in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):
+        row = unpack(row) if unpack and isinstance(row, str) else row
         try:
             row = row[key] if key else row[int(place)]
         except (KeyError, IndexError, TypeError):

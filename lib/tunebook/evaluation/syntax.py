@@ -1,7 +1,7 @@
 """What a piece of Python is: whether it parses, whether it defines the entry point, and what in it is no part of the
 program.
 
-Used by `readings` and `extraction`; runs nothing and changes nothing inside the function.
+Used by `extraction` and `score`; runs nothing and changes nothing inside the function.
 """
 
 import ast

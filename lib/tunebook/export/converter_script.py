@@ -19,9 +19,16 @@ def _mend() -> None:
     published ones go first.
 
     Heads that predict several tokens (mtp) are neither read nor written by transformers, so they are not looked for.
+    Its module for DeepSeek, which those for GLM and Mistral import, names tensors that its own `gguf` does not have.
     """
+    import conversion
+    import gguf
     from conversion.base import ModelBase
 
+    source = (Path(conversion.__file__).parent / "deepseek.py").read_text(encoding="utf-8")
+    for name in set(re.findall(r"gguf\.MODEL_TENSOR\.(\w+)", source)):
+        if name not in gguf.MODEL_TENSOR.__members__:
+            setattr(gguf.MODEL_TENSOR, name, None)
     load, ModelBase.no_mtp = ModelBase.load_hparams, True
 
     def load_all(dir_model, is_mistral_format=False):

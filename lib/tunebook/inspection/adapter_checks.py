@@ -189,10 +189,15 @@ def adapter_findings(config: dict, shapes: dict[str, list[int]]) -> list[dict]:
             found.error(f"{module} has only one of lora_A and lora_B")
         elif any(len(side) != 2 for side in sides) or sides[0][0] != sides[1][1]:
             found.error(f"{module}: lora_A is {sides[0]}, lora_B is {sides[1]}")
-        elif not config.get("rank_pattern") and isinstance(rank, int) and sides[0][0] != rank:
+        elif not config.get("rank_pattern") and isinstance(rank, int) and not _has_rank(module, sides[0][0], rank):
             found.error(f"{module} has rank {sides[0][0]}, the config says {rank}")
     _add_claims(config, shapes, found)
     return found[:20]
+
+
+def _has_rank(module: str, found: int, rank: int) -> bool:
+    """Whether a module's rank is the config's; of all experts of a layer PEFT stores the ranks one after the other."""
+    return found == rank or ".experts" in module and rank > 0 and found % rank == 0
 
 
 def _without_prefix(shapes: dict[str, list[int]]) -> str:

@@ -1,7 +1,7 @@
 """Everything that can be said about a model folder or an adapter folder without loading it. One finding for each
 objection.
 
-Meant for a child process: `inspect` and `shapes` are what `limited.call` starts. Opens JSON, safetensors headers and
+Meant for a child process: `limited.call` starts its functions. Opens JSON, safetensors headers and
 weights; never a pickle, never Python code.
 """
 
@@ -36,7 +36,7 @@ def read_small_json(path: Path) -> dict:
 
 
 def inspect_folder(folder: str, scan: bool = True) -> dict:
-    """What the folder holds and every objection to it; the keys of `gguf_checks.inspect`."""
+    """What the folder holds and every objection to it; the keys of `inspect_gguf`."""
     place, found = Path(folder), Objections("fetch the folder again")
     jsons = _jsons(place, found)
     is_adapter = (place / "adapter_config.json").exists()

@@ -1,7 +1,7 @@
 """What a readable GGUF header promises and does not keep: tokenizer, special tokens, sizes, weights. One finding each.
 
-Meant for a child process: `inspect` is what `limited.call` starts. Does not render the chat template and does not load
-the model.
+Meant for a child process: `inspect_gguf` is what `limited.call` starts. Does not render the chat template and
+does not load the model.
 """
 
 import math

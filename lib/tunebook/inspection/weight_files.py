@@ -1,8 +1,8 @@
 """Reads the header of a safetensors file strictly: length, JSON, types, shapes and places are compared with the file's
 size.
 
-Meant for a child process (see `limited`). Does not read weights (see `weights_scan`). Source: the format section of the
-safetensors README, and its `SafeTensors::read_metadata`.
+Meant for a child process (see `limited`). Also looks through weights for NaN and infinity. Source: the
+format section of the safetensors README, and its `SafeTensors::read_metadata`.
 """
 
 import json

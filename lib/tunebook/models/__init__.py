@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = face(
         "seed_everything": "device",  # one seed for Python, numpy and torch
         "resolve_model": "source",  # a package, a folder or a Hub id as files on this disk
         "load_tokenizer": "loading",  # tokenizer with its chat template
+        "tokenizer_findings": "loading",  # strings that its class reads otherwise than its file
         "load_model": "loading",  # weights, with an adapter merged
         "open_engine": "loading",  # what answers prompts: transformers or llama.cpp
         "BaseModel": "loading",  # the model that a study starts from
@@ -20,5 +21,7 @@ __getattr__, __dir__, __all__ = face(
         "end_texts": "templates",  # what ends a turn, as text
         "mask_html": "templates",  # rows with the trained part on colour
         "measure_row": "templates",  # tokens of a row
+        "rendered_question": "rendering",  # one question as the model is asked it, and what ends an answer
+        "same_question": "rendering",  # whether two stages ask alike
     },
 )

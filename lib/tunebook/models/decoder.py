@@ -138,7 +138,7 @@ def _weight(module) -> torch.Tensor:
     weight = module.weight.detach()
     if not hasattr(module, "get_delta_weight") or module.disable_adapters or module.merged:
         return weight
-    added = [module.get_delta_weight(name) for name in module.active_adapters if name in module.lora_A]
+    added = [module.get_delta_weight(name) for name in module.active_adapters if name in getattr(module, "lora_A", ())]
     return (weight.float() + sum(update.detach().float() for update in added)).to(weight.dtype) if added else weight
 
 

@@ -89,6 +89,12 @@ class TransformersEngine:
             return list(self.tokenizer(messages)["input_ids"])
         return render_prompt(self.tokenizer, messages, thinking, tools)
 
+    def asked_text(self, thinking: str = "none") -> tuple[str, str]:
+        """See `rendering.asked_text`."""
+        from tunebook.models.rendering import asked_text
+
+        return asked_text(self.tokenizer, thinking)
+
     def decode(self, ids: list[int]) -> str:
         """Text of token ids, control tokens included."""
         return self.tokenizer.decode(ids, skip_special_tokens=False)

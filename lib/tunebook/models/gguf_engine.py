@@ -20,6 +20,7 @@ from tunebook.files import sha256_file
 from tunebook.machine import cores
 from tunebook.models.engine import TAIL_TOKENS, Decoding, Generated, choose_token, common_prefix, has_stop
 from tunebook.models.gguf_tokenizer import GgufTokenizer, api, checked_file, last_words, load_gguf
+from tunebook.models.rendering import asked_text
 from tunebook.models.templates import render_prompt
 
 SLOTS = 32
@@ -65,6 +66,7 @@ class GgufModel:
         threads: int = 0,
         found: dict | None = None,
         thinking: str = "none",
+        end_of_turn: str = "",
     ):
         llama, path = api(), Path(path)
         self.path, self.slots, self.threads = path, slots, threads or cores()
@@ -76,7 +78,7 @@ class GgufModel:
         if found["kind"] != "gguf":
             raise InputProblem(f"gguf: {path} is an adapter; give the file of a whole model")
         self.model = load_gguf(path)
-        self.tokenizer = GgufTokenizer(path, chat_template, self.model, found, thinking)
+        self.tokenizer = GgufTokenizer(path, chat_template, self.model, found, thinking, end_of_turn)
         self.stops, self.n_tokens = self.tokenizer.ends, self.tokenizer.n_tokens
         self.limit = llama.llama_model_n_ctx_train(self.model)
         self.adapters = {name: self._load_adapter(file) for name, file in files.items()}
@@ -99,6 +101,10 @@ class GgufModel:
         if isinstance(messages, str):
             return self.tokenizer.encode_text(messages)
         return render_prompt(self.tokenizer, messages, thinking, tools)
+
+    def asked_text(self, thinking: str = "none") -> tuple[str, str]:
+        """See `rendering.asked_text`."""
+        return asked_text(self.tokenizer, thinking)
 
     def identity(self) -> str:
         """A hash of what makes the texts: the file and the adapter on it."""

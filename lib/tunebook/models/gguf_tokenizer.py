@@ -15,13 +15,13 @@ from tunebook.errors import InputProblem
 from tunebook.inspection.file_kind import GGUF, file_kind_of
 from tunebook.inspection.limited import LARGE_BYTES, ChildLimits, Refused, call, look
 from tunebook.inspection.template_sandbox import Renderer
-from tunebook.models.templates import closing_token, use_template
+from tunebook.models.templates import closing_token, named_end, use_template
 
 TRIAL = ChildLimits(cpu_seconds=60, wall_seconds=300, memory_bytes=2**44)
 
 
 def checked_file(path: Path, scan: bool = True) -> dict:
-    """What `gguf_checks.inspect` says of a file that may be opened. Raises InputProblem with the first error."""
+    """What `inspect_gguf` says of a file that may be opened. Raises InputProblem with the first error."""
     if file_kind_of(path) != GGUF:
         raise InputProblem(f"gguf: {path} is no GGUF file")
     place, state = str(path.resolve()), path.stat()
@@ -81,7 +81,13 @@ class GgufTokenizer:
     """Opens only the vocabulary unless a loaded `model` is given. Close it with `close`."""
 
     def __init__(
-        self, path: Path, chat_template: str = "model", model=None, found: dict | None = None, thinking: str = "none"
+        self,
+        path: Path,
+        chat_template: str = "model",
+        model=None,
+        found: dict | None = None,
+        thinking: str = "none",
+        end_of_turn: str = "",
     ):
         found = found or checked_file(path, scan=False)
         if found["kind"] != "gguf":
@@ -96,6 +102,9 @@ class GgufTokenizer:
         self.unk_token_id, self.unk_token = None, None
         use_template(self, chat_template, thinking)
         self._renderer = None
+        if end_of_turn:
+            self.turn_end = named_end(self, end_of_turn)
+            self.ends |= {self.turn_end}
 
     @functools.cached_property
     def ends(self) -> frozenset[int]:

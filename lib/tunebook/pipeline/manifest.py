@@ -150,7 +150,7 @@ def read_manifest(folder: Path) -> dict:
 
 
 def read_verified(folder: Path, kind: str) -> dict:
-    """The manifest of a finished stage of this kind, its own hash checked. Files are checked by `file_problems` or
+    """The manifest of a finished stage of this kind, its own hash checked. Files are checked by `file_problem` or
     on use.
     """
     manifest = read_manifest(folder)

@@ -1,4 +1,4 @@
-"""Run one notebook with papermill, in a process of its own: `python -m tunebook.pipeline.execute JOB_FOLDER`.
+"""Run one notebook with papermill, in a process of its own: `python -m tunebook.pipeline.notebook_process JOB_FOLDER`.
 
 Reads job.json there and writes result.json. Does not decide what a failure means. The executed notebook gets its final
 name only when it is complete, since papermill writes its output in place.

@@ -102,8 +102,9 @@ class CellLine:
     def _end(self, result) -> None:
         """The cell has ended: the line says so, and promises no more time."""
         self._events.unregister("post_run_cell", self._end)
-        word = "done" if result.success else f"stopped at step {self._last['done']}/{self._last['total']}"
-        line = {"text/plain": f"{word}, {clock(time.monotonic() - self._started)}"}
+        spent, last = clock(time.monotonic() - self._started), self._last
+        text = f"stopped at step {last['done']}/{last['total']}, {spent}; what had finished before stays"
+        line = {"text/plain": f"done, {spent}" if result.success else text}
         self._handle.update(line, raw=True)
 
 

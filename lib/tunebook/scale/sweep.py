@@ -27,6 +27,8 @@ def run_sweep(root: Path, text: str, address: str = "", is_local: bool = False, 
     """
     sweep, outputs = read_sweep(text, root), runs.outputs_root(root)
     folder = runs.run_folder_to_write(sweep.name, outputs)
+    if is_local and sweep.gpus:
+        raise InputProblem(f"{sweep.path}: gpus: {sweep.gpus}: --local cannot share GPUs out, Ray can: leave one away")
     jobs = {job.name: job for job in plan_jobs(sweep.points)}
     described = {name: _describe(root, outputs, sweep, job) for name, job in jobs.items()}
     first = next(iter(described.values()))

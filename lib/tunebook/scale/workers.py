@@ -4,6 +4,7 @@
 sentence or ""}`, or `{"lost": sentence}` where the worker died. Does not decide what happens then.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -20,6 +21,7 @@ from tunebook.pipeline.manifest import PACKAGE
 from tunebook.pipeline.notebook_process import die_with_parent, kill_tree
 from tunebook.pipeline.progress import Display
 
+SAVE_SECONDS = 30.0  # that a stopped training has to save what it has made
 RAY = "ray==2.60.0"  # as in requirements-sweep.txt
 NO_RAY = (
     f"ray is not installed: `pip install {RAY}` (or -r requirements-sweep.txt), or add --local, which runs the points"
@@ -94,8 +96,13 @@ class LocalWorkers:
             return {"lost": f"its process ended with status {code}"}
 
     def close(self) -> None:
-        """End what still runs, kernels included."""
+        """End what still runs, kernels included; a training saves first."""
         for process in self._running.values():
+            process.terminate()
+        until = time.monotonic() + SAVE_SECONDS
+        for process in self._running.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, until - time.monotonic()))
             kill_tree(process.pid)
             process.wait()
         self._folder.cleanup()

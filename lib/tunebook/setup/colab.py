@@ -79,7 +79,7 @@ def prepare(namespace: dict, keep_in_drive: bool = False) -> None:
     is_ready = stamp.is_file() and stamp.read_text() == key
     if not is_ready:
         _step("packages", lambda: _install(pins, loaded, overlay, log))
-        _step("torchao", lambda: _drop_torchao(log))
+    _step("torchao", lambda: _drop_torchao(log))  # every time: a package that somebody installed may bring it back
     _put_first(overlay)
     if not is_ready:
         _step("proof", lambda: _prove(log))

@@ -3,10 +3,9 @@
 Does not split, train or score. A task of your own is a jsonl file with a benchmark file, not a module here.
 """
 
-from difflib import get_close_matches
 from types import SimpleNamespace
 
-from tunebook.errors import InputProblem
+from tunebook.errors import InputProblem, did_you_mean
 
 NAMES = ("schedule_to_cron", "python_functions", "order_number", "text_to_fields", "facts")
 
@@ -20,8 +19,8 @@ def load(name: str) -> SimpleNamespace:
     'assistant'
     """
     if name not in NAMES:
-        nearest = (get_close_matches(name, NAMES, n=1, cutoff=0.0) or NAMES)[0]
-        raise InputProblem(f"no task is named {name!r}; the nearest is {nearest!r} (known: {', '.join(NAMES)}).")
+        known = f"known are {', '.join(NAMES)}"
+        raise InputProblem(f"no task is named {name!r}: {did_you_mean(name, NAMES, known, 0.0)} {known}")
     if name == "schedule_to_cron":
         from tunebook.tasks.cron import check, generator, task
 

@@ -23,6 +23,9 @@ PILOT_STEPS = 6  # batches that are timed; the first one only warms up
 # 97.5% quantiles of Student's t by degrees of freedom
 STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57}
 DRIFT = 0.15  # share by which a machine's speed wanders within an hour; two cores that others use wander more
+# share of the activations that glibc's heap holds on top, since freed pieces of a few MB are not given back: a step of
+# 915 MiB with MALLOC_MMAP_THRESHOLD_=262144 takes 1,457 MiB without (the first case of bench/bench_memory.py)
+HEAP_SHARE = 0.75
 LOGIT_COPIES = 5  # float32 matrices (trained tokens, vocabulary) that the loss and its backward pass hold at once
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -57,8 +60,8 @@ def load_of(trainer) -> Load:
 
 def forecast_memory(model, load: Load, is_compact: bool = True) -> dict[str, int] | None:
     """Bytes of each part of a training step of `model` (a PeftModel, or one whose weights are all trained): `weights`,
-    `gradients`, `optimizer` (Adam: two float32 numbers a weight), `activations`, `logits`, and `peak`, their sum where
-    most is held at once. None for a model that cannot be built without data.
+    `gradients`, `optimizer` (Adam: two float32 numbers a weight), `activations`, `heap`, `logits`, and `peak`, their
+    sum where most is held at once. None for a model that cannot be built without data.
 
     The process itself and what the libraries hold come on top.
     """
@@ -74,10 +77,11 @@ def forecast_memory(model, load: Load, is_compact: bool = True) -> dict[str, int
         "gradients": 4 * trained,
         "optimizer": 8 * trained,
         "activations": activations,
+        "heap": int(HEAP_SHARE * activations) if model.device.type == "cpu" else 0,
         "logits": LOGIT_COPIES * 4 * scored * vocabulary,
     }
     # gradients grow while activations go: both are never whole at once
-    held = max(activations + found["logits"], found["gradients"] + activations // 2)
+    held = found["heap"] + max(activations + found["logits"], found["gradients"] + activations // 2)
     return found | {"peak": found["weights"] + found["optimizer"] + held}
 
 

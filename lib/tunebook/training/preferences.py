@@ -7,13 +7,12 @@ trainer: the notebook does.
 
 from __future__ import annotations
 
-import difflib
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from tunebook.errors import InputProblem
+from tunebook.errors import InputProblem, did_you_mean
 from tunebook.models.templates import encode_row
 
 SOURCES = ("auto", "own", "sampled", "both")
@@ -80,9 +79,8 @@ def choose_method(name: str, beta: float = 0.0, learning_rate: float = 0.0, is_f
     (0.5, 0.3)
     """
     if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(METHODS)}"
-        raise InputProblem(f"preference: {name!r} is unknown; {hint}")
+        remedy = did_you_mean(name, METHODS, f"choose one of {', '.join(METHODS)}")
+        raise InputProblem(f"preference: {name!r} is unknown; {remedy}")
     own = METHODS[name]
     rate = learning_rate or own.learning_rate * (FULL_SHARE if is_full else 1)
     return replace(own, beta=beta or own.beta, learning_rate=rate)

@@ -15,6 +15,7 @@ import torch
 from transformers import Trainer
 
 from tunebook.errors import InputProblem
+from tunebook.files import hash_json, read_json, write_json
 from tunebook.models.engine import Decoding
 from tunebook.models.generate import generate
 from tunebook.models.loading import BaseModel
@@ -70,21 +71,27 @@ def copy_adapter(adapter: Path, folder: Path) -> None:
 
 
 def base_answers(
-    base: BaseModel, prompts: list[dict], tokens: int, seed: int, on_progress
+    base: BaseModel, prompts: list[dict], tokens: int, seed: int, context
 ) -> tuple[list[list[int]], float]:
     """What base answers to each prompt (a row's `prompt`) at temperature 1, at most `tokens` token ids with the one
-    that closes the turn; and the seconds that took.
+    that closes the turn; and the seconds that took. A stage that was killed finds them again.
     """
-    started = time.perf_counter()
     ends_of(base.tokenizer)
     end = base.tokenizer.turn_end
-    texts: list[list[int]] = [[]] * len(prompts)
+    asked = [render_prompt(base.tokenizer, row["prompt"]) for row in prompts]
+    place = context.resume_folder / "base_answers.json"
+    key = hash_json([asked, tokens, seed, base.source.sha256, str(base.placement)])
+    if place.is_file() and (found := read_json(place))["key"] == key:
+        return found["answers"], found["seconds"]
+    started, texts = time.perf_counter(), [[] for _ in asked]
     with base.engine() as engine:
-        asked = [engine.encode(row["prompt"]) for row in prompts]
         for at, done in enumerate(engine.generate(asked, Decoding(tokens, temperature=1.0, seed=seed))):
             texts[done.index] = done.ids + ([end] if done.finish_reason == "stop" and end is not None else [])
-            on_progress(at + 1, len(prompts), "answers of base's own")
-    return texts, time.perf_counter() - started
+            context.progress(at + 1, len(asked), "answers of base's own")
+    seconds = time.perf_counter() - started
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_json(place, {"key": key, "answers": texts, "seconds": seconds})
+    return texts, seconds
 
 
 def recovery_dataset(tokenizer, prompts: list[dict], rows, answers: list[list[int]], steps: int, per_step: tuple):

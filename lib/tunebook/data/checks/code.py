@@ -1,6 +1,7 @@
-"""Answers that are programs: do they parse, and are they in the language that the file or the prompt wants?
+"""Answers that are programs: do they parse, are they in the language that the file or the prompt wants, are they a
+benchmark's solution, and do they pass the row's own test?
 
-Parses Python only; runs nothing. Whether a program is a benchmark's solution is decided in `copies`.
+Parses Python only; a row's own test runs in the isolation of `execution`.
 """
 
 import ast

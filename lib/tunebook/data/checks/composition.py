@@ -1,8 +1,9 @@
-"""Rows in another script or language than nearly all others.
+"""What the rows are made of: scripts and languages, how far they are from a benchmark's prompts, which slices they
+cover, and words that always bring one answer.
 
 Scripts (Cyrillic among Latin, ...) are judged in every row, languages by py3langid in a seeded sample of rows
-(`Limits.sampled`) and only where a text is long and the model is sure. Does not know dialects, and short texts have no
-language here.
+(`Thresholds.sampled`) and only where a text is long and the model is sure. Does not know dialects, and short texts have
+no language here.
 """
 
 import collections

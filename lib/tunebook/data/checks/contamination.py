@@ -1,7 +1,7 @@
 """Does a row hold a problem of a benchmark? Exact after normalisation, and by shared word runs.
 
 Short problems (under 13 words) are compared as a whole only: any two schedules share most of their words.
-Solutions in code are compared in `copies`. Source for word runs: Brown et al. 2020, appendix C (13-grams).
+Solutions in code are compared by `code.find_copies`. Source for word runs: Brown et al. 2020, appendix C (13-grams).
 """
 
 import collections

@@ -1,6 +1,6 @@
-"""Rows that repeat: exact duplicates, one question with two answers, one answer for everything.
+"""Rows that repeat: exact and near duplicates, one question with two answers, one answer for everything.
 
-Compares by hashes of the text, so time grows linearly. Near duplicates are in `near`.
+Compares by hashes of the text, and for near duplicates by MinHash of its words, so time grows linearly.
 """
 
 import bisect
