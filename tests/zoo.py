@@ -269,7 +269,9 @@ def _model(family: Family, ids: dict, changes: dict):
     settings = {
         **sizes,
         **family.config,
-        "vocab_size": max(-(-size // 8) * 8 if family.tokenizer[0] == "bpe" else size, family.config.get("vocab_size", 0)),
+        "vocab_size": max(
+            -(-size // 8) * 8 if family.tokenizer[0] == "bpe" else size, family.config.get("vocab_size", 0)
+        ),
         **changes,
     }
     named = {

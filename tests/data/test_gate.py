@@ -53,7 +53,9 @@ def test_a_template_that_never_closes_the_turn_is_found():
     spoken = tokenizer()
     spoken.chat_template = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
     spoken.chat_template += "{% if add_generation_prompt %}assistant: {% endif %}"
-    assert measure_row(spoken)({"prompt": PROMPT, "completion": ANSWER})[2].startswith("end_token: this model's ends are <|im_end|>")
+    assert measure_row(spoken)({"prompt": PROMPT, "completion": ANSWER})[2].startswith(
+        "end_token: this model's ends are <|im_end|>"
+    )
     spoken.chat_template = (
         "{% for m in messages %}{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}GO{% endif %}"
     )
