@@ -5,7 +5,7 @@ tokenizer.json (TinyLlama), templates that close no turn (GLM-4), close the last
 that no written turn has (R1 distilled), padded vocabularies and heads with a bias (Phi-2), ALiBi (Bloom), shared experts.
 """
 
-from zoo import CHATML, FALCON, FAMILIES, HEAD, IM, QWEN, TIED, UNTIED, Family
+from zoo import CHATML, FALCON, FAMILIES, HEAD, IM, LLAMA, QWEN, TIED, UNTIED, Family
 
 OLMO3 = (
     "{%- if messages[0]['role'] != 'system' -%}{{ '<|im_start|>system\\nYou may call functions. <functions></functions>"
@@ -164,5 +164,14 @@ FAMILIES |= {
     ),
     "smollm_base": Family(
         "Llama", TIED | HEAD, bpe("smollm", IM, END, END, "GPT2Tokenizer"), "", END, (END,), "smollm"
+    ),
+    "llama_base": Family(
+        "Llama",
+        TIED | HEAD,
+        bpe("llama3", LLAMA, "<|begin_of_text|>", "<|end_of_text|>", "PreTrainedTokenizerFast", True),
+        "",
+        "<|end_of_text|>",
+        ("<|end_of_text|>",),
+        "llama-bpe",
     ),
 }

@@ -37,7 +37,7 @@ EXPECTED = {name: expected(name) for name in FAMILIES}
 RECORD, README = (Path(__file__).with_name(name) for name in ("zoo_matrix.json", "README.md"))
 # one of each kind: what is left runs with `python tests/zoo_matrix.py`
 QUICK = ("qwen2.5_base", "qwen3_moe", "gemma2", "gemma3_vision", "mistral_v0.2", "phi3", "gpt2", "pythia", "lfm2",
-"falcon_h1", "cohere2", "tinyllama_chat", "glm4", "r1_distill")  # fmt: skip
+"falcon_h1", "cohere2", "tinyllama_chat", "glm4", "r1_distill", "llama_base")  # fmt: skip
 TEXTS = {
     "every day at noon": "0 12 * * *",
     "Mon-Fri 22:00": "0 22 * * 1-5",
@@ -279,24 +279,26 @@ def run(name: str, root: Path, split, is_quick: bool = False) -> dict[str, str]:
     return results
 
 
+WORDS = {WORKS: "yes", "WRONG": "wrong", "": ""}  # by the first five letters of what a step said
+
+
 def table(record: dict) -> str:
-    """A record as a Markdown table, sentences of refusal below it."""
+    """A record as a Markdown table, sentences of refusal and families that were not run below it."""
     results = record["families"]
     whole = sum(steps.get("score") == WORKS for steps in results.values())
     versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
-    lines = [
-        f"{record['date']}, {record['processor']}, {versions}: {whole} of {len(results)} families go from rows to a"
+    lines = [f"Run on {record['date']}, {record['processor']}, {versions}."]
+    lines += [
+        f"{whole} of {len(results)} families go from rows to a scored GGUF file; below the table is why others do not."
     ]
-    lines += ["scored GGUF file, the others are refused in the sentence below.", ""]
-    lines += [f"| family | {' | '.join(STEPS)} |", f"|{'---|' * (len(STEPS) + 1)}"]
+    lines += ["", f"| family | {' | '.join(STEPS)} |", f"|{'---|' * (len(STEPS) + 1)}"]
     for name, steps in results.items():
-        words = {
-            step: "yes" if said == WORKS else "wrong" if said.startswith("WRONG") else "refused"
-            for step, said in steps.items()
-        }
-        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(words.get(step, '') for step in STEPS)} |")
-    refused = [f"- {name}: {said}" for name, steps in results.items() for said in steps.values() if said != WORKS]
-    return "\n".join([*lines, *([""] + refused if refused else [])])
+        cells = [WORDS.get(steps.get(step, "")[:5], "refused") for step in STEPS]
+        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")
+    notes = [f"- {name}: {said}" for name, steps in results.items() for said in steps.values() if said != WORKS]
+    if missing := ", ".join(name for name in FAMILIES if name not in results):
+        notes.append(f"- not run: {missing}")
+    return "\n".join([*lines, *([""] + notes if notes else [])])
 
 
 def main(names: list[str]) -> None:

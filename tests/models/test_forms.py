@@ -16,7 +16,7 @@ from tunebook.models.inspect import inspect
 from tunebook.models.loading import load_model, load_tokenizer, tokenizer_findings
 from tunebook.models.rendering import rendered_question, same_question
 from tunebook.models.source import resolve_model
-from tunebook.models.templates import ANSWER, ASKED, encode_row, ends_of, measure_row
+from tunebook.models.templates import ANSWER, ASKED, PLAIN, encode_row, ends_of, measure_row
 
 ROW = {"prompt": [ASKED], "completion": [{"role": "assistant", "content": ANSWER}]}
 
@@ -133,6 +133,15 @@ def test_a_tokenizer_is_read_as_its_file_says(tmp_path):
     (finding,) = tokenizer_findings(loaded)
     assert finding.check == "tokenizer_class" and "LlamaTokenizer" in finding.message and "' " in finding.message
     assert tokenizer_findings(load_tokenizer(zoo.build("qwen3", tmp_path / "qwen3"), "model")) == []
+
+
+def test_a_base_model_that_was_trained_on_texts_after_bos_is_asked_so(tmp_path):
+    """Once, in words as in training rows; a Qwen has no BOS."""
+    spoken = load_tokenizer(zoo.build("llama_base", tmp_path / "llama"), "plain")
+    ids, mask = encode_row(spoken, ROW["prompt"], ROW["completion"])
+    assert ids[0] == spoken.bos_token_id and ids.count(ids[0]) == 1 and not mask[0]
+    assert rendered_question(spoken)["rows_alike"]
+    assert load_tokenizer(zoo.build("qwen2.5_base", tmp_path / "qwen"), "plain").chat_template == PLAIN
 
 
 def test_a_template_that_closes_no_turn_is_refused_with_a_way_out_that_works(tmp_path):

@@ -88,6 +88,8 @@ def use_template(tokenizer, name: str, thinking: str = "none") -> None:
             )
     if TEMPLATES[name]:
         tokenizer.chat_template = TEMPLATES[name]
+        if name == "plain" and _puts_bos(tokenizer):
+            tokenizer.chat_template = "{{ bos_token }}" + PLAIN
     if isinstance(tokenizer.chat_template, dict):  # named templates, of which one is for a plain conversation
         named = tokenizer.chat_template
         if not isinstance(named.get("default"), str):
@@ -108,6 +110,14 @@ def use_template(tokenizer, name: str, thinking: str = "none") -> None:
             " read; use chat_template: chatml, or another model"
         )
     tokenizer.chat_template = _fixed(tokenizer.chat_template, thinking)
+
+
+def _puts_bos(tokenizer) -> bool:
+    """Whether a text by itself begins with BOS: base models such as Llama's and Gemma's were trained on no other."""
+    bos = tokenizer.bos_token_id
+    if hasattr(tokenizer, "adds_bos"):
+        return tokenizer.adds_bos
+    return bos is not None and list(tokenizer("a")["input_ids"])[:1] == [bos]
 
 
 def _fixed(template: str, thinking: str) -> str:
