@@ -153,9 +153,10 @@ def test_on_a_ray_cluster_of_two_nodes_a_killed_worker_loses_its_point_alone(tmp
     (root / "outputs" / "kill").touch()
     write_sweep(root, "rates", grid={"rate": [0.3, 0.9]})
     monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")  # a busy machine takes its time
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    node = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}  # the tests' network ends at loopback
+    cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
     try:
-        cluster.add_node(num_cpus=1)
+        cluster.add_node(**node)
         shown = io.StringIO()
         code = run_sweep(root, "rates", address=cluster.address, stream=shown)
     finally:
