@@ -1,6 +1,5 @@
 """A sweep computes what its points share once, loses no more than the point whose worker died, and compares honestly."""
 
-import importlib.util
 import io
 import sys
 
@@ -13,8 +12,6 @@ from tunebook.pipeline.verify import verify_run
 from tunebook.scale.points import plan_jobs, read_sweep
 from tunebook.scale.summary import summarise
 from tunebook.scale.sweep import Table, run_sweep
-
-HAS_RAY = importlib.util.find_spec("ray") is not None
 
 
 @pytest.fixture(scope="module")
@@ -142,24 +139,3 @@ def test_without_ray_the_sentence_has_the_install_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MachineProblem, match="pip install ray==.*--local"):
         run_sweep(root, "rates", stream=io.StringIO())
-
-
-@pytest.mark.skipif(not HAS_RAY, reason="ray is not installed: pip install -r requirements-sweep.txt")
-def test_on_a_ray_cluster_of_two_nodes_a_killed_worker_loses_its_point_alone(tmp_path, monkeypatch):
-    from ray.cluster_utils import Cluster
-
-    root = make_root(tmp_path / "checkout")
-    (root / "outputs").mkdir()
-    (root / "outputs" / "kill").touch()
-    write_sweep(root, "rates", grid={"rate": [0.3, 0.9]})
-    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")  # a busy machine takes its time
-    node = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}  # the tests' network ends at loopback
-    cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
-    try:
-        cluster.add_node(**node)
-        shown = io.StringIO()
-        code = run_sweep(root, "rates", address=cluster.address, stream=shown)
-    finally:
-        cluster.shutdown()
-    assert code == 0 and shown.getvalue().count("it is started once more") == 1, shown.getvalue()
-    assert stages_run(root) == ["01", "02", "02", "04", "04", "04b"]
