@@ -44,6 +44,7 @@ def _train(is_fast: bool, source, tokenizer, rows: list[dict], dtype: str) -> di
     from tunebook.models.device import Machine, choose_placement, seed_everything, this_machine
     from tunebook.training.compact_head import use_compact_head
     from tunebook.training.dataset import tokenised
+    from tunebook.training.lora_product import use_short_lora
     from tunebook.training.settings import attention_for, keep_trainable_in_float32, machine_settings, row_layout
 
     class Clock(TrainerCallback):
@@ -88,6 +89,7 @@ def _train(is_fast: bool, source, tokenizer, rows: list[dict], dtype: str) -> di
         if is_fast:
             keep_trainable_in_float32(trainer.model)
             use_compact_head(trainer)
+            use_short_lora(trainer.model)
         trainer.train()
     logged = [row for row in trainer.state.log_history if "loss" in row]
     seen = [0, *(row["num_tokens"] for row in logged)]

@@ -20,7 +20,7 @@ from tunebook.data.mapping import reading_of
 from tunebook.data.notes import word_finding
 from tunebook.data.rows import rows_from_records
 from tunebook.data.sources import read_rows
-from tunebook.data.study_data import load_study_data
+from tunebook.data.study_data import load_study_data, without_thoughts
 from tunebook.data.validate import judge_data, judge_study
 from tunebook.files import write_jsonl
 
@@ -399,6 +399,7 @@ SPECIAL = {
     ),
     "end_token": (lambda _: _lengths([(1, 5, "", 1)] * 20 + [(3, 6, "end_token", 1)]), [20]),
     "free_text": (lambda folder: _study(prose(), folder), []),
+    "thoughts_left_out": (lambda folder: _thinking(folder), [3]),
     "split_leakage": (lambda folder: _study(_leaked(), folder), [24]),
     "split_leakage_near": (lambda folder: _study(_shared_passage(), folder), [24]),
     "slice_missing": (lambda _: _sliced(["daily", "weekly"], ["daily", "yearly"]), []),
@@ -410,6 +411,14 @@ SPECIAL = {
     "answers_run": (lambda _: _tested(None), []),
     "more_rows": (lambda _: _curve(), []),
 }
+
+
+def _thinking(folder: Path) -> list:
+    """Row 3 begins its answer with a thought, and thinking is off."""
+    rows = schedules(60)
+    rows[3] = {**rows[3], "completion": f"<think>\nOnce a day.\n</think>\n{rows[3]['completion']}"}
+    write_jsonl(folder / "rows.jsonl", rows)
+    return judge_study(without_thoughts(load_study_data("", str(folder / "rows.jsonl"), ""), "off")).findings
 
 
 def _labelled() -> list:

@@ -258,12 +258,14 @@ def test_words_that_say_nothing_are_asked_for(text):
 )
 def test_a_training_that_changed_nothing_has_not_helped(lost, gained, verdict):
     """A stage whose checks hold was GO for "preferences help further" when DPO changed no answer."""
-    stage = SimpleNamespace(status="pass", name="03_train_dpo", manifest={"checks": []})
+    stage = SimpleNamespace(status="pass", name="03_train_dpo", manifest={"checks": []}, metrics={})
     before = {str(at): [at < 40] for at in range(100)}
     after = {str(at): [at < 40 - lost or 50 <= at < 50 + gained] for at in range(100)}
     row = gates.progress_gate("preferences help further", stage, "", compare_paired(before, after) | {"part": "dev"})
     assert row["verdict"] == verdict and "of the dev problems" in row["evidence"]
     assert gates.progress_gate("x", stage, "", None)["verdict"] == "INCONCLUSIVE"
+    stage.metrics = {"promise": {"expected": 56, "least": 100, "is_enough": False}}
+    assert "nothing was trained: a probe promised 56 pairs" in gates.progress_gate("x", stage, "", None)["evidence"]
     failed = SimpleNamespace(status="fail", name="03_train_dpo", manifest={"checks": []})
     assert gates.progress_gate("x", failed, "", None)["verdict"] == "NO-GO"
 

@@ -53,18 +53,44 @@ def test_a_gain_over_base_is_worth_nothing_where_a_prompt_has_it_too(prompted, v
     assert {row["against"] for row in outcome["rungs"]} == {"few_shot"}, "the best prompt is compared, not every one"
 
 
-@pytest.mark.parametrize("side", ["base", "sft"])
-def test_a_gain_measured_on_answers_that_were_cut_is_open_and_names_the_limit(side):
+def cut(found, side: str, tasks) -> None:
+    """The answers to these problems, which failed, were cut."""
+    kept = found.scores[side]["task"]
+    kept.metrics.update({"n": N, "unfinished": {"truncated": len(tasks), "open_thought": 0}})
+    kept.at_best.update({task: [passed[0] or task in set(map(str, tasks))] for task, passed in kept.passed.items()})
+
+
+@pytest.mark.parametrize(
+    ("side", "tasks", "verdict"),
+    [
+        ("base", range(40, 48), "GO"),  # ten percent is not more than the limit
+        ("base", range(40, 52), "GO"),  # 2 and 12 more, all right, against 40: shown still
+        ("base", range(40, 75), "INCONCLUSIVE"),  # 2 and 35 more could be as good
+        ("sft", range(40, 52), "GO"),  # its own cut answers count as wrong already
+    ],
+)
+def test_a_gain_stands_only_where_the_answers_that_were_cut_cannot_undo_it(side, tasks, verdict):
     found = evidence(measured_by={"unfinished_limit": 10.0})
-    assert decide(found, "sft")["verdict"] == "GO"
-    metrics = found.scores[side]["task"].metrics
-    metrics |= {"n": N, "unfinished": {"truncated": 8, "open_thought": 0}}
-    assert decide(found, "sft")["verdict"] == "GO", "ten percent is not more than the limit"
-    metrics["unfinished"]["open_thought"] = 4
+    for name in ("base", "sft"):
+        cut(found, name, ())
+    cut(found, side, tasks)
     outcome = decide(found, "sft")
-    assert outcome["verdict"] == "INCONCLUSIVE" and f"15% of {side}'s answers" in outcome["reasons"][0]
-    assert "raise max_new_tokens" in outcome["reasons"][-1] and outcome["reasons"][-1].startswith("what would settle")
-    assert "max_new_tokens" in hinges(outcome, [], found.spec)[0]["meaning"]
+    assert outcome["verdict"] == verdict
+    share = f"{100 * len(tasks) / N:.0f}% of {side}'s answers"
+    assert (share in outcome["reasons"][0]) == (len(tasks) > 8)
+    if verdict == "INCONCLUSIVE":
+        assert "raise max_new_tokens" in outcome["reasons"][-1] and "what would settle" in outcome["reasons"][-1]
+        assert "max_new_tokens" in hinges(outcome, [], found.spec)[0]["meaning"]
+    elif len(tasks) > 8 and side == "base":
+        assert "even with all of base's counted as right" in outcome["reasons"][0]
+
+
+def test_a_loss_stands_only_where_the_models_own_cut_answers_cannot_undo_it():
+    for tasks, verdict in ((range(40, 52), "NO-GO"), (range(40, 78), "INCONCLUSIVE")):
+        found = evidence(after=range(2), base=range(40), measured_by={"unfinished_limit": 10.0})
+        cut(found, "base", ())
+        cut(found, "sft", tasks)
+        assert decide(found, "sft")["verdict"] == verdict
 
 
 def test_a_slice_that_no_problem_has_leaves_its_gate_open():

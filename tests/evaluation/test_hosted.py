@@ -147,7 +147,7 @@ def test_a_key_is_not_sent_in_the_clear(monkeypatch):
 
 
 def test_the_rung_of_a_server_is_judged_like_every_other_and_its_calls_are_kept(url, tmp_path):
-    context = SimpleNamespace(folder=tmp_path / "00", run_folder=tmp_path, progress=None, resume_folder=None)
+    context = SimpleNamespace(folder=tmp_path / "00", run_folder=tmp_path, progress=None, answers_folder=None)
     bench = from_problems("task", [dict(problem) for problem in PROBLEMS])
     ladder = Ladder([], hosted=Hosted(url, "m"), target_score=60.0)
     asking = Asking(instruction="Repeat the number.", allow_unisolated=True)

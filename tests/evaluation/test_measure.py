@@ -194,8 +194,9 @@ def test_what_a_model_answered_in_one_stage_no_later_stage_asks_again(engine, tm
     monkeypatch.setattr(same, "generate", lambda prompts, *a, only, **k: iter([1 / 0] if only else []))
     again = answer_and_score(same, answers(), tmp_path / "dpo", run, max_new_tokens=4)
     assert again["rows"] == first["rows"] and again["cost"]["resumed"] == 6
-    other = answer_and_score(TransformersEngine(tiny_llama(seed=1), tokenizer()), answers(), tmp_path / "o", run)
-    assert other["cost"]["resumed"] == 0
+    other = TransformersEngine(tiny_llama(seed=1), tokenizer(), slots=2)
+    asked = answer_and_score(other, answers(), tmp_path / "other", run, max_new_tokens=4)
+    assert asked["cost"]["resumed"] == 0 and asked["cost"]["tokens"] > 0, "other weights are asked"
 
 
 def test_measure_leaves_completions_and_score(engine, tmp_path):

@@ -176,5 +176,9 @@ def test_a_recovery_is_read_where_it_stands_before_and_asked_for_by_who_scores_i
     assert stages.upstream("05_export_gguf", names) == names[:3]
     assert stages.upstream("05_export_gguf", [*names[:2], "05_export_gguf", "09_recover"]) == names[:2]
     assert stages.upstream("09_recover", ["01_validate_data", "09_recover"]) == ["01_validate_data"]
+    foreign = ["01_validate_data", "09_recover", "05_export_gguf"]
+    assert stages.upstream("05_export_gguf", foreign) == foreign[:2]
+    with pytest.raises(InputProblem, match="reads 02, which is not in `stages`"):
+        stages.upstream("05_export_gguf", [foreign[0], foreign[2]])
     with pytest.raises(InputProblem, match="reads 09, which is not in `stages`"):
         stages.upstream("04_evaluate_pass_at_1@recover", ["01_validate_data", "02_train_sft"])

@@ -1,6 +1,5 @@
 """A sweep computes what its points share once, loses no more than the point whose worker died, and compares honestly."""
 
-import importlib.util
 import io
 import sys
 
@@ -13,8 +12,6 @@ from tunebook.pipeline.verify import verify_run
 from tunebook.scale.points import plan_jobs, read_sweep
 from tunebook.scale.summary import summarise
 from tunebook.scale.sweep import Table, run_sweep
-
-HAS_RAY = importlib.util.find_spec("ray") is not None
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +75,8 @@ def test_on_a_terminal_the_table_names_every_point_and_how_far_it_is(swept):
     table.show()
     table.close()
     lines = screen.getvalue()
-    assert "a worker was lost" in lines and lines.count("done, 13/40 solved") == 2 and "rate 0.9" in lines
+    assert "a worker was lost" in lines and "done, 13/40 solved" in lines and "done, 37/40 solved" in lines
+    assert all(point.run in lines for point in read_sweep("rates", root).points)
 
 
 def test_a_second_call_computes_nothing_and_a_longer_grid_only_what_is_new(swept):
@@ -141,23 +139,3 @@ def test_without_ray_the_sentence_has_the_install_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MachineProblem, match="pip install ray==.*--local"):
         run_sweep(root, "rates", stream=io.StringIO())
-
-
-@pytest.mark.skipif(not HAS_RAY, reason="ray is not installed: pip install -r requirements-sweep.txt")
-def test_on_a_ray_cluster_of_two_nodes_a_killed_worker_loses_its_point_alone(tmp_path, monkeypatch):
-    from ray.cluster_utils import Cluster
-
-    root = make_root(tmp_path / "checkout")
-    (root / "outputs").mkdir()
-    (root / "outputs" / "kill").touch()
-    write_sweep(root, "rates", grid={"rate": [0.3, 0.9]})
-    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")  # a busy machine takes its time
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
-        cluster.add_node(num_cpus=1)
-        shown = io.StringIO()
-        code = run_sweep(root, "rates", address=cluster.address, stream=shown)
-    finally:
-        cluster.shutdown()
-    assert code == 0 and shown.getvalue().count("it is started once more") == 1, shown.getvalue()
-    assert stages_run(root) == ["01", "02", "02", "04", "04", "04b"]

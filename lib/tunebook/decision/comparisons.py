@@ -12,7 +12,8 @@ from tunebook.errors import InputProblem
 from tunebook.evaluation.protocol import differences, require_equal
 from tunebook.evaluation.score import unfinished_share
 from tunebook.evaluation.score_folder import Scores
-from tunebook.statistics.compare import compare_paired, noninferiority, rise
+from tunebook.statistics.compare import INCONCLUSIVE, compare_paired, noninferiority, rise
+from tunebook.statistics.compare import decide as decide_gain
 from tunebook.statistics.paired import holm
 from tunebook.statistics.trainings import over_trainings
 
@@ -109,11 +110,17 @@ def _compared(target: str, against: str, before: Scores, found: Scores, spec: di
     shares = {name: 100 * unfinished_share(scores.metrics) for name, scores in ((against, before), (target, found))}
     cut = [f"{share:.0f}% of {name}'s" for name, share in shares.items() if share > limit]
     if cut:
-        row["unfinished"] = (
-            f"{' and '.join(cut)} answers are cut or end inside a thought, more than unfinished_limit"
-            f" ({limit:g}%), so nothing is shown: raise max_new_tokens"
-        )
+        row["unfinished"] = f"{' and '.join(cut)} answers are cut or end inside a thought (unfinished_limit {limit:g}%)"
+        row["at_worst"] = [_at_worst(before.at_best, found.passed, row), _at_worst(before.passed, found.at_best, row)]
     return row
+
+
+def _at_worst(before: dict, found: dict, row: dict) -> str:
+    """The verdict if every unfinished answer of one side were right; p is doubled, for it may be one of two tests."""
+    if not before or not found:
+        return INCONCLUSIVE
+    worst = compare_paired(before, found, row["margin"])
+    return decide_gain(worst["difference"], worst["interval"], min(1.0, 2 * worst["p_exact"]), row["margin"])
 
 
 def _corrected(rows: list[dict]) -> list[dict]:

@@ -29,7 +29,7 @@ def _gain(row: dict, judged: list[dict]) -> dict:
     """How many problems would have to come out otherwise; `judged` are the tests that Holm's correction is over."""
     others = [other["p_exact"] for other in judged if other is not row]
     about = "gain" if row["against"] == "base" else f"rung {row['against']}"
-    if "unfinished" in row:
+    if row.get("stands") is False:
         meaning = f"is no evidence about the gain over {row['against']}: {row['unfinished']}"
         return {"number": f"{row['difference']:+.1f} points", "meaning": meaning, "about": about}
     gained, lost, n, margin = row["gained"], row["lost"], row["n"], row["margin"]

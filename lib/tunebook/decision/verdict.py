@@ -113,9 +113,22 @@ def _judge_gain(votes: Votes, evidence: Evidence, tables: dict, shipped: str) ->
         row["p_decides"] = p
         row["verdict"] = decide_gain(row["difference"], row["interval"], p, row["margin"])
         if "unfinished" in row:
-            row["verdict"] = INCONCLUSIVE
+            _judge_unfinished(row)
         about = "gain" if row["against"] == "base" else f"rung {row['against']}"
         votes.add(gain_sentence(row, evidence.task), about, row["verdict"], _plain_gain(row), _settles(row, evidence))
+
+
+def _judge_unfinished(row: dict) -> None:
+    """A gain stands where it is shown even if every unfinished answer of the other side were right, a loss even if all
+    of its own were; else nothing is shown. The bounds are those of the worst case (Manski 2003, chapter 1).
+    """
+    at = {GO: 0, NO_GO: 1}.get(row["verdict"])
+    if at is not None and row["at_worst"][at] == row["verdict"]:
+        row["unfinished"] += f"; even with all of {(row['against'], row['model'])[at]}'s counted as right it is so"
+        row["stands"] = True
+    else:
+        row["verdict"], row["stands"] = INCONCLUSIVE, False
+        row["unfinished"] += ", so nothing is shown: raise max_new_tokens"
 
 
 def _judge_trainings(votes: Votes, row: dict | None) -> None:
@@ -137,7 +150,7 @@ def _plain_gain(row: dict) -> str:
     counts = f"{row['k_b']} of {n} solved, {name} {row['k_a']}"
     if row["verdict"] == GO:
         return f"it solves more test problems than {name} ({counts})"
-    if "unfinished" in row:
+    if row.get("stands") is False:
         return f"whether it solves more than {name} cannot be told ({counts}): {row['unfinished']}"
     if row["verdict"] == INCONCLUSIVE:
         wanted = f" of more than {row['margin']:g} points" if row["margin"] else ""
@@ -154,7 +167,7 @@ def _settles(row: dict, evidence: Evidence) -> str:
     what = row.get("benchmark", "")
     if "against" in row:
         what = f"the {'gain over' if row['difference'] > row['margin'] else 'difference from'} {row['against']}"
-    if "unfinished" in row:
+    if row.get("stands") is False:
         return f"for {what}, answers that end: raise max_new_tokens"
     if row["verdict"] == BLIND and "rise" in row:
         return f"for {what}, at least 5 texts (general_documents)"

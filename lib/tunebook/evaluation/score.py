@@ -17,7 +17,7 @@ from tunebook.evaluation.extraction import extract
 from tunebook.evaluation.protocol import UNKNOWN, Protocol, filled_in, from_dict
 from tunebook.evaluation.readiness import Judging, check_runner, make_program
 from tunebook.evaluation.reply import Reading, is_open_thought
-from tunebook.evaluation.score_folder import METRICS, PROTOCOL, SCORES, content_sha256, require_replaceable
+from tunebook.evaluation.score_folder import METRICS, PROTOCOL, SCORES, UNFINISHED, content_sha256, require_replaceable
 from tunebook.evaluation.syntax import other_functions
 from tunebook.files import hash_json, write_json, write_jsonl
 from tunebook.statistics.intervals import mean_interval, pass_at_k
@@ -30,7 +30,6 @@ TAXONOMY = {
     "mem_limit": "over a limit", "output_limit": "over a limit", "proc_limit": "over a limit", "denied": "denied",
     "wrong_name": "other function name", "truncated": "truncated", "open_thought": "open thought",
 }  # fmt: skip
-UNFINISHED = ("truncated", "open_thought")
 
 
 def score(

@@ -8,6 +8,7 @@ from tunebook.errors import InputProblem, IntegrityProblem
 from tunebook.evaluation.protocol import UNKNOWN
 from tunebook.files import hash_json, read_json, read_jsonl
 
+UNFINISHED = ("truncated", "open_thought")  # verdicts of answers that were cut at the limit, or end inside a thought
 SCORES, PROTOCOL, METRICS = "scores.jsonl", "protocol.json", "metrics.json"
 # What Linux takes in a name, and in a path with room for the names of temporary files.
 NAME_BYTES, PATH_BYTES = 255, 4000
@@ -15,12 +16,15 @@ NAME_BYTES, PATH_BYTES = 255, 4000
 
 @dataclass(frozen=True)
 class Scores:
-    """`passed` maps task_id to its samples in order; `protocol` is empty for a bare file."""
+    """`passed` maps task_id to its samples in order, `at_best` the same if every unfinished answer had come out right;
+    `protocol` is empty for a bare file.
+    """
 
     path: str
     passed: dict[str, list[bool]]
     protocol: dict = field(default_factory=dict)
     metrics: dict = field(default_factory=dict)
+    at_best: dict[str, list[bool]] = field(default_factory=dict)
 
     def unknown(self) -> list[str]:
         """What is not known about how this score was made."""
@@ -71,7 +75,8 @@ def read_scores(path: str | Path) -> Scores:
         _require_own_hash(found[PROTOCOL], file.parent / PROTOCOL)
     if METRICS in found:
         _require_counted(found[METRICS], rows, found.get(PROTOCOL), file)
-    return Scores(str(path), passed, found.get(PROTOCOL, {}), found.get(METRICS, {}))
+    at_best = _passed([{**row, "passed": row["passed"] or row.get("verdict") in UNFINISHED} for row in rows], str(file))
+    return Scores(str(path), passed, found.get(PROTOCOL, {}), found.get(METRICS, {}), at_best)
 
 
 def _require_own_hash(protocol: dict, file: Path) -> None:

@@ -46,7 +46,7 @@ class Display:
     def describe(self, progress: dict, now: float) -> str:
         """Step, time left and note as text; `now` is of the monotonic clock."""
         if not progress.get("total"):
-            return clock(now - self._started)
+            return f"{clock(now - self._started)} so far"
         done, total, seconds = progress["done"], progress["total"], progress["seconds"]
         note = f"  {progress['note']}" if progress.get("note") else ""
         if self._rate_from is None or done < self._rate_from[0]:

@@ -131,6 +131,8 @@ def upstream(instance: str, run_stages: list[str]) -> list[str]:
         earlier = run_stages[: run_stages.index(instance)] if instance in run_stages else run_stages
         also = [name for name in ALSO.get(key, ()) if by_short.get(name) in earlier]
         wanted = [*UPSTREAM[key], *also]
+        if "09" in also and "02" not in by_short:  # a foreign adapter was led back, nothing was trained before
+            wanted.remove("02")
     elif key[:2] > VERDICT:
         earlier = run_stages[: run_stages.index(instance)] if instance in run_stages else run_stages
         return [name for name in earlier if not is_verdict(name)]

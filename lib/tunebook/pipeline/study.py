@@ -127,10 +127,11 @@ def _reuse(plan: Plan, instance: str) -> str:
 
 
 def _end(plan: Plan, instance: str, seconds: float, shown: str, content_hash: str, checks: list[dict]) -> None:
-    """The line of a finished stage, and below it every rule that failed it."""
+    """The line of a finished stage, and below it every rule that failed it or warned."""
     plan.display.end_stage(instance, seconds, shown, content_hash)
-    for rule in broken(checks):
-        plan.display.say(f"  failed: {rule}")
+    for word, severity in (("failed", "error"), ("warned", "warn")):
+        for rule in broken(checks, (severity,)):
+            plan.display.say(f"  {word}: {rule}")
 
 
 def _run_one(plan: Plan, wanted: Wanted, place: tuple[int, int]) -> str:

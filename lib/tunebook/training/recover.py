@@ -32,7 +32,10 @@ def adapter_to_recover(place: str, stages: dict[str, str], context, base: tuple[
     the study's `base` (model, revision). InputProblem where there is none, or it does not fit.
     """
     if place in stages:
-        return context.need(stages[place]).folder("adapter")
+        folder = context.need(stages[place]).folder("adapter")
+        if not (folder / ADAPTER).is_file():
+            raise InputProblem(f"recover_from: {stages[place]} trained all weights (method: full), there is no adapter")
+        return folder
     if not (Path(place) / ADAPTER).is_file():
         raise InputProblem(
             f"recover_from: {place!r} is neither {' nor '.join(stages)} nor the folder of a PEFT adapter; correct it"

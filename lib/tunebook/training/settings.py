@@ -39,7 +39,7 @@ def machine_settings(placement: Placement, model=None) -> dict:
         "bf16": placement.autocast == "bfloat16",
         "fp16": placement.autocast == "float16",
         "gradient_checkpointing": not on_cpu,
-        "dataloader_pin_memory": not on_cpu,
+        "dataloader_pin_memory": placement.device == "cuda",
         **no_router,
     }
 
