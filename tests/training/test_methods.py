@@ -46,7 +46,10 @@ def test_what_was_trained_is_what_is_scored_and_exported(tmp_path, source, metho
     assert torch.allclose(probe(load_model(source, CPU, tmp_path / "adapter")), wanted, rtol=1e-3, atol=1e-3)
     merged = merge_to_folder(source, tmp_path / "adapter", tokenizer(), tmp_path / "merged")
     exported = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32)
-    assert difference(probe(exported), wanted) < 2e-2, "float16 keeps 11 bits of a weight; these layers are wide"
+    whole = trainer.model.merge_and_unload() if hasattr(trainer.model, "merge_and_unload") else trainer.model
+    for weight in whole.parameters():
+        weight.data = weight.data.half().float() if weight.dim() > 1 else weight.data  # norms stay as they are
+    assert difference(probe(exported), probe(whole)) < 1e-4, "the same weights, rounded as the file's are"
 
 
 def test_whole_weights_are_a_model_by_themselves(tmp_path, source):
