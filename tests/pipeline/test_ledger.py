@@ -18,7 +18,7 @@ def append_many(folder: str, number: int) -> None:
 
 
 def test_concurrent_runs_never_mix_their_lines(tmp_path):
-    with multiprocessing.get_context("fork").Pool(4) as pool:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
         pool.starmap(append_many, [(str(tmp_path), number) for number in range(4)])
     entries, torn = ledger.read_ledger(tmp_path)
     assert torn == 0 and len({entry["run"] for entry in entries}) == 100
