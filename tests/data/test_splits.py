@@ -206,7 +206,7 @@ def test_thoughts_are_not_trained_where_thinking_is_off(tmp_path):
     rows = [[{**turn, "content": turn["content"].replace("{}", str(at))} for turn in turns] for at in range(40)]
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
-    study = load_study_data("", str(path))
+    study = load_study_data("", str(path), "")
     assert without_thoughts(study, "on") is study
     found = without_thoughts(study, "off")
     answers = {row["completion"][-1]["content"] for row in [*found.train, *found.dev, *found.test]}
