@@ -21,7 +21,7 @@ def test_a_pilot_changes_nothing_of_the_training_that_follows(tmp_path, build):
     plain, tried = build(tmp_path, True), build(tmp_path, True)
     MemoryLadder(tried)
     found = pilot(tried)
-    assert 0 < found["low"] < found["seconds"] < found["high"] and found["memory"] > 0
+    assert 0 <= found["low"] < found["seconds"] < found["high"] and found["memory"] > 0
     assert torch.equal(trained(plain), trained(tried))
     counts = [[row["num_tokens"] for row in one.state.log_history if "num_tokens" in row] for one in (plain, tried)]
     assert counts[0] == counts[1]
