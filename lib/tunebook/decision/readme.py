@@ -57,13 +57,14 @@ def _stages(run: Path) -> list[str]:
 
 
 def _speeds(bench: Path) -> list[str]:
-    training, generation, runner = (
-        read_json(bench / f"{name}.json")["result"] for name in ("training", "generation", "runner")
-    )
+    found = [read_json(bench / f"{name}.json") for name in ("training", "generation", "runner")]
+    training, generation, runner = (one["result"] for one in found)
+    cpu = found[0]["environment"]["cpu"]
     precision, made = next((name, found) for name, found in generation.items() if isinstance(found, dict))
     return [
         (
-            "Measured by `make bench` on the same kind of machine, each as a ratio within one run: training reaches"
+            f"Measured by `make bench` on {cpu['model']} with {cpu['cores']} cores, each as a ratio within one run:"
+            " training reaches"
             f" {training['ratio']:.1f} times the tokens a second of `SFTTrainer` at TRL's defaults"
             f" ({training['tunebook']['tokens_per_second']:.0f} against"
             f" {training['trl_defaults']['tokens_per_second']:.0f}), generation {made['ratio']:.1f} times those of"

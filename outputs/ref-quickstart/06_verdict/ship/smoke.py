@@ -1,4 +1,6 @@
-"""Loads the file beside this script with llama-cpp-python and asks it one question; exit 0 when the answer is the recorded one."""
+"""Loads the file beside this script with llama-cpp-python and asks it one question.
+
+Exit 0 when the answer is the recorded one."""
 
 import sys
 from pathlib import Path
@@ -6,8 +8,8 @@ from pathlib import Path
 from llama_cpp import Llama
 
 FILE = "model-q5_k_m.gguf"
-ASKED = [{"role": "user", "content": "Cron expression for: 8:15 am weekdays"}]
-EXPECTED = "15 8 * * 1-5"
+ASKED = [{"role": "user", "content": "Cron expression for: every-13-hours, mon-fri"}]
+EXPECTED = "0 */13 * * 1-5"
 
 model = Llama(str(Path(__file__).with_name(FILE)), n_ctx=512, verbose=False)
 settings = {"temperature": 0.0, "max_tokens": 32}
