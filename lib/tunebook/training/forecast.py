@@ -160,7 +160,7 @@ def pilot(trainer, watch=None) -> dict:
         for at in places:
             seconds = _timed_step(trainer, [rows[i] for i in range(at, min(at + size, len(rows)))])
             speeds.append(seconds / sum(lengths[at : at + size]))
-    speeds, tokens = speeds[1:], sum(lengths) * trainer.args.num_train_epochs
+    speeds, tokens = speeds[1:], sum(lengths) * trainer.args.num_train_epochs / trainer.args.world_size
     mean = statistics.fmean(speeds)
     error = statistics.stdev(speeds) / math.sqrt(len(speeds)) if len(speeds) > 1 else mean
     spread = math.hypot(STUDENT.get(len(speeds) - 1, 12.71) * error, DRIFT * mean)
