@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from tunebook.models.abilities import lora_targets
-from tunebook.training.processes import agreed
+from tunebook.training.ranks import agreed
 
 AUTO = (0, "auto")
 BITS_A_WEIGHT, BITS_A_TOKEN = 2.0, 1.0  # that an adapter's number holds, and that a trained token brings

@@ -23,7 +23,7 @@ from transformers import TrainerCallback
 
 from tunebook.errors import IntegrityProblem, MachineProblem
 from tunebook.files import hash_json, read_json, sha256_file, write_json
-from tunebook.training.processes import agreed
+from tunebook.training.ranks import agreed
 
 NAME = "checkpoint.json"
 NEEDED = ("optimizer.pt", "scheduler.pt", "trainer_state.json")

@@ -12,8 +12,8 @@ import torch
 
 from tiny_models import CPU
 from tunebook.errors import InputProblem, MachineProblem
-from tunebook.training import processes
-from tunebook.training.processes import cells, check_processes, handed_over
+from tunebook.training import ranks
+from tunebook.training.ranks import cells, check_processes, handed_over
 
 IMPORTS = """
 import os, signal
@@ -76,7 +76,7 @@ def two_cores(monkeypatch):
     """The other process finds what the tests import, and a machine with two cores."""
     path = os.pathsep.join(str(Path(__file__).parents[2] / name) for name in ("lib", "tests", "tests/training"))
     monkeypatch.setenv("PYTHONPATH", path)
-    monkeypatch.setattr(processes, "cores", lambda: 2)
+    monkeypatch.setattr(ranks, "cores", lambda: 2)
 
 
 def test_two_processes_train_what_one_does(tmp_path, two_cores):
@@ -99,7 +99,7 @@ def test_a_killed_process_ends_the_training_in_one_sentence(tmp_path, two_cores)
     said = r"process 2 of 2 was killed by SIGKILL in step \d: run the stage again, it goes on from step 3"
     with pytest.raises(MachineProblem, match=said):
         train(tmp_path, 2, dies=True)
-    assert not torch.distributed.is_initialized() and not processes._running
+    assert not torch.distributed.is_initialized() and not ranks._running
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_killed_process_ends_the_training_in_one_sentence(tmp_path, two_cores)
     ],
 )
 def test_processes_that_cannot_be_are_refused_in_a_sentence(n, batch, device, four_bit, said, monkeypatch):
-    monkeypatch.setattr(processes, "cores", lambda: 2)
+    monkeypatch.setattr(ranks, "cores", lambda: 2)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(InputProblem, match=said):
         check_processes(n, batch, device, four_bit)

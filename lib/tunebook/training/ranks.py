@@ -139,7 +139,7 @@ class Ranks:
             environment = os.environ | {name: str(value) for name, value in shared.items()}
             environment |= {"RANK": str(rank), "LOCAL_RANK": str(rank), MINE: str(rank)}
             with open(self._folder / f"{rank}.log", "wb") as log:
-                command = [sys.executable, "-m", "tunebook.training.processes", str(self._folder), str(os.getpid())]
+                command = [sys.executable, "-m", "tunebook.training.ranks", str(self._folder), str(os.getpid())]
                 self._children.append(
                     subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
                 )
