@@ -48,7 +48,7 @@ def measure() -> dict:
 
 
 def _train(kind: str, folder: Path, wait: float | None) -> tuple[int, dict | None]:
-    """The step that it went on from, and its result: None where it was killed, `wait` seconds after it began to train."""
+    """The step that it went on from, and its result: None where it was killed `wait` seconds after it began."""
     reading, writing = os.pipe()
     if not (pid := os.fork()):
         os.close(reading)
