@@ -18,7 +18,7 @@ from types import SimpleNamespace
 
 ROOT = Path(__file__).parent.parent
 KINDS, KILLS, STEPS, POINTS = ("sft", "dpo"), 25, 30, 3  # kills of each kind, steps of a training, adapters it keeps
-LONGEST_WAIT = 2.5  # seconds until a kill
+LONGEST_SHARE = 0.4  # of the unbroken training's time, until a kill
 
 
 def measure() -> dict:
@@ -28,13 +28,15 @@ def measure() -> dict:
     found = {}
     for kind in KINDS:
         with tempfile.TemporaryDirectory() as folder:
+            started = time.monotonic()
             unbroken = _train(kind, Path(folder), None)[1]
+            longest = LONGEST_SHARE * (time.monotonic() - started)
         rng, n_equal, kills, writing, legs = random.Random(kind), 0, 0, 0, []
         while kills < KILLS:
             with tempfile.TemporaryDirectory() as folder:
                 result = None
                 while result is None:
-                    wait = rng.uniform(0.05, LONGEST_WAIT) if kills < KILLS else None
+                    wait = rng.uniform(0.05, longest) if kills < KILLS else None
                     begun, result = _train(kind, Path(folder), wait)
                     legs.append(begun)
                     if result is None:
