@@ -54,6 +54,10 @@ def _rows(seed: int, n: int, answers: str) -> list[dict]:
     return rows
 
 
+def _hidden(row: dict) -> dict:
+    return row | {"labels": [-100] * (len(row["labels"]) - 1) + row["labels"][-1:]}
+
+
 def _train(seed, method="lora", size=4, labels="", n_rows=400, answers="by rule", rise=1e9, documents=1, **changes):
     import torch
     from datasets import Dataset
@@ -70,13 +74,8 @@ def _train(seed, method="lora", size=4, labels="", n_rows=400, answers="by rule"
     spoken, dev = tokenizer(), _rows(-seed - 1, 16, answers)
     rows = tokenised(_rows(seed, n_rows, answers), spoken, 64)
     held = tokenised(dev, spoken, 64)
-    if labels:
-        rows, held = (
-            Dataset.from_list(
-                [{**row, "labels": [-100] * (len(row["labels"]) - 1) + row["labels"][-1:]} for row in part]
-            )
-            for part in (rows, held)
-        )
+    if labels:  # nothing but the end of the turn is trained
+        rows, held = (Dataset.from_list([_hidden(row) for row in part]) for part in (rows, held))
     with tempfile.TemporaryDirectory() as folder:
         settings = {"max_length": None, "max_steps": STEPS, "per_device_train_batch_size": size, "seed": seed}
         report = Report(SimpleNamespace(progress=lambda *args: None))
