@@ -1,5 +1,6 @@
 """Every method trains, is saved, and comes back as the model that was trained; what a person sets is judged aloud."""
 
+import os
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -114,8 +115,10 @@ def test_a_reporter_that_is_not_installed_is_named_and_none_publishes(tmp_path, 
         reporting("trackio", tmp_path)
     monkeypatch.setattr("tunebook.training.settings.find_spec", lambda name: name)
     monkeypatch.setenv("TRACKIO_DIR", "elsewhere")
+    monkeypatch.setenv("TRACKIO_SPACE_ID", "me/public")  # Trackio would take it where the trainer names no Space
     told = reporting("trackio", tmp_path)
     assert told["trackio_space_id"] is None and told["trackio_static_space_id"] is False and not told["push_to_hub"]
+    assert "TRACKIO_SPACE_ID" not in os.environ and os.environ["TRACKIO_DIR"] == str(tmp_path / "reports")
 
 
 @pytest.mark.parametrize(
