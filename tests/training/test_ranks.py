@@ -58,7 +58,7 @@ def train(folder: Path, n: int, dies: bool = False) -> dict:
 
     code = {"imports": IMPORTS, "build": BUILD, "construct": CONSTRUCT, "train": TRAIN, "after": "never = 1 / 0"}
     notebook = [{"cell_type": "code", "id": name, "metadata": {}, "source": text} for name, text in code.items()]
-    (folder / "notebooks").mkdir(parents=True)
+    (folder / "notebooks").mkdir(parents=True, exist_ok=True)
     path = folder / "notebooks" / "02_tiny.ipynb"
     path.write_text(json.dumps({"cells": notebook, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
     ignore = {name: lambda *args: None for name in ("progress", "table")}
@@ -71,35 +71,45 @@ def train(folder: Path, n: int, dies: bool = False) -> dict:
     return held
 
 
-@pytest.fixture
-def two_cores(monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def two_cores():
     """The other process finds what the tests import, and a machine with two cores."""
     path = os.pathsep.join(str(Path(__file__).parents[2] / name) for name in ("lib", "tests", "tests/training"))
-    monkeypatch.setenv("PYTHONPATH", path)
-    monkeypatch.setattr(ranks, "cores", lambda: 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", path)
+        patch.setattr(ranks, "cores", lambda: 2)
+        yield
 
 
-def test_two_processes_train_what_one_does(tmp_path, two_cores):
+@pytest.fixture(scope="module")
+def two(two_cores, tmp_path_factory):
+    """A training in two processes, and the weights of each."""
+    folder = tmp_path_factory.mktemp("two")
+    return train(folder, 2), [torch.load(folder / f"weights-{rank}") for rank in (0, 1)]
+
+
+def test_two_processes_train_what_one_does(tmp_path, two):
     """Also with a last step whose rows cannot be divided: accelerate would train the first row twice."""
-    one, two = (train(tmp_path / name, n) for name, n in (("one", 1), ("two", 2)))
-    first, second = (torch.load(tmp_path / "two" / f"weights-{rank}") for rank in (0, 1))
+    one, (two, (first, second)) = train(tmp_path, 1), two
     assert torch.equal(first, second), "every process has the same weights"
-    alone = torch.load(tmp_path / "one" / "weights-0")
+    alone = torch.load(tmp_path / "weights-0")
     assert (first - alone).abs().max() < 1e-5 * alone.abs().max()
     losses = [[row["loss"] for row in held["report"].rows] for held in (one, two)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5) and len(losses[0]) == 6 and losses[0][0] > losses[0][-1]
     watched = [[point["held_out_loss"] for point in held["watch"].points] for held in (one, two)]
     assert watched[0] == pytest.approx(watched[1], rel=1e-4) and len(watched[0]) == 3
     assert two["watch"].points[-1]["kl"] == pytest.approx(one["watch"].points[-1]["kl"], rel=1e-3)
-    assert two["report"].rows[-1]["num_tokens"] >= one["report"].rows[-1]["num_tokens"]
     assert not torch.distributed.is_initialized() and "WORLD_SIZE" not in os.environ, "the notebook is alone again"
 
 
-def test_a_killed_process_ends_the_training_in_one_sentence(tmp_path, two_cores):
-    said = r"process 2 of 2 was killed by SIGKILL in step \d: run the stage again, it goes on from step 3"
+def test_a_killed_process_ends_the_training_in_one_sentence_and_the_next_try_ends_alike(tmp_path, two):
+    said = r"process 2 of 2 was killed by SIGKILL in step 4: run the stage again, it goes on from step 3"
     with pytest.raises(MachineProblem, match=said):
         train(tmp_path, 2, dies=True)
     assert not torch.distributed.is_initialized() and not ranks._running
+    again = train(tmp_path, 2)
+    assert again["saved"].resumed_from == 3 and len(again["report"].rows) == 6
+    assert all(torch.equal(torch.load(tmp_path / f"weights-{rank}"), two[1][rank]) for rank in (0, 1))
 
 
 @pytest.mark.parametrize(
