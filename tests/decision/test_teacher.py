@@ -30,7 +30,7 @@ ANSWERS = [
 def test_the_student_gets_the_teachers_words_and_never_its_own_rows_answer(keep, said):
     kept = student_rows(ROWS, ANSWERS, keep)
     assert [one["completion"][0]["content"] for one in kept] == said
-    assert all(one["answer_of"] == "teacher" for one in kept)
+    assert all(one["source"] == "teacher" for one in kept)
     assert ROWS[1]["completion"][0]["content"] == "2", "the rows that were given stay as they are"
 
 

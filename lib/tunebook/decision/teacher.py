@@ -128,7 +128,7 @@ def student_rows(rows: list[dict], answers: list[dict], keep: str = "right", lea
             at = next((at for at, good in enumerate(told["right" if keep == "right" else "ended"]) if good), None)
         if at is not None:
             said = {"role": "assistant", "content": told["answers"][at]}
-            kept.append({**row, "completion": [said], "answer_of": "teacher"})
+            kept.append({**row, "completion": [said], "source": "teacher"})
     return kept
 
 
