@@ -94,6 +94,8 @@ class Ranks:
             return
         trainer.add_callback(_Agreement())
         trainer.get_eval_dataloader = _undivided(trainer)
+        if trainer.args.device.type == "cuda" and not self.rank:
+            threading.Thread(target=self._guard, daemon=True).start()
         try:
             yield
             torch.distributed.barrier()
@@ -147,7 +149,6 @@ class Ranks:
         torch.set_num_threads(int(threads))
         os.environ |= {name: str(value) for name, value in shared.items()} | {"RANK": "0", "LOCAL_RANK": "0"}
         _join(0, self.n, server)
-        threading.Thread(target=self._guard, daemon=True).start()
 
     def _await(self, server) -> None:
         """Until every process has loaded what it needs."""
@@ -175,7 +176,7 @@ class Ranks:
             time.sleep(0.1)
 
     def _guard(self) -> None:
-        """Ends this process where another died and its own wait for it is not broken off: NCCL's is not."""
+        """Ends this process where another died and the wait for it is not broken off: gloo's is, NCCL's is not."""
         while not self._is_over:
             if dead := self._dead():
                 time.sleep(LEAVE_SECONDS)
