@@ -168,7 +168,8 @@ class Ranks:
                 if child.poll():
                     code, log = child.returncode, self._folder / f"{rank}.log"
                     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-                    reason = f"failed ({lines[-1] if lines else code})"
+                    last = lines[-1].removeprefix(f"[rank{rank}]: ") if lines else code
+                    reason = f"failed ({last})"
                     reason = f"was killed by {signal.Signals(-code).name}" if code < 0 else reason
                     return f"process {rank + 1} of {self.n} {reason}"
             if time.monotonic() >= deadline:
