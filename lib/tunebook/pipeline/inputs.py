@@ -22,6 +22,7 @@ KEYS = (
     "inputs",
     "recover_from",
     "grpo_from",
+    "teacher",
 )
 FILES = ("hosted_completions", "inputs")  # these are always files
 FILE_ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gz", ".gguf", ".txt")
