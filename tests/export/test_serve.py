@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +20,9 @@ import pytest
 from gguf import GGUFReader
 
 from tunebook.errors import InputProblem
-from tunebook.evaluation.hosted import Hosted
+from tunebook.evaluation.benchmark import from_problems
+from tunebook.evaluation.hosted import Hosted, ask_hosted
+from tunebook.evaluation.protocol import Protocol
 from tunebook.export.batching import Request
 from tunebook.export.server import KEY, Limits, Server, served_files
 from tunebook.models.engine import Decoding
@@ -141,8 +145,33 @@ def test_a_key_is_asked_for_where_one_is_set_and_needed_beyond_this_machine(serv
     assert send(server, "/v1/models", {"Authorization": "Bearer secret"}.items())[0] == 200
 
 
-def test_the_kits_own_client_may_ask_it_without_a_budget(server):
-    Hosted(f"http://127.0.0.1:{server.server_address[1]}/v1", "sft").check()
+def test_the_kits_own_client_scores_it_as_a_hosted_model(server, tmp_path):
+    row = {"entry_point": "check", "test": "def check(answer): pass", "kind": "answer", "canonical_solution": "a"}
+    problems = from_problems("two", [row | {"task_id": t, "prompt": t} for t in (ASKED[0]["content"], "hourly")])
+    hosted = Hosted(f"http://127.0.0.1:{server.server_address[1]}/v1", "sft")
+    rows = ask_hosted(hosted, problems, Protocol(problems.sha256, max_new_tokens=8), kept=tmp_path)
+    assert rows[0]["completion"] == ask(server, "sft") and rows[0]["n_tokens"] == 8 and rows[0]["model"] == "sft"
+    assert rows[0]["finish_reason"] == "length" and len(rows) == 2
+
+
+def test_a_client_that_goes_away_frees_its_place_and_a_full_queue_says_so(server):
+    body = json.dumps({"model": "sft", "messages": ASKED, "max_tokens": 24, "stream": True})
+    server.batcher.most, most = 0, server.batcher.most
+    status, text = send(server, model="sft", messages=ASKED)
+    server.batcher.most = most
+    assert status == 503 and "busy" in json.loads(text)["error"]["message"]
+    for _ in range(6):
+        with socket.create_connection(server.server_address) as client:
+            head = (
+                f"POST /v1/chat/completions HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+            )
+            client.sendall(f"{head}\r\n\r\n{body}".encode())
+            client.recv(10)
+    assert ask(server, "dpo")
+    until = time.monotonic() + 30
+    while server.batcher.flight and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not server.batcher.flight
 
 
 def test_runs_of_different_bases_or_without_files_are_refused(run, tmp_path):
@@ -156,12 +185,26 @@ def test_runs_of_different_bases_or_without_files_are_refused(run, tmp_path):
 
 
 def test_at_sigterm_the_answer_in_flight_is_finished_and_the_command_ends(run):
-    command = [sys.executable, "-m", "tunebook", "serve", str(run), "--port", "0", "--max-tokens", "400"]
+    command = [
+        sys.executable,
+        "-m",
+        "tunebook",
+        "serve",
+        str(run),
+        "--port",
+        "0",
+        "--context",
+        "256",
+        "--slots",
+        "2",
+        "--grace",
+        "60",
+    ]
     lib = str(Path(__file__).parents[2] / "lib")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": lib})
     try:
         url = process.stdout.readline().split()[0]
-        body = json.dumps({"model": "sft", "messages": ASKED, "max_tokens": 300, "stream": True}).encode()
+        body = json.dumps({"model": "sft", "messages": ASKED, "max_tokens": 60, "stream": True}).encode()
         asked = urllib.request.Request(f"{url}/chat/completions", body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(asked, timeout=60) as reply:
             first = reply.readline()

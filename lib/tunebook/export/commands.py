@@ -43,7 +43,9 @@ def serve(args: argparse.Namespace) -> int:
     for run in args.runs:
         place = Path(run)
         is_files = any(place.glob("base-*.gguf"))
-        folders[place.name] = place if is_files else run_folder_to_read(run, outputs_root(find_root()))
+        folders[run if place.name in folders else place.name] = (
+            place if is_files else run_folder_to_read(run, outputs_root(find_root()))
+        )
     base, adapters = served_files(folders)
     limits = Limits(args.slots, args.queue, args.context, args.max_tokens, args.grace)
     with Server(base, adapters, (args.host, args.port), limits) as server:

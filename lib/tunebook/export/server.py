@@ -28,7 +28,7 @@ from tunebook.models.gguf_engine import GgufModel
 
 KEY = "TUNEBOOK_SERVE_KEY"  # the environment variable with the key that a request must bring
 MOST_BYTES, SECONDS = 1 << 20, 30.0  # of a request's body, and to send it
-BASE = "base"
+BASE, SPARE_THREADS = "base", 32
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,20 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, base: Path, adapters: dict[str, Path], address: tuple[str, int], limits: Limits):
         require_local(address[0])
-        super().__init__(address, _Handler)
-        self.limits, self.names, self.active = limits, [BASE, *adapters], 0
+        try:
+            super().__init__(address, _Handler)
+        except OSError as problem:
+            raise InputProblem(f"--host {address[0]} --port {address[1]}: {problem.strerror}; choose another") from None
+        self.limits, self.names, self.active = limits, [BASE, *adapters], set()
         self.engine = GgufModel(base, limits.slots, adapters=adapters)
         self.context = min(limits.context, self.engine.limit)
         self._rendering = threading.Lock()
         self.batcher = Batcher(self.engine, self.context, limits.queue)
         self.batcher.start()
+
+    def verify_request(self, request, client_address) -> bool:
+        """Whether a connection is taken: each has a thread, and there are not many more than can wait."""
+        return threading.active_count() <= self.limits.slots + self.limits.queue + SPARE_THREADS
 
     def finish(self) -> bool:
         """Takes no new connection, answers what is in flight, and closes; whether all were answered within the
@@ -191,7 +198,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     @contextmanager
     def _answering(self):
-        self.server.active += 1
+        self.server.active.add(threading.get_ident())
         try:
             yield
         except Refused as problem:
@@ -200,7 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
         except (ConnectionError, TimeoutError):
             self.close_connection = True
         finally:
-            self.server.active -= 1
+            self.server.active.discard(threading.get_ident())
 
     def _require_key(self) -> None:
         key = os.environ.get(KEY)
