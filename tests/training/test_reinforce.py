@@ -119,7 +119,7 @@ class Kill(TrainerCallback):
 def test_a_killed_training_draws_and_learns_what_an_unbroken_one_does(verifier, tmp_path):
     found = []
     for folder, callback in (("whole", None), ("killed", Kill()), ("killed", None)):
-        trainer = trainer_of(tmp_path / folder, verifier, max_steps=4)
+        trainer = trainer_of(tmp_path / folder, verifier, max_steps=3)
         saved = Checkpoints(trainer, tmp_path / folder / "resume", {}, 0.0)
         trainer.add_callback(callback) if callback else None
         try:

@@ -228,9 +228,14 @@ class SealedSet(TrainerCallback):
             control.should_training_stop = True
 
     def table(self) -> list[dict]:
-        """A row a point, for a reader."""
-        shown = ("step", "reward", "truth", "mixed", "gain", "gain_interval", "gap", "gap_interval")
-        return [{key: point[key] for key in shown} for point in self.points]
+        """A row a point, for a reader, rounded."""
+        rows = []
+        for point in self.points:
+            row = {"step": point["step"], **{key: round(point[key], 3) for key in ("reward", "truth", "mixed")}}
+            row |= {key: round(point[key], 1) for key in ("gain", "gap")}
+            row |= {f"{key}_interval": [round(end, 1) for end in point[f"{key}_interval"]] for key in ("gain", "gap")}
+            rows.append(row)
+        return rows
 
 
 def gap_of(reward: Sequence[float], truth: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, list]:
