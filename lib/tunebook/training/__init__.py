@@ -44,6 +44,11 @@ __getattr__, __dir__, __all__ = face(
         "Retentions": "front",  # what must not be forgotten
         "measure_front": "front",  # learned and forgotten, point by point
         "keep_point": "front",  # the point to go on with
+        "Verifier": "reinforce",  # the judge as a reward
+        "use_own_sampler": "reinforce",  # the kit's generator in TRL's trainer
+        "Sealing": "reinforce",  # how reward and truth are compared
+        "SealedSet": "reinforce",  # problems that are never rewarded
+        "start_of": "reinforce",  # is there something to reinforce?
         "Checkpoints": "resume",  # whole or absent: a killed training goes on
         "student_settings": "settings",  # precision of the model that learns, a base of 4 bits
         "reporting": "settings",  # TensorBoard or Trackio, on this disk
