@@ -219,14 +219,21 @@ def stage_params(study: Study, instance: str, declared: dict) -> dict:
     """
     plain, number = instance.partition("+")[0], stage_names.repeat(instance)
     values = study.params | study.overrides.get(plain, {}) | study.overrides.get(instance, {})
-    if number and stage_names.short_name(plain) in stage_names.TRAINING:
-        values["seed"] += number
+    values |= training_seed(values, plain, number)
     missing = [name for name in declared if name not in values and name not in ROUTING_KEYS]
     if missing:
         remedy = did_you_mean(missing[0], values, "add it there", 0.4)
         notebook = stage_names.split(instance)[0]
         raise InputProblem(f"{notebook}.ipynb declares {missing[0]!r}, which params/base.yaml lacks: {remedy}")
     return {name: values[name] for name in declared if name not in ROUTING_KEYS}
+
+
+def training_seed(values: dict, name: str, number: int) -> dict:
+    """`seed` of the further training `number` (1 ...) of a stage with these values; {} for the first one, and for a
+    stage that trains nothing: rows, splits and questions stay.
+    """
+    is_other = number and stage_names.short_name(name) in stage_names.TRAINING
+    return {"seed": values.get("seed", 0) + number} if is_other else {}
 
 
 def read_yaml(path: Path) -> dict:

@@ -57,11 +57,12 @@ class KeepAdapters(TrainerCallback):
         self.folders: dict[int, Path] = {}
 
     def on_train_begin(self, args, state, control, **kwargs):
-        if not state.global_step:
+        if not state.global_step and state.is_world_process_zero:
             shutil.rmtree(self.resume, ignore_errors=True)
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
-        if state.global_step in {round(state.max_steps * part / self.n) for part in range(1, self.n + 1)}:
+        steps = {round(state.max_steps * part / self.n) for part in range(1, self.n + 1)}
+        if state.global_step in steps and state.is_world_process_zero:
             place, scratch = self.resume / f"step-{state.global_step}", self.resume / "scratch"
             for old in (scratch, place):
                 shutil.rmtree(old, ignore_errors=True)
@@ -70,7 +71,7 @@ class KeepAdapters(TrainerCallback):
 
     def on_train_end(self, args, state, control, **kwargs):
         kept = sorted(self.resume.glob("step-*"), key=lambda place: int(place.name[5:]))
-        for place in kept:
+        for place in kept if state.is_world_process_zero else ():
             self.folders[int(place.name[5:])] = Path(
                 shutil.copytree(place, self.folder / place.name, dirs_exist_ok=True)
             )
