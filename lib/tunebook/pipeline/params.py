@@ -267,6 +267,7 @@ CHOICES = {
     "report_to": ("none", "tensorboard", "trackio"),
     "method": ("lora", "rslora", "dora", "full"),
     "preference": ("dpo", "ipo", "rpo", "kto", "none"),
+    "grpo_loss": ("grpo", "dapo", "dr_grpo", "bnpo", "cispo", "rloo"),
     "preference_source": ("auto", "own", "sampled", "both"),
     "teacher_keep": ("right", "agreed", "all"),
     "ladder": ("instruction", "few_shot", "retrieved", "larger", "hosted"),
@@ -276,15 +277,16 @@ AUTOMATIC = ("lora_rank", "learning_rate")  # where "auto" stands for 0: the not
 POSITIVE = (
     "seeds batch_size dpo_batch_size lora_alpha max_length max_new_tokens retained_max_new_tokens n_samples"
     " dpo_prompts dpo_samples slots epochs dpo_epochs rehearsal_tokens quantisation_margin recover_points"
-    " recover_prompts recover_tokens recover_rows recover_rate general_prompts teacher_samples"
+    " recover_prompts recover_tokens recover_rows recover_rate general_prompts grpo_prompts grpo_steps grpo_problems"
+    " grpo_samples grpo_temperature grpo_rate sealed_problems sealed_samples sealed_points teacher_samples"
 ).split()
 # numbers that must not be below 0
 NOT_NEGATIVE = (
     "lora_rank learning_rate n_rows n_dev n_test benchmark_limit retained_limit seed few_shot audit_problems"
     " general_documents checkpoints rehearsal_share temperature dpo_temperature dpo_learning_rate dpo_beta"
     " watch_points save_seconds warmup_share recover_steps replay_steps recover_problems recover_scales parity_rows"
-    " importance_rows served_prompts sensitivity_limit price_machine_hour price_hosted_input price_hosted_output"
-    " price_staff_hour staff_hours data_cost cell_timeout_seconds"
+    " grpo_beta start_range importance_rows served_prompts sensitivity_limit price_machine_hour price_hosted_input"
+    " price_hosted_output price_staff_hour staff_hours data_cost cell_timeout_seconds"
     " teacher_prompts teacher_temperature teacher_max_tokens"
 ).split()
 # (above, up to)
