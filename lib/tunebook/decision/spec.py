@@ -218,7 +218,7 @@ def spec_table(spec: dict) -> list[dict]:
     """
     rows = [{"field": name, "value": _shown(value)} for name, value in spec.items() if name != "measured_by"]
     return rows + [
-        {"field": f"measured by {name}", "value": _shown(value)} for name, value in spec["measured_by"].items()
+        {"field": f"measured by {name}", "value": _shown(value)} for name, value in spec.get("measured_by", {}).items()
     ]
 
 
