@@ -65,9 +65,9 @@ def _train(seed, method="lora", size=4, labels="", n_rows=400, answers="by rule"
 
     import tiny_training
     from tiny_models import tiny_llama, tokenizer
-    from tunebook.training.compact_head import use_compact_head
     from tunebook.training.dataset import tokenised
     from tunebook.training.settings import Report
+    from tunebook.training.short_forward import use_compact_head
     from tunebook.training.watch import Watch, Watching
 
     torch.manual_seed(seed)

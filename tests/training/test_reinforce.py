@@ -18,9 +18,9 @@ from tunebook.data.study_data import problems_of
 from tunebook.errors import InputProblem
 from tunebook.evaluation.protocol import Asking
 from tunebook.models.engine import Decoding
-from tunebook.training.compact_head import use_compact_head
 from tunebook.training.reinforce import SealedSet, Sealing, Verifier, gap_of, start_of, use_own_sampler
 from tunebook.training.resume import Checkpoints
+from tunebook.training.short_forward import use_compact_head
 
 ASKING = Asking(max_new_tokens=6)
 CRON = "from tunebook.tasks.cron.check import check_answer\ndef check(answer):\n    check_answer(answer, {!r})\n"

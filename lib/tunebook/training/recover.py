@@ -21,8 +21,8 @@ from tunebook.models.generate import generate
 from tunebook.models.loading import BaseModel
 from tunebook.models.source import ADAPTER, resolve_model
 from tunebook.models.templates import ends_of, render_prompt
-from tunebook.training.compact_head import is_special
 from tunebook.training.dataset import IGNORED
+from tunebook.training.short_forward import is_special
 
 WEIGHTS = "adapter_model.safetensors"
 
