@@ -1,6 +1,4 @@
-"""`tunebook inspect`: look at a model file or folder before it is loaded; `tunebook serve`: ask one over loopback.
-Parses flags and prints.
-"""
+"""`tunebook inspect`: look at a model file or folder before it is loaded. Parses flags and prints; `inspect` looks."""
 
 import argparse
 import json
@@ -9,7 +7,7 @@ from tunebook.terminal import counted, escaped, paragraphs
 
 
 def add(subparsers) -> None:
-    """Add the commands `inspect` and `serve`."""
+    """Add the `inspect` command."""
     parser = subparsers.add_parser(
         "inspect",
         help="look at a model file before loading it",
@@ -25,37 +23,6 @@ def add(subparsers) -> None:
     parser.add_argument("--no-scan", action="store_true", help="do not look through the weights for NaN (faster)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.set_defaults(handler=inspect_command)
-    parser = subparsers.add_parser(
-        "serve",
-        help="answer chat completions on this machine",
-        description=(
-            "Serve a model on 127.0.0.1 in the form of OpenAI's chat completions, one request at a time: for trying a"
-            " GGUF file, and as the hosted_url of a study. Ctrl-C ends it."
-        ),
-    )
-    parser.add_argument("model", metavar="MODEL_OR_FILE", help="a GGUF file, a folder, a packaged model, or owner/name")
-    parser.add_argument("--revision", default="", help="a package's version, or a Hub model's commit or tag")
-    parser.add_argument("--chat-template", default="chatml", choices=("chatml", "model", "plain"))
-    parser.add_argument("--port", type=int, default=8080, help="0 takes a free one")
-    parser.set_defaults(handler=serve_command)
-
-
-def serve_command(args: argparse.Namespace) -> int:
-    """Serve until interrupted; the address is printed when the model is loaded."""
-    from tunebook.models.device import choose_placement, this_machine
-    from tunebook.models.loading import open_engine
-    from tunebook.models.server import make_server
-    from tunebook.models.source import resolve_model
-
-    source = resolve_model(args.model, args.revision)
-    engine = open_engine(source, choose_placement(this_machine()), args.chat_template, slots=1)
-    with make_server(engine, source.name, args.port) as server:
-        print(f"hosted_url: http://127.0.0.1:{server.server_port}/v1, hosted_model: {source.name}", flush=True)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            return 0
-    return 0
 
 
 def inspect_command(args: argparse.Namespace) -> int:
