@@ -18,7 +18,8 @@ LIKELY_NAMES = {
     "prompt": tuple("instruction question query input inputs user problem request source english phrase"
                     " document article dialogue sentence review".split()),
     "completion": tuple("output response answer solution target targets assistant reply label result summary highlights"
-                        " translation canonical_solution generated_solution answerkey ground_truth expected_output ideal code".split()),
+                        " translation canonical_solution generated_solution answerkey ground_truth expected_output ideal"
+                        " code".split()),
     "chosen": tuple("preferred accepted winner better response_chosen chosen_response preferred_output"
                     " response_j".split()),
     "rejected": tuple("dispreferred loser worse response_rejected rejected_response non_preferred_output"
@@ -132,7 +133,8 @@ def read_column_mapping(mapping) -> dict[str, str]:
 
     "prompt=instruction+input" joins two columns by an empty line; "input.messages" and "answers.text[0]" reach inside a
     column, "completions[].response" into each of a list, "answers.text[0]|unanswerable" has a text for rows without
-    one; "candidates" and "scores" make pairs of the best and the worst; "system=first_user" puts system turns into the first user turn. Raises InputProblem for anything else.
+    one; "candidates" and "scores" make pairs of the best and the worst; "system=first_user" puts system turns into the
+    first user turn. Raises InputProblem for anything else.
     """
     if not mapping:
         return {}
