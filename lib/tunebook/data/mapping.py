@@ -18,8 +18,8 @@ LIKELY_NAMES = {
     "prompt": tuple("instruction question query input inputs user problem request source english phrase"
                     " document article dialogue sentence review".split()),
     "completion": tuple("output response answer solution target targets assistant reply label result summary highlights"
-                        " translation canonical_solution generated_solution answerkey ground_truth expected_output ideal"
-                        " code".split()),
+                        " translation canonical_solution generated_solution answerkey ground_truth expected_output"
+                        " ideal code".split()),
     "chosen": tuple("preferred accepted winner better response_chosen chosen_response preferred_output"
                     " response_j".split()),
     "rejected": tuple("dispreferred loser worse response_rejected rejected_response non_preferred_output"
