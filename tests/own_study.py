@@ -1,22 +1,25 @@
-"""The studies of own rows whole, on a tiny random model: `python own_study.py MODEL_FOLDER NAME...` prints a line each.
+"""The studies of own rows whole, on a tiny random model: `python own_study.py OUTPUTS NAME...`.
 
 The runner of `tunebook run`, papermill's injection and every cell of every notebook; only the kernel is not one: each
 notebook runs in a fork of this process, which has imported torch once for all. Scores mean nothing.
 """
 
+import importlib
 import json
 import os
 import sys
 import traceback
 from pathlib import Path
 
+import tiny_models
 from tunebook.pipeline import executor, study
 from tunebook.pipeline.progress import Display
 
 ROOT = Path(__file__).parent.parent
+IMPORTED = "datasets IPython.core.interactiveshell matplotlib.pyplot nbformat papermill.iorw papermill.parameterize pandas peft sklearn.linear_model".split()
 SMALL = {
-    "n_rows": 16, "dpo_prompts": 6, "dpo_samples": 2, "dpo_least_pairs": 0, "dpo_epochs": 1.0, "max_new_tokens": 6,
-    "retained": [], "general_documents": 1, "audit_problems": 2, "rehearsal_share": 0.0, "watch_points": 0, "few_shot": 1,
+    "n_rows": 12, "dpo_prompts": 6, "dpo_samples": 2, "dpo_least_pairs": 0, "dpo_epochs": 1.0, "max_new_tokens": 6,
+    "retained": [], "general_documents": 1, "audit_problems": 2, "rehearsal_share": 0.0, "watch_points": 0, "ladder": [], "batch_size": 4,
     "benchmark_limit": 4, "model_revision": "",
 }  # fmt: skip
 
@@ -60,23 +63,36 @@ def execute(job: executor.Job, on_tick) -> dict:
     return {"outcome": "ok"} if is_ok else {"outcome": "exception", "name": job.instance, "message": text[-2000:]}
 
 
-def main(model: str, names: list[str]) -> None:
-    """Run the studies; a line of JSON each: its exit code, its states, and all that it printed on the way."""
+def save_model(folder: Path) -> str:
+    """A random Llama with the base's tokenizer and its ends."""
+    tiny_models.tiny_llama().save_pretrained(folder)
+    tiny_models.tokenizer("model").save_pretrained(folder)
+    return str(folder)
+
+
+def main(outputs: Path, names: list[str]) -> None:
+    """Run the studies into `outputs`. What is imported here is inherited by every fork."""
     import matplotlib
 
     matplotlib.use("agg")
-    import datasets, papermill, peft, transformers, trl  # noqa: E401, F401 - inherited by every fork
+    for name in IMPORTED:
+        importlib.import_module(name)
     from trl import DPOTrainer, KTOTrainer, SFTTrainer  # noqa: F401
 
+    os.environ["TUNEBOOK_OUTPUTS"] = str(outputs)
+    child = os.fork()  # a fork after torch has computed may wait for its threads for ever
+    if not child:
+        save_model(outputs / "tiny")
+        os._exit(0)
+    os.waitpid(child, 0)
     study.execute = execute
     for name in names:
+        settings = SMALL | {"model": str(outputs / "tiny")}
         sets = tuple(
-            f"{key}={value if isinstance(value, str) else json.dumps(value)}"
-            for key, value in (SMALL | {"model": model}).items()
+            f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()
         )
-        code = study.run_study(ROOT, study.Request(params=name, run=name, sets=sets), Display(sys.stderr))
-        print(json.dumps({"name": name, "exit": code}), flush=True)
+        study.run_study(ROOT, study.Request(params=name, run=name, sets=sets), Display(sys.stdout))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main(Path(sys.argv[1]), sys.argv[2:])
