@@ -119,6 +119,7 @@ PUBLISHED = {
                            user([{"type": "tool_result", "tool_use_id": "t", "content": "rings"}]),
                            said([{"type": "text", "text": r["completion"]}])],
                            "tools": [{"name": "ring", "input_schema": TOOLS[0]["parameters"]}]}, "rings"),
+    "a header with blanks": (lambda n, r: {" Prompt": r["prompt"], "Completion ": r["completion"]}, ""),
     "KTO as words": (lambda n, r: {**r, "label": ["false", "true"][n % 2]}, ""),
     "KTO of LLaMA-Factory": (lambda n, r: {"messages": [user(r["prompt"]), said(r["completion"])],
                              "kto_tag": n % 2 == 0}, ""),

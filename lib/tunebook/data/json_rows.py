@@ -253,6 +253,10 @@ def _rows_inside(value: dict, notes: Notes) -> list:
     lists = [item for item in value.values() if isinstance(item, list) and item and isinstance(item[0], dict)]
     if len(lists) == 1 and not ROW_FIELDS & set(value):
         return lists[0]
+    if len(lists) == len(value) > 1:
+        how = f"the content is one object of {len(lists)} lists of rows ({', '.join(value)})"
+        notes.add("file_format", detail=f"{how}; write each into a file of its own")
+        return []
     columns = {key: item.values() if isinstance(item, dict) else item for key, item in value.items()}
     lengths = {len(item) if hasattr(item, "__len__") and not isinstance(item, str) else 0 for item in columns.values()}
     is_flat = all(not isinstance(cell, dict | list) for item in columns.values() if lengths != {0} for cell in item)

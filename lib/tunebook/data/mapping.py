@@ -269,7 +269,7 @@ def likely_mapping(columns, sample=()) -> tuple[dict[str, str], str]:
     `sample`: some rows. Columns that are blank in all of them are left out.
     """
     filled = [c for c in columns if not sample or any(not is_blank(row.get(c)) for row in sample)]
-    by_lower = {str(column).lower(): column for column in columns}
+    by_lower = {str(column).strip().lower(): column for column in columns}
     for name, known, mapping in SHAPES:
         if set(known.split()) <= by_lower.keys():
             found = {field: _with_case(path, by_lower) for field, path in mapping.items()}
