@@ -18,11 +18,6 @@ from zoo import FAMILIES, build
 STEPS = ("inspect", "load", "mask", "sft", "dpo", "merge", "gguf", "tokens", "answers", "score")
 WORKS = "works"
 REFUSED = {
-    "r1_distill": (
-        "mask",
-        "chat_template: the rendered prompt is not a prefix of prompt + completion, so no loss mask is right (it ends"
-        " ' noon<｜Assistant｜><think>\\n'); use chat_template: chatml, or plain for a model without its tokens",
-    ),
     "opt": ("gguf", "export: the converter refused opt: ERROR:hf-to-gguf:Model OPTForCausalLM is not supported"),
 }
 
@@ -165,7 +160,14 @@ class Case:
         trainer = DPOTrainer(
             policy, args=arguments, train_dataset=Dataset.from_list(pairs), processing_class=self.tokenizer
         )
+        training.use_own_tokens(trainer, pairs)
         training.use_compact_head(trainer)
+        end = self.tokenizer.convert_tokens_to_ids(self.family.end)
+        assert all(
+            row[key].index(end) == len(row[key]) - 1
+            for row in trainer.train_dataset
+            for key in ("chosen_ids", "rejected_ids")
+        ), self.tokenizer.decode(trainer.train_dataset[0]["chosen_ids"])
         assert all(0 < loss < 5 for loss in self._train(trainer))
 
     def _student(self):

@@ -7,6 +7,7 @@ weight that it changes, since that mapping renames and permutes rows, and rows o
 of llama.cpp's adapter GGUF, `convert_lora_to_gguf.py`.
 """
 
+import functools
 import json
 import re
 import runpy
@@ -24,6 +25,7 @@ def _mend() -> None:
     import conversion
     import gguf
     from conversion.base import ModelBase
+    from transformers import AutoTokenizer
 
     source = (Path(conversion.__file__).parent / "deepseek.py").read_text(encoding="utf-8")
     for name in set(re.findall(r"gguf\.MODEL_TENSOR\.(\w+)", source)):
@@ -38,6 +40,18 @@ def _mend() -> None:
         return config | published | inner
 
     ModelBase.load_hparams = staticmethod(load_all)
+    AutoTokenizer.from_pretrained = functools.partial(_read_tokenizer, AutoTokenizer.from_pretrained)
+
+
+def _read_tokenizer(read, folder, *arguments, **settings):
+    """The tokenizer of a folder as tokenizer.json alone makes it, where `copy_tokenizer` says that the class which
+    transformers takes reads otherwise: it may add tokens of its own (Qwen's <|endoftext|> to R1 distilled).
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    told = json.loads((Path(folder) / "tokenizer_config.json").read_text(encoding="utf-8"))
+    read = PreTrainedTokenizerFast.from_pretrained if told.get("read_as_file") else read
+    return read(folder, *arguments, **settings)
 
 
 def model(script: str, ends: str, *arguments: str) -> None:

@@ -341,6 +341,7 @@ def copy_tokenizer(source: Path, tokenizer, folder: Path) -> None:
         added = tokenizer.added_tokens_decoder.items()
         settings["added_tokens_decoder"] = {str(at): {"content": t.content, "special": t.special} for at, t in added}
     settings |= {"chat_template": tokenizer.chat_template, "add_bos_token": begins_with_bos(tokenizer)}
+    settings |= {"read_as_file": True} if hasattr(tokenizer, "passed_over") else {}  # for the converter
     write_json(folder / "tokenizer_config.json", settings)
 
 
