@@ -39,6 +39,13 @@ PHI4 = (
     "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}{% if"
     " add_generation_prompt %}{{ '<|assistant|>' }}{% else %}{{ eos_token }}{% endif %}"
 )
+COHERE = (
+    "{{ bos_token }}{% for m in messages %}{{ '<|START_OF_TURN_TOKEN|>' + {'user': '<|USER_TOKEN|>', 'system':"
+    " '<|SYSTEM_TOKEN|>', 'assistant': '<|CHATBOT_TOKEN|>'}[m['role']] }}{% if m['role'] == 'assistant' %}{{"
+    " '<|START_RESPONSE|>' + m['content'] + '<|END_RESPONSE|>' }}{% else %}{{ m['content'] }}{% endif %}{{"
+    " '<|END_OF_TURN_TOKEN|>' }}{% endfor %}{% if add_generation_prompt %}{{"
+    " '<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|><|START_RESPONSE|>' }}{% endif %}"
+)
 DEEPSEEK = ("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>")
 R1_TOKENS = (*DEEPSEEK, "<｜User｜>*", "<｜Assistant｜>*", "<think>*", "</think>*")
 GLM_TOKENS = ("[MASK]", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>")
@@ -58,6 +65,39 @@ def bpe(style: str, tokens: tuple, bos: str, eos: str, kind: str, adds_bos: bool
 
 
 FAMILIES |= {
+    "cohere2": Family(
+        "Cohere2",
+        TIED | HEAD | {"sliding_window": 64, "logit_scale": 0.25},
+        (
+            "bpe",
+            "cohere",
+            (
+                "<PAD>",
+                "<UNK>",
+                "<CLS>",
+                "<SEP>",
+                "<MASK_TOKEN>",
+                "<BOS_TOKEN>",
+                "<EOS_TOKEN>",
+                "<|START_OF_TURN_TOKEN|>",
+                "<|END_OF_TURN_TOKEN|>",
+                "<|USER_TOKEN|>",
+                "<|CHATBOT_TOKEN|>",
+                "<|SYSTEM_TOKEN|>",
+                "<|START_RESPONSE|>",
+                "<|END_RESPONSE|>",
+            ),
+            "<BOS_TOKEN>",
+            "<|END_OF_TURN_TOKEN|>",
+            "CohereTokenizer",
+            True,
+        ),
+        COHERE,
+        "<|END_OF_TURN_TOKEN|>",
+        ("<|END_OF_TURN_TOKEN|>",),
+        "command-r",
+        form=("named",),
+    ),
     "tinyllama_chat": Family(
         "Llama", UNTIED, ("sp", "llama", (), "LlamaTokenizer"), ZEPHYR, "</s>", ("</s>",), notes=("tokenizer_class",)
     ),

@@ -267,7 +267,9 @@ def merge_adapter(model, adapter: Path):
         if told.unexpected_keys:
             raise ValueError(f"its file has {told.unexpected_keys[0]}, which its config does not ask for")
         expected = probe(adapted)
-        if _changes_tied(adapted):
+        config = adapted.peft_config["default"]
+        keeps_tie = config.trainable_token_indices or getattr(config, "ensure_weight_tying", False)  # on both sides
+        if _changes_tied(adapted) and not keeps_tie:
             model = untie(adapted.unload())
             adapted = PeftModel.from_pretrained(model, str(adapter))
         try:
