@@ -318,8 +318,8 @@ def main(names: list[str]) -> None:
         with tempfile.TemporaryDirectory() as root, converter() as split:
             try:
                 record["families"][name] = run(name, Path(root), split)
-            except AssertionError as problem:
-                record["families"][name] = {STEPS[0]: f"WRONG: {problem!s:.300}"}
+            except Exception as problem:  # the next family is tried all the same
+                record["families"][name] = {STEPS[0]: f"WRONG: {problem!r:.300}"}
         record["families"] = {name: record["families"][name] for name in FAMILIES if name in record["families"]}
         RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     text = README.read_text(encoding="utf-8")
