@@ -382,3 +382,31 @@ def test_energy_that_nobody_may_read_is_none(tmp_path):
     counters = EnergyCounters(tmp_path)
     counters.sample()
     assert counters.joules is None
+
+
+def test_an_interrupt_says_what_is_left_and_another_keeps_its_traceback(monkeypatch, capsys):
+    """Forty frames of the library stood below the cell, and nothing about the last adapter."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from tunebook.pipeline.byhand import show_interrupts_in_one_line
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    shell = InteractiveShell.instance()
+    monkeypatch.setattr(shell, "colors", "nocolor")
+    try:
+        show_interrupts_in_one_line("02_train_sft")
+        monkeypatch.setattr("pathlib.Path.read_bytes", interrupt)
+        result = shell.run_cell("from pathlib import Path\nfrom tunebook import files\nfiles.read_json(Path('x'))")
+        inside = capsys.readouterr().out
+        assert isinstance(result.error_in_exec, KeyboardInterrupt)
+        shell.run_cell("raise KeyboardInterrupt")
+        outside = capsys.readouterr().out
+    finally:
+        InteractiveShell.clear_instance()
+    assert inside.strip().splitlines() == [
+        "KeyboardInterrupt: 02_train_sft was stopped: the last finished result stays as it was; run the notebook again"
+        " to go on"
+    ]
+    assert "raise KeyboardInterrupt" in outside and "02_train_sft" not in outside

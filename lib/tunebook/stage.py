@@ -93,6 +93,7 @@ def _prepare_by_hand(root: Path, folder: Path, instance: str, values: tuple[dict
     _locks[folder] = runs.RunLock(folder, instance).acquire()
     runs.start_over(runs.work_folder(folder, instance))
     byhand.write_params_by_hand(root, folder, instance, own)
+    byhand.show_interrupts_in_one_line(instance)
     return run_stages
 
 

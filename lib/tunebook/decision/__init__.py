@@ -33,6 +33,15 @@ __getattr__, __dir__, __all__ = face(
         "stage_rows": "report",  # stages as rows
         "build_report": "report",  # report.json
         "write_page": "page",  # report.html
+        "Teacher": "teacher",  # a larger model, local or behind a server
+        "rows_to_ask": "teacher",  # training prompts as problems
+        "ask_teacher": "teacher",  # its answers, judged
+        "read_answers": "teacher",  # one row a prompt
+        "student_rows": "teacher",  # what a student may learn
+        "yield_row": "teacher",  # what was kept, and its price
+        "agreement_rows": "teacher",  # what agreement is worth
+        "slice_rows": "teacher",  # the same by slice
+        "judge_student": "teacher",  # the data gate on the student's rows
         "read_run": "drift",  # a finished run
         "read_inputs": "drift",  # new inputs
         "input_drift": "drift",  # have the inputs moved?

@@ -14,12 +14,12 @@ from tunebook.decision.economics import Prices, share_seconds, whole_seconds
 from tunebook.decision.gates import rung_row
 from tunebook.errors import InputProblem
 from tunebook.evaluation import completions, prompts
-from tunebook.evaluation.hosted import Hosted, ask_hosted
-from tunebook.evaluation.measure import answer_and_score
+from tunebook.evaluation.hosted import Hosted
+from tunebook.evaluation.measure import answer_and_score, ask_and_score
 from tunebook.evaluation.prompts import fixed_examples, nearest_examples
-from tunebook.evaluation.protocol import UNKNOWN, Asking, Protocol
+from tunebook.evaluation.protocol import Asking
 from tunebook.evaluation.score import score
-from tunebook.files import hash_json, write_jsonl
+from tunebook.files import write_jsonl
 from tunebook.models.device import choose_placement, this_machine
 from tunebook.models.engine import Decoding
 from tunebook.models.loading import open_engine
@@ -27,7 +27,6 @@ from tunebook.models.source import resolve_model
 
 # few_shot shows fixed examples, retrieved the nearest ones; larger and hosted are other systems.
 RUNGS = ("instruction", "few_shot", "retrieved", "larger", "hosted")
-KEPT = ".hosted"  # in the run's folder: what a server answered, so that a stage that runs again does not pay again
 
 
 @dataclass(frozen=True)
@@ -142,21 +141,15 @@ def score_hosted(ladder: Ladder, problems, context, tokenizer, asking: Asking, e
     estimate. Machine seconds are 0: they are another's.
     """
     folder = context.folder / "ladder" / "hosted"
-    record = {key: getattr(asking, key) for key in ("answer_reading", "code_block", "cpu_seconds")}
     if ladder.hosted.url:
         shown = () if asking.instruction else tuple(examples)
-        style = {"prompt_style": "few_shot" if shown else "chat"}
-        fields = asking.fields("task") | style
-        del fields["allow_unisolated"]
-        protocol = Protocol(problems.sha256, **fields)
-        kept = context.run_folder / KEPT
-        rows = ask_hosted(ladder.hosted, problems, protocol, shown, kept, context.progress)
-        write_jsonl(folder / "completions.jsonl", rows)
-        record = {key: value for key, value in protocol.to_dict().items() if key not in ("benchmark", "stops")}
-        record |= {"chat_template_sha256": UNKNOWN, "examples_sha256": hash_json(list(shown)) if shown else ""}
+        fields = asking.fields("task") | {"prompt_style": "few_shot" if shown else "chat"}
+        done = ask_and_score(ladder.hosted, problems, folder, context, shown, **fields)
+        rows, metrics = done["rows"], done["metrics"]
     else:
         rows = completions.read_completions(ladder.hosted_completions, problems)
-    metrics = score(problems, rows, folder / "score", record, allow_unisolated=asking.allow_unisolated)
+        record = {key: getattr(asking, key) for key in ("answer_reading", "code_block", "cpu_seconds")}
+        metrics = score(problems, rows, folder / "score", record, allow_unisolated=asking.allow_unisolated)
     texts = {problem["task_id"]: problem["prompt"] for problem in problems.problems}
     calls = []
     for row in rows:

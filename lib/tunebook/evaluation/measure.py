@@ -10,10 +10,13 @@ from pathlib import Path
 from tunebook.errors import InputProblem
 from tunebook.evaluation.benchmark import Benchmark
 from tunebook.evaluation.completions import complete
-from tunebook.evaluation.protocol import Asking, Protocol
+from tunebook.evaluation.hosted import Hosted, ask_hosted
+from tunebook.evaluation.protocol import UNKNOWN, Asking, Protocol
 from tunebook.evaluation.score import score
+from tunebook.files import hash_json, write_jsonl
 from tunebook.terminal import aligned, escaped
 
+KEPT = ".hosted"  # in the run's folder: what a server answered, so that a stage that runs again does not pay again
 # what a variant of a protocol may change, and how its text is read; the rest follows from the model and the benchmark
 VARIABLE = {
     "prompt_style": str, "instruction": str, "thinking": str,
@@ -48,6 +51,24 @@ def answer_and_score(
     cost = {key: done[key] for key in ("seconds", "tokens", "resumed")}
     cost["tokens_per_second"] = done["tokens"] / done["seconds"]
     return {"metrics": metrics, "rows": done["rows"], "protocol": done["protocol"], "cost": cost}
+
+
+def ask_and_score(
+    hosted: Hosted, problems: Benchmark, folder: Path, context, examples: Sequence[dict] = (), **fields
+) -> dict:
+    """`answer_and_score` of a model behind a server: within its budget, no answer paid twice. `cost` has seconds (of
+    all requests), tokens, and money by the prices of `hosted`.
+    """
+    allow = fields.pop("allow_unisolated", False)
+    protocol = Protocol(problems.sha256, **fields)
+    rows = ask_hosted(hosted, problems, protocol, examples, context.run_folder / KEPT, context.progress)
+    write_jsonl(folder / "completions.jsonl", rows)
+    record = {key: value for key, value in protocol.to_dict().items() if key not in ("benchmark", "stops")}
+    record |= {"chat_template_sha256": UNKNOWN, "examples_sha256": hash_json(list(examples)) if examples else ""}
+    metrics = score(problems, rows, folder / "score", record, allow_unisolated=allow)
+    tokens_in, tokens = (sum(row[key] for row in rows) for key in ("input_tokens", "n_tokens"))
+    cost = {"seconds": sum(row["seconds"] for row in rows), "tokens": tokens, "money": hosted.cost(tokens_in, tokens)}
+    return {"metrics": metrics, "rows": rows, "protocol": protocol, "cost": cost}
 
 
 def protocol_table(

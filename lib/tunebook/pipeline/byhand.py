@@ -7,6 +7,7 @@ Does not run the notebook itself; that is the person's.
 import contextlib
 import json
 import sys
+import traceback
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,6 +117,28 @@ def _recorded_params(folder: Path) -> dict:
         return manifests.read_manifest(folder)["params"]
     except (InputProblem, IntegrityProblem):
         return {}
+
+
+def show_interrupts_in_one_line(instance: str) -> None:
+    """From now on in this kernel, stopping a cell at work in the library shows what is left, not the library's frames.
+
+    An interrupt of other code keeps its traceback. Nothing outside IPython.
+    """
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    if not hasattr(shell, "set_custom_exc"):
+        return
+    package = str(Path(__file__).resolve().parents[1])
+    said = f"{instance} was stopped: the last finished result stays as it was; run the notebook again to go on"
+
+    def show(shell, kind, value, trace, tb_offset=None):
+        frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(trace)]
+        if any(name.startswith(package) for name in frames):
+            shell._showtraceback(kind, value, [f"{kind.__name__}: {said}"])
+        else:
+            shell.showtraceback((kind, value, trace), tb_offset=tb_offset)
+
+    shell.set_custom_exc((KeyboardInterrupt,), show)
 
 
 class Recorder:

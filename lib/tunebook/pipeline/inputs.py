@@ -12,7 +12,17 @@ from tunebook.files import hash_json, sha256_file
 
 # Parameters that may name a file or a folder; a notebook's working folder is notebooks/, so paths are kept relative to
 # it.
-KEYS = ("rows", "benchmark", "retained", "model", "larger_model", "hosted_completions", "inputs", "recover_from")
+KEYS = (
+    "rows",
+    "benchmark",
+    "retained",
+    "model",
+    "larger_model",
+    "hosted_completions",
+    "inputs",
+    "recover_from",
+    "teacher",
+)
 FILES = ("hosted_completions", "inputs")  # these are always files
 FILE_ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gz", ".gguf", ".txt")
 

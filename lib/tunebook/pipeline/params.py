@@ -261,6 +261,7 @@ CHOICES = {
     "method": ("lora", "rslora", "dora", "full"),
     "preference": ("dpo", "ipo", "rpo", "kto", "none"),
     "preference_source": ("auto", "own", "sampled", "both"),
+    "teacher_keep": ("right", "agreed", "all"),
     "ladder": ("instruction", "few_shot", "retrieved", "larger", "hosted"),
 }
 AUTOMATIC = ("lora_rank", "learning_rate")  # where "auto" stands for 0: the notebook finds the value
@@ -268,7 +269,7 @@ AUTOMATIC = ("lora_rank", "learning_rate")  # where "auto" stands for 0: the not
 POSITIVE = (
     "seeds batch_size dpo_batch_size lora_alpha max_length max_new_tokens retained_max_new_tokens n_samples"
     " dpo_prompts dpo_samples slots epochs dpo_epochs rehearsal_tokens quantisation_margin recover_points"
-    " recover_prompts recover_tokens recover_rows recover_rate general_prompts"
+    " recover_prompts recover_tokens recover_rows recover_rate general_prompts teacher_samples"
 ).split()
 # numbers that must not be below 0
 NOT_NEGATIVE = (
@@ -277,6 +278,7 @@ NOT_NEGATIVE = (
     " watch_points save_seconds warmup_share recover_steps replay_steps recover_problems recover_scales parity_rows"
     " importance_rows served_prompts sensitivity_limit price_machine_hour price_hosted_input price_hosted_output"
     " price_staff_hour staff_hours data_cost cell_timeout_seconds"
+    " teacher_prompts teacher_temperature teacher_max_tokens"
 ).split()
 # (above, up to)
 SHARES = {
@@ -284,6 +286,7 @@ SHARES = {
     "warmup_share": (-math.inf, 1.0),
     "utilisation": (0.0, 1.0),
     "rehearsal_share": (-math.inf, 10.0),
+    "least_agreement": (-math.inf, 1.0),
 }
 
 

@@ -25,9 +25,10 @@ UPSTREAM = {
     "05": ["01", "02"],
     "07": [],  # it watches another run, named by a parameter
     "09": ["01"],  # a foreign adapter needs no other stage
+    "10": ["01"],
 }
 # What a stage reads besides, where it stands before it in the run.
-ALSO = {"05": ("03", "09"), "09": ("02", "03")}
+ALSO = {"02": ("10",), "05": ("03", "09"), "09": ("02", "03")}
 SHORT = re.compile(r"(\d\d)(_\w+)?(@[a-z0-9_]+)?(\+[1-9]\d*)?")
 TRAINING = ("02", "03")  # their seed is another one in a further training; rows, splits and questions stay
 REPEATED = (*TRAINING, "04@sft", "04@dpo")
