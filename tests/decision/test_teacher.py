@@ -15,7 +15,15 @@ def row(prompt: str, answer: str, **more) -> dict:
 
 def told(name: str, answers: list[str], right: list[bool], common, share: float) -> dict:
     ended = [bool(text) for text in answers]
-    return {"task_id": name, "slice": "", "answers": answers, "right": right, "ended": ended, "common": common, "share": share}
+    return {
+        "task_id": name,
+        "slice": "",
+        "answers": answers,
+        "right": right,
+        "ended": ended,
+        "common": common,
+        "share": share,
+    }
 
 
 ROWS = [row("a", "1"), row("b", "2"), row("c", "3")]

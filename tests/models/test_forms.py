@@ -17,7 +17,7 @@ from tunebook.models.inspect import inspect
 from tunebook.models.loading import load_model, load_tokenizer, tokenizer_findings
 from tunebook.models.rendering import rendered_question, same_question
 from tunebook.models.source import resolve_model
-from tunebook.models.templates import ANSWER, ASKED, PLAIN, encode_row, ends_of, measure_row
+from tunebook.models.templates import ANSWER, ASKED, PLAIN, encode_row, ends_of, measure_row, render_prompt
 from tunebook.training.dataset import use_own_tokens
 
 ROW = {"prompt": [ASKED], "completion": [{"role": "assistant", "content": ANSWER}]}
@@ -200,8 +200,25 @@ def test_a_thought_that_the_prompt_opens_is_closed_by_what_is_trained(tmp_path):
         assert measure_row(opened)(row)[2] == "" and rendered_question(opened)["rows_alike"]
     with pytest.raises(InputProblem, match="not a prefix .*use chat_template: plain, or train_on: last"):
         encode_row(opened, [ASKED, {**ROW["completion"][0], "weight": 1}, ASKED], ROW["completion"])
+    tokens = zoo.build("qwen3_thinking", tmp_path / "qwen3") / "tokenizer.json"
+    data = json.loads(tokens.read_text())
+    data["model"]["vocab"]["ĊĊ"] = 510  # two newlines are one token, as in every large vocabulary
+    data["model"]["merges"].append(["Ċ", "Ċ"])
+    tokens.write_text(json.dumps(data))
+    written = load_tokenizer(tmp_path / "qwen3", "model")
+    assert show_mask(written, *encode_row(written, **ROW)).endswith(f"<think>\n⟦{closed}<|im_end|>⟧")
     plain = load_tokenizer(tmp_path / "r1", "plain")
     assert show_mask(plain, *encode_row(plain, **ROW)).endswith(f"Assistant:\n⟦{ANSWER}{ends}⟧")
+
+
+def test_an_answer_is_trained_after_the_tokens_that_the_model_is_asked_with(tmp_path):
+    """ERNIE's prompt ends in a space, which a word of the answer would take into its own token."""
+    spoken = load_tokenizer(zoo.build("ernie4.5", tmp_path / "ernie"), "model")
+    for answer in ("no", ANSWER):
+        row = {"prompt": [ASKED], "completion": [{"role": "assistant", "content": answer}]}
+        ids, mask = encode_row(spoken, **row)
+        assert ids[: mask.index(1)] == render_prompt(spoken, [ASKED]) and measure_row(spoken)(row)[2] == ""
+        assert show_mask(spoken, ids, mask).endswith(f"Assistant: ⟦{answer}<|end_of_sentence|>⟧")
 
 
 @pytest.mark.parametrize("is_paired", [True, False])

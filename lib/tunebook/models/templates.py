@@ -275,8 +275,8 @@ def encode_row(tokenizer, prompt: list[dict], completion: list[dict], tools=None
         if turn["role"] != "assistant" or at < len(prompt) and turn.get("weight") != 1:
             continue
         start = render_turns(tokenizer, turns[:at], tools, opens=True)
-        if whole[: len(start)] != start and at == len(turns) - 1:
-            whole = _after_thought(tokenizer, turns, tools) or whole
+        if whole[: len(start)] != start and at == len(turns) - 1 and (said := _answer(tokenizer, turns, tools)):
+            whole = start + said
             mask = (mask + [0] * len(whole))[: len(whole)]
         if whole[: len(start)] != start:
             other = "chatml" if _has_chatml(tokenizer) else "plain"
@@ -288,20 +288,24 @@ def encode_row(tokenizer, prompt: list[dict], completion: list[dict], tools=None
     return whole[:stop] + own, mask[:stop] + [1] * len(own)
 
 
-def _after_thought(tokenizer, turns: list[dict], tools) -> list[int]:
-    """Token ids of a conversation whose prompt opens a thought that the template leaves out of a written turn (R1
-    distilled), or writes otherwise: the last turn goes on with its own thought, if it has one, and closes it.
+def _answer(tokenizer, turns: list[dict], tools) -> list[int]:
+    """Token ids of the last turn as they follow the prompt's, where those of the whole conversation do not: a token
+    lies across the place where the turn begins, or the prompt opens a thought that the template leaves out of a written
+    turn (R1 distilled), or writes otherwise. Then the turn goes on with its own thought, if it has one, and closes it.
 
     [] where the template does something else.
     """
     prompt = render_turns(tokenizer, turns[:-1], tools, opens=True, tokenize=False)
     whole, bare = render_turns(tokenizer, turns, tools, tokenize=False), re.sub(r"<think>\s*\Z", "", prompt)
-    if bare == prompt or not whole.startswith(bare):
+    said = whole.removeprefix(prompt)
+    if bare != prompt and whole.startswith(bare):
+        head, _, answer = whole[len(bare) :].rpartition("</think>")
+        own = (head or (turns[-1].get("content") or "").rpartition("</think>")[0]).rpartition("<think>")[2].strip("\n")
+        said = (own + "\n" if own else "") + "</think>\n\n" + answer.lstrip("\n")
+    elif said == whole:
         return []
-    head, _, answer = whole[len(bare) :].rpartition("</think>")
-    own = (head or (turns[-1].get("content") or "").rpartition("</think>")[0]).rpartition("<think>")[2].strip("\n")
-    text = prompt + (own + "\n" if own else "") + "</think>\n\n" + answer.lstrip("\n")
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    before, ids = (list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in ("\n", "\n" + said))
+    return ids[len(before) :] if ids[: len(before)] == before else []
 
 
 def _turn_stop(tokenizer, ids: list[int], start: int, is_last: bool) -> int:
