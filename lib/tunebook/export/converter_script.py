@@ -20,17 +20,18 @@ def _mend() -> None:
     published ones go first.
 
     Heads that predict several tokens (mtp) are neither read nor written by transformers, so they are not looked for.
-    Its module for DeepSeek, which those for GLM and Mistral import, names tensors that its own `gguf` does not have.
+    Its modules for DeepSeek (which those for GLM and Mistral import), HunYuan and others name tensors and architectures
+    that its own `gguf` does not have.
     """
     import conversion
     import gguf
     from conversion.base import ModelBase
     from transformers import AutoTokenizer
 
-    source = (Path(conversion.__file__).parent / "deepseek.py").read_text(encoding="utf-8")
-    for name in set(re.findall(r"gguf\.MODEL_TENSOR\.(\w+)", source)):
-        if name not in gguf.MODEL_TENSOR.__members__:
-            setattr(gguf.MODEL_TENSOR, name, None)
+    for file in Path(conversion.__file__).parent.glob("*.py"):
+        for kind, name in re.findall(r"gguf\.(MODEL_TENSOR|MODEL_ARCH)\.(\w+)", file.read_text(encoding="utf-8")):
+            if name not in getattr(gguf, kind).__members__:
+                setattr(getattr(gguf, kind), name, None)
     load, ModelBase.no_mtp = ModelBase.load_hparams, True
 
     def load_all(dir_model, is_mistral_format=False):
