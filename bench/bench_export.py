@@ -54,7 +54,7 @@ def print_peak(model: str, folder: str) -> None:
     import torch  # noqa: F401
 
     from tunebook.export.convert import export_files
-    from tunebook.export.serving import peak_bytes
+    from tunebook.machine import peak_bytes
     from tunebook.models.loading import load_tokenizer
     from tunebook.models.source import resolve_model
 

@@ -45,8 +45,8 @@ def one(hidden: int, layers: int, vocabulary: int, rows: int, length: int, metho
 
     from tunebook.models.loading import load_tokenizer
     from tunebook.models.source import resolve_model
-    from tunebook.training.compact_head import use_compact_head
     from tunebook.training.forecast import Peak, forecast_memory, load_of
+    from tunebook.training.short_forward import use_compact_head
 
     sizes = {"hidden_size": hidden, "intermediate_size": 3 * hidden, "num_hidden_layers": layers, "head_dim": 64}
     sizes |= {"num_attention_heads": hidden // 64, "num_key_value_heads": hidden // 64, "vocab_size": vocabulary}

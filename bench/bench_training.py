@@ -42,10 +42,9 @@ def _train(is_fast: bool, source, tokenizer, rows: list[dict], dtype: str) -> di
     from trl import SFTConfig, SFTTrainer
 
     from tunebook.models.device import Machine, choose_placement, seed_everything, this_machine
-    from tunebook.training.compact_head import use_compact_head
     from tunebook.training.dataset import tokenised
-    from tunebook.training.lora_product import use_short_lora
     from tunebook.training.settings import attention_for, keep_trainable_in_float32, machine_settings, row_layout
+    from tunebook.training.short_forward import use_compact_head, use_short_lora
 
     class Clock(TrainerCallback):
         def on_step_begin(self, *args, **kwargs):

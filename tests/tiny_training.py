@@ -5,9 +5,8 @@ import random
 import torch
 
 from tiny_models import tiny_llama, tokenizer
-from tunebook.training.compact_head import use_compact_head
 from tunebook.training.dataset import preference_dataset, tokenised
-from tunebook.training.lora_product import use_short_lora
+from tunebook.training.short_forward import use_compact_head, use_short_lora
 
 SCHEDULES = [
     ("every day at noon", "0 12 * * *"),

@@ -20,6 +20,7 @@ ROOMS = (
     "tunebook.data.commands",
     "tunebook.evaluation.commands",
     "tunebook.models.commands",
+    "tunebook.export.commands",
     "tunebook.decision.commands",
     "tunebook.scale.commands",
     "tunebook.doctor",

@@ -1,13 +1,16 @@
-"""What this machine's processor is: cores, features, model name. Knows nothing of GPUs and needs no package."""
+"""What this machine's processor is (cores, features, model name) and how much memory this process took. Knows nothing
+of GPUs and needs no package.
+"""
 
 import os
 import platform
 import re
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
-CPUINFO = Path("/proc/cpuinfo")
+CPUINFO, STATUS, CLEAR = Path("/proc/cpuinfo"), Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def cores() -> int:
@@ -23,6 +26,31 @@ def cpu_flags() -> frozenset[str]:
         names = subprocess.run(command, capture_output=True, text=True, check=False).stdout.lower()
         return frozenset(names.replace("avx1.0", "avx").replace("sse4.2", "sse4_2").split())
     return frozenset((cpu_field("flags") or cpu_field("Features")).split())
+
+
+def peak_bytes() -> int:
+    """The high-water mark of this process's resident memory, since its program began or `forget_peak`."""
+    try:  # a child's ru_maxrss begins with its parent's
+        lines = STATUS.read_text(encoding="ascii", errors="replace").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        return largest_resident()
+
+
+def largest_resident(of_children: bool = False) -> int:
+    """Bytes of getrusage's ru_maxrss, which macOS gives in bytes and other systems in KiB."""
+    import resource  # lacking on Windows, where the set-up speaks first
+
+    who = resource.RUSAGE_CHILDREN if of_children else resource.RUSAGE_SELF
+    return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def forget_peak() -> None:
+    """Lets `peak_bytes` begin anew, on Linux; elsewhere it stays that of the whole program."""
+    try:
+        CLEAR.write_text("5", encoding="ascii")
+    except OSError:
+        pass
 
 
 def cpu_field(name: str) -> str:

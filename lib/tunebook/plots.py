@@ -143,6 +143,22 @@ def preference(rows: list[dict], n_rows: int):
     return fig
 
 
+def reward(rows: list[dict], points: list[dict]):
+    """The reward of each step, and at each point the reward on rewarded problems beside the truth on sealed ones, in
+    percent; bars are 95% intervals.
+    """
+    fig, (ax,) = _figure(7, 3)
+    ax.plot([row["step"] for row in rows], [100 * row["reward"] for row in rows], color=SOFT, label="reward, each step")
+    at, truth = [point["step"] for point in points], [100 * point["truth"] for point in points]
+    ends = [[100 * end for end in point["truth_interval"]] for point in points]
+    spread = [[v - low for v, (low, _) in zip(truth, ends)], [high - v for v, (_, high) in zip(truth, ends)]]
+    ax.plot(at, [100 * point["reward"] for point in points], "o--", color=WARN, label="rewarded problems")
+    ax.errorbar(at, truth, yerr=spread, fmt="o-", color=ACCENT, capsize=4, label="sealed problems")
+    ax.set(xlabel="optimiser step", ylabel="answers that pass (%)", ylim=(0, 102))
+    ax.legend(frameon=False)
+    return fig
+
+
 def lengths(totals: list[int], max_length: int):
     """How long the rows are, in tokens, with the cut drawn in."""
     fig, (ax,) = _figure(7, 3)

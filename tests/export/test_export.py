@@ -9,7 +9,7 @@ import numpy
 import pytest
 
 from broken_exports import rewrite
-from tiny_models import CPU, adapted, tiny_llama, tokenizer
+from tiny_models import CPU, tiny_llama, tokenizer
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.export import serving
 from tunebook.export.choice import smallest_that_holds, why
@@ -50,16 +50,11 @@ Export = namedtuple("Export", "source adapter trained base file base_file adapte
 
 
 @pytest.fixture(scope="module")
-def export(tmp_path_factory):
+def export(tmp_path_factory, converted):
     """A tiny base, an adapter on it, the merged model as GGUF, and what the transformers models expect."""
-    root = tmp_path_factory.mktemp("export")
-    tiny_llama().save_pretrained(root / "base")
-    tokenizer().save_pretrained(root / "base")
-    source = resolve_model(str(root / "base"))
-    adapter = adapted(root / "adapter", str(root / "base"))
-    files = export_files(source, adapter, tokenizer(), root, ["f16"])
-    base_file = convert_to_gguf(root / "base", root / "base.gguf")
-    adapter_file = convert_adapter(root / "base", adapter, root / "adapter.gguf")
+    source, adapter = resolve_model(str(converted / "base")), converted / "adapter"
+    files = export_files(source, adapter, tokenizer(), tmp_path_factory.mktemp("export"), ["f16"])
+    base_file, adapter_file = converted / "base.gguf", converted / "adapter.gguf"
     trained, base = load_model(source, CPU, adapter), load_model(source, CPU)
     rows = held_out(tokenizer(), PROBLEMS, 5)
     expects = [log_probabilities(model, rows) for model in (trained, base)]

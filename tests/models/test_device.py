@@ -4,7 +4,7 @@ import pytest
 
 from tunebook import machine
 from tunebook.errors import MachineProblem
-from tunebook.models.device import Machine, best_gpu, choose_placement
+from tunebook.models.device import Machine, best_gpus, choose_placement
 from tunebook.training.settings import machine_settings
 
 T4 = Machine(frozenset({"avx2"}), (7, 5), "Tesla T4")
@@ -64,4 +64,4 @@ def test_free_memory_is_told_and_several_gpus_in_one_process_are_one_sentence():
     [([10, 80, 40], "", "1"), ([10, 80, 40], "2,0", "2"), ([10, 80], "MIG-1,MIG-2", "MIG-1"), ([10, 10], "", "0")],
 )
 def test_the_gpu_with_most_free_memory_is_shown(free, visible, chosen):
-    assert best_gpu(free, visible) == chosen
+    assert best_gpus(free, visible) == chosen

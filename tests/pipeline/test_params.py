@@ -170,6 +170,15 @@ def plan(root, text):
     return studies.make_plan(root, root / "outputs" / "x", study(root, text), Display(io.StringIO()))
 
 
+def test_reinforcement_starts_from_the_demonstrations_or_from_a_foreign_adapter():
+    names = ["01_validate_data", "02_train_sft", "08_train_grpo", "05_export_gguf"]
+    assert stages.upstream("08_train_grpo", names) == names[:2]
+    assert stages.upstream("05_export_gguf", names) == names[:3]
+    assert stages.upstream("08_train_grpo", ["01_validate_data", "08_train_grpo"]) == ["01_validate_data"]
+    scored = ["01_validate_data", "08_train_grpo", "04_evaluate_pass_at_1@grpo"]
+    assert stages.upstream(scored[2], scored) == scored[:2]
+
+
 def test_a_recovery_is_read_where_it_stands_before_and_asked_for_by_who_scores_it():
     """A notebook that a person adds after the export must not make the export that was there out of date."""
     names = ["01_validate_data", "02_train_sft", "09_recover", "05_export_gguf"]

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Study params/priced.yaml as run priced, commit COMMIT.
 # At most 1.8 h: 0.73 at 0.4 an hour (price list, EUR, 2026-11-25).
+# The limit: named with --hours.
 # The commit must be at https://example.org/kit.git before this is submitted.
 # Detached: nohup bash FILE > priced.log 2>&1 &   The run comes back beside this file as priced.tar.gz:
 #   tar xzf priced.tar.gz -C outputs

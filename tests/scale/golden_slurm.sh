@@ -9,6 +9,7 @@
 #SBATCH --output=priced.%j.log
 # Study params/priced.yaml as run priced, commit COMMIT.
 # At most 1.8 h: 0.73 at 0.4 an hour (price list, EUR, 2026-11-25).
+# The limit: named with --hours.
 # The commit must be at https://example.org/kit.git before this is submitted.
 # Submit with `sbatch FILE` from a folder that the nodes share. Submitted again, the run goes on in priced.outputs/.
 # The run comes back beside it as priced.tar.gz:

@@ -4,15 +4,17 @@ import os
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mini_study import make_root
 from tunebook.errors import InputProblem
-from tunebook.pipeline import runs
+from tunebook.files import write_json
+from tunebook.pipeline import params, runs
 from tunebook.pipeline.verify import verify_run
-from tunebook.scale.submission import PLACES, Request, render
+from tunebook.scale.submission import PLACES, Request, hours_like, render
 
 LIB = Path(runs.__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent
@@ -81,7 +83,8 @@ def test_a_run_made_by_the_submission_comes_back_and_verifies(root, tmp_path):
         ({"place": "slurm", "repository": ""}, "--repository"),
         ({"place": "hf-jobs", "hardware": "t4"}, "no flavour.*t4-small"),
         ({"place": "hf-jobs", "hardware": "t4-small"}, "--keep-in"),
-        ({"hours": 0.0}, "--hours 0"),
+        ({"hours": -1.0}, "above 0 and at most"),
+        ({"hours": 0.0}, "no run 'priced' under"),
         ({"study": "demo", "sets": ("rwos=9",)}, "did you mean 'rows'"),
         ({"run": "../elsewhere"}, "no plain name"),
     ],
@@ -90,6 +93,26 @@ def test_what_the_machine_could_not_do_is_one_sentence(root, changes, sentence):
     given = {"study": "priced", "place": "docker", "hours": 1.0, "repository": "r"} | changes
     with pytest.raises(InputProblem, match=sentence):
         render(root, Request(**given))
+
+
+def test_a_limit_that_nobody_names_follows_from_the_forecast_of_a_run_here(root, tmp_path):
+    """The stages' own time, with the training at the upper end of what 02 said before it began."""
+    study, outputs = params.load_study("priced", (), root), tmp_path / "outputs"
+    study = replace(study, stages=("01_validate_data", "02_train_sft"), params=study.params | {"rows": 5})
+    for name, seconds in (("01_validate_data", 600.0), ("02_train_sft", 3000.0)):
+        record = {"params": {"rows": 5}, "timing": {"seconds": seconds}, "costs": {"train_seconds": 2400.0}}
+        write_json(outputs / "here" / name / "manifest.json", record)
+    (outputs / "here" / "02_train_sft" / "tables").mkdir()
+    table = "what,forecast,low,high,unit\ntime,45.0,40.0,50.0,minutes\n"
+    (outputs / "here" / "02_train_sft" / "tables" / "forecast.csv").write_text(table)
+    hours, why = hours_like(study, outputs / "here")
+    assert hours == pytest.approx(1.5 * (600 + 3000 + 600) / 3600)
+    assert why == "1.5 times the 70 minutes of run here, of which the training by 02's forecast at most 50"
+    other = replace(study, params=study.params | {"rows": 6})
+    with pytest.raises(InputProblem, match=r"01_validate_data of here had rows: 5, this study has 6: .*--hours"):
+        hours_like(other, outputs / "here")
+    with pytest.raises(InputProblem, match="here has no 03_train_dpo"):
+        hours_like(replace(study, stages=(*study.stages, "03_train_dpo")), outputs / "here")
 
 
 def test_changes_that_are_not_committed_are_refused(root):

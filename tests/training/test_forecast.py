@@ -87,7 +87,7 @@ def test_fewer_rows_a_pass_train_the_same_weights(tmp_path, build, most):
     plant(short, lambda rows, *_: rows <= most)
     assert torch.allclose(trained(short), trained(plain), rtol=1e-3, atol=1e-5)
     assert [rung["rung"] for rung in ladder.rungs] == ["accumulation"] * 2 and ladder.rows_a_pass == 1
-    assert "4 rows a pass -> 2, 4 rows a step as before" in ladder.verdict() and not ladder.changes_rows
+    assert "4 rows a pass -> 2, 4 rows a step as before" in ladder.verdict() and not ladder.longest
     tables = [
         [(row["loss"], row["num_tokens"]) for row in one.state.log_history if "loss" in row] for one in (plain, short)
     ]
@@ -117,7 +117,7 @@ def test_a_cut_keeps_the_answers_and_says_so(tmp_path, monkeypatch):
     longest = max(len(row) for row in trainer.train_dataset["input_ids"])
     plant(trainer, lambda rows, tokens, is_recomputed: seen.append(tokens) or tokens <= 0.8 * longest)
     trainer.train()
-    assert ladder.changes_rows and [rung["rung"] for rung in ladder.rungs][-1] == "length"
+    assert ladder.longest and [rung["rung"] for rung in ladder.rungs][-1] == "length"
     assert all(row["loss"] > 0 for row in trainer.state.log_history if "loss" in row), "answers are at the end"
 
 

@@ -18,9 +18,9 @@ from tunebook.models.loading import BaseModel
 from tunebook.models.source import ModelSource, resolve_model
 from tunebook.training.checkpoints import KeepAdapters, choose_checkpoint
 from tunebook.training.dataset import tokenised
-from tunebook.training.lora_product import use_short_lora
 from tunebook.training.rehearsal import interleave, own_texts
 from tunebook.training.settings import keep_trainable_in_float32, machine_settings, row_layout
+from tunebook.training.short_forward import use_short_lora
 
 
 def trained(trainer) -> tuple[list[float], torch.Tensor]:

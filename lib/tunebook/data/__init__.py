@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "load_study_data": "study_data",  # a study's rows and problems, split
+        "problems_of": "study_data",  # benchmark rows of rows
         "Sizes": "study_data",  # how many rows and problems it takes
         "without_thoughts": "study_data",  # the same for a model that does not think
         "reading_of": "mapping",  # mapping, drop and train_on as one value

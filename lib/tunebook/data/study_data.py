@@ -320,6 +320,15 @@ def read_own(source: str, reading: Reading, seed: int) -> OwnRows:
     return OwnRows(rows, raw.findings + examples.notes.findings(), rejects, raw.n_records, seed, account)
 
 
+def problems_of(task: str, rows: list[dict]) -> list[dict]:
+    """Benchmark rows of canonical `rows` in the form in which `load_study_data` makes them: by the shipped `task`, or
+    of the user's own rows (""). InputProblem for a task without tests.
+    """
+    from tunebook import tasks
+
+    return tasks.load(task).make_problems(rows) if task else make_own_problems(demonstrations(rows))
+
+
 def make_own_problems(rows: list[dict]) -> list[dict]:
     """Benchmark rows of kind `answer` from canonical rows: right is only the row's own answer, white space apart, both
     as the extractor reads them.

@@ -136,7 +136,7 @@ def open_shipped(target: str, found: dict[str, Upstream]):
     if target == "gguf":
         export = found["05_export_gguf"]
         return GgufModel(export.file(export.metrics["chosen_file"]), params["slots"])
-    stages = {"sft": "02_train_sft", "dpo": "03_train_dpo", "recover": "09_recover"}
+    stages = {"sft": "02_train_sft", "dpo": "03_train_dpo", "grpo": "08_train_grpo", "recover": "09_recover"}
     adapter = found[stages[target]].folder("adapter")
     source = resolve_model(params["model"], params["model_revision"])
     spoken = {key: params[key] for key in ("end_of_turn", "thinking") if key in params}

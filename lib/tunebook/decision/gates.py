@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 
 from tunebook.decision.economics import Prices
-from tunebook.decision.spec import NOTHING, READINESS, ask, missing_fields
+from tunebook.decision.spec import READINESS, ask, missing_fields
+from tunebook.evaluation.forgetting import NOTHING
 from tunebook.evaluation.score import unfinished_share
 from tunebook.statistics.compare import GO, INCONCLUSIVE, NO_GO, decide
 from tunebook.statistics.power import TARGET, detectable_effect, discordant, n_paired, power_paired

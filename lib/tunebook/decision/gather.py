@@ -17,7 +17,7 @@ from tunebook.statistics.compare import compare_paired
 
 SPEC_STAGE, SCORE_STAGE, DATA_STAGE = "00_should_we_fine_tune", "04_evaluate_pass_at_1", "01_validate_data"
 TASK = "task"
-ORDER = ("base", "sft", "dpo", "recover", "gguf")
+ORDER = ("base", "sft", "dpo", "grpo", "recover", "gguf")
 
 
 @dataclass
@@ -87,8 +87,8 @@ def gather_evidence(context) -> tuple[Evidence, str, str]:
     on_test = "05_export_gguf" if export and export.metrics.get("selected_on") == "test" else ""
     parts = _rungs(found, spec), _failed(context, found), _slices(found), bits, on_test, file_figures(export)
     evidence = Evidence(scores, TASK, spec, *parts)
-    trained = [name for name in ("recover", "dpo", "sft") if name in scores]
-    is_preferred = dpo and "recover" not in scores
+    trained = [name for name in ("recover", "grpo", "dpo", "sft") if name in scores]
+    is_preferred = dpo and not {"recover", "grpo"} & scores.keys()
     weights = export.metrics["adapter"] if export else dpo.metrics["kept"] if is_preferred else (trained or ["sft"])[0]
     shipped = "gguf" if "gguf" in scores else weights
     _add_costs(evidence, found, ("base", shipped))
@@ -115,7 +115,7 @@ def _add_costs(evidence: Evidence, found: dict, pair: tuple[str, str]) -> None:
             cost = (stage.manifest.get("costs") or {}).get(name, {})
             if cost.get("seconds") and metrics.get("n"):
                 evidence.seconds[name] = evidence.seconds.get(name, 0.0) + cost["seconds"] / metrics["n"]
-    trained = [found[name] for name in ("02_train_sft", "03_train_dpo", "09_recover") if name in found]
+    trained = [found[name] for name in ("02_train_sft", "03_train_dpo", "08_train_grpo", "09_recover") if name in found]
     evidence.training_seconds = sum(stage.manifest["timing"]["seconds"] for stage in trained)
     if has_file(found[SPEC_STAGE], "prices.json"):
         evidence.price_hour = read_json(found[SPEC_STAGE].file("prices.json"))["price_machine_hour"]

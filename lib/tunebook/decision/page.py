@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tunebook.decision.report import comparison_rows
+from tunebook.decision.spec import spec_table
 from tunebook.errors import InputProblem, IntegrityProblem
 from tunebook.files import read_json, write_text
 from tunebook.pipeline import manifest as manifests
@@ -166,10 +167,6 @@ def tables(report: dict) -> dict[str, dict]:
     ladder = list(map(_solved, report["ladder"]))
     points = list(map(_solved, report["checkpoints"]))
     slices = [row | _sides(row) | {"difference": f"{row['difference']:+.1f}"} for row in report["slices"]]
-    spec = [
-        {"field": key, "value": ", ".join(map(str, value)) if isinstance(value, list) else value}
-        for key, value in report["spec"].items()
-    ]
     return {
         "scores": table(
             scores, "model benchmark solved pass_at_1 interval", lambda row: where(f"{row['model']} {row['benchmark']}")
@@ -191,7 +188,7 @@ def tables(report: dict) -> dict[str, dict]:
             lambda row: "00_should_we_fine_tune/tables/ladder_costs.csv",
         ),
         "gates": table(report["gates"], "phase gate verdict evidence rule", lambda row: row["source"]),
-        "spec": table(spec, "field value", lambda row: SPEC),
+        "spec": table(spec_table(report["spec"]), "field value", lambda row: SPEC),
         "stages": table(report["stages"], _keys(report["stages"]), lambda row: f"{row['stage']}/manifest.json"),
     }
 

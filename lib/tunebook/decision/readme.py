@@ -15,6 +15,7 @@ NAMES = {
     "base": "base model",
     "sft": "after SFT",
     "dpo": "after DPO",
+    "grpo": "after GRPO",
     "recover": "recovered",
     "gguf": "the file that ships",
 }

@@ -15,7 +15,7 @@ from tunebook.errors import InputProblem
 from tunebook.export.convert import convert_adapter, export_files
 from tunebook.export.parity import log_softmax
 from tunebook.inspection.limited import ChildLimits, call
-from tunebook.machine import cores
+from tunebook.machine import cores, peak_bytes
 from tunebook.models.engine import Decoding
 from tunebook.models.gguf_engine import GgufModel
 
@@ -220,14 +220,3 @@ def measure_memory(path: str, adapters: dict[str, str], others: list[str]) -> di
             engine.use_adapter(name)
             list(engine.generate([list(range(5, 37))], Decoding(4)))
     return {"bytes": peak_bytes() - before}
-
-
-def peak_bytes() -> int:
-    """The high-water mark of this process's resident memory since its program began."""
-    import resource
-
-    try:  # a child's ru_maxrss begins with its parent's
-        with open("/proc/self/status", encoding="ascii") as stream:
-            return next(int(line.split()[1]) * 1024 for line in stream if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -218,6 +218,7 @@ def _origin(stages: dict, export, params: dict) -> list[str]:
     for stage, keys in (
         ("02_train_sft", ("method", "lora_rank", "lora_alpha", "learning_rate", "epochs", "batch_size")),
         ("03_train_dpo", ("preference", "beta", "learning_rate")),
+        ("08_train_grpo", ("grpo_loss", "grpo_rate", "steps", "kept")),
         ("09_recover", ("recover_from", "kept")),
     ):
         found = stages.get(stage)

@@ -86,42 +86,42 @@ def choose_placement(machine: Machine) -> Placement:
     )
 
 
-def best_gpu(free: list[int], visible: str) -> str:
-    """Of the GPUs whose free memory is listed by number, the one to show to a process: most free memory among those
+def best_gpus(free: list[int], visible: str, n: int = 1) -> str:
+    """Of the GPUs whose free memory is listed by number, the `n` to show to a process: most free memory among those
     that CUDA_VISIBLE_DEVICES, `visible`, names ("": all). Names that are no numbers are left: the first of them.
 
-    >>> best_gpu([100, 900, 500], ""), best_gpu([100, 900, 500], "0,2"), best_gpu([1], "GPU-3f,GPU-7a")
-    ('1', '2', 'GPU-3f')
+    >>> best_gpus([100, 900, 500], "", 2), best_gpus([100, 900, 500], "0,2"), best_gpus([1], "GPU-3f,GPU-7a")
+    ('1,2', '2', 'GPU-3f')
     """
     names = visible.split(",") if visible else [str(at) for at in range(len(free))]
     if not all(name.strip().isdigit() and int(name) < len(free) for name in names):
-        return names[0]
-    return max(names, key=lambda name: free[int(name)]).strip()
+        return ",".join(names[:n])
+    return ",".join(sorted(names, key=lambda name: -free[int(name)])[:n]).replace(" ", "")
 
 
 def _dotted(capability: tuple[int, int]) -> str:
     return f"{capability[0]}.{capability[1]}"
 
 
-def this_machine() -> Machine:
+def this_machine(processes: int = 1) -> Machine:
     """Reads the CPU's flags, the GPU and the free memory. Imports torch.
 
-    Where CUDA has several GPUs and has not started, and no launcher gave this process one, it is shown the one with
-    most free memory.
+    Where CUDA has several GPUs and has not started, and no launcher gave this process one, it is shown those with
+    most free memory, one for each of the `processes` of a training.
     """
     import psutil
     import torch
 
-    _show_one_gpu()
+    _show_gpus(processes)
     if torch.cuda.is_available():
         known = (torch.cuda.get_device_capability(0), torch.cuda.get_device_name(0), cores())
-        gpus = 1 if "LOCAL_RANK" in os.environ else torch.cuda.device_count()
+        gpus = 1 if "LOCAL_RANK" in os.environ or processes > 1 else torch.cuda.device_count()
         return Machine(cpu_flags(), *known, gpus, free_bytes=torch.cuda.mem_get_info()[0])
     free = psutil.virtual_memory().available
     return Machine(cpu_flags(), cores=cores(), has_mps=torch.backends.mps.is_available(), free_bytes=free)
 
 
-def _show_one_gpu() -> None:
+def _show_gpus(n: int) -> None:
     """Sets CUDA_VISIBLE_DEVICES before CUDA reads it."""
     import torch
 
@@ -134,7 +134,7 @@ def _show_one_gpu() -> None:
     except (OSError, ValueError, subprocess.CalledProcessError):
         return
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # nvidia-smi's
-    os.environ["CUDA_VISIBLE_DEVICES"] = best_gpu(free, os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    os.environ["CUDA_VISIBLE_DEVICES"] = best_gpus(free, os.environ.get("CUDA_VISIBLE_DEVICES", ""), n)
 
 
 def seed_everything(seed: int) -> None:

@@ -25,11 +25,14 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Generated:
-    """One completion: `index` of its prompt, token `ids` without the stop token, `finish_reason` stop or length."""
+    """One completion: `index` of its prompt, token `ids` without the stop token, `finish_reason` stop or length, and
+    the stop token that was drawn, `end`, where the engine says.
+    """
 
     index: int
     ids: list[int]
     finish_reason: str
+    end: int | None = None
 
 
 def common_prefix(prompts: Sequence[list[int]]) -> list[int]:

@@ -193,7 +193,7 @@ class _Batch:
                 if slot < len(rows):
                     rows[slot] = last
                 group.remove(slot)
-                yield Generated(row.index, row.new, "stop" if is_stop else "length")
+                yield Generated(row.index, row.new, "stop" if is_stop else "length", token if token in stops else None)
 
 
 def lock_step(
@@ -228,7 +228,8 @@ def lock_step(
         for at, tokens in zip(part, out[:, width:].tolist(), strict=True):
             end = next((place for place, token in enumerate(tokens) if token in stops), None)
             if at in wanted:
-                yield Generated(at, tokens[:end], "length" if end is None else "stop")
+                last = None if end is None else tokens[end]
+                yield Generated(at, tokens[:end], "length" if end is None else "stop", last)
 
 
 NUCLEUS_TOKENS = 512  # sorting a whole vocabulary costs more than the model; a nucleus is seldom wider

@@ -29,7 +29,7 @@ BATCH_TOKENS = 2048
 
 
 @dataclass
-class _Row:
+class Row:
     """`read` tokens of prompt + new are in the sequence's memory."""
 
     index: int
@@ -172,8 +172,8 @@ class GgufModel:
         self.open_context(slots + 1, longest)
         shared = self._read_shared(prompts, slots)
         order = sorted(places, key=lambda at: len(prompts[at]))
-        waiting = [_Row(at, list(prompts[at]), random.Random(f"{decoding.seed}/{at}"), read=shared) for at in order]
-        flight: dict[int, _Row] = {}
+        waiting = [Row(at, list(prompts[at]), random.Random(f"{decoding.seed}/{at}"), read=shared) for at in order]
+        flight: dict[int, Row] = {}
         memory = api().llama_get_memory(self.ctx)
         while waiting or flight:
             for slot in range(slots):
@@ -181,7 +181,7 @@ class GgufModel:
                     flight[slot] = waiting.pop()
                     if shared:
                         api().llama_memory_seq_cp(memory, slots, slot, 0, shared)
-            ready, logits = self._step(flight)
+            ready, logits = self.step(flight)
             tokens = choose_token(logits, decoding, [flight[slot].stream for slot in ready]) if ready else []
             if on_tokens:
                 on_tokens(len(tokens))
@@ -199,12 +199,12 @@ class GgufModel:
     def _read_shared(self, prompts: Sequence[list[int]], slot: int) -> int:
         """Reads the start that all prompts share into a sequence of its own; its length."""
         shared = common_prefix(prompts)
-        row = _Row(-1, shared, random.Random())
+        row = Row(-1, shared, random.Random())
         while row.read < len(shared):
-            self._step({slot: row})
+            self.step({slot: row})
         return len(shared)
 
-    def _step(self, flight: dict[int, _Row]) -> tuple[list[int], numpy.ndarray]:
+    def step(self, flight: dict[int, Row]) -> tuple[list[int], numpy.ndarray]:
         """One call of llama.cpp on as many waiting tokens as a batch holds: the slots that are ready, and their
         logits.
         """

@@ -159,6 +159,11 @@ class GgufTokenizer:
             self._renderer = Renderer(self.chat_template, self.piece(self.bos_token_id), self.piece(self.eos_token_id))
         return self._renderer.render(messages, add_generation_prompt, **mode)
 
+    def renew(self) -> None:
+        """Lets a new child render where the last broke a limit, for a server whose next request is another's."""
+        if self._renderer and self._renderer.child.poll() is not None:
+            self._renderer = None
+
     def apply_chat_template(self, messages, tokenize=True, add_generation_prompt=False, return_dict=False, **mode):
         """As transformers' method of that name, for a single conversation."""
         text = self.render(list(messages), add_generation_prompt, **mode)

@@ -21,6 +21,7 @@ KEYS = (
     "hosted_completions",
     "inputs",
     "recover_from",
+    "grpo_from",
     "teacher",
 )
 FILES = ("hosted_completions", "inputs")  # these are always files

@@ -219,14 +219,21 @@ def stage_params(study: Study, instance: str, declared: dict) -> dict:
     """
     plain, number = instance.partition("+")[0], stage_names.repeat(instance)
     values = study.params | study.overrides.get(plain, {}) | study.overrides.get(instance, {})
-    if number and stage_names.short_name(plain) in stage_names.TRAINING:
-        values["seed"] += number
+    values |= training_seed(values, plain, number)
     missing = [name for name in declared if name not in values and name not in ROUTING_KEYS]
     if missing:
         remedy = did_you_mean(missing[0], values, "add it there", 0.4)
         notebook = stage_names.split(instance)[0]
         raise InputProblem(f"{notebook}.ipynb declares {missing[0]!r}, which params/base.yaml lacks: {remedy}")
     return {name: values[name] for name in declared if name not in ROUTING_KEYS}
+
+
+def training_seed(values: dict, name: str, number: int) -> dict:
+    """`seed` of the further training `number` (1 ...) of a stage with these values; {} for the first one, and for a
+    stage that trains nothing: rows, splits and questions stay.
+    """
+    is_other = number and stage_names.short_name(name) in stage_names.TRAINING
+    return {"seed": values.get("seed", 0) + number} if is_other else {}
 
 
 def read_yaml(path: Path) -> dict:
@@ -260,6 +267,7 @@ CHOICES = {
     "report_to": ("none", "tensorboard", "trackio"),
     "method": ("lora", "rslora", "dora", "full"),
     "preference": ("dpo", "ipo", "rpo", "kto", "none"),
+    "grpo_loss": ("grpo", "dapo", "dr_grpo", "bnpo", "cispo", "rloo"),
     "preference_source": ("auto", "own", "sampled", "both"),
     "teacher_keep": ("right", "agreed", "all"),
     "ladder": ("instruction", "few_shot", "retrieved", "larger", "hosted"),
@@ -269,15 +277,16 @@ AUTOMATIC = ("lora_rank", "learning_rate")  # where "auto" stands for 0: the not
 POSITIVE = (
     "seeds batch_size dpo_batch_size lora_alpha max_length max_new_tokens retained_max_new_tokens n_samples"
     " dpo_prompts dpo_samples slots epochs dpo_epochs rehearsal_tokens quantisation_margin recover_points"
-    " recover_prompts recover_tokens recover_rows recover_rate general_prompts teacher_samples"
+    " recover_prompts recover_tokens recover_rows recover_rate general_prompts grpo_prompts grpo_steps grpo_problems"
+    " grpo_samples grpo_temperature grpo_rate sealed_problems sealed_samples sealed_points teacher_samples"
 ).split()
 # numbers that must not be below 0
 NOT_NEGATIVE = (
     "lora_rank learning_rate n_rows n_dev n_test benchmark_limit retained_limit seed few_shot audit_problems"
     " general_documents checkpoints rehearsal_share temperature dpo_temperature dpo_learning_rate dpo_beta"
     " watch_points save_seconds warmup_share recover_steps replay_steps recover_problems recover_scales parity_rows"
-    " importance_rows served_prompts sensitivity_limit price_machine_hour price_hosted_input price_hosted_output"
-    " price_staff_hour staff_hours data_cost cell_timeout_seconds"
+    " grpo_beta start_range importance_rows served_prompts sensitivity_limit price_machine_hour price_hosted_input"
+    " price_hosted_output price_staff_hour staff_hours data_cost cell_timeout_seconds"
     " teacher_prompts teacher_temperature teacher_max_tokens"
 ).split()
 # (above, up to)

@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from tunebook.errors import InputProblem
-from tunebook.machine import cores, cpu_field, cpu_flags
+from tunebook.machine import cores, cpu_field, cpu_flags, largest_resident, peak_bytes
 from tunebook.pipeline import notebooks
 from tunebook.setup.packages import LLAMA_BUILD, read_requirements
 
@@ -147,7 +146,6 @@ def environment(root: Path) -> dict:
 
 
 SAMPLE_SECONDS = 1.0
-UNIT = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in KiB elsewhere
 POWERCAP = Path("/sys/class/powercap")
 
 
@@ -184,8 +182,7 @@ class Usage:
         self._done.set()
         self._thread.join()
         self._energy.sample()
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
-            self.peak_bytes = max(self.peak_bytes, resource.getrusage(who).ru_maxrss * UNIT)
+        self.peak_bytes = max(self.peak_bytes, peak_bytes(), largest_resident(of_children=True))
 
 
 class EnergyCounters:

@@ -20,15 +20,17 @@ UPSTREAM = {
     "04@base": ["01"],
     "04@sft": ["01", "02"],
     "04@dpo": ["01", "03"],
+    "04@grpo": ["01", "08"],
     "04@recover": ["01", "09"],
     "04@gguf": ["01", "05"],
     "05": ["01", "02"],
     "07": [],  # it watches another run, named by a parameter
-    "09": ["01"],  # a foreign adapter needs no other stage
+    "08": ["01"],  # a foreign adapter needs no other stage
+    "09": ["01"],
     "10": ["01"],
 }
 # What a stage reads besides, where it stands before it in the run.
-ALSO = {"02": ("10",), "05": ("03", "09"), "09": ("02", "03")}
+ALSO = {"02": ("10",), "05": ("03", "08", "09"), "08": ("02",), "09": ("02", "03")}
 SHORT = re.compile(r"(\d\d)(_\w+)?(@[a-z0-9_]+)?(\+[1-9]\d*)?")
 TRAINING = ("02", "03")  # their seed is another one in a further training; rows, splits and questions stay
 REPEATED = (*TRAINING, "04@sft", "04@dpo")
@@ -132,7 +134,7 @@ def upstream(instance: str, run_stages: list[str]) -> list[str]:
         earlier = run_stages[: run_stages.index(instance)] if instance in run_stages else run_stages
         also = [name for name in ALSO.get(key, ()) if by_short.get(name) in earlier]
         wanted = [*UPSTREAM[key], *also]
-        if "09" in also and "02" not in by_short:  # a foreign adapter was led back, nothing was trained before
+        if {"08", "09"} & set(also) and "02" not in by_short:  # from a foreign adapter: nothing was trained before
             wanted.remove("02")
     elif key[:2] > VERDICT:
         earlier = run_stages[: run_stages.index(instance)] if instance in run_stages else run_stages

@@ -20,7 +20,8 @@ def add(subparsers) -> None:
     parser = subparsers.add_parser("job", help="write a study as a submission for another machine")
     parser.add_argument("params", metavar="PARAMS", help="study file, or its name in params/")
     parser.add_argument("--for", dest="place", required=True, choices=("hf-jobs", "slurm", "docker", "local"))
-    parser.add_argument("--hours", type=float, required=True, help="limit after which the machine is given back")
+    parser.add_argument("--hours", type=float, default=0.0, help="limit after which the machine is given back")
+    parser.add_argument("--like", default="", metavar="RUN", help="finished run here whose time sets the limit instead")
     parser.add_argument("--run", default="", metavar="NAME", help="name of the run; the study's name otherwise")
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--hardware", default="", help="flavour of HF Jobs, or partition of Slurm")
@@ -45,7 +46,7 @@ def job(args: argparse.Namespace) -> int:
     """Print the submission."""
     from tunebook.scale.submission import IMAGE, Request, render
 
-    names = ("place", "hours", "run", "hardware", "repository", "keep_in", "cpus", "gpus")
+    names = ("place", "hours", "like", "run", "hardware", "repository", "keep_in", "cpus", "gpus")
     given = {name: getattr(args, name) for name in names}
     request = Request(study=args.params, sets=tuple(args.sets), image=args.image or IMAGE, **given)
     print(render(find_root(), request), end="")

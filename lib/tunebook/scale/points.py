@@ -113,7 +113,7 @@ def _points(path: Path, content: dict, study: params.Study, root: Path) -> list[
         values = dict(zip(grid, combination, strict=True))
         changed = _changed(study, values, path, root)
         for seed in range(seeds):
-            own = replace(changed, overrides=_with_seed(changed, seed))
+            own = replace(changed, overrides=_with_seeds(changed, seed))
             keys = stage_keys(own, declared)
             points.append(Point(f"{path.stem}.{hash_json(keys)[:8]}", values, seed, own, keys))
     if len(points) > MOST:
@@ -125,13 +125,13 @@ def _points(path: Path, content: dict, study: params.Study, root: Path) -> list[
     return points
 
 
-def _with_seed(study: params.Study, number: int) -> dict[str, dict]:
-    """Overrides that give the training stages another seed; rows, splits and questions stay."""
+def _with_seeds(study: params.Study, number: int) -> dict[str, dict]:
+    """Overrides that give the training stages another seed."""
     overrides = dict(study.overrides)
-    for name in study.stages if number else ():
-        if stage_names.short_name(name) in stage_names.TRAINING:
-            own = overrides.get(name, {})
-            overrides[name] = own | {"seed": own.get("seed", study.params.get("seed", 0)) + number}
+    for name in study.stages:
+        own = overrides.get(name, {})
+        if seed := params.training_seed(study.params | own, name, number):
+            overrides[name] = own | seed
     return overrides
 
 

@@ -2,6 +2,7 @@
 nothing.
 """
 
+import csv
 import math
 import re
 import shlex
@@ -9,23 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunebook.errors import InputProblem
-from tunebook.pipeline import inputs, params, provenance, runs
+from tunebook.files import read_json
+from tunebook.pipeline import inputs, manifest, params, provenance, runs, stages
 
 PLACES = ("hf-jobs", "slurm", "docker", "local")
 IMAGE = "python:3.11-bookworm"  # has git and a C++ compiler; --image NAME@sha256:... pins it to the byte
 MOST_HOURS = 24 * 14
+MARGIN = 1.5  # of a limit that follows from a run here: the other machine is another one
 OVERHEAD_MINUTES = 20  # beside the study's own limit: to clone, to install, to bring the run back
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks for. `hours` is the limit after which the machine is given back; `hardware` is a
-    flavour of HF Jobs or a partition of Slurm; `keep_in` is OWNER/NAME of the data set through which a run comes back.
+    """What the command line asks for. `hours` is the limit after which the machine is given back, 0 takes it from the
+    run `like` (the study's own where it is ""); `hardware` is a flavour of HF Jobs or a partition of Slurm; `keep_in`
+    is OWNER/NAME of the data set through which a run comes back.
     """
 
     study: str
     place: str
-    hours: float
+    hours: float = 0.0
+    like: str = ""
     run: str = ""
     sets: tuple[str, ...] = ()
     hardware: str = ""
@@ -44,8 +49,11 @@ def render(root: Path, request: Request) -> str:
     run = request.run or study.name
     if not runs.RUN_NAME.fullmatch(run):
         raise InputProblem(f"--run {run!r} is no plain name (letters, digits, '.', '_', '-')")
-    if not 0 < request.hours <= MOST_HOURS:
-        raise InputProblem(f"--hours {request.hours:g}: name a limit above 0 and at most {MOST_HOURS} hours")
+    hours, limit = request.hours, "named with --hours"
+    if not hours:
+        hours, limit = hours_like(study, runs.run_folder_to_read(request.like or run, runs.outputs_root(root)))
+    if not 0 < hours <= MOST_HOURS:
+        raise InputProblem(f"{hours:g} hours ({limit}): a limit is above 0 and at most {MOST_HOURS} hours")
     if request.cpus < 1 or request.gpus < 0:
         raise InputProblem(f"--cpus {request.cpus} --gpus {request.gpus}: at least one core, and no fewer than 0 GPUs")
     if request.place == "hf-jobs":
@@ -68,14 +76,47 @@ def render(root: Path, request: Request) -> str:
         "study": study.path.relative_to(root).as_posix(),
         "commit": commit,
         "repository": repository,
-        "minutes": math.ceil(60 * request.hours),
+        "minutes": math.ceil(60 * hours),
+        "limit": limit,
         "overhead": OVERHEAD_MINUTES,
-        "cost": cost_line(study.params, request.hours + OVERHEAD_MINUTES / 60),
+        "cost": cost_line(study.params, hours + OVERHEAD_MINUTES / 60),
         "torch": _pinned(root, "torch") if gpus else "",
         "gpus": gpus,
     }
     names = ("sets", "hardware", "image", "keep_in", "cpus")
     return shell.get_template(f"{request.place}.sh.jinja").render(**values, **{k: getattr(request, k) for k in names})
+
+
+def hours_like(study: params.Study, folder: Path) -> tuple[float, str]:
+    """The limit that follows from a run of this very study here, and why: what its stages took, with 02's training at
+    the upper end of its own forecast, times MARGIN. InputProblem where a stage was never finished, or 02 was another.
+    """
+    seconds, forecast = 0.0, 0.0
+    for name in study.stages:
+        place = folder / name
+        if not (place / manifest.NAME).is_file():
+            raise InputProblem(f"{folder.name} has no {name}, whose time the limit needs: name it with --hours")
+        record = read_json(place / manifest.NAME)
+        plain = name.partition("+")[0]
+        own = study.params | study.overrides.get(plain, {})
+        own |= params.training_seed(own, plain, stages.repeat(name))
+        differing = [key for key, value in record["params"].items() if own.get(key, value) != value]
+        other = next((key for key in differing if not key.startswith("price_")), None)
+        if other:
+            raise InputProblem(
+                f"{name} of {folder.name} had {other}: {record['params'][other]!r}, this study has {own[other]!r}: name"
+                " the limit with --hours"
+            )
+        seconds += record["timing"]["seconds"]
+        table = place / "tables" / "forecast.csv"
+        if stages.short_name(plain) == "02" and table.is_file():
+            with open(table, encoding="utf-8", newline="") as stream:
+                high = next(60 * float(row["high"]) for row in csv.DictReader(stream) if row["what"] == "time")
+            seconds += max(0.0, high - record["costs"]["train_seconds"])
+            forecast += high / 60
+    why = f"{MARGIN:g} times the {math.ceil(seconds / 60)} minutes of run {folder.name}"
+    why += f", of which the training by 02's forecast at most {forecast:.0f}" if forecast else ""
+    return MARGIN * seconds / 3600, why
 
 
 def cost_line(values: dict, hours: float) -> str:

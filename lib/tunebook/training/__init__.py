@@ -12,8 +12,9 @@ __getattr__, __dir__, __all__ = face(
         "machine_settings": "settings",  # SFTConfig for this machine
         "row_layout": "settings",  # padding, or rows side by side
         "keep_trainable_in_float32": "settings",  # adapters in float32
-        "use_short_lora": "lora_product",  # a layer with its LoRA in one step
-        "use_compact_head": "compact_head",  # the vocabulary only where tokens are trained
+        "use_short_lora": "short_forward",  # a layer with its LoRA in one step
+        "use_compact_head": "short_forward",  # the vocabulary only where tokens are trained
+        "Ranks": "ranks",  # one training in several processes
         "Report": "settings",  # loss and progress, step by step
         "save_adapter": "settings",  # the adapter with its base named
         "answers_before_and_after": "sampling",  # base and trained model, side by side
@@ -45,6 +46,11 @@ __getattr__, __dir__, __all__ = face(
         "Retentions": "front",  # what must not be forgotten
         "measure_front": "front",  # learned and forgotten, point by point
         "keep_point": "front",  # the point to go on with
+        "Verifier": "reinforce",  # the judge as a reward
+        "use_own_sampler": "reinforce",  # the kit's generator in TRL's trainer
+        "Sealing": "reinforce",  # how reward and truth are compared
+        "SealedSet": "reinforce",  # problems that are never rewarded
+        "start_of": "reinforce",  # is there something to reinforce?
         "Checkpoints": "resume",  # whole or absent: a killed training goes on
         "student_settings": "settings",  # precision of the model that learns, a base of 4 bits
         "reporting": "settings",  # TensorBoard or Trackio, on this disk

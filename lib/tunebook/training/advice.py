@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from tunebook.models.abilities import lora_targets
+from tunebook.training.ranks import agreed
 
 AUTO = (0, "auto")
 BITS_A_WEIGHT, BITS_A_TOKEN = 2.0, 1.0  # that an adapter's number holds, and that a trained token brings
@@ -36,7 +37,6 @@ class Settings:
     lora_rank: int | str
     learning_rate: float | str
     batch_size: int
-    processes: int = 1
 
 
 def advise(student, dataset, settings: Settings) -> tuple[Settings, list[dict]]:
@@ -62,7 +62,7 @@ def advise(student, dataset, settings: Settings) -> tuple[Settings, list[dict]]:
         ", a tenth of it for all weights" if is_full else ""
     )
     rows.append(_row("learning_rate", used, rate, why, not rate / DEPARTURE <= used <= rate * DEPARTURE))
-    batch = settings.batch_size * settings.processes
+    batch = settings.batch_size
     why = f"below {LARGEST_BATCH}: adapters learn less from a row in larger batches"
     rows.append(_row("rows a step", batch, f"< {LARGEST_BATCH}", why, batch >= LARGEST_BATCH and not is_full))
     return replace(settings, learning_rate=used), rows
@@ -136,7 +136,8 @@ def pilot_rates(trainer, asked: float | str, rate: float) -> list[dict]:
         return []
     trained = [weights for weights in trainer.model.parameters() if weights.requires_grad]
     start = [weights.detach().clone() for weights in trained]
-    whole = trainer.args.num_train_epochs * len(trainer.train_dataset) / trainer.args.per_device_train_batch_size
+    whole = trainer.args.num_train_epochs * len(trainer.train_dataset)
+    whole /= trainer.args.per_device_train_batch_size * trainer.args.world_size
     steps = int(min(max(PILOT_SHARE * whole, FEWEST_STEPS), MOST_STEPS))
     rows = []
     with untouched(trainer):
@@ -146,6 +147,7 @@ def pilot_rates(trainer, asked: float | str, rate: float) -> list[dict]:
             rows.append({"rate": rate * share, "steps": steps, "held_out_loss": loss})
             for weights, kept in zip(trained, start, strict=True):
                 weights.data.copy_(kept)
+    rows = agreed(rows)
     best = choose_rate(rows)
     for row in rows:
         row["kept"] = row is best
@@ -196,7 +198,7 @@ def _train_briefly(trainer, trained: list, rate: float, steps: int) -> float:
 
 def _batches(trainer, rows):
     """Batches of the rows in order."""
-    size = trainer.args.per_device_train_batch_size
+    size = trainer.args.per_device_train_batch_size * trainer.args.world_size
     for first in range(0, len(rows), size):
         yield batch_of(trainer, [rows[at] for at in range(first, min(first + size, len(rows)))])
 

@@ -57,11 +57,12 @@ class KeepAdapters(TrainerCallback):
         self.folders: dict[int, Path] = {}
 
     def on_train_begin(self, args, state, control, **kwargs):
-        if not state.global_step:
+        if not state.global_step and state.is_world_process_zero:
             shutil.rmtree(self.resume, ignore_errors=True)
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
-        if state.global_step in {round(state.max_steps * part / self.n) for part in range(1, self.n + 1)}:
+        steps = {round(state.max_steps * part / self.n) for part in range(1, self.n + 1)}
+        if state.global_step in steps and state.is_world_process_zero:
             place, scratch = self.resume / f"step-{state.global_step}", self.resume / "scratch"
             for old in (scratch, place):
                 shutil.rmtree(old, ignore_errors=True)
@@ -70,7 +71,7 @@ class KeepAdapters(TrainerCallback):
 
     def on_train_end(self, args, state, control, **kwargs):
         kept = sorted(self.resume.glob("step-*"), key=lambda place: int(place.name[5:]))
-        for place in kept:
+        for place in kept if state.is_world_process_zero else ():
             self.folders[int(place.name[5:])] = Path(
                 shutil.copytree(place, self.folder / place.name, dirs_exist_ok=True)
             )
@@ -146,13 +147,15 @@ def _is_worse(row: dict, other: dict) -> bool:
     return rival[0] >= pair[0] and rival[1] >= pair[1] and rival != pair
 
 
-RULE = "the preference adapter when it solves more dev problems than sft, else sft"
-NO_CHOICE = "the adapter of the demonstrations goes on"
+RULE = "the new adapter when it solves more dev problems than the one it began with, else that one"
+NO_CHOICE = "the first adapter goes on"
 
 
-def keep_better(base: BaseModel, adapters: dict[str, Path], dev: list[dict], asking: Asking, context) -> dict:
+def keep_better(
+    base: BaseModel, adapters: dict[str, Path], dev: list[dict], asking: Asking, context, place: str = "chosen"
+) -> dict:
     """Scores every adapter on the problems `dev` ([]: no dev part, so the first adapter is kept) and copies the better
-    to `chosen/`. One adapter alone is kept without being asked.
+    to the folder `place`. One adapter alone is kept without being asked.
 
     `adapters` are in order of preference at equal scores. Returns `kept`, `rule`, `rows` of `adapter, k, n`, and
     `change`: the paired comparison of the last adapter with the first (`verdict`, `gained`, `lost`, `difference` and
@@ -166,7 +169,7 @@ def keep_better(base: BaseModel, adapters: dict[str, Path], dev: list[dict], ask
         passed.append(read_scores(folder / "score").passed)
         rows.append({"adapter": name, "k": found["k"], "n": found["n"]})
     kept = max(rows, key=lambda row: row["k"])["adapter"] if rows else next(iter(adapters))
-    shutil.copytree(adapters[kept], context.folder / "chosen")
+    shutil.copytree(adapters[kept], context.folder / place)
     change = compare_paired(passed[0], passed[-1]) if len(passed) > 1 else None
     return {
         "kept": kept,

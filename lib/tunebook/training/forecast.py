@@ -11,11 +11,11 @@ import math
 import statistics
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 import torch
 
+from tunebook.machine import forget_peak, peak_bytes
 from tunebook.training.advice import batch_of, untouched
 from tunebook.training.out_of_memory import ROWS, is_laddered
 
@@ -27,7 +27,6 @@ DRIFT = 0.15  # share by which a machine's speed wanders within an hour; two cor
 # 915 MiB with MALLOC_MMAP_THRESHOLD_=262144 takes 1,457 MiB without (the first case of bench/bench_memory.py)
 HEAP_SHARE = 0.75
 LOGIT_COPIES = 5  # float32 matrices (trained tokens, vocabulary) that the loss and its backward pass hold at once
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
@@ -127,19 +126,10 @@ class Peak:
             self.before = torch.cuda.memory_allocated()
             return
         self.before = psutil.Process().memory_info().rss
-        try:
-            CLEAR.write_text("5")  # Linux begins to look for a new highest value
-        except OSError:
-            pass
+        forget_peak()
 
     def bytes(self) -> int:
-        if self.device == "cuda":
-            return torch.cuda.max_memory_allocated()
-        try:
-            lines = STATUS.read_text().splitlines()
-            return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-        except (OSError, StopIteration):  # no Linux: what it holds now, at least
-            return psutil.Process().memory_info().rss
+        return torch.cuda.max_memory_allocated() if self.device == "cuda" else peak_bytes()
 
 
 def pilot(trainer, watch=None) -> dict:
@@ -160,7 +150,7 @@ def pilot(trainer, watch=None) -> dict:
         for at in places:
             seconds = _timed_step(trainer, [rows[i] for i in range(at, min(at + size, len(rows)))])
             speeds.append(seconds / sum(lengths[at : at + size]))
-    speeds, tokens = speeds[1:], sum(lengths) * trainer.args.num_train_epochs
+    speeds, tokens = speeds[1:], sum(lengths) * trainer.args.num_train_epochs / trainer.args.world_size
     mean = statistics.fmean(speeds)
     error = statistics.stdev(speeds) / math.sqrt(len(speeds)) if len(speeds) > 1 else mean
     spread = math.hypot(STUDENT.get(len(speeds) - 1, 12.71) * error, DRIFT * mean)

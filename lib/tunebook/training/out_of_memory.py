@@ -42,11 +42,6 @@ class MemoryLadder:
         """What was changed, in words."""
         return "; ".join(f"{rung['rung']} at step {rung['step']}: {rung['change']}" for rung in self.rungs) or "none"
 
-    @property
-    def changes_rows(self) -> bool:
-        """Whether rows were cut, so that the training is another one."""
-        return self.longest > 0
-
     def _load(self):
         self.trainer.data_collator = lambda rows: {**self._collate(rows), ROWS: _Rows(rows)}
         try:
@@ -99,7 +94,7 @@ class MemoryLadder:
         args, now = self.trainer.args, min(self.rows_a_pass, n_rows)
         short = f"step {self.trainer.state.global_step + 1} needs more memory than there is ({reason})"
         if args.gradient_accumulation_steps > 1 or args.world_size > 1:
-            raise MachineProblem(f"{short}; lower batch_size or max_length")
+            raise MachineProblem(f"{short}; lower batch_size or max_length, or use processes: 1")
         if now // 2 >= self.fewest:
             self.rows_a_pass = now // 2
             self._note("accumulation", f"{now} rows a pass -> {self.rows_a_pass}, {n_rows} rows a step as before")

