@@ -34,6 +34,9 @@ SCENARIOS = (
     ("large gain, prompting reaches 96%", 20.0, 0.0, 0.0, 0.96, ("NO-GO", "at least", 0.95)),
     ("gain, but no more than the prompt's", 20.0, 0.0, 0.0, 0.5, ("GO", "at most", 0.05)),
 )
+# The small true gain of a base that solves 45%: problems of the benchmark, and what must hold
+SMALL_BASE, SMALL_GAIN = 0.45, 6.0
+SMALL = ((150, ("INCONCLUSIVE", "at least", 0.5)), (1500, ("GO", "at least", 0.8)))
 
 
 def measure(studies: int = 1000, leaks: int = 40, seed: int = 0) -> dict:
@@ -56,6 +59,7 @@ def measure(studies: int = 1000, leaks: int = 40, seed: int = 0) -> dict:
         "correlation": CORRELATION,
         "seed": seed,
         "scenarios": rows,
+        "small_gain": small_gains(rng, studies),
     }
 
 
@@ -68,6 +72,32 @@ def summary(name: str, verdicts: list[str], promise: tuple) -> dict:
     shares = {kind: verdicts.count(kind) / len(verdicts) for kind in ("GO", "NO-GO", "INCONCLUSIVE")}
     holds = low <= rate if side == "at most" else high >= rate
     return {"scenario": name, "studies": len(verdicts), **shares, "rule": f"{word} {side} {rate:.0%}", "holds": holds}
+
+
+def small_gains(rng, studies: int) -> list[dict]:
+    """A true gain of 6 points on small and large benchmarks: shares of verdicts, the problems that the open studies
+    name as what would settle them (quartiles), and the shares when each is drawn again with as many.
+    """
+    rows = []
+    for n, promise in SMALL:
+        found = [small_study(rng, n) for _ in range(studies)]
+        row = summary(f"gain of {SMALL_GAIN:g} points, {n} problems", [verdict for verdict, _ in found], promise)
+        named = [needed for verdict, needed in found if verdict == "INCONCLUSIVE" and needed]
+        again = [small_study(rng, min(needed, 5_000))[0] for needed in named]
+        row["named"] = [int(value) for value in numpy.quantile(named, [0.25, 0.5, 0.75])] if named else []
+        row["open_with_a_number"] = len(named)
+        row["again"] = {kind: again.count(kind) / len(again) for kind in sorted(set(again))}
+        rows.append(row)
+    return rows
+
+
+def small_study(rng, n: int) -> tuple[str, int | None]:
+    """The verdict of a study with n problems, and the problems that would settle its gain (None: no number helps)."""
+    from tunebook.decision.gates import problems_needed
+
+    base, after = pair(rng, n, SMALL_BASE, SMALL_GAIN)
+    found = decided(base, after, pair(rng, KEPT, 0.6, 0.0), rng.random(n) < 0.1)
+    return found["verdict"], problems_needed(found["gains"][0])
 
 
 def one_study(rng, gain: float, loss: float, rise: float, prompt: float) -> str:
@@ -89,7 +119,12 @@ def pair(rng, n: int, base: float, gain: float):
     return (kind == 0) | (kind == 2), (kind == 0) | (kind == 1)
 
 
-def verdict_of(base, after, kept, rung, bits=None, now=None, failed: dict | None = None) -> str:
+def verdict_of(*drawn, failed: dict | None = None) -> str:
+    """The word alone of `decided`."""
+    return decided(*drawn, failed=failed)["verdict"]
+
+
+def decided(base, after, kept, rung, bits=None, now=None, failed: dict | None = None) -> dict:
     """`decide` on drawn right answers: base and after on the task, a pair on the gated benchmark, a few-shot rung."""
     from tunebook.decision.gather import Evidence
     from tunebook.decision.verdict import decide
@@ -109,8 +144,9 @@ def verdict_of(base, after, kept, rung, bits=None, now=None, failed: dict | None
         "rule": "at least 90 points",
         "scores": scores_of(rung),
     }
-    evidence = Evidence(scores, "task", SPEC, [found], failed or {}, {}, {"base": bits, "sft": now} if bits else {})
-    return decide(evidence, "sft")["verdict"]
+    spec = SPEC if bits else SPEC | {"gated": ["kept"]}
+    evidence = Evidence(scores, "task", spec, [found], failed or {}, {}, {"base": bits, "sft": now} if bits else {})
+    return decide(evidence, "sft")
 
 
 def scores_of(passed):

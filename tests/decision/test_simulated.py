@@ -26,3 +26,11 @@ def test_a_study_of_known_truth_comes_out_as_promised(scenario):
 def test_a_leaked_benchmark_gives_no_go_ahead():
     rng = numpy.random.default_rng(2)
     assert "GO" not in [bench.leaked_study(rng) for _ in range(2)]
+
+
+def test_a_small_true_gain_is_found_by_a_large_benchmark_and_a_small_one_names_how_many_problems_settle_it():
+    """A base that solves 45%, a true gain of 6 points."""
+    small, large = bench.small_gains(numpy.random.default_rng(3), 6)
+    assert small["holds"] and large["holds"] and small["NO-GO"] == large["NO-GO"] == 0
+    assert small["open_with_a_number"] == round(6 * small["INCONCLUSIVE"]) and small["named"][0] > 150
+    assert small["again"]["GO"] > small["GO"]

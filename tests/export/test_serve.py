@@ -184,6 +184,13 @@ def test_runs_of_different_bases_or_without_files_are_refused(run, tmp_path):
     assert list(adapters) == ["run/dpo", "run/sft", "again/dpo", "again/sft"] and base.name == "base-f16.gguf"
 
 
+def test_one_gguf_file_is_served_alone(run):
+    file = run / "05_export_gguf" / "served" / "base-f16.gguf"
+    assert served_files({"base-f16.gguf": file}) == (file, {})
+    with pytest.raises(InputProblem, match="no base file to serve"):
+        served_files({"a": run, "base-f16.gguf": file.parent.parent})
+
+
 def test_at_sigterm_the_answer_in_flight_is_finished_and_the_command_ends(run):
     command = [
         sys.executable,

@@ -24,7 +24,8 @@ from tunebook.data.study_data import StudyData, examples_of
 from tunebook.files import write_jsonl
 
 MIN_ROWS_TO_SPLIT = 20  # one in twenty is dev
-HUMANEVAL = "humaneval"  # measures what is forgotten, so the rows need not look like it
+HUMANEVAL = "humaneval"
+MEASURES_LOSS = (HUMANEVAL, "everyday")  # of what is forgotten, so the rows need not look like them
 
 
 @dataclass
@@ -58,8 +59,8 @@ def judge_data(
     between.
 
     `reading`: how the rows are read (see `mapping.reading_of`). The rows should represent every benchmark but
-    HumanEval. Raises InputProblem for a reading that the rows do not have, and for a benchmark that holds nothing to
-    compare.
+    HumanEval and everyday. Raises InputProblem for a reading that the rows do not have, and for a benchmark that holds
+    nothing to compare.
     """
     benchmarks = benchmarks or {}
     examples = read_examples(rows, reading, limits, progress)
@@ -70,7 +71,7 @@ def judge_data(
     if examples.account.uses_template():
         examples.notes.add("template_fields", detail="give --model to see what its chat template writes")
         examples.notes.set_count("template_fields", examples.account.uses_template())
-    represented = tuple(name for name in benchmarks if name != HUMANEVAL)
+    represented = tuple(name for name in benchmarks if name not in MEASURES_LOSS)
     judgement = judge_examples(examples, benchmarks, progress, represented)
     problems = [problem for name in represented for problem in benchmarks[name]]
     slices = [slice_of(row) for row in rows] if any(problem.get("slice") for problem in problems) else []

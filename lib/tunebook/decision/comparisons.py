@@ -7,8 +7,8 @@ decides.
 from __future__ import annotations
 
 from tunebook.decision.gather import Evidence, read_kept
-from tunebook.decision.spec import BITS
 from tunebook.errors import InputProblem
+from tunebook.evaluation.forgetting import BITS
 from tunebook.evaluation.protocol import differences, require_equal
 from tunebook.evaluation.score import unfinished_share
 from tunebook.evaluation.score_folder import Scores
@@ -163,8 +163,15 @@ def retentions(evidence: Evidence) -> list[dict]:
                 continue
             result = noninferiority(base.passed, found.passed, evidence.spec["largest_loss"])
             is_gated = benchmark in evidence.spec.get("gated", [])
-            rows.append({"benchmark": benchmark, "model": target, "gated": is_gated, **result})
+            parts = _parts(base.metrics.get("slices", {}), found.metrics.get("slices", {}))
+            rows.append({"benchmark": benchmark, "model": target, "gated": is_gated, "parts": parts, **result})
     return rows
+
+
+def _parts(before: dict, after: dict) -> str:
+    """Right answers of both in each slice, to show where a loss lies; no test is made of it."""
+    rows = {name: (part["k"], after[name]["k"], part["n"]) for name, part in before.items() if name in after}
+    return ", ".join(f"{name} {k_a} → {k_b} of {n}" for name, (k_a, k_b, n) in rows.items())
 
 
 def bits_comparisons(evidence: Evidence) -> list[dict]:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 
 from tunebook.decision.economics import Prices
-from tunebook.decision.spec import NOTHING, READINESS, ask, missing_fields
+from tunebook.decision.spec import READINESS, ask, missing_fields
+from tunebook.evaluation.forgetting import NOTHING
 from tunebook.evaluation.score import unfinished_share
 from tunebook.statistics.compare import GO, INCONCLUSIVE, NO_GO, decide
 from tunebook.statistics.power import TARGET, detectable_effect, discordant, n_paired, power_paired
@@ -246,8 +247,9 @@ def progress_gate(name: str, stage, state: str, compared: dict | None) -> dict:
     text += f"lost {compared['lost']}, exact p = {compared['p_exact']:.2g}"
     if word == INCONCLUSIVE:
         needed = problems_needed(compared | {"margin": 0.0})
+        change = "gain" if compared["difference"] > 0 else "loss"
         text += (
-            f"; about {needed:,} problems would show it"
+            f"; about {needed:,} problems would show a {change} as large"
             if needed
             else "; no difference was measured: more pairs or another seed"
         )

@@ -7,13 +7,13 @@ Jinja2 escapes every text, model text above all; every figure links to the file 
 from __future__ import annotations
 
 import base64
-import csv
 from pathlib import Path
 from urllib.parse import quote
 
 from tunebook.decision.report import comparison_rows
+from tunebook.decision.spec import spec_table
 from tunebook.errors import InputProblem, IntegrityProblem
-from tunebook.files import read_json, write_text
+from tunebook.files import read_csv, read_json, write_text
 from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline import record
 from tunebook.pipeline import stages as stage_names
@@ -107,8 +107,7 @@ def _stage(run_folder: Path, name: str, state: dict) -> tuple[dict, list[str]]:
 
 
 def _csv(run_folder: Path, path: str) -> dict:
-    with open(run_folder / path, newline="", encoding="utf-8") as stream:
-        rows = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(stream)]
+    rows = [{name: _number(text) for name, text in row.items()} for row in read_csv(run_folder / path)]
     caption = Path(path).stem.replace("_", " ")
     return {"path": path, "caption": caption, "rows": rows[:SHOWN_ROWS], "left": max(len(rows) - SHOWN_ROWS, 0)}
 
@@ -166,10 +165,6 @@ def tables(report: dict) -> dict[str, dict]:
     ladder = list(map(_solved, report["ladder"]))
     points = list(map(_solved, report["checkpoints"]))
     slices = [row | _sides(row) | {"difference": f"{row['difference']:+.1f}"} for row in report["slices"]]
-    spec = [
-        {"field": key, "value": ", ".join(map(str, value)) if isinstance(value, list) else value}
-        for key, value in report["spec"].items()
-    ]
     return {
         "scores": table(
             scores, "model benchmark solved pass_at_1 interval", lambda row: where(f"{row['model']} {row['benchmark']}")
@@ -191,7 +186,7 @@ def tables(report: dict) -> dict[str, dict]:
             lambda row: "00_should_we_fine_tune/tables/ladder_costs.csv",
         ),
         "gates": table(report["gates"], "phase gate verdict evidence rule", lambda row: row["source"]),
-        "spec": table(spec, "field value", lambda row: SPEC),
+        "spec": table(spec_table(report["spec"]), "field value", lambda row: SPEC),
         "stages": table(report["stages"], _keys(report["stages"]), lambda row: f"{row['stage']}/manifest.json"),
     }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem
 from tunebook.evaluation.benchmark import load_benchmark
+from tunebook.evaluation.forgetting import BITS, NOTHING
 from tunebook.files import hash_json, read_json, sha256_file, write_json
 from tunebook.pipeline.record import FROZEN
 
@@ -47,7 +48,6 @@ MEASURED_BY = (
     " n_samples answer_reading code_block cpu_seconds leave_out unfinished_limit audit_problems"
 ).split()
 FEWEST_WORDS = 4
-BITS, NOTHING = "bits_per_byte", "nothing"  # in `gated`: general text, and that no loss decides
 # What the shipped file may need at most, 0 for no limit: parameter, unit, and the figure of `Evidence.file` that is
 # judged.
 LIMITS = {"largest_latency_ms": "ms", "largest_memory_mb": "MB", "largest_file_mb": "MB"}
@@ -218,7 +218,7 @@ def spec_table(spec: dict) -> list[dict]:
     """
     rows = [{"field": name, "value": _shown(value)} for name, value in spec.items() if name != "measured_by"]
     return rows + [
-        {"field": f"measured by {name}", "value": _shown(value)} for name, value in spec["measured_by"].items()
+        {"field": f"measured by {name}", "value": _shown(value)} for name, value in spec.get("measured_by", {}).items()
     ]
 
 

@@ -24,7 +24,8 @@ from tunebook.decision.comparisons import (
 from tunebook.decision.economics import machine_cost
 from tunebook.decision.gates import UNNAMED, problems_needed
 from tunebook.decision.gather import Evidence
-from tunebook.decision.spec import LIMITS, NOTHING
+from tunebook.decision.spec import LIMITS
+from tunebook.evaluation.forgetting import NOTHING
 from tunebook.statistics.compare import BLIND, GO, INCONCLUSIVE, NO_GO, NON_INFERIOR, VIOLATION
 from tunebook.statistics.compare import decide as decide_gain
 from tunebook.statistics.paired import holm
@@ -338,6 +339,7 @@ def retention_sentence(row: dict) -> str:
     return (
         f"{row['benchmark']} ({gate}): base {_rates(row, row['model'])}, "
         f"{row['difference']:+.1f} points [{row['lower']:+.1f}, {row['upper']:+.1f}]: {meaning}"
+        + (f" ({row['parts']})" if row.get("parts") else "")
     )
 
 

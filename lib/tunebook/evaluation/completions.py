@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tunebook import models
 from tunebook.errors import InputProblem, MachineProblem
-from tunebook.evaluation import prompts
+from tunebook.evaluation import likelihood, prompts
 from tunebook.evaluation.benchmark import Benchmark
 from tunebook.evaluation.protocol import Protocol, filled_in
 from tunebook.evaluation.reply import opened_thought
@@ -227,7 +227,8 @@ def complete(
 ) -> dict:
     """Writes completions.jsonl at `path`, in the benchmark's order.
 
-    `examples` are the same for every problem, or a dict of task_id to its own. Returns `rows` (the completions),
+    `examples` are the same for every problem, or a dict of task_id to its own. A problem with `choices` is answered by
+    likelihood, without them. Returns `rows` (the completions),
     `protocol` (with the engine's chat template and the stops filled in), and the cost of this call: `seconds`,
     `tokens`, and `resumed`, the completions that an earlier call with the same weights, prompts and protocol, killed or
     not, had left in the folder `resume`. Those are taken over and not made again. The file is then the same as after an
@@ -236,7 +237,10 @@ def complete(
     """
     protocol = _filled_in(protocol, engine, benchmark, examples)
     started, counted = time.perf_counter(), 0
-    wanted = [(problem, sample) for problem in benchmark.problems for sample in range(protocol.n_samples)]
+    pairs = [(problem, sample) for problem in benchmark.problems for sample in range(protocol.n_samples)]
+    chosen, wanted = (
+        [pair for pair in pairs if bool(pair[0].get("choices")) is is_chosen] for is_chosen in (True, False)
+    )
     encoded = [_encoded(engine, problem, protocol, examples) for problem, _ in wanted]
     decoding = Decoding(protocol.max_new_tokens, protocol.temperature, protocol.top_p, protocol.seed)
     key = fingerprint(engine, protocol, encoded) if resume else ""
@@ -245,10 +249,11 @@ def complete(
 
         def show(_=0) -> None:
             if on_progress:
-                on_progress(len(log.rows), len(wanted), benchmark.name)
+                on_progress(len(log.rows), len(pairs), benchmark.name)
 
+        _choose(engine, chosen, log, show)
         left = [at for at, (problem, sample) in enumerate(wanted) if (problem["task_id"], sample) not in log.done_keys]
-        for done in engine.generate(encoded, decoding, show, only=left, stops=protocol.stops):
+        for done in engine.generate(encoded, decoding, show, only=left, stops=protocol.stops) if left else ():
             problem, sample = wanted[done.index]
             log.append(problem["task_id"], sample, **_row_of(engine, done, encoded[done.index], protocol.stops))
             counted += len(done.ids)
@@ -257,6 +262,17 @@ def complete(
     write_jsonl(path, rows)
     seconds = time.perf_counter() - started
     return {"rows": rows, "protocol": protocol, "seconds": seconds, "tokens": counted, "resumed": found}
+
+
+def _choose(engine, chosen: list[tuple[dict, int]], log: CompletionLog, show: Callable) -> None:
+    """Writes the likeliest choice of every problem that has choices, with each choice's nats a byte; writes no token
+    of its own.
+    """
+    left = [(problem, sample) for problem, sample in chosen if (problem["task_id"], sample) not in log.done_keys]
+    answers = likelihood.likeliest(engine, [problem for problem, _ in left]) if left else ()
+    for (problem, sample), (choice, nats) in zip(left, answers, strict=True):
+        log.append(problem["task_id"], sample, choice, finish_reason="stop", n_tokens=0, nats_per_byte=nats)
+        show()
 
 
 def _row_of(engine, done, prompt: list[int], stops: Sequence[str]) -> dict:
@@ -275,23 +291,25 @@ def fingerprint(engine, protocol: Protocol, encoded: list[list[int]]) -> str:
     generates.
     """
     folder = Path(models.__file__).parent
-    code = [sha256_file(path) for path in (Path(__file__), *sorted(folder.glob("*.py")))]
+    code = [sha256_file(path) for path in (__file__, likelihood.__file__, *sorted(folder.glob("*.py")))]
     return hash_json([engine.identity(), protocol.hash, encoded, code, [version("torch"), version("transformers")]])
 
 
 def _filled_in(protocol: Protocol, engine, benchmark: Benchmark, examples: Sequence[dict]) -> Protocol:
     _check(protocol)
-    is_raw = protocol.prompt_style == "raw"
+    is_raw, asked = protocol.prompt_style == "raw", engine.asked_text(protocol.thinking)
     kinds = dict.fromkeys(problem["kind"] for problem in benchmark.problems)
     usual = dict.fromkeys(stop for kind in kinds for stop in prompts.default_stops(kind, protocol.prompt_style))
+    needed = benchmark.answer_tokens if protocol.thinking != "on" else 0  # a thought comes before the answer
     return replace(
         filled_in(protocol, benchmark),
         benchmark=benchmark.name,
         benchmark_sha256=benchmark.sha256,
         chat_template_sha256="" if is_raw else hashlib.sha256(engine.chat_template.encode()).hexdigest(),
-        rendered_sha256="" if is_raw else hash_json(engine.asked_text(protocol.thinking)),
+        rendered_sha256=hash_json(asked[1:] if is_raw else asked),
         examples_sha256=hash_json(examples if isinstance(examples, dict) else list(examples)) if examples else "",
         stops=protocol.stops or tuple(usual),
+        max_new_tokens=min(protocol.max_new_tokens, needed or protocol.max_new_tokens),
     )
 
 

@@ -16,6 +16,7 @@ from tunebook.files import hash_json, write_json
 from tunebook.models.engine import Decoding
 from tunebook.models.templates import start_id
 
+BITS, NOTHING = "bits_per_byte", "nothing"  # in `gated`: general text, and that no loss decides
 TOPICS = (
     "assert atom-identifiers attribute-access augassign binary booleans calls class comparisons compound"
     " context-managers customization debugger dict exceptions execmodel for formatstrings function global identifiers"

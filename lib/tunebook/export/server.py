@@ -55,11 +55,13 @@ class Refused(Exception):
 def served_files(folders: dict[str, Path]) -> tuple[Path, dict[str, Path]]:
     """The base file and the adapters by model name: `sft` of one run, `RUN/sft` of several.
 
-    `folders` are runs, or the folders `served/` that `05` left, by name. InputProblem where one has no such files, or
-    its base is another one.
+    `folders` are runs, or the folders `served/` that `05` left, by name; one GGUF file is a base of its own.
+    InputProblem where one has no such files, or its base is another one.
     """
     base, adapters = None, {}
     for name, folder in folders.items():
+        if folder.is_file() and len(folders) == 1:
+            return folder, {}
         here = folder / "05_export_gguf" / "served"
         here = here if here.is_dir() else folder
         found = sorted(here.glob("base-*.gguf"))

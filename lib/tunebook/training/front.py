@@ -10,15 +10,13 @@ from pathlib import Path
 
 from tunebook.errors import InputProblem
 from tunebook.evaluation.benchmark import Benchmark
-from tunebook.evaluation.forgetting import divergence
+from tunebook.evaluation.forgetting import BITS, NOTHING, divergence
 from tunebook.evaluation.measure import answer_and_score
 from tunebook.evaluation.score_folder import read_scores
 from tunebook.models.loading import BaseModel
 from tunebook.statistics.compare import NON_INFERIOR, noninferiority, rise
 from tunebook.training.checkpoints import Yardstick, kept_row
 from tunebook.training.recover import copy_adapter
-
-BITS, NOTHING = "bits_per_byte", "nothing"
 
 
 @dataclass(frozen=True)
