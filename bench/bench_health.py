@@ -11,16 +11,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 ROOT = Path(__file__).parent.parent
-HEALTHY, STEPS = 20, 100
+HEALTHY, STEPS, READ_STEPS = 20, 100, 80
 WORDS = ("red", "green", "blue", "white", "black", "grey", "brown", "pink", "gold", "silver")
 THINGS = ("car", "tree", "door", "cup", "road", "lamp", "shoe", "fish", "cloud", "book", "chair", "horse")
 # what makes each training sick, beside what all have
 SICK = {
-    "diverging": {"learning_rate": 3.0, "max_grad_norm": 1e9},
+    "diverging": {"method": "full", "learning_rate": 1.0, "lr_scheduler_type": "constant_with_warmup", "warmup_steps": 100},
     "flat": {"learning_rate": 1e-9},
     "mask hides the answer": {"labels": "hidden"},
     "overfitting": {"n_rows": 8, "learning_rate": 2e-2, "answers": "at random", "max_steps": 240},
-    "forgetting faster than learning": {"learning_rate": 6e-2, "rise": 2.0, "documents": 4},
+    "forgetting faster than learning": {"learning_rate": 3e-2, "rise": 10.0, "documents": 4, "knows": True},
 }
 
 
@@ -58,7 +58,23 @@ def _hidden(row: dict) -> dict:
     return row | {"labels": [-100] * (len(row["labels"]) - 1) + row["labels"][-1:]}
 
 
-def _train(seed, method="lora", size=4, labels="", n_rows=400, answers="by rule", rise=1e9, documents=1, **changes):
+def _read_general_text(model, tokenizer, documents: int) -> None:
+    """Trains all weights on the general text that is watched, so that there is something to forget."""
+    import torch
+
+    from tunebook.evaluation.forgetting import general_texts
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    ids = [torch.tensor([tokenizer(text)["input_ids"][:512]]) for text in general_texts(documents).values()]
+    for step in range(READ_STEPS):
+        model(input_ids=ids[step % len(ids)], labels=ids[step % len(ids)]).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def _train(
+    seed, method="lora", size=4, labels="", n_rows=400, answers="by rule", rise=1e9, documents=1, knows=False, **changes
+):
     import torch
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
@@ -76,11 +92,14 @@ def _train(seed, method="lora", size=4, labels="", n_rows=400, answers="by rule"
     held = tokenised(dev, spoken, 64)
     if labels:  # nothing but the end of the turn is trained
         rows, held = (Dataset.from_list([_hidden(row) for row in part]) for part in (rows, held))
+    model = tiny_llama(seed)
+    if knows:
+        _read_general_text(model, spoken, documents)
     with tempfile.TemporaryDirectory() as folder:
         settings = {"max_length": None, "max_steps": STEPS, "per_device_train_batch_size": size, "seed": seed}
         report = Report(SimpleNamespace(progress=lambda *args: None))
         trainer = SFTTrainer(
-            model=tiny_llama(seed),
+            model=model,
             args=SFTConfig(**tiny_training.settings(folder, **settings | changes)),
             train_dataset=rows,
             eval_dataset=held,

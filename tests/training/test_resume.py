@@ -156,6 +156,7 @@ def test_a_checkpoint_with_a_missing_or_changed_file_is_refused(tmp_path, half, 
         content[len(content) // 2] ^= 1
         file.write_bytes(content)
     checkpoints = Checkpoints.__new__(Checkpoints)
+    checkpoints._is_first = True
     checkpoints.folder, checkpoints.key, checkpoints.resumed_from = tmp_path / "resume" / "trainer", key_of(half), 0
     with pytest.raises(IntegrityProblem, match=f"{name} {harm}: delete"):
         checkpoints.last()
@@ -187,6 +188,7 @@ def test_other_rows_or_other_weights_begin_anew(tmp_path, half):
     for part in ("rows", "start"):
         other, checkpoints = tmp_path / part, Checkpoints.__new__(Checkpoints)
         shutil.copytree(half, other)
+        checkpoints._is_first = True
         checkpoints.folder, checkpoints.key, checkpoints.resumed_from = (
             other / "resume" / "trainer",
             key | {part: {"sha256": "0"}},

@@ -6,6 +6,7 @@ Does not download (see `source`) and does not choose the device (see `device`).
 from __future__ import annotations
 
 import shutil
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,9 @@ PROBES, PROBED_IDS = (3, 16), 20_000  # rows and tokens; ids below this are text
 SAME_LOGITS = 1e-3  # float32 sums in another order stay below 1e-5 of the largest logit
 LIST = "`tunebook inspect` lists every objection"
 COMPARED = 300  # strings on which a tokenizer's class and its file are compared
+LOADING = (
+    threading.Lock()
+)  # transformers patches torch while it loads: two loads at once lose tied weights
 REPAIR = "give the base that it was trained on, or save it again with PEFT's save_pretrained"
 
 
@@ -164,9 +168,10 @@ def load_model(source: ModelSource, placement: Placement, adapter: Path | None =
 
     source, adapter = with_trained(source, adapter)
     adapters = [one for one in (source.adapter, adapter) if one]
-    model = _read_weights(source, torch.float32 if adapters else placement.torch_dtype(), attention)
-    for one in adapters:
-        model = merge_adapter(model, one)
+    with LOADING:
+        model = _read_weights(source, torch.float32 if adapters else placement.torch_dtype(), attention)
+        for one in adapters:
+            model = merge_adapter(model, one)
     model = model.to(placement.torch_dtype())
     broken = next((name for name, weights in model.named_parameters() if not torch.isfinite(weights).all()), None)
     if broken:
