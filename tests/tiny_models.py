@@ -13,7 +13,7 @@ def base_folder():
 
 def show_mask(tokenizer, ids: list[int], mask: list[int]) -> str:
     """The row as text with the trained part between ⟦ and ⟧."""
-    from tunebook.models.templates import mask_parts
+    from tunebook.models.rendering import mask_parts
 
     return "".join(f"⟦{text}⟧" if trained else text for trained, text in mask_parts(tokenizer, ids, mask))
 

@@ -108,13 +108,6 @@ ERNIE = (
     " 'Assistant: ' + m['content'] + sep_token }}{%- elif m['role'] == 'system' %}{{- m['content'] + '\\n' }}{%- endif"
     " %}{%- endfor %}{%- if add_generation_prompt %}{{- 'Assistant: ' }}{%- endif %}"
 )
-COHERE = (
-    "{{ bos_token }}{% for m in messages %}{{ '<|START_OF_TURN_TOKEN|>' + {'user': '<|USER_TOKEN|>', 'system':"
-    " '<|SYSTEM_TOKEN|>', 'assistant': '<|CHATBOT_TOKEN|>'}[m['role']] }}{% if m['role'] == 'assistant' %}{{"
-    " '<|START_RESPONSE|>' + m['content'] + '<|END_RESPONSE|>' }}{% else %}{{ m['content'] }}{% endif %}{{"
-    " '<|END_OF_TURN_TOKEN|>' }}{% endfor %}{% if add_generation_prompt %}{{"
-    " '<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|><|START_RESPONSE|>' }}{% endif %}"
-)
 
 
 @dataclass(frozen=True)
@@ -137,6 +130,7 @@ class Family:
     config_facts: dict = field(default_factory=dict)  # and of config.json
     end_of_turn: str = ""  # what a study has to name
     notes: tuple = ()  # findings of severity info
+    form: tuple = ()  # shards: two files in bfloat16; jinja, named: where the template lies
 
 
 IM = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -198,7 +192,7 @@ FAMILIES = {
     "gemma3_vision": Family("Gemma3", TIED | GEMMA_SIZES, ("sp", "gemma", (*GEMMA, "<image_soft_token>"),
     "GemmaTokenizer"), GEMMA3, "<end_of_turn>", ("<eos>", "<end_of_turn>"), head="ForConditionalGeneration"),
     "mistral_v0.2": Family("Mistral", UNTIED | HEAD | {"sliding_window": None}, ("sp", "llama", (), "LlamaTokenizer"),
-    MISTRAL, "</s>", ("</s>",)),
+    MISTRAL, "</s>", ("</s>",), form=("shards",)),
     "phi3": Family("Phi3", UNTIED | {"sliding_window": 64}, ("sp", "llama", ("<|endoftext|>", "<|assistant|>^",
     "<|system|>^", "<|end|>^", "<|user|>^"), "LlamaTokenizer"), PHI3, "<|end|>", ("<|endoftext|>", "<|assistant|>",
     "<|end|>"),
@@ -212,7 +206,7 @@ FAMILIES = {
                      buffers="gpt_neox.layers.{}.attention.bias gpt_neox.layers.{}.attention.masked_bias gpt_neox.layers.{}.attention.rotary_emb.inv_freq"),
     "lfm2": Family("Lfm2", TIED | {"layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False},
     ("bpe", "llama3", ("<|pad|>", "<|startoftext|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"), "<|startoftext|>",
-    "<|im_end|>", "PreTrainedTokenizerFast", True), LFM2, "<|im_end|>", ("<|im_end|>",), "lfm2"),
+    "<|im_end|>", "PreTrainedTokenizerFast", True), LFM2, "<|im_end|>", ("<|im_end|>",), "lfm2", form=("jinja",)),
     "qwen3.5": Family("Qwen3_5", TIED | {"head_dim": 32} | LINEAR | {"rope_parameters": {"rope_type": "default",
     "rope_theta": 10000000.0, "partial_rotary_factor": 0.25, "mrope_interleaved": True, "mrope_section": [2, 1, 1]},
     "layer_types": ["linear_attention", "full_attention"]}, ("bpe", "qwen35", QWEN3, "", "<|im_end|>",
@@ -232,11 +226,6 @@ FAMILIES = {
                       ("bpe", "starcoder", ("<|end_of_text|>", "<|start_of_role|>", "<|end_of_role|>"),
                       "<|end_of_text|>", "<|end_of_text|>", "GPT2Tokenizer", False), GRANITE, "<|end_of_text|>",
                       ("<|end_of_text|>",), "refact"),
-    "cohere2": Family("Cohere2", TIED | HEAD | {"sliding_window": 64, "logit_scale": 0.25}, ("bpe", "cohere", ("<PAD>",
-    "<UNK>", "<CLS>", "<SEP>", "<MASK_TOKEN>", "<BOS_TOKEN>", "<EOS_TOKEN>", "<|START_OF_TURN_TOKEN|>",
-    "<|END_OF_TURN_TOKEN|>", "<|USER_TOKEN|>", "<|CHATBOT_TOKEN|>", "<|SYSTEM_TOKEN|>", "<|START_RESPONSE|>",
-    "<|END_RESPONSE|>"), "<BOS_TOKEN>", "<|END_OF_TURN_TOKEN|>", "CohereTokenizer", True), COHERE,
-    "<|END_OF_TURN_TOKEN|>", ("<|END_OF_TURN_TOKEN|>",), "command-r"),
 }  # fmt: skip
 
 
@@ -321,11 +310,16 @@ def _publish(family: Family, config, model, folder, ends: list[int]) -> None:
                 weights[key] = torch.tril(torch.ones(64, 64)).view(1, 1, 64, 64)
     if family.model == "GPTNeoX":  # published in float16, where masked_bias is minus infinity
         weights = {key: value.half() for key, value in weights.items()}
-    save_file(
-        {key: value.contiguous() for key, value in weights.items()},
-        folder / "model.safetensors",
-        metadata={"format": "pt"},
-    )
+    files = {"model.safetensors": list(weights)}
+    if "shards" in family.form:
+        names, half = sorted(weights), len(weights) // 2
+        files = {"model-00001-of-00002.safetensors": names[:half], "model-00002-of-00002.safetensors": names[half:]}
+        index = {"metadata": {}, "weight_map": {name: file for file, part in files.items() for name in part}}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+        (folder / "model.safetensors").unlink()
+        weights = {key: value.bfloat16() for key, value in weights.items()}
+    for file, part in files.items():
+        save_file({key: weights[key].contiguous() for key in part}, folder / file, metadata={"format": "pt"})
     _publish_config(folder, family)
     stated = {"_from_model_config": True, "eos_token_id": ends if len(ends) > 1 else ends[0]}
     (folder / "generation_config.json").write_text(json.dumps(stated))
@@ -352,7 +346,8 @@ def _publish_config(folder, family: Family) -> None:
         if "layer_types" in family.config and "layer_types" in part:
             part["layer_types"] = family.config["layer_types"]
         if "dtype" in part:
-            part["torch_dtype"] = part.pop("dtype")
+            part["torch_dtype"] = "bfloat16" if "shards" in family.form else part["dtype"]
+            del part["dtype"]
     (folder / "config.json").write_text(json.dumps(config | family.config_facts, indent=2))
 
 
@@ -392,7 +387,12 @@ def _tokenizer(family: Family, folder) -> dict[str, int]:
         }
         settings |= {"pad_token": names[2]} if gemma else {"legacy": False}
     settings |= family.facts
-    if family.template:
+    if "jinja" in family.form:
+        (folder / "chat_template.jinja").write_text(family.template)
+    elif "named" in family.form:
+        others = {"tool_use": "{{ tools }}", "default": family.template, "rag": "{{ documents }}"}
+        settings["chat_template"] = [{"name": name, "template": text} for name, text in others.items()]
+    elif family.template:
         settings["chat_template"] = family.template
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, ensure_ascii=False))
     return ids

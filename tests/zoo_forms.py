@@ -5,7 +5,9 @@ tokenizer.json (TinyLlama), templates that close no turn (GLM-4), close the last
 that no written turn has (R1 distilled), padded vocabularies and heads with a bias (Phi-2), ALiBi (Bloom), shared experts.
 """
 
-from zoo import CHATML, FALCON, FAMILIES, HEAD, IM, LLAMA, QWEN, TIED, UNTIED, Family
+import re
+
+from zoo import CHATML, FALCON, FAMILIES, HEAD, IM, LLAMA, OPEN_THINKING, QWEN, QWEN3, TIED, UNTIED, Family
 
 OLMO3 = (
     "{%- if messages[0]['role'] != 'system' -%}{{ '<|im_start|>system\\nYou may call functions. <functions></functions>"
@@ -31,6 +33,13 @@ CODER = (
     " 'user' %}{{ '### Instruction:\\n' + m['content'] + '\\n' }}{%- else %}{{ '### Response:\\n' + m['content'] +"
     " '\\n<|EOT|>\\n' }}{%- endif %}{%- endfor %}{% if add_generation_prompt %}{{ '### Response:\\n' }}{% endif %}"
 )
+EXAONE = (
+    "{%- for m in messages %}{%- if m['role'] == 'assistant' %}{{- '[|assistant|]\n' }}{%- if loop.last %}{{-"
+    " '<think>\n\n</think>\n\n' }}{%- endif %}{{- m['content'] + '[|endofturn|]\n' }}{%- else %}{{- '[|' + m['role'] +"
+    " '|]\n' + m['content'] + '[|endofturn|]\n' }}{%- endif %}{%- endfor %}{%- if add_generation_prompt %}{{-"
+    " '[|assistant|]\n' }}{{- '<think>\n' if enable_thinking is defined and enable_thinking is true else"
+    " '<think>\n\n</think>\n\n' }}{%- endif %}"
+)
 GLM4 = (
     "[gMASK]<sop>{%- for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}{%- endfor %}{% if"
     " add_generation_prompt %}<|assistant|>\n{% endif %}"
@@ -39,8 +48,21 @@ PHI4 = (
     "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}{% if"
     " add_generation_prompt %}{{ '<|assistant|>' }}{% else %}{{ eos_token }}{% endif %}"
 )
+COHERE = (
+    "{{ bos_token }}{% for m in messages %}{{ '<|START_OF_TURN_TOKEN|>' + {'user': '<|USER_TOKEN|>', 'system':"
+    " '<|SYSTEM_TOKEN|>', 'assistant': '<|CHATBOT_TOKEN|>'}[m['role']] }}{% if m['role'] == 'assistant' %}{{"
+    " '<|START_RESPONSE|>' + m['content'] + '<|END_RESPONSE|>' }}{% else %}{{ m['content'] }}{% endif %}{{"
+    " '<|END_OF_TURN_TOKEN|>' }}{% endfor %}{% if add_generation_prompt %}{{"
+    " '<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|><|START_RESPONSE|>' }}{% endif %}"
+)
+# as OPEN_THINKING without a mode: every prompt ends inside a thought
+QWEN3_OPEN = re.sub(
+    r"{%- if enable_thinking .*<think>\\n' }}{%- else .*endif %}(?={%- endif %}$)", "{{- '<think>\\n' }}", OPEN_THINKING
+)
 DEEPSEEK = ("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>")
 R1_TOKENS = (*DEEPSEEK, "<｜User｜>*", "<｜Assistant｜>*", "<think>*", "</think>*")
+EXAONE_TOKENS = ("[PAD]", "[BOS]", "[EOS]", "[UNK]", "[|system|]", "[|user|]", "[|assistant|]", "[|endofturn|]")
+EXAONE_TOKENS += ("<think>*", "</think>*")
 GLM_TOKENS = ("[MASK]", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>")
 END, CLOSED = "<|endoftext|>", "<|im_end|>"
 SHARED = {
@@ -58,6 +80,39 @@ def bpe(style: str, tokens: tuple, bos: str, eos: str, kind: str, adds_bos: bool
 
 
 FAMILIES |= {
+    "cohere2": Family(
+        "Cohere2",
+        TIED | HEAD | {"sliding_window": 64, "logit_scale": 0.25},
+        (
+            "bpe",
+            "cohere",
+            (
+                "<PAD>",
+                "<UNK>",
+                "<CLS>",
+                "<SEP>",
+                "<MASK_TOKEN>",
+                "<BOS_TOKEN>",
+                "<EOS_TOKEN>",
+                "<|START_OF_TURN_TOKEN|>",
+                "<|END_OF_TURN_TOKEN|>",
+                "<|USER_TOKEN|>",
+                "<|CHATBOT_TOKEN|>",
+                "<|SYSTEM_TOKEN|>",
+                "<|START_RESPONSE|>",
+                "<|END_RESPONSE|>",
+            ),
+            "<BOS_TOKEN>",
+            "<|END_OF_TURN_TOKEN|>",
+            "CohereTokenizer",
+            True,
+        ),
+        COHERE,
+        "<|END_OF_TURN_TOKEN|>",
+        ("<|END_OF_TURN_TOKEN|>",),
+        "command-r",
+        form=("named",),
+    ),
     "tinyllama_chat": Family(
         "Llama", UNTIED, ("sp", "llama", (), "LlamaTokenizer"), ZEPHYR, "</s>", ("</s>",), notes=("tokenizer_class",)
     ),
@@ -106,6 +161,15 @@ FAMILIES |= {
         DEEPSEEK[1],
         DEEPSEEK[1:],
         "deepseek-r1-qwen",
+    ),
+    "qwen3_thinking": Family(
+        "Qwen3",
+        TIED | HEAD,
+        bpe("qwen2", QWEN3, "", CLOSED, "Qwen2Tokenizer"),
+        QWEN3_OPEN,
+        CLOSED,
+        (CLOSED, END),
+        "qwen2",
     ),
     "stablelm2": Family(
         "StableLm",
@@ -173,5 +237,19 @@ FAMILIES |= {
         "<|end_of_text|>",
         ("<|end_of_text|>",),
         "llama-bpe",
+    ),
+    "exaone4": Family(
+        "Exaone4",
+        TIED | HEAD | {"sliding_window": None, "layer_types": ["full_attention"] * 2},
+        bpe("gpt2", EXAONE_TOKENS, "[BOS]", "[|endofturn|]", "GPT2Tokenizer"),
+        EXAONE,
+        "[|endofturn|]",
+        ("[|endofturn|]",),
+        "exaone4",
+    ),
+    "granite_moe": Family(
+        "GraniteMoe",
+        FAMILIES["granite"].config | {"num_local_experts": 4, "num_experts_per_tok": 2},
+        *[getattr(FAMILIES["granite"], name) for name in ("tokenizer", "template", "end", "ends", "pre")],
     ),
 }

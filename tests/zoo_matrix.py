@@ -18,11 +18,6 @@ from zoo import FAMILIES, build
 STEPS = ("inspect", "load", "mask", "sft", "dpo", "merge", "gguf", "tokens", "answers", "score")
 WORKS = "works"
 REFUSED = {
-    "r1_distill": (
-        "mask",
-        "chat_template: the rendered prompt is not a prefix of prompt + completion, so no loss mask is right (it ends"
-        " ' noon<｜Assistant｜><think>\\n'); use chat_template: chatml, or plain for a model without its tokens",
-    ),
     "opt": ("gguf", "export: the converter refused opt: ERROR:hf-to-gguf:Model OPTForCausalLM is not supported"),
 }
 
@@ -37,7 +32,7 @@ EXPECTED = {name: expected(name) for name in FAMILIES}
 RECORD, README = (Path(__file__).with_name(name) for name in ("zoo_matrix.json", "README.md"))
 # one of each kind: what is left runs with `python tests/zoo_matrix.py`
 QUICK = ("qwen2.5_base", "qwen3_moe", "gemma2", "gemma3_vision", "mistral_v0.2", "phi3", "gpt2", "pythia", "lfm2",
-"falcon_h1", "cohere2", "tinyllama_chat", "glm4", "r1_distill", "llama_base")  # fmt: skip
+"falcon_h1", "cohere2", "tinyllama_chat", "glm4", "r1_distill")  # fmt: skip
 TEXTS = {
     "every day at noon": "0 12 * * *",
     "Mon-Fri 22:00": "0 22 * * 1-5",
@@ -165,7 +160,14 @@ class Case:
         trainer = DPOTrainer(
             policy, args=arguments, train_dataset=Dataset.from_list(pairs), processing_class=self.tokenizer
         )
+        training.use_own_tokens(trainer, pairs)
         training.use_compact_head(trainer)
+        end = self.tokenizer.convert_tokens_to_ids(self.family.end)
+        assert all(
+            row[key].index(end) == len(row[key]) - 1
+            for row in trainer.train_dataset
+            for key in ("chosen_ids", "rejected_ids")
+        ), self.tokenizer.decode(trainer.train_dataset[0]["chosen_ids"])
         assert all(0 < loss < 5 for loss in self._train(trainer))
 
     def _student(self):
@@ -316,8 +318,8 @@ def main(names: list[str]) -> None:
         with tempfile.TemporaryDirectory() as root, converter() as split:
             try:
                 record["families"][name] = run(name, Path(root), split)
-            except AssertionError as problem:
-                record["families"][name] = {STEPS[0]: f"WRONG: {problem!s:.300}"}
+            except Exception as problem:  # the next family is tried all the same
+                record["families"][name] = {STEPS[0]: f"WRONG: {problem!r:.300}"}
         record["families"] = {name: record["families"][name] for name in FAMILIES if name in record["families"]}
         RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     text = README.read_text(encoding="utf-8")

@@ -115,6 +115,7 @@ def test_a_raw_continuation_ends_at_its_stop_strings(engine, tmp_path):
     written = "    return x + 1\n\ndef g():\n    pass\n"
     ids = iter(engine.tokenizer(written)["input_ids"] + [5] * 50)
     typist = types.SimpleNamespace(encode=engine.encode, decode=engine.decode, identity=lambda: "", chat_template="")
+    typist.asked_text = lambda thinking: ("a question", "an end")
     typist.generate = lambda encoded, decoding, on_tokens, only, stops: iter(
         [types.SimpleNamespace(index=0, ids=list(ids), finish_reason="length")]
     )

@@ -7,9 +7,13 @@ import pytest
 
 from tiny_models import CPU, adapted, tiny_llama, tokenizer
 from tunebook.errors import InputProblem
+from tunebook.evaluation.benchmark import from_problems
+from tunebook.evaluation.completions import _filled_in
+from tunebook.evaluation.protocol import Protocol
 from tunebook.export.convert import convert_to_gguf
-from tunebook.models.engine import Decoding
+from tunebook.models.engine import Decoding, TransformersEngine
 from tunebook.models.loading import load_model, load_tokenizer, open_engine
+from tunebook.models.rendering import asked_text
 from tunebook.models.source import resolve_model
 from tunebook.models.templates import CHATML, measure_row
 
@@ -51,6 +55,25 @@ def test_the_tokenizer_in_a_gguf_counts_as_the_folders_does(models):
     assert measure_row(ours)(row) == measure_row(theirs)(row)
     assert theirs.chat_template == CHATML and theirs.decode(theirs.tokenize("0 9 * * 1-5")) == "0 9 * * 1-5"
     theirs.close()
+
+
+def test_every_end_is_in_the_protocol_whatever_form_the_model_has(models, tmp_path):
+    """A further end in generation_config.json cuts answers short, and no text of the prompt shows it."""
+    ours, theirs = load_tokenizer(models / "base", "chatml"), load_tokenizer(models / "base.gguf", "chatml")
+    assert asked_text(ours) == asked_text(theirs) and asked_text(ours)[1] == "<|im_end|>"
+    theirs.close()
+    shutil.copytree(models / "base", tmp_path / "base")
+    (tmp_path / "base" / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 5]}))
+    further = load_tokenizer(tmp_path / "base", "chatml")
+    assert set(asked_text(further)) - set(asked_text(ours)) == {further.decode([5])}
+    bench = from_problems("task", [{"task_id": "1", "prompt": "noon", "entry_point": "check", "kind": "answer",
+    "canonical_solution": "0", "test": "def check(answer):\n    assert answer == '0'\n"}])  # fmt: skip
+    hashes = {
+        _filled_in(Protocol("", prompt_style=style), TransformersEngine(None, spoken), bench, []).hash
+        for style in ("chat", "raw")
+        for spoken in (ours, further)
+    }
+    assert len(hashes) == 4
 
 
 @pytest.mark.parametrize(

@@ -4,19 +4,21 @@ that close no turn. Each is used rightly, or is one sentence with a remedy.
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
 import zoo
 import zoo_forms  # noqa: F401  adds to the families
-from tiny_models import CPU, adapted, tiny_llama, tokenizer
+from tiny_models import CPU, adapted, show_mask, tiny_llama, tokenizer
 from tunebook.errors import InputProblem
 from tunebook.models.abilities import lora_targets
 from tunebook.models.inspect import inspect
 from tunebook.models.loading import load_model, load_tokenizer, tokenizer_findings
 from tunebook.models.rendering import rendered_question, same_question
 from tunebook.models.source import resolve_model
-from tunebook.models.templates import ANSWER, ASKED, PLAIN, encode_row, ends_of, measure_row
+from tunebook.models.templates import ANSWER, ASKED, PLAIN, encode_row, ends_of, measure_row, render_prompt
+from tunebook.training.dataset import use_own_tokens
 
 ROW = {"prompt": [ASKED], "completion": [{"role": "assistant", "content": ANSWER}]}
 
@@ -179,5 +181,69 @@ def test_stages_that_ask_or_stop_otherwise_are_told_apart(tmp_path):
     (folder / "generation_config.json").write_text(json.dumps(settings | {"eos_token_id": [5]}))
     other = same_question(load_tokenizer(folder, "model", thinking="off"), "off", first)
     assert not other["ok"] and "ends" in other["measured"] and "prompt" not in other["measured"]
+
+
+def test_a_thought_that_the_prompt_opens_is_closed_by_what_is_trained(tmp_path):
+    """R1 distilled leaves the thought out of a written turn, so a row that is written whole begins otherwise than the
+    model is asked. A thought in the row is trained; an earlier turn cannot be.
+    """
     opened = load_tokenizer(zoo.build("r1_distill", tmp_path / "r1"), "model")
-    assert not rendered_question(opened)["rows_alike"]
+    closed, ends = f"</think>\n\n{ANSWER}", "<｜end▁of▁sentence｜>"
+    for said, trained in (
+        (ANSWER, closed),
+        (f"<think>\nNoon.\n</think>\n\n{ANSWER}", f"Noon.\n{closed}"),
+        (f"</think>\n\n{ANSWER}", closed),  # as the model itself says it
+    ):
+        row = {"prompt": [ASKED], "completion": [{"role": "assistant", "content": said}]}
+        asked = f"<｜begin▁of▁sentence｜><｜User｜>{ASKED['content']}<｜Assistant｜><think>\n"
+        assert show_mask(opened, *encode_row(opened, **row)) == f"{asked}⟦{trained}{ends}⟧"
+        assert measure_row(opened)(row)[2] == "" and rendered_question(opened)["rows_alike"]
+    with pytest.raises(InputProblem, match="not a prefix .*use chat_template: plain, or train_on: last"):
+        encode_row(opened, [ASKED, {**ROW["completion"][0], "weight": 1}, ASKED], ROW["completion"])
+    tokens = zoo.build("qwen3_thinking", tmp_path / "qwen3") / "tokenizer.json"
+    data = json.loads(tokens.read_text())
+    data["model"]["vocab"]["ĊĊ"] = 510  # two newlines are one token, as in every large vocabulary
+    data["model"]["merges"].append(["Ċ", "Ċ"])
+    tokens.write_text(json.dumps(data))
+    written = load_tokenizer(tmp_path / "qwen3", "model")
+    assert show_mask(written, *encode_row(written, **ROW)).endswith(f"<think>\n⟦{closed}<|im_end|>⟧")
+    plain = load_tokenizer(tmp_path / "r1", "plain")
+    assert show_mask(plain, *encode_row(plain, **ROW)).endswith(f"Assistant:\n⟦{ANSWER}{ends}⟧")
+
+
+def test_an_answer_is_trained_after_the_tokens_that_the_model_is_asked_with(tmp_path):
+    """ERNIE's prompt ends in a space, which a word of the answer would take into its own token."""
+    spoken = load_tokenizer(zoo.build("ernie4.5", tmp_path / "ernie"), "model")
+    for answer in ("no", ANSWER):
+        row = {"prompt": [ASKED], "completion": [{"role": "assistant", "content": answer}]}
+        ids, mask = encode_row(spoken, **row)
+        assert ids[: mask.index(1)] == render_prompt(spoken, [ASKED]) and measure_row(spoken)(row)[2] == ""
+        assert show_mask(spoken, ids, mask).endswith(f"Assistant: ⟦{answer}<|end_of_sentence|>⟧")
+
+
+@pytest.mark.parametrize("is_paired", [True, False])
+def test_preferences_end_where_the_model_ends_them(tmp_path, is_paired):
+    """Phi-3 writes a newline and a second end after a turn, GLM-4 no end at all, and R1 distilled opens a thought: TRL
+    takes its tokens from the template.
+    """
+    from datasets import Dataset
+
+    said = [{"role": "assistant", "content": "no"}]
+    key, rows = ("chosen", {"rejected": said}) if is_paired else ("completion", {"label": True})
+    rows = [{"prompt": [ASKED], key: one, **rows} for one in (ROW["completion"], said, said)]
+    for name, tail in (("phi3", "<|end|>"), ("glm4", "<|user|>"), ("r1_distill", "<｜end▁of▁sentence｜>")):
+        spoken = load_tokenizer(zoo.build(name, tmp_path / name), "model", zoo.FAMILIES[name].end_of_turn)
+        arguments = SimpleNamespace(max_length=99, per_device_train_batch_size=2)
+        before = Dataset.from_list([{"chosen_ids": []} if is_paired else {"KL_completion_ids": []}])
+        trainer = SimpleNamespace(args=arguments, processing_class=spoken, train_dataset=before)
+        use_own_tokens(trainer, rows)
+        first, second, third = trainer.train_dataset
+        ids, mask = encode_row(spoken, [ASKED], ROW["completion"])
+        assert first["prompt_ids"] + first[f"{key}_ids"] == ids and len(first[f"{key}_ids"]) == sum(mask)
+        assert spoken.decode(second[f"{key}_ids"]).endswith(f"no{tail}")
+        if is_paired:
+            assert first["rejected_ids"] == second["chosen_ids"]
+        else:
+            neighbours = [row["KL_completion_ids"] for row in (first, second, third)]
+            assert neighbours == [second["completion_ids"], first["completion_ids"], third["completion_ids"]]
+            assert first["label"] is True

@@ -297,7 +297,7 @@ def fingerprint(engine, protocol: Protocol, encoded: list[list[int]]) -> str:
 
 def _filled_in(protocol: Protocol, engine, benchmark: Benchmark, examples: Sequence[dict]) -> Protocol:
     _check(protocol)
-    is_raw = protocol.prompt_style == "raw"
+    is_raw, asked = protocol.prompt_style == "raw", engine.asked_text(protocol.thinking)
     kinds = dict.fromkeys(problem["kind"] for problem in benchmark.problems)
     usual = dict.fromkeys(stop for kind in kinds for stop in prompts.default_stops(kind, protocol.prompt_style))
     needed = benchmark.answer_tokens if protocol.thinking != "on" else 0  # a thought comes before the answer
@@ -306,7 +306,7 @@ def _filled_in(protocol: Protocol, engine, benchmark: Benchmark, examples: Seque
         benchmark=benchmark.name,
         benchmark_sha256=benchmark.sha256,
         chat_template_sha256="" if is_raw else hashlib.sha256(engine.chat_template.encode()).hexdigest(),
-        rendered_sha256="" if is_raw else hash_json(engine.asked_text(protocol.thinking)),
+        rendered_sha256=hash_json(asked[1:] if is_raw else asked),
         examples_sha256=hash_json(examples if isinstance(examples, dict) else list(examples)) if examples else "",
         stops=protocol.stops or tuple(usual),
         max_new_tokens=min(protocol.max_new_tokens, needed or protocol.max_new_tokens),

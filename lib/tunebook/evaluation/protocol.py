@@ -18,7 +18,8 @@ UNKNOWN, AUTO = "unknown", "auto"
 @dataclass(frozen=True)
 class Protocol:
     """How the completions were asked for, made and read. `thinking` is "off", "on" or "none" (a model without the
-    mode). `rendered_sha256` is over one question as the model is asked it and the token that closes its answer.
+    mode). `rendered_sha256` is over one question as the model is asked it (not where it is asked raw), the token that
+    closes its answer, and all that end it.
 
     `answer_reading` (see `reply.ANSWERS`) and `code_block` (`reply.BLOCKS`) are "auto" only until the benchmark is
     known.

@@ -7,6 +7,7 @@ weight that it changes, since that mapping renames and permutes rows, and rows o
 of llama.cpp's adapter GGUF, `convert_lora_to_gguf.py`.
 """
 
+import functools
 import json
 import re
 import runpy
@@ -19,16 +20,18 @@ def _mend() -> None:
     published ones go first.
 
     Heads that predict several tokens (mtp) are neither read nor written by transformers, so they are not looked for.
-    Its module for DeepSeek, which those for GLM and Mistral import, names tensors that its own `gguf` does not have.
+    Its modules for DeepSeek (which those for GLM and Mistral import), HunYuan and others name tensors and architectures
+    that its own `gguf` does not have.
     """
     import conversion
     import gguf
     from conversion.base import ModelBase
+    from transformers import AutoTokenizer
 
-    source = (Path(conversion.__file__).parent / "deepseek.py").read_text(encoding="utf-8")
-    for name in set(re.findall(r"gguf\.MODEL_TENSOR\.(\w+)", source)):
-        if name not in gguf.MODEL_TENSOR.__members__:
-            setattr(gguf.MODEL_TENSOR, name, None)
+    for file in Path(conversion.__file__).parent.glob("*.py"):
+        for kind, name in re.findall(r"gguf\.(MODEL_TENSOR|MODEL_ARCH)\.(\w+)", file.read_text(encoding="utf-8")):
+            if name not in getattr(gguf, kind).__members__:
+                setattr(getattr(gguf, kind), name, None)
     load, ModelBase.no_mtp = ModelBase.load_hparams, True
 
     def load_all(dir_model, is_mistral_format=False):
@@ -38,6 +41,18 @@ def _mend() -> None:
         return config | published | inner
 
     ModelBase.load_hparams = staticmethod(load_all)
+    AutoTokenizer.from_pretrained = functools.partial(_read_tokenizer, AutoTokenizer.from_pretrained)
+
+
+def _read_tokenizer(read, folder, *arguments, **settings):
+    """The tokenizer of a folder as tokenizer.json alone makes it, where `copy_tokenizer` says that the class which
+    transformers takes reads otherwise: it may add tokens of its own (Qwen's <|endoftext|> to R1 distilled).
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    told = json.loads((Path(folder) / "tokenizer_config.json").read_text(encoding="utf-8"))
+    read = PreTrainedTokenizerFast.from_pretrained if told.get("read_as_file") else read
+    return read(folder, *arguments, **settings)
 
 
 def model(script: str, ends: str, *arguments: str) -> None:

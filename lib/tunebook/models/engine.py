@@ -92,7 +92,7 @@ class TransformersEngine:
             return list(self.tokenizer(messages)["input_ids"])
         return render_prompt(self.tokenizer, messages, thinking, tools)
 
-    def asked_text(self, thinking: str = "none") -> tuple[str, str]:
+    def asked_text(self, thinking: str = "none") -> tuple[str, ...]:
         """See `rendering.asked_text`."""
         from tunebook.models.rendering import asked_text
 

@@ -102,7 +102,7 @@ class GgufModel:
             return self.tokenizer.encode_text(messages)
         return render_prompt(self.tokenizer, messages, thinking, tools)
 
-    def asked_text(self, thinking: str = "none") -> tuple[str, str]:
+    def asked_text(self, thinking: str = "none") -> tuple[str, ...]:
         """See `rendering.asked_text`."""
         return asked_text(self.tokenizer, thinking)
 

@@ -267,7 +267,9 @@ def merge_adapter(model, adapter: Path):
         if told.unexpected_keys:
             raise ValueError(f"its file has {told.unexpected_keys[0]}, which its config does not ask for")
         expected = probe(adapted)
-        if _changes_tied(adapted):
+        config = adapted.peft_config["default"]
+        keeps_tie = config.trainable_token_indices or getattr(config, "ensure_weight_tying", False)  # on both sides
+        if _changes_tied(adapted) and not keeps_tie:
             model = untie(adapted.unload())
             adapted = PeftModel.from_pretrained(model, str(adapter))
         try:
@@ -341,6 +343,7 @@ def copy_tokenizer(source: Path, tokenizer, folder: Path) -> None:
         added = tokenizer.added_tokens_decoder.items()
         settings["added_tokens_decoder"] = {str(at): {"content": t.content, "special": t.special} for at, t in added}
     settings |= {"chat_template": tokenizer.chat_template, "add_bos_token": begins_with_bos(tokenizer)}
+    settings |= {"read_as_file": True} if hasattr(tokenizer, "passed_over") else {}  # for the converter
     write_json(folder / "tokenizer_config.json", settings)
 
 

@@ -105,7 +105,8 @@ def weights_sha256(folder: Path) -> str:
     if not files:
         pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
         what = f"only pickle files ({pickles[0]}), which are not read" if pickles else "no *.safetensors file"
-        raise InputProblem(f"model: {folder} has {what}; give a folder saved with save_pretrained")
+        remedy = "load it once where its source is trusted, and give the folder that save_pretrained writes"
+        raise InputProblem(f"model: {folder} has {what}; {remedy}")
     if len(files) == 1:
         return sha256_file(files[0])
     return hashlib.sha256("".join(sha256_file(path) for path in files).encode()).hexdigest()

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import html
-import itertools
 import json
 import os
 import re
@@ -39,7 +37,6 @@ PLAIN = (
     " eos_token + '\n' }}{% elif message['role'] == 'user' %}{{ 'User:\n' + message['content'] + '\n' }}{% else %}{{"
     " message['content'] + '\n' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}"
 )
-TRAINED, READ = "background:#dcfce7;color:#14532d", "color:#6b7280"
 THOUGHT_KEYS = ("reasoning_content", "thinking", "reasoning")  # of a turn; few templates write them
 LONGEST_TEMPLATE = 100_000  # characters, here and in `tunebook inspect`
 TEMPLATES = {"model": "", "chatml": CHATML, "chatml_tools": CHATML_TOOLS, "plain": PLAIN}
@@ -80,8 +77,7 @@ def use_template(tokenizer, name: str, thinking: str = "none") -> None:
     if name not in TEMPLATES:
         raise InputProblem(f"chat_template: {name!r} is unknown; choose one of {', '.join(TEMPLATES)}")
     if name in ("chatml", "chatml_tools"):
-        ids = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
-        if None in ids or tokenizer.unk_token_id in ids and tokenizer.unk_token not in ("<|im_start|>", "<|im_end|>"):
+        if not _has_chatml(tokenizer):
             other = "model" if tokenizer.chat_template else "plain"
             raise InputProblem(
                 f"chat_template: this model has no <|im_start|> and <|im_end|> tokens; use chat_template: {other}"
@@ -110,6 +106,12 @@ def use_template(tokenizer, name: str, thinking: str = "none") -> None:
             " read; use chat_template: chatml, or another model"
         )
     tokenizer.chat_template = _fixed(tokenizer.chat_template, thinking)
+
+
+def _has_chatml(tokenizer) -> bool:
+    marks = ["<|im_start|>", "<|im_end|>"]
+    ids = tokenizer.convert_tokens_to_ids(marks)
+    return None not in ids and (tokenizer.unk_token_id not in ids or tokenizer.unk_token in marks)
 
 
 def _puts_bos(tokenizer) -> bool:
@@ -257,9 +259,9 @@ def encode_row(tokenizer, prompt: list[dict], completion: list[dict], tools=None
     """Token ids of a row, and 1 where a token is trained: each trained turn and the token that ends it.
 
     Trained are the assistant's turns of the completion, and those of the prompt with `"weight": 1`. What the template
-    writes after the last of them is cut (see `turn_end`). `tools` go to the template. Raises InputProblem when a turn's
-    opening is not a prefix of the whole row, for then no mask is right. A row without a prompt is plain text: all its
-    tokens are trained, and an end token is added.
+    writes after the last of them is cut (see `turn_end`). `tools` go to the template. A thought that the prompt opens
+    is closed by what is trained. Raises InputProblem when a turn's opening is not a prefix of the whole row, for then
+    no mask is right. A row without a prompt is plain text: all its tokens are trained, and an end token is added.
     """
     if not prompt:
         ids = list(tokenizer(completion[-1]["content"], add_special_tokens=False)["input_ids"]) + [
@@ -273,15 +275,37 @@ def encode_row(tokenizer, prompt: list[dict], completion: list[dict], tools=None
         if turn["role"] != "assistant" or at < len(prompt) and turn.get("weight") != 1:
             continue
         start = render_turns(tokenizer, turns[:at], tools, opens=True)
+        if whole[: len(start)] != start and at == len(turns) - 1 and (said := _answer(tokenizer, turns, tools)):
+            whole = start + said
+            mask = (mask + [0] * len(whole))[: len(whole)]
         if whole[: len(start)] != start:
-            raise InputProblem(
-                f"{NO_PREFIX} (it ends {tokenizer.decode(start[-6:])!r}); use chat_template: chatml, or plain for a"
-                " model without its tokens"
-            )
+            other = "chatml" if _has_chatml(tokenizer) else "plain"
+            remedy = f"use chat_template: {other}" + (", or train_on: last" if at < len(turns) - 1 else "")
+            raise InputProblem(f"{NO_PREFIX} (it ends {tokenizer.decode(start[-6:])!r}); {remedy}")
         stop = _turn_stop(tokenizer, whole, len(start), is_last=at == len(turns) - 1)
         mask[len(start) : stop] = [1] * (stop - len(start))
     own = [tokenizer.turn_end] if getattr(tokenizer, "adds_end", False) else []
     return whole[:stop] + own, mask[:stop] + [1] * len(own)
+
+
+def _answer(tokenizer, turns: list[dict], tools) -> list[int]:
+    """Token ids of the last turn as they follow the prompt's, where those of the whole conversation do not: a token
+    lies across the place where the turn begins, or the prompt opens a thought that the template leaves out of a written
+    turn (R1 distilled), or writes otherwise. Then the turn goes on with its own thought, if it has one, and closes it.
+
+    [] where the template does something else.
+    """
+    prompt = render_turns(tokenizer, turns[:-1], tools, opens=True, tokenize=False)
+    whole, bare = render_turns(tokenizer, turns, tools, tokenize=False), re.sub(r"<think>\s*\Z", "", prompt)
+    said = whole.removeprefix(prompt)
+    if bare != prompt and whole.startswith(bare):
+        head, _, answer = whole[len(bare) :].rpartition("</think>")
+        own = (head or (turns[-1].get("content") or "").rpartition("</think>")[0]).rpartition("<think>")[2].strip("\n")
+        said = (own + "\n" if own else "") + "</think>\n\n" + answer.lstrip("\n")
+    elif said == whole:
+        return []
+    before, ids = (list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in ("\n", "\n" + said))
+    return ids[len(before) :] if ids[: len(before)] == before else []
 
 
 def _turn_stop(tokenizer, ids: list[int], start: int, is_last: bool) -> int:
@@ -294,13 +318,13 @@ def _turn_stop(tokenizer, ids: list[int], start: int, is_last: bool) -> int:
     return next((at + 1 for at in range(start, len(ids)) if ids[at] in ends), start)
 
 
-def render_turns(tokenizer, turns: list[dict], tools=None, opens: bool = False) -> list[int]:
-    """Token ids of a conversation, with the opening of the assistant's turn where it `opens`.
+def render_turns(tokenizer, turns: list[dict], tools=None, opens: bool = False, tokenize: bool = True):
+    """Token ids, or the text, of a conversation, with the opening of the assistant's turn where it `opens`.
 
     Arguments of tool calls go to the template as objects, and as JSON text where it wants them so.
     """
     plain = [{key: value for key, value in turn.items() if key != "weight"} for turn in turns]
-    options = {"add_generation_prompt": opens, **({"tools": tools} if tools else {})}
+    options = {"add_generation_prompt": opens, "tokenize": tokenize, **({"tools": tools} if tools else {})}
     try:
         return apply_template(tokenizer, plain, **options)
     except TemplateRefuses:
@@ -361,21 +385,3 @@ def start_id(tokenizer) -> int:
     """The token before a text of its own: BOS, or the end token where there is none (a GGUF file then says -1)."""
     start = tokenizer.bos_token_id
     return tokenizer.eos_token_id if start in (None, -1) else start
-
-
-def mask_html(tokenizer, rows: list[dict]) -> str:
-    """Rows as HTML, one paragraph each: what is trained stands on colour, what is only read is grey; all text is
-    escaped.
-    """
-    shown = []
-    for row in rows:
-        parts = mask_parts(tokenizer, *encode_row(tokenizer, row["prompt"], row["completion"], row.get("tools")))
-        spans = (f'<span style="{TRAINED if trained else READ}">{html.escape(text)}</span>' for trained, text in parts)
-        shown.append(f'<pre style="white-space:pre-wrap;margin:0 0 .6em">{"".join(spans)}</pre>')
-    return "\n".join(shown)
-
-
-def mask_parts(tokenizer, ids: list[int], mask: list[int]) -> list[tuple[int, str]]:
-    """(1 if trained, text) of each run of tokens."""
-    groups = itertools.groupby(zip(ids, mask, strict=True), key=lambda pair: pair[1])
-    return [(trained, tokenizer.decode([token for token, _ in group])) for trained, group in groups]

@@ -34,6 +34,7 @@ __getattr__, __dir__, __all__ = face(
         "rows_for": "preferences",  # what a method trains
         "label_weights": "preferences",  # both labels weigh the same
         "preference_dataset": "dataset",  # preferences as TRL takes them
+        "use_own_tokens": "dataset",  # their answers end as a generation does
         "rank_pairs": "preferences",  # held-out pairs before and after
         "ranking": "preferences",  # accuracy and margin of held-out pairs
         "general_prompts": "general",  # prompts about anything but the task

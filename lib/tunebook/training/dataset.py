@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tunebook.data.row_types import demonstrations
 from tunebook.errors import InputProblem
-from tunebook.models.templates import encode_row
+from tunebook.models.templates import encode_row, render_turns
 
 IGNORED = -100
 
@@ -65,3 +65,28 @@ def preference_dataset(rows: list[dict]):
     from datasets import Dataset
 
     return Dataset.from_list([row | {"tools": json.dumps(row["tools"])} if row.get("tools") else row for row in rows])
+
+
+def use_own_tokens(trainer, rows: list[dict]) -> None:
+    """Gives a DPO or KTO trainer the answers of its `rows` as SFT trains them and the model writes them: after the
+    prompt that it is asked, up to the token that ends the turn (see `encode_row`).
+
+    TRL's own tokens end as the template ends, which may be past that token, or before it.
+    """
+    from datasets import Dataset
+
+    limit, made = trainer.args.max_length, []
+    for row in rows:
+        start = render_turns(trainer.processing_class, row["prompt"], row.get("tools"), opens=True)
+        found = {"prompt_ids": start} | {key: row[key] for key in ("label",) if key in row}
+        for key in row.keys() & {"chosen", "rejected", "completion"}:
+            ids, _ = encode_row(trainer.processing_class, row["prompt"], row[key], row.get("tools"))
+            found[f"{key}_ids"] = ids[len(start) :]
+        made += [found] if len(start) < limit else []
+    if "KL_completion_ids" in trainer.train_dataset.column_names:  # each answer beside a neighbour's prompt, as in TRL
+        size = trainer.args.per_device_train_batch_size
+        for first in range(0, len(made), size):
+            batch = [row["completion_ids"] for row in made[first : first + size]]
+            for row, other in zip(made[first:], batch[-1:] + batch[:-1], strict=False):
+                row["KL_completion_ids"] = other
+    trainer.train_dataset = Dataset.from_list(made)

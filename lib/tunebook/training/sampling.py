@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tunebook.evaluation.prompts import messages
 from tunebook.evaluation.protocol import Asking
-from tunebook.models.engine import Decoding
+from tunebook.evaluation.reply import is_open_thought, opened_thought
+from tunebook.models.engine import TAIL_TOKENS, Decoding
 from tunebook.models.loading import BaseModel
 from tunebook.models.templates import ends_of, render_prompt
 from tunebook.training.preferences import Preferences, sampled_preferences
@@ -31,8 +32,9 @@ class Sampling:
 def sample_preferences(base: BaseModel, adapter: Path, rows: list[dict], how: Sampling, on_progress):
     """The adapted model's own answers to the prompts of `rows` as (Preferences, promise).
 
-    `promise` tells what the probe saw: `prompts` in all, `asked`, `mixed` (prompts with a right and a wrong answer),
-    `expected` pairs from all of them, `least`, `is_enough`. Where it is not enough the preferences are none.
+    An answer that ends inside a thought is none. `promise` tells what the probe saw: `prompts` in all, `asked`, `mixed`
+    (prompts with a right and a wrong answer), `expected` pairs from all of them, `least`, `is_enough`. Where it is not
+    enough the preferences are none.
     """
     promise = {"prompts": len(rows), "asked": 0, "mixed": 0, "expected": 0, "least": how.least_pairs, "is_enough": True}
     if not rows:
@@ -41,13 +43,15 @@ def sample_preferences(base: BaseModel, adapter: Path, rows: list[dict], how: Sa
     with base.engine(adapter) as engine:
         prompts = [engine.encode(row["prompt"]) for row in rows for _ in range(how.samples)]
         texts: list[str] = [""] * len(prompts)
+        opened = opened_thought(engine.decode(prompts[0][-TAIL_TOKENS:]))
 
         def ask(first: int, end: int) -> Preferences:
             only = range(first * how.samples, end * how.samples)
             for at, done in enumerate(engine.generate(prompts, how.decoding, only=only)):
                 texts[done.index] = engine.decode(done.ids)
                 on_progress(only.start + at + 1, len(prompts), "answers")
-            answers = [texts[at : at + how.samples] for at in range(0, end * how.samples, how.samples)]
+            groups = [texts[at : at + how.samples] for at in range(0, end * how.samples, how.samples)]
+            answers = [[text for text in group if not is_open_thought(opened + text)] for group in groups]
             return sampled_preferences(rows[:end], answers, how.is_right)
 
         found = ask(0, n_probed)

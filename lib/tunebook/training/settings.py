@@ -20,6 +20,7 @@ from tunebook.models.device import Placement
 from tunebook.models.loading import copy_tokenizer
 from tunebook.models.source import ModelSource
 
+EXPERTS = ("num_local_experts", "n_routed_experts", "moe_num_experts")  # how configs name their count
 # what sends Trackio's figures elsewhere from the environment alone; Source: trackio 0.43, utils.py and run.py
 ELSEWHERE = ("SPACE_ID", "SERVER_URL", "BUCKET_ID", "DATASET_ID", "WEBHOOK_URL")
 FLAT_TOKENS = 1024  # a batch of so many tokens takes about 60 MB of attention weights a layer with 9 heads
@@ -35,6 +36,8 @@ def machine_settings(placement: Placement, model=None) -> dict:
     no_router = (
         {"router_aux_loss_coef": 0.0} if hasattr(config, "output_router_logits") and not has_router(config) else {}
     )
+    if config and has_router(config) and not hasattr(config, "num_experts"):  # TRL reads no other name
+        config.num_experts = next((getattr(config, name) for name in EXPERTS if hasattr(config, name)), None)
     on_cpu = placement.device == "cpu"
     return {
         "use_cpu": on_cpu,
