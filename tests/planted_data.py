@@ -224,9 +224,10 @@ RECORDS = {
     "monstrous_row": (with_rows("prose", r3={"completion": " ".join(sentence(random.Random(n)) for n in range(400))}),
     [3]),
     "roles": (with_rows("chats", r3={"messages": [{"role": "narrator", "content": "a"}]}), [3]),
-    "alternation": (with_rows("chats", r3={"messages": chats()[3]["messages"][2:]}), [3]),
+    "alternation": (with_rows("chats", r3={"messages": [chats()[3]["messages"][n] for n in (0, 1, 3, 4)]}), [3]),
     "no_assistant_turn": (with_rows("chats", r3={"messages": chats()[3]["messages"][:2]}), [3]),
-    "trailing_turns": (with_rows("chats", r3={"messages": chats()[3]["messages"][:4]}), [3]),
+    "outer_turns": (with_rows("chats", r3={"messages": chats()[3]["messages"][:4]}), [3]),
+    "outer_turns (before)": (with_rows("chats", r3={"messages": chats()[3]["messages"][2:]}), [3]),
     "text_rows": ([{"text": f"User: {row['prompt']}\nAssistant: {row['completion']}"} for row in prose()], []),
     "documents": ([{"text": row["completion"]} for row in prose()], []),
     "left_out": ([{**row, "context": f"In story {n} the bridge is closed."} for n, row in enumerate(prose())],
@@ -406,6 +407,7 @@ SPECIAL = {
     "slice_thin": (lambda _: _sliced(["daily"] * 30 + ["weekly"], ["daily", "weekly"]), []),
     "domain_gap": (lambda _: _held_against(SUMS), []),
     "domain": (lambda _: _held_against([row["prompt"].replace("story ", "story 9") for row in prose(60, seed=11)]), []),
+    "equal_scores": (lambda _: _scored(), [3]),
     "languages": (lambda _: judge_data(rows_from_records(_two_languages(), "planted", "memory")).findings, []),
     "answers_fail": (lambda _: _tested(2), [1]),
     "answers_run": (lambda _: _tested(None), []),
@@ -426,6 +428,14 @@ def _labelled() -> list:
     rows = [{**row, "label": True} for row in prose()]
     rows[9] = {**rows[3], "label": False}
     return judge_data(rows_from_records(rows, "planted", "memory"), reading_of(["label=label"])).findings
+
+
+def _scored() -> list:
+    """Two answers of each question with their scores, which are equal in row 3."""
+    rows = [{"prompt": row["prompt"], "a": row["chosen"], "b": row["rejected"], "score_a": 4, "score_b": 1 + 3 * (n == 3)}
+            for n, row in enumerate(pairs())]  # fmt: skip
+    reading = reading_of(["prompt=prompt", "candidates=a+b", "scores=score_a+score_b"])
+    return judge_data(rows_from_records(rows, "planted", "memory"), reading).findings
 
 
 def _two_languages() -> list[dict]:

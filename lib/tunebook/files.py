@@ -5,6 +5,7 @@ renames it over the target and flushes the folder: after a crash the target is t
 else.
 """
 
+import csv
 import gzip
 import hashlib
 import json
@@ -118,7 +119,7 @@ def parse_json(text: str, where: str):
     end, and half a character (a lone surrogate).
     """
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_single_keys)
+        value = strict_json(text)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         return value
@@ -135,17 +136,42 @@ def parse_json(text: str, where: str):
         raise InputProblem(f"{where}: JSON nested too deeply") from None
 
 
+class LooseJson(ValueError):
+    """What Python reads and JSON does not have. `check`: `doubled_keys` or `not_a_number`; `name`: the key, number."""
+
+    def __init__(self, check: str, name: str, sentence: str):
+        super().__init__(sentence)
+        self.check, self.name = check, name
+
+
+def strict_json(text: str, has_infinity: bool = False):
+    """The value of a JSON text. LooseJson for a key twice in one object (readers take the last, which one was meant is
+    not known), and for NaN and Infinity but with `has_infinity`; else ValueError and RecursionError as `json.loads`.
+    """
+    return (_SINGLE_KEYS if has_infinity else _STRICT).decode(text)
+
+
 def _single_keys(pairs: list) -> dict:
-    """Readers take the last of two equal keys: which one was meant is not known."""
     found = dict(pairs)
     if len(found) != len(pairs):
         seen = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in seen if seen.count(key) > 1)!r} occurs twice")
+        name = next(key for key in seen if seen.count(key) > 1)
+        raise LooseJson("doubled_keys", name, f"the key {name!r} occurs twice")
     return found
 
 
 def _refuse_constant(name: str):
-    raise ValueError(f"{name} is no JSON: write a number, or null")
+    raise LooseJson("not_a_number", name, f"{name} is no JSON: write a number, or null")
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_single_keys, parse_constant=_refuse_constant)  # making one takes time
+_SINGLE_KEYS = json.JSONDecoder(object_pairs_hook=_single_keys)
+
+
+def read_csv(path: str | Path) -> list[dict]:
+    """Rows of a table that `context.table` wrote, every value as text."""
+    with open(path, newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
 
 
 def sha256_file(path: str | Path) -> str:

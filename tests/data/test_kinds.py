@@ -254,6 +254,7 @@ WHOLE = {
     "bare lists": ("\n".join(json.dumps(list(row.values())) for row in ROWS), "bare list", 0),
     "Python": ("\n".join(map(str, ROWS)), "as Python prints it", 0),
     "packed twice": ("\n".join(map(json.dumps, LINES)), "written twice", 0),
+    "lists of splits": (json.dumps({"train": ROWS[:20], "test": ROWS[20:]}), "2 lists of rows (train, test)", 0),
     "commas inside": ("\n".join(line[:-1] + ",}" for line in LINES), "comma before a closing bracket", 0),
 }
 
@@ -261,7 +262,7 @@ WHOLE = {
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_file_that_is_wrong_as_a_whole_is_named_once(tmp_path, name):
     text, words, n_rows = WHOLE[name]
-    path = tmp_path / ("rows.json" if name == "open list" else "rows.jsonl")
+    path = tmp_path / ("rows.json" if name in ("open list", "lists of splits") else "rows.jsonl")
     path.write_text(text)
     read = read_rows(str(path))
     [finding] = read.findings

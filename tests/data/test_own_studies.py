@@ -2,10 +2,15 @@
 problems that judge it.
 """
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import own_study
 import tiny_models
 from tunebook import data, training
 from tunebook.evaluation.benchmark import load_benchmark
@@ -15,6 +20,48 @@ from tunebook.pipeline.params import load_study
 
 ROOT = Path(__file__).parents[2]
 STUDIES = {"own_pairs": (50, 0), "own_labels": (50, 0), "tool_calls": (40, 0), "mbpp": (40, 12)}
+
+
+STAGES = 8
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """All four studies, from their rows to their verdicts."""
+    if not hasattr(os, "fork"):
+        pytest.skip("the notebooks run in forks of one process")
+    folder = tmp_path_factory.mktemp("outputs")
+    path = os.pathsep.join([*(str(ROOT / name) for name in ("lib", "tests")), os.environ["PYTHONPATH"]])
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, own_study.__file__, str(folder), *STUDIES]
+    run = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert run.returncode == 0, run.stdout
+    return folder
+
+
+def metrics(folder, stage):
+    return json.loads(next(folder.glob(f"{stage}/metrics.json")).read_text())
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_of_own_rows_comes_to_its_verdict(outputs, name):
+    """The model is random and the problems are four, so nothing is shown, and the page says so."""
+    states = json.loads((outputs / name / "run.json").read_text())["states"]
+    assert [entry["state"] for entry in states.values() if entry["state"] not in ("pass", "warn")] == []
+    assert len(states) == STAGES
+    report = json.loads((outputs / name / "report.json").read_text())
+    assert report["verdict"] == "INCONCLUSIVE" and "INCONCLUSIVE" in (outputs / name / "report.html").read_text()
+    assert metrics(outputs / name, "04*@sft")["scores"]["task"]["n"] == 4
+
+
+def test_the_rows_are_trained_as_the_study_says(outputs):
+    pairs, labels, calls = (metrics(outputs / name, "03*") for name in ("own_pairs", "own_labels", "tool_calls"))
+    assert (pairs["preference"], labels["preference"]) == ("dpo", "kto")
+    assert pairs["own"] == pairs["pairs"] and 8 <= pairs["own"] <= 12 and pairs["steps"] == 2
+    trained = [json.loads(line) for line in (outputs / "own_labels" / "01_validate_data" / "train.jsonl").open()]
+    assert 8 <= labels["own"] <= len(trained) == 12 and {row["label"] for row in trained} == {True, False}
+    assert calls["own"] == 0 and calls["answers"] == 12
+    assert metrics(outputs / "tool_calls", "01*")["findings"] == []
 
 
 def load(name):

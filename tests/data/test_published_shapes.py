@@ -98,6 +98,28 @@ PUBLISHED = {
         lambda n, r: {"prompt": r["prompt"], "completion": r["completion"], "patient history": [["Hi", "Yes?"]]}, "Hi"),
     "two columns of context": (lambda n, r: {"prompt": r["prompt"], "completion": r["completion"],
                                "passage": f"The bridge {n}.", "options": ["otter", "kettle"]}, "A. otter"),
+    "SHP": (lambda n, r: {"post_id": str(n), "history": r["prompt"], "score_A": 5, "score_B": n % 2 * 9, "labels": 1 - n % 2,
+            "human_ref_A": PAIRS[n]["chosen"], "human_ref_B": PAIRS[n]["rejected"], "score_ratio": 2.0}, ""),
+    "UltraFeedback": (lambda n, r: {"instruction": r["prompt"], "models": ["a", "b"], "completions": [
+                      {"model": "a", "response": PAIRS[n]["rejected"], "overall_score": 3.0, "critique": "Poor."},
+                      {"model": "b", "response": PAIRS[n]["chosen"], "overall_score": 8.5, "critique": "Good."}]}, ""),
+    "WebGPT": (lambda n, r: {"question": {"full_text": r["prompt"], "id": str(n)}, "answer_0": PAIRS[n]["chosen"],
+               "answer_1": PAIRS[n]["rejected"], "score_0": 0.5, "score_1": -0.5}, ""),
+    "SQuAD 2.0": (lambda n, r: {"id": str(n), "title": "x", "context": f"The bridge {n}.", "question": r["prompt"],
+                  "answers": {"text": [r["completion"]] * (n != 9), "answer_start": [3] * (n != 9)}}, "The bridge 0."),
+    "dialogues as plain texts": (lambda n, r: {"dialog": ["Hi.", "Hello.", r["prompt"], r["completion"]]}, "Hello."),
+    "turns of speakers": (lambda n, r: {"turns": [{"speaker": "user", "text": r["prompt"]},
+                          {"speaker": "assistant", "text": r["completion"]}]}, ""),
+    "exchanges": (lambda n, r: {"conversation": [{"human": "Hi.", "assistant": "Hello."},
+                  {"human": r["prompt"], "assistant": r["completion"]}]}, "Hello."),
+    "messages as JSON text": (lambda n, r: {"chat": json.dumps([user("Hi."), said("Hello."), user(r["prompt"]),
+                              said(r["completion"])])}, "Hello."),
+    "Anthropic's blocks": (lambda n, r: {"system": "Be brief.", "messages": [user(r["prompt"]),
+                           said([{"type": "tool_use", "id": "t", "name": "ring", "input": {"minutes": n}}]),
+                           user([{"type": "tool_result", "tool_use_id": "t", "content": "rings"}]),
+                           said([{"type": "text", "text": r["completion"]}])],
+                           "tools": [{"name": "ring", "input_schema": TOOLS[0]["parameters"]}]}, "rings"),
+    "a header with blanks": (lambda n, r: {" Prompt": r["prompt"], "Completion ": r["completion"]}, ""),
     "KTO as words": (lambda n, r: {**r, "label": ["false", "true"][n % 2]}, ""),
     "KTO of LLaMA-Factory": (lambda n, r: {"messages": [user(r["prompt"]), said(r["completion"])],
                              "kto_tag": n % 2 == 0}, ""),
@@ -128,6 +150,42 @@ def test_the_calls_of_a_function_calling_set_are_calls():
     assert row["completion"][0]["tool_calls"][0]["function"] == call(0) and row["tools"][0]["function"] == TOOLS[0]
 
 
+def test_blocks_of_tool_use_are_calls_and_their_results_turns():
+    records = [PUBLISHED["Anthropic's blocks"][0](n, row) for n, row in enumerate(ROWS)]
+    row = judge(records, ["system=system"]).examples.row(3)
+    assert [turn["role"] for turn in row["prompt"]] == ["system", "user", "assistant", "tool"]
+    assert row["prompt"][2]["tool_calls"][0]["function"] == call(3) and row["prompt"][2]["weight"] == 1
+    assert row["tools"][0]["function"] == {"name": "ring", "parameters": TOOLS[0]["parameters"]}
+
+
+def test_of_scored_answers_the_best_is_chosen_and_equal_scores_are_no_pair():
+    records = [PUBLISHED["SHP"][0](n, row) for n, row in enumerate(ROWS)]
+    records[5]["score_A"] = 9
+    judgement = judge(records, pasted(judge(records)))
+    chosen = [judgement.examples.row(n)["chosen"][0]["content"] for n in (0, 1)]
+    assert chosen == [PAIRS[0]["chosen"], PAIRS[1]["rejected"]]
+    [finding] = [item for item in judgement.findings if item.check == "equal_scores"]
+    assert finding.rows == [5] and len(judgement.examples) == len(ROWS) - 1
+
+
+def test_a_page_that_begins_with_an_answer_begins_at_its_first_question():
+    records = [{"conversations": [{"from": "gpt", "value": "Go on."}, {"from": "human", "value": r["prompt"]},
+                                  {"from": "gpt", "value": r["completion"]}]} for r in ROWS]  # fmt: skip
+    judgement = judge(records, pasted(judge(records)))
+    assert loud(judgement) == ["outer_turns"] and judgement.examples.row(0)["prompt"] == [user(ROWS[0]["prompt"])]
+    assert judgement.examples.account.counts()["turns"] == 2 * judgement.examples.account.counts()["trained_turns"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_chats_as_json_text_are_read_from_tables(tmp_path, ending):
+    chats = [[user(r["prompt"]), said(None, tool_calls=[{"type": "function", "function": call(n)}])]
+             for n, r in enumerate(ROWS)]  # fmt: skip
+    rows = [{"messages": json.dumps(chat), "tools": json.dumps(TOOLS)} for chat in chats]
+    judgement = judge_data(read_rows(write_rows(tmp_path / f"chats.{ending}", rows)))
+    assert judgement.examples.row(4)["completion"][0]["tool_calls"][0]["function"] == call(4)
+    assert loud(judgement) == ["template_fields"]
+
+
 def test_arguments_of_other_tools_that_arrow_adds_are_not_trained(tmp_path):
     calls = [{"name": "ring", "arguments": {"minutes": 3}}, {"name": "look", "arguments": {"place": "Rome"}}]
     rows = [{"messages": [user(r["prompt"]), said("", tool_calls=[{"type": "function", "function": calls[n % 2]}])]}
@@ -148,8 +206,8 @@ def test_dialogues_in_one_text_become_turns_and_part_at_the_first_answer():
 
 
 SILENT = {
-    "a tree of single messages": ([{"text": r["prompt"], "role": ["prompter", "assistant"][n % 2]}
-                                   for n, r in enumerate(ROWS)], "left_out", "role"),
+    "a tree of single messages": ([{"text": r["prompt"], "role": ["prompter", "assistant"][n % 2], "message_id": str(n),
+                                    "parent_id": str(n - 1)} for n, r in enumerate(ROWS)], "left_out", "OASST"),
     "what steers the template": ([{"messages": [user(r["prompt"]), said(r["completion"])],
                                    "chat_template_kwargs": {"custom_instructions": "Speak like a pirate."}}
                                   for r in ROWS], "left_out", "chat_template_kwargs"),

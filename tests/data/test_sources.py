@@ -257,7 +257,7 @@ def test_implicit_pair_of_plain_texts_shares_its_turns():
         ({"messages": []}, "messages", "empty_field"),
         ({"messages": [USER, USER, ASSISTANT]}, "messages", "alternation"),
         ({"messages": [USER, SYSTEM, ASSISTANT]}, "messages", "alternation"),
-        ({"messages": [ASSISTANT, USER, ASSISTANT]}, "messages", "alternation"),
+        ({"messages": [USER, ASSISTANT, ASSISTANT]}, "messages", "alternation"),
         ({"messages": [{"role": "narrator", "content": "a"}, ASSISTANT]}, "messages", "roles"),
         ({"messages": [{"role": "user"}, ASSISTANT]}, "messages", "empty_field"),
         ({"messages": ["hello", ASSISTANT]}, "messages", "roles"),

@@ -103,6 +103,11 @@ RIGHT = {
         "import functools\n\n@functools.lru_cache\ndef twice(x):\n    return 2 * x\n\n"
         + FULL.replace("2 * limit", "twice(limit)")
     ),
+    "marks_of_mbpp": f"[BEGIN]\n{FULL}[DONE]\n\nYou are an expert.\n[BEGIN]\ndef has_double(numbers, limit):\n    pass\n[DONE]",
+    "marks_of_mbpp_after_a_body": f"{BODY}[DONE]\n\nYou are an expert.\n",
+    "tag_after_a_thought": f"<think>hm</think>\n<solution>{FULL}</solution>",
+    "fence_that_closes_on_the_last_line": f"{THREE}python\n{FULL.rstrip()}{THREE}",
+    "backticks_around_one_line": "`def has_double(numbers, limit): return any(n >= 2 * limit for n in numbers)`",
     "two_functions_one_line_apart": "def twice(x): return 2 * x\n" + FULL.replace("2 * limit", "twice(limit)"),
 }
 

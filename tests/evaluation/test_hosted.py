@@ -163,3 +163,24 @@ def test_the_rung_of_a_server_is_judged_like_every_other_and_its_calls_are_kept(
 def test_a_server_and_a_file_of_answers_are_not_both_the_hosted_model(url):
     with pytest.raises(InputProblem, match="both name a hosted model"):
         Ladder([], hosted=Hosted(url, "m"), hosted_completions="h.jsonl").wanted(True, 0)
+
+
+def test_the_rung_without_a_model_answers_as_the_nearest_row_and_is_judged_like_every_other(tmp_path):
+    context = SimpleNamespace(folder=tmp_path / "00", run_folder=tmp_path, progress=None, answers_folder=None)
+    bench = from_problems("task", [dict(problem) for problem in PROBLEMS])
+    rows = [_row(problem["prompt"] + " please", problem["canonical_solution"]) for problem in PROBLEMS]
+    rows[0]["completion"][0]["content"] = "something else"
+    rungs, calls = climb(
+        Ladder(["nearest"], target_score=101.0), None, bench, rows, Asking(allow_unisolated=True), context
+    )
+    assert [(rung["rung"], rung["k"], rung["n"]) for rung in rungs] == [("nearest", len(PROBLEMS) - 1, len(PROBLEMS))]
+    assert (
+        rung_cost("nearest", calls["nearest"], Prices("s", "2026-11-25", price_machine_hour=1.0))["output_tokens"] == 0
+    )
+    with pytest.raises(InputProblem, match="nearest needs training rows"):
+        Ladder(["nearest"]).wanted(True, 0)
+
+
+def _row(prompt: str, answer: str) -> dict:
+    turn = {"role": "user", "content": prompt}
+    return {"prompt": [turn], "completion": [{"role": "assistant", "content": answer}]}

@@ -232,6 +232,25 @@ def test_how_an_answer_is_read_is_named(reading, expected):
     assert extract(text, {"kind": "answer"}, Reading(reading)) == expected
 
 
+NUMBERS = {
+    "18": [
+        "#### 18\n\nThis took 3 steps.", "#### 1. Sum\n5 + 13\n#### 2. Result\nIt is 18.", "\\boxed{18}. I tried 2 ways.",
+        "$\\boxed{18 \\text{ km}^2}$", "It needs 18 m2.", "It is $18.00 a day.", "10-18", "\\boxed{x = 18}\\quad (2)",
+    ],
+    "1234": ["\\boxed{1{,}234}", "\\boxed{1,\\!234}", "#### $1,234", "1\u202f234 euros"],
+    "-1200": ["It fell by -$1,200.", "\u22121200", "\\boxed{-\\$1,200}"],
+    "0.75": ["\\boxed{\\dfrac{3}{4}}", "So 3/4 of it", "#### .75"],
+    "2.5": ["It takes 2 1/2 hours.", "The answer is 5/2"],
+    "2020": ["On 3/4/2020"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("expected", "text"), [(number, text) for number, texts in NUMBERS.items() for text in texts])
+def test_a_number_is_read_as_it_is_meant(expected, text):
+    """A half was read as 2, a loss of $1,200 as a gain, and the number of steps after the marked answer as the answer."""
+    assert float(extract(text, {"kind": "answer"}, Reading("last_number"))) == float(expected)
+
+
 @pytest.mark.parametrize("solution", ["72", "7 + 5 = 12 bags.\n#### 72"])
 def test_the_layout_of_the_canonical_solution_changes_no_score(tmp_path, solution):
     """Of the same right answers 10 or 16 of 20 passed, by whether the canonical solution had a line break."""

@@ -174,6 +174,7 @@ def test_reinforcement_starts_from_the_demonstrations_or_from_a_foreign_adapter(
     names = ["01_validate_data", "02_train_sft", "08_train_grpo", "05_export_gguf"]
     assert stages.upstream("08_train_grpo", names) == names[:2]
     assert stages.upstream("05_export_gguf", names) == names[:3]
+    assert stages.upstream("09_recover", [*names, "09_recover"]) == names[:3]
     assert stages.upstream("08_train_grpo", ["01_validate_data", "08_train_grpo"]) == ["01_validate_data"]
     scored = ["01_validate_data", "08_train_grpo", "04_evaluate_pass_at_1@grpo"]
     assert stages.upstream(scored[2], scored) == scored[:2]

@@ -10,8 +10,12 @@ import pytest
 from tunebook import tasks
 from tunebook.data.study_data import Sizes, load_study_data
 from tunebook.data.validate import judge_study
+from tunebook.errors import InputProblem
+from tunebook.evaluation.benchmark import from_problems
 from tunebook.evaluation.extraction import extract
-from tunebook.tasks import facts, text_to_fields
+from tunebook.evaluation.readiness import Judging, check_runner
+from tunebook.evaluation.reply import Reading
+from tunebook.tasks import facts, order_number, text_to_fields
 
 
 def check_of(problem: dict):
@@ -130,3 +134,17 @@ def test_both_are_tasks_with_a_specification():
     for name in ("text_to_fields", "facts"):
         task = tasks.load(name)
         assert task.instruction and task.spec["metric"] and task.spec["wrong_answer_cost"]
+
+
+@pytest.mark.parametrize("task", [facts, order_number, text_to_fields])
+def test_the_reading_of_a_task_finds_its_own_right_answers_however_models_write_them(task):
+    """Several lines read as one line made every study of fields end before its first score."""
+    problems = from_problems("test", task.make_problems(task.make_rows(6, 0)))
+    assert check_runner(problems, Judging(allow_unisolated=True, reading=Reading(problems.reading)))["ok"]
+
+
+def test_a_benchmark_that_is_read_wrongly_is_one_short_sentence():
+    problems = from_problems("test", text_to_fields.make_problems(text_to_fields.make_rows(60, 0)))
+    with pytest.raises(InputProblem, match="and 40 more") as told:
+        check_runner(problems, Judging(allow_unisolated=True, reading=Reading("first_line")))
+    assert len(str(told.value)) < 4000

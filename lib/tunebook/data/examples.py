@@ -201,8 +201,8 @@ def _converted(rows: Rows, account: Account, notes: Notes, rejects: list, progre
                 notes.add(problem.check, record, line, str(problem))
                 rejects.append(reject(problem.check, record, line, raw, str(problem)))
         account.see(raw, row, record, line)
-        if row and row.get("trailing_turns"):
-            notes.add("trailing_turns", record, line, f"{row['trailing_turns']} turns after the last answer")
+        if row and row.get("outer_turns"):
+            notes.add("outer_turns", record, line, f"{row['outer_turns']} turns")
         yield row
     types.note(notes)
     ids.note(notes)
@@ -222,8 +222,8 @@ def _decide_reading(rows: Rows, reading: Reading, notes: Notes) -> Reading:
         reading = replace(reading, mapping=(*reading.mapping, ("label", "label")))
     if reading.kind or not sample:
         return reading
-    if "label" in reading.fields:
-        return replace(reading, kind="kto")
+    if reading.fields.keys() & {"label", "candidates"}:
+        return replace(reading, kind=row_types.kind_of(reading.fields))
     counts = collections.Counter(
         row_types.row_type_of(
             {*(name for name in raw if name not in reading.drop and name not in roots), *reading.fields}
@@ -245,7 +245,7 @@ def _likely_reading(reading: Reading, usual: list, sample: list[dict], n_rows: i
     likely, shape = likely_mapping([name for name in usual if name not in reading.drop], sample)
     likely = {**likely, **reading.fields}
     detail = (f"known as {shape}; " if shape else "") + f"columns {', '.join(map(str, usual[:12]))}"
-    kind = "kto" if "label" in likely else row_types.row_type_of(likely)
+    kind = row_types.kind_of(likely)
     made = replace(reading, kind=kind, mapping=tuple(likely.items()))
     if kind and (misfit := _misfit(sample[:N_TRIED], made)):
         detail += f"; {flags_of(likely)} does not fit: {misfit}"

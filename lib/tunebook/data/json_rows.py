@@ -11,58 +11,38 @@ import re
 
 from tunebook.data.notes import Notes, reject
 from tunebook.data.rows import RowsBuilder
+from tunebook.files import LooseJson, strict_json
 
 HUGE_NUMBER = re.compile(r"\d[eE]\+?\d{3}")  # 1e999 is read as infinity
+LOOSE = {"not_a_number": "the value is {}", "doubled_keys": "the key {!r} stands twice in one object"}
 ROW_FIELDS = {"messages", "prompt", "chosen", "conversations", "text"}
-
-
-class _Decoder:
-    """json.loads that remembers NaN, Infinity and doubled keys; one for all rows, since making one takes time."""
-
-    def __init__(self):
-        self.constants, self.doubled = [], []
-        self.decode = json.JSONDecoder(object_pairs_hook=self._object, parse_constant=self._constant).decode
-
-    def _object(self, pairs: list) -> dict:
-        value = dict(pairs)
-        if len(value) != len(pairs):
-            keys = [key for key, _ in pairs]
-            self.doubled.append(next(key for key in keys if keys.count(key) > 1))
-        return value
-
-    def _constant(self, name: str) -> float:
-        self.constants.append(name)
-        return float(name)
-
-    def __call__(self, text: str):
-        """The value; ValueError and RecursionError as json.loads."""
-        self.constants.clear()
-        self.doubled.clear()
-        return self.decode(text)
-
-
-_decoder = _Decoder()
 
 
 def parse_object(text: str) -> tuple[dict | None, str, str]:
     """Parse one JSON object: (object, "", "") or (object or None, check name, detail with the column)."""
     try:
-        value = _decoder(text)
+        value, loose = _read(text)
     except json.JSONDecodeError as problem:
         return None, "bad_json", f"{problem.msg} at column {problem.colno}"
     except (RecursionError, ValueError) as problem:
         return None, "bad_json", f"{type(problem).__name__}: nested too deeply or a number too long"
     if not isinstance(value, dict):
         return None, "mixed_types", f"a row must be a JSON object, this one is a {type(value).__name__}"
-    if _decoder.constants:
-        return value, "not_a_number", f"the value is {_decoder.constants[0]}"
-    if _decoder.doubled:
-        return value, "doubled_keys", f"the key {_decoder.doubled[0]!r} stands twice in one object"
+    if loose:
+        return value, loose.check, LOOSE[loose.check].format(loose.name)
     if HUGE_NUMBER.search(text) and _has_infinity(value):
         return value, "not_a_number", "a number is so large that it is read as infinity"
     if "\\ud" in text.lower() and _has_lone_surrogate(text):
         return None, "encoding", "half of a surrogate pair (\\ud800 to \\udfff)"
     return value, "", ""
+
+
+def _read(text: str) -> tuple:
+    """(value, None), or (the value as Python takes it, the LooseJson that says what is wrong)."""
+    try:
+        return strict_json(text), None
+    except LooseJson as problem:
+        return json.loads(text), problem
 
 
 def _has_infinity(value) -> bool:
@@ -240,11 +220,10 @@ def read_json_rows(lines, builder: RowsBuilder, notes: Notes, rejects: list) -> 
     if not text.strip():
         return
     try:
-        value = _decoder(text)
+        value, loose = _read(text)
     except (ValueError, RecursionError) as problem:
         _note_broken(text, problem, builder, notes, rejects)
         return
-    constants, doubled = list(_decoder.constants), list(_decoder.doubled)
     if isinstance(value, dict):
         value = _rows_inside(value, notes)
     if isinstance(value, list) and value and all(isinstance(item, list) for item in value):
@@ -252,10 +231,8 @@ def read_json_rows(lines, builder: RowsBuilder, notes: Notes, rejects: list) -> 
         return
     for record in value if isinstance(value, list) else [value]:
         _add_record(record, builder, notes, rejects)
-    if constants and not notes.count("not_a_number"):
-        notes.add("not_a_number", detail=f"the value is {constants[0]}")
-    if doubled:
-        notes.add("doubled_keys", detail=f"the key {doubled[0]!r} stands twice in one object")
+    if loose and not notes.count(loose.check):
+        notes.add(loose.check, detail=LOOSE[loose.check].format(loose.name))
 
 
 def _note_broken(text: str, problem, builder: RowsBuilder, notes: Notes, rejects: list) -> None:
@@ -276,6 +253,10 @@ def _rows_inside(value: dict, notes: Notes) -> list:
     lists = [item for item in value.values() if isinstance(item, list) and item and isinstance(item[0], dict)]
     if len(lists) == 1 and not ROW_FIELDS & set(value):
         return lists[0]
+    if len(lists) == len(value) > 1:
+        how = f"the content is one object of {len(lists)} lists of rows ({', '.join(value)})"
+        notes.add("file_format", detail=f"{how}; write each into a file of its own")
+        return []
     columns = {key: item.values() if isinstance(item, dict) else item for key, item in value.items()}
     lengths = {len(item) if hasattr(item, "__len__") and not isinstance(item, str) else 0 for item in columns.values()}
     is_flat = all(not isinstance(cell, dict | list) for item in columns.values() if lengths != {0} for cell in item)

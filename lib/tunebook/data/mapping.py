@@ -18,7 +18,8 @@ LIKELY_NAMES = {
     "prompt": tuple("instruction question query input inputs user problem request source english phrase"
                     " document article dialogue sentence review".split()),
     "completion": tuple("output response answer solution target targets assistant reply label result summary highlights"
-                        " translation canonical_solution generated_solution answerkey code".split()),
+                        " translation canonical_solution generated_solution answerkey ground_truth expected_output"
+                        " ideal code".split()),
     "chosen": tuple("preferred accepted winner better response_chosen chosen_response preferred_output"
                     " response_j".split()),
     "rejected": tuple("dispreferred loser worse response_rejected rejected_response non_preferred_output"
@@ -39,13 +40,15 @@ EXTRA_WORDS = {
     "weight": "weight weights",
 }
 EXTRA_WORDS = {field: frozenset(words.split()) for field, words in EXTRA_WORDS.items()}
-FIELDS = (*LIKELY_NAMES, *EXTRA_WORDS)
+RANKED = ("candidates", "scores")  # answers and what each is worth: the best is chosen, the worst is rejected
+FIELDS = (*LIKELY_NAMES, *EXTRA_WORDS, *RANKED)
 CHOICES = frozenset(("choices", "options", "endings"))  # columns whose texts are written with a letter each
 ABOUT = frozenset("id ids length len url title source name count num quality config type score rating".split())
 FIRST_USER = "first_user"  # as a part of `system`: its text goes into the first user turn
 TEXT_FIELDS = ("prompt", "completion", "chosen", "rejected", "text", "system", "context")
 JUDGING_WORDS = {"true": True, "1": True, "good": True, "desirable": True, "yes": True, "false": False, "0": False,
                  "bad": False, "undesirable": False, "no": False}  # fmt: skip
+LANGUAGE = re.compile(r"[a-z]{2,3}(?:[-_]\w{2,8})*")
 BLANK_MARKS = frozenset(("nan", "none", "null", "n/a", "<na>", "nat", "#n/a"))
 # Name, the columns by which it is known, and its mapping (what else the file holds is added to it).
 SHAPES = (
@@ -57,6 +60,12 @@ SHAPES = (
      {"chosen": "messages", "rejected": "rejected_messages"}),
     ("pairs beside a conversation (LLaMA-Factory)", "conversations chosen rejected",
      {"prompt": "conversations", "chosen": "chosen", "rejected": "rejected"}),
+    ("SHP", "history human_ref_a human_ref_b score_a score_b",
+     {"prompt": "history", "candidates": "human_ref_a+human_ref_b", "scores": "score_a+score_b"}),
+    ("UltraFeedback", "instruction completions models",
+     {"prompt": "instruction", "candidates": "completions[].response", "scores": "completions[].overall_score"}),
+    ("WebGPT's comparisons", "question answer_0 answer_1 score_0 score_1",
+     {"prompt": "question.full_text", "candidates": "answer_0+answer_1", "scores": "score_0+score_1"}),
     ("OpenOrca's pairs", "question chosen rejected", {"prompt": "question", "chosen": "chosen",
     "rejected": "rejected"}),
     ("MBPP", "text code test_list", {"prompt": "text", "completion": "code"}),
@@ -123,7 +132,9 @@ def read_column_mapping(mapping) -> dict[str, str]:
     """A mapping as a dict; accepts a dict, a list of "prompt=question" or one such text with commas.
 
     "prompt=instruction+input" joins two columns by an empty line; "input.messages" and "answers.text[0]" reach inside a
-    column; "system=first_user" puts system turns into the first user turn. Raises InputProblem for anything else.
+    column, "completions[].response" into each of a list, "answers.text[0]|unanswerable" has a text for rows without
+    one; "candidates" and "scores" make pairs of the best and the worst; "system=first_user" puts system turns into the
+    first user turn. Raises InputProblem for anything else.
     """
     if not mapping:
         return {}
@@ -162,17 +173,21 @@ def words_of(name: str) -> frozenset:
 
 def root_of(path: str) -> str:
     """The column of a path: "answers.text[0]" → "answers"."""
-    return re.split(r"[.\[]", path, maxsplit=1)[0]
+    return re.split(r"[.\[|]", path, maxsplit=1)[0]
 
 
 def value_at(row: dict, path: str):
     """The value of a column, or inside one ("input.messages", "answers.text[0]"); also in a csv cell that holds JSON.
 
-    Raises RowProblem where there is none.
+    Raises RowProblem where there is none, and no text for that stands behind a bar ("answers.text[0]|none").
     """
+    place, bar, otherwise = ("", "", "") if path in row else path.partition("|")
     try:
-        return at_path(row, path, lambda text: _parsed(text, path))
+        value = at_path(row, place or path, lambda text: _parsed(text, path))
+        return otherwise if bar and is_blank(value) else value
     except KeyError:
+        if bar:
+            return otherwise
         raise RowProblem("missing_field", f"no column {path}") from None
 
 
@@ -208,6 +223,10 @@ def apply_mapping(row: dict, mapping: dict[str, str]) -> dict:
         if field in EXTRA_WORDS and root_of(first) not in row and first not in row:
             continue
         values = [value_at(row, first)]
+        if field in RANKED:
+            values = [value_at(row, path) for path in paths]
+            mapped[field] = [item for value in values for item in (value if isinstance(value, list) else [value])]
+            continue
         values += [value_at(row, path) for path in others if path in row or root_of(path) in row]
         if field == "context":
             is_number = isinstance(row.get(mapping.get("completion")), int)
@@ -250,10 +269,12 @@ def likely_mapping(columns, sample=()) -> tuple[dict[str, str], str]:
     `sample`: some rows. Columns that are blank in all of them are left out.
     """
     filled = [c for c in columns if not sample or any(not is_blank(row.get(c)) for row in sample)]
-    by_lower = {str(column).lower(): column for column in columns}
+    by_lower = {str(column).strip().lower(): column for column in columns}
     for name, known, mapping in SHAPES:
         if set(known.split()) <= by_lower.keys():
             found = {field: _with_case(path, by_lower) for field, path in mapping.items()}
+            if name == "SQuAD" and any(_lacks(row, found["completion"]) for row in sample):
+                found["completion"] += "|unanswerable"  # SQuAD 2.0
             if name == "GSM8K" and not any("####" in str(row.get(found["completion"])) for row in sample):
                 name = ""
             return {**found, **_extras(filled, found, sample)}, name
@@ -261,11 +282,18 @@ def likely_mapping(columns, sample=()) -> tuple[dict[str, str], str]:
     return ({**found, **_extras(filled, found, sample)} if found else {}), ""
 
 
+def _lacks(row: dict, path: str) -> bool:
+    try:
+        return is_blank(value_at(row, path))
+    except RowProblem:
+        return True
+
+
 def _languages(columns: list, sample) -> dict[str, str]:
     """The two sides of a translation that one column holds: {"translation": {"en": ..., "de": ...}}."""
     for column in columns:
         value = sample[0].get(column) if sample else None
-        if isinstance(value, dict) and len(value) == 2 and all(isinstance(text, str) for text in value.values()):
+        if isinstance(value, dict) and len(value) == 2 and all(map(LANGUAGE.fullmatch, map(str, value))):
             return dict(zip(("prompt", "completion"), (f"{column}.{key}" for key in value), strict=True))
     return {}
 

@@ -15,9 +15,11 @@ OTHER_ROLES = {
 }
 CALL_ROLES = ("function_call", "tool_call")
 WEIGHT_KEYS = ("weight", "train", "loss")  # OpenAI, axolotl, ms-swift: 0 or false reads the turn without training it
+INPUT_SCHEMA = {"input_schema": "parameters"}  # Anthropic's name
 TRAIN_ON = ("all", "last")
 SPEAKER = r"(?:\A|{gap})\s*(Human|User|Assistant|System|Function response): ?"  # HH-RLHF, Glaive
 SPEAKERS = {"function response": "tool"}
+EXCHANGES = (("input", "output"), ("human", "assistant"), ("user", "assistant"), ("question", "answer"))  # Capybara
 NUMPY_GAP = re.compile(r"\}\s+\{")
 
 
@@ -53,9 +55,10 @@ def as_messages(value, role: str, field: str) -> list[dict]:
         )
     if all(isinstance(item, str) for item in value):  # LIMA
         value = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(value)]
-    if all(isinstance(item, dict) and {"input", "output"} == item.keys() for item in value):  # Capybara
-        value = [part for item in value for part in (turn("user", item["input"]) + turn("assistant", item["output"]))]
-    return [_message(item, field) for item in value]
+    for ask, answer in EXCHANGES:
+        if all(isinstance(item, dict) and {ask, answer} == item.keys() for item in value):
+            value = [part for item in value for part in turn("user", item[ask]) + turn("assistant", item[answer])]
+    return [_message(part, field) for item in value for part in _by_blocks(item)]
 
 
 def transcript(text: str) -> list[dict]:
@@ -126,7 +129,7 @@ def _message(item, field: str) -> dict:
     if content is not None and not isinstance(content, str):
         raise RowProblem("roles", f"the {role} content in {field} is a {type(content).__name__}, expected a string")
     calls = [_call(call, field) for call in _listed(item.get("tool_calls"), field)] if role == "assistant" else []
-    if not (content or "").strip() and not calls:
+    if not (content or "").strip() and not calls and role != "tool":  # a tool may answer nothing
         raise RowProblem("empty_field", f"the {role} message in {field} is empty")
     known = ("role", "content", "tool_calls", *WEIGHT_KEYS)
     extra = {key: value for key, value in item.items() if key not in known and value is not None}
@@ -137,6 +140,27 @@ def _message(item, field: str) -> dict:
     return made if weight is None or role != "assistant" else {**made, "weight": weight}
 
 
+def _by_blocks(item) -> list:
+    """Anthropic's message as turns: results of tools first, each its own; tool uses as calls, thinking as such."""
+    blocks = item.get("content") if isinstance(item, dict) else None
+    named = {block.get("type") for block in blocks if isinstance(block, dict)} if isinstance(blocks, list) else set()
+    if not named & {"tool_use", "tool_result", "thinking"} or not all(isinstance(block, dict) for block in blocks):
+        return [item]
+
+    def of(kind):
+        return [block for block in blocks if block.get("type") == kind]
+
+    results = [{"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": block.get("content")}
+               for block in of("tool_result")]  # fmt: skip
+    calls = [{"id": block.get("id"), "name": block.get("name"), "arguments": block.get("input") or {}}
+             for block in of("tool_use")]  # fmt: skip
+    thoughts = "\n\n".join(block.get("thinking") or "" for block in of("thinking"))
+    rest = [block for block in blocks if block.get("type") not in ("tool_use", "tool_result", "thinking")]
+    said = {**item, "content": rest} | ({"tool_calls": calls} if calls else {})
+    said |= {"reasoning_content": thoughts} if thoughts else {}
+    return results + ([said] if rest or calls or not results else [])
+
+
 def _in_usual_keys(item: dict) -> dict:
     """ShareGPT's from and value as role and content; a call of its own role, or OpenAI's function_call, as
     tool_calls.
@@ -144,6 +168,9 @@ def _in_usual_keys(item: dict) -> dict:
     if isinstance(item.get("from"), str) and "value" in item:
         rest = {key: value for key, value in item.items() if key not in ("from", "value")}
         item = {"role": item["from"], "content": item["value"], **rest}
+    if "role" not in item and isinstance(item.get("speaker"), str) and "text" in item:
+        rest = {key: value for key, value in item.items() if key not in ("speaker", "text")}
+        item = {"role": item["speaker"], "content": item["text"], **rest}
     role, parts = item.get("role"), item.get("parts")
     if isinstance(parts, list) and "content" not in item:  # Gemini
         parts = [{"type": "text", **part} if "text" in part else {"type": next(iter(part), "")} for part in parts]
@@ -203,7 +230,8 @@ def read_tools(value) -> list[dict]:
         value = [value]
     if not isinstance(value, list | None) or not all(isinstance(tool, dict) for tool in value or ()):
         raise RowProblem("roles", "tools is no list of objects")
-    return [tool if "function" in tool else {"type": "function", "function": tool} for tool in value or ()]
+    named = [{INPUT_SCHEMA.get(key, key): item for key, item in tool.items()} for tool in value or ()]
+    return [tool if "function" in tool else {"type": "function", "function": tool} for tool in named]
 
 
 def read_history(value) -> list[dict]:
@@ -241,7 +269,7 @@ def check_order(prompt: list[dict], completion: list[dict]) -> None:
                 raise RowProblem("alternation", f"turn {place + 1} is {role}, which comes first only")
             previous = "system"
             continue
-        allowed = {None: ("user",), "system": ("user",), "user": ("assistant",), "tool": ("assistant", "tool")}
+        allowed = {None: ("user",), "system": ("user",), "user": ("assistant",), "tool": ("assistant", "tool", "user")}
         allowed["assistant"] = ("user", "tool")
         if role not in allowed[previous]:
             raise RowProblem("alternation", f"turn {place + 1} is {role} after {previous or 'nothing'}")
@@ -252,12 +280,19 @@ def check_order(prompt: list[dict], completion: list[dict]) -> None:
 
 def split_turns(messages: list[dict], train_on: str, n_given: int = 0) -> dict:
     """`prompt` and `completion`: the last trained turn is the completion, what comes after it teaches nothing and is
-    cut.
+    cut, and so are answers before the first question (ShareGPT's pages begin in the middle).
 
     With `train_on` "all" the assistant's earlier turns from `n_given` on carry `"weight": 1`, and are trained too;
-    turns of weight 0 never are. `trailing_turns` counts turns after the last answer, `cut_turns` the assistant's after
-    the last trained one.
+    turns of weight 0 never are. `outer_turns` counts turns before the first question and after the last answer,
+    `cut_turns` the assistant's that are cut.
     """
+    system = [message for message in messages[:1] if message["role"] in ("system", "developer")]
+    asked = next((n for n, message in enumerate(messages) if message["role"] == "user"), len(system))
+    early = [message for message in messages[len(system) : asked] if not n_given]
+    if early and {message["role"] for message in early} == {"assistant"} and asked < len(messages):
+        messages = [*system, *messages[asked:]]
+    else:
+        early = []
     spoken = [n for n, message in enumerate(messages) if n >= n_given and message["role"] == "assistant"]
     if not spoken:
         raise RowProblem("no_assistant_turn", f"the roles are {', '.join(m['role'] for m in messages)}")
@@ -270,5 +305,8 @@ def split_turns(messages: list[dict], train_on: str, n_given: int = 0) -> dict:
     plain = [{key: value for key, value in message.items() if key != "weight"} for message in messages[: last + 1]]
     turns = [{**message, "weight": 1} if n in marked else message for n, message in enumerate(plain)]
     check_order(turns[:last], turns[last:])
-    counts = {"trailing_turns": len(messages) - spoken[-1] - 1, "cut_turns": sum(n > last for n in spoken)}
+    counts = {
+        "outer_turns": len(early) + len(messages) - spoken[-1] - 1,
+        "cut_turns": len(early) + sum(n > last for n in spoken),
+    }
     return {"prompt": turns[:last], "completion": turns[last:], **{name: n for name, n in counts.items() if n}}

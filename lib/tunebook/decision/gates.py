@@ -247,8 +247,9 @@ def progress_gate(name: str, stage, state: str, compared: dict | None) -> dict:
     text += f"lost {compared['lost']}, exact p = {compared['p_exact']:.2g}"
     if word == INCONCLUSIVE:
         needed = problems_needed(compared | {"margin": 0.0})
+        change = "gain" if compared["difference"] > 0 else "loss"
         text += (
-            f"; about {needed:,} problems would show it"
+            f"; about {needed:,} problems would show a {change} as large"
             if needed
             else "; no difference was measured: more pairs or another seed"
         )

@@ -25,8 +25,8 @@ from tunebook.models.engine import Decoding
 from tunebook.models.loading import open_engine
 from tunebook.models.source import resolve_model
 
-# few_shot shows fixed examples, retrieved the nearest ones; larger and hosted are other systems.
-RUNGS = ("instruction", "few_shot", "retrieved", "larger", "hosted")
+# nearest asks no model, few_shot shows fixed examples, retrieved the nearest ones; larger and hosted are other systems.
+RUNGS = ("nearest", "instruction", "few_shot", "retrieved", "larger", "hosted")
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ class Ladder:
             raise InputProblem(
                 "ladder: this task has no instruction; set instruction, leave the rung out, or use few_shot"
             )
+        if "nearest" in wanted and not n_rows:
+            raise InputProblem("ladder: nearest needs training rows with a prompt; leave the rung out")
         if ("few_shot" in wanted or "retrieved" in wanted) and not (self.few_shot and n_rows):
             raise InputProblem("ladder: few_shot needs examples; raise few_shot above 0, or leave the rung out")
         return wanted
@@ -87,6 +89,8 @@ def climb(ladder: Ladder, engine, problems, rows: list[dict], asking: Asking, co
     for rung in ladder.wanted(bool(asking.instruction), len(rows)):
         if rung == "hosted":
             metrics, calls[rung] = score_hosted(ladder, problems, context, engine.tokenizer, asking, fixed)
+        elif rung == "nearest":
+            metrics, calls[rung] = score_nearest(problems, rows, context, asking)
         elif rung == "larger":
             metrics, calls[rung] = score_rung(
                 rung, _larger(ladder, engine, context, asking.thinking), problems, context, asking, fixed
@@ -131,6 +135,22 @@ def score_rung(rung: str, engine, problems, context, asking: Asking, examples=()
     list(engine.generate([engine.encode(asked, protocol.thinking)], Decoding(protocol.max_new_tokens)))
     calls[0]["latency"] = time.perf_counter() - started
     return done["metrics"], calls
+
+
+def score_nearest(problems, rows: list[dict], context, asking: Asking) -> tuple[dict, list[dict]]:
+    """The rung without a model: every problem gets the answer of the training row whose prompt is most like it. A model
+    that is not better has learned to look up.
+    """
+    folder, started = context.folder / "ladder" / "nearest", time.perf_counter()
+    found = nearest_examples(rows, problems, 1)
+    answers = [
+        {"task_id": task, "sample": 0, "completion": near[0]["completion"] or ""} for task, near in found.items()
+    ]
+    seconds = (time.perf_counter() - started) / len(answers)
+    record = {key: getattr(asking, key) for key in ("answer_reading", "code_block", "cpu_seconds")}
+    write_jsonl(folder / "completions.jsonl", answers)
+    metrics = score(problems, answers, folder / "score", record, allow_unisolated=asking.allow_unisolated)
+    return metrics, [{"input_tokens": 0, "output_tokens": 0, "seconds": seconds} for _ in answers]
 
 
 def score_hosted(ladder: Ladder, problems, context, tokenizer, asking: Asking, examples) -> tuple[dict, list[dict]]:

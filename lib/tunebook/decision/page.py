@@ -7,14 +7,13 @@ Jinja2 escapes every text, model text above all; every figure links to the file 
 from __future__ import annotations
 
 import base64
-import csv
 from pathlib import Path
 from urllib.parse import quote
 
 from tunebook.decision.report import comparison_rows
 from tunebook.decision.spec import spec_table
 from tunebook.errors import InputProblem, IntegrityProblem
-from tunebook.files import read_json, write_text
+from tunebook.files import read_csv, read_json, write_text
 from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline import record
 from tunebook.pipeline import stages as stage_names
@@ -108,8 +107,7 @@ def _stage(run_folder: Path, name: str, state: dict) -> tuple[dict, list[str]]:
 
 
 def _csv(run_folder: Path, path: str) -> dict:
-    with open(run_folder / path, newline="", encoding="utf-8") as stream:
-        rows = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(stream)]
+    rows = [{name: _number(text) for name, text in row.items()} for row in read_csv(run_folder / path)]
     caption = Path(path).stem.replace("_", " ")
     return {"path": path, "caption": caption, "rows": rows[:SHOWN_ROWS], "left": max(len(rows) - SHOWN_ROWS, 0)}
 

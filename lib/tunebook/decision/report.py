@@ -13,7 +13,7 @@ from tunebook.decision.hinges import hinges
 from tunebook.decision.spec import LIMITS, read_frozen, was_frozen_first
 from tunebook.decision.verdict import loss_words, shown_losses
 from tunebook.evaluation.forgetting import bits_per_byte
-from tunebook.files import read_json, read_jsonl
+from tunebook.files import read_csv, read_json, read_jsonl
 from tunebook.pipeline import ledger, runs
 from tunebook.statistics.compare import GO, NO_GO
 
@@ -46,7 +46,7 @@ def build_report(context, evidence: Evidence, outcome: dict, seed: int) -> dict:
         "hinges": hinges(outcome, rungs, spec),
         "scores": score_table(evidence),
         "ladder": rungs,
-        "ladder_costs": _read_csv(spec_stage, "ladder_costs"),
+        "ladder_costs": _costs(spec_stage),
         "kept": kept_rows(found),
         "checkpoints": found["02_train_sft"].metrics.get("checkpoints", []) if "02_train_sft" in found else [],
         "answers": answers(found, outcome),
@@ -190,14 +190,9 @@ def ledger_rows(context, found: dict) -> dict:
     }
 
 
-def _read_csv(stage, name: str) -> list[dict]:
-    import csv
-
-    path = f"tables/{name}.csv"
-    if not rooms.has_file(stage, path):
-        return []
-    with open(stage.file(path), encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+def _costs(stage) -> list[dict]:
+    path = "tables/ladder_costs.csv"
+    return read_csv(stage.file(path)) if rooms.has_file(stage, path) else []
 
 
 def side_by_side(

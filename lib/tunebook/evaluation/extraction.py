@@ -11,6 +11,7 @@ import textwrap
 
 from tunebook.evaluation import syntax
 from tunebook.evaluation.reply import (
+    GLUED_FENCE,
     LARGEST,
     SPACES,
     Reading,
@@ -21,6 +22,7 @@ from tunebook.evaluation.reply import (
     line_of_mark,
     outer_blocks,
     replies,
+    unwrapped,
 )
 from tunebook.evaluation.syntax import (
     FUNCTIONS,
@@ -33,7 +35,7 @@ from tunebook.evaluation.syntax import (
     tidy,
 )
 
-VERSION = "tunebook-extract/4"
+VERSION = "tunebook-extract/5"
 FENCES = 24
 
 _CODE_LINE = re.compile(
@@ -81,7 +83,8 @@ def _spaced_program(text: str, problem: dict, block: str) -> str:
         source = readable_whole(respaced, prompt, name)
         if source:
             return source
-    for variant in dict.fromkeys((before_control(text), text, before_control(text, quoted=True))):
+    variants = (before_control(text), text, before_control(text, quoted=True))
+    for variant in dict.fromkeys((*variants, unwrapped(variants[0]), GLUED_FENCE.sub(r"\n\1", variants[0]))):
         for respaced in dict.fromkeys((variant, variant.translate(SPACES))):
             source = _program(respaced, problem, block)
             if source:

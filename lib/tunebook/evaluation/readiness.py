@@ -16,6 +16,7 @@ from tunebook.evaluation.reply import Reading, extract_answer
 from tunebook.evaluation.syntax import definition, parse_python
 
 CPU_SECONDS = 3.0
+SHOWN = 20  # ids that a sentence names
 CHECK = "right answers are read"
 _THOUGHT = "<think>\nLet me see.\n</think>\n\n"
 
@@ -234,8 +235,8 @@ def require_readable(benchmark: Benchmark, solved: list[dict], judging: Judging)
         if outcome.passed is False:
             lost.setdefault(form, []).append(outcome.task_id)
     if lost:
-        listed = "; ".join(f"{form}: {', '.join(tasks)}" for form, tasks in lost.items())
-        names = ",".join(dict.fromkeys(task for tasks in lost.values() for task in tasks))
+        listed = "; ".join(f"{form}: {_named(tasks, ', ')}" for form, tasks in lost.items())
+        names = _named(list(dict.fromkeys(task for tasks in lost.values() for task in tasks)), ",")
         reading = judging.reading
         raise InputProblem(
             f"{benchmark.source}: a right answer would be scored wrong, since the extractor loses the canonical"
@@ -244,6 +245,11 @@ def require_readable(benchmark: Benchmark, solved: list[dict], judging: Judging)
         )
     measured = f"{len(solved)} canonical solutions in 4 forms" if solved else "not checked: the benchmark has none"
     return {"name": CHECK, "measured": measured, "rule": "bare, fenced, after a thought and after chat", "ok": True}
+
+
+def _named(tasks: list[str], between: str) -> str:
+    """The ids, the first `SHOWN` where there are many: a benchmark that is read wrongly is wrong in all problems."""
+    return between.join(tasks[:SHOWN]) + (f" and {len(tasks) - SHOWN} more" if len(tasks) > SHOWN else "")
 
 
 def written_forms(problem: dict, reading: Reading) -> Iterable[tuple[str, str]]:

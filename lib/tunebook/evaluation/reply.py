@@ -37,10 +37,20 @@ _TURN_START = re.compile(
     r"\s*(?:<\|im_start\|>|<\|start_header_id\|>|<\|start\|>)?\s*assistant(?:<\|end_header_id\|>)?\s*\n|\s*<s>"
     r"|\s*<\|(?:begin_of_solution|START_RESPONSE)\|>"
 )
+_SHOT_START, _SHOT_END = re.compile(r"\s*\[BEGIN\]\s*\n"), re.compile(r"(?m)^\[DONE\][ \t]*$")  # around MBPP's programs
 _QUOTED = re.compile(r"""(["'`])(?:(?!\1)[^\n\\]|\\.)+\1""")
 _WRAPPED = re.compile(r"\s*<(answer|solution|final_answer|output)>\s*(.*?)\s*(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+GLUED_FENCE = re.compile(r"(?m)(?<=[^\s`])(`{3}[ \t]*)$")  # a fence that closes on the last line of its code
 _FENCE = re.compile(r"[ \t]*(?:`{3,}|~{3,})[^`\n]*")
-_NUMBER = re.compile(r"(?:(?<!\w)-)?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
+_NUMBER = re.compile(
+    r"(?P<sign>(?<!\w)-)?(?:(?<![\w./])(?:(?P<whole>\d+) )?(?P<top>\d+)/(?P<bottom>[1-9]\d*)(?![\d/])"
+    r"|(?P<plain>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<![\w.])\.\d+))"
+)
+_IN_NUMBER = re.compile(r"(?<=\d)(?:,?\\[,!;:]|\{,\}|[\u00a0\u2009\u202f])(?=\d{3}(?!\d))")  # between thousands
+_FRACTION = re.compile(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}")
+_MARKED = re.compile(
+    r"(?m)^[ \t]*####(?![ \t]*\d+[.):][ \t]+\S)(?=.*\d)|\\boxed\{"
+)  # GSM8K's and MATH's mark of the answer
 _SAYS_ANSWER = re.compile(r"####|\\boxed\b|\banswer\b", re.IGNORECASE)
 SPACES = str.maketrans(
     {"\u00a0": " ", "\u2007": " ", "\u202f": " ", "\u3000": "  ", "\u2028": "\n", "\u2029": "\n"}
@@ -116,7 +126,9 @@ def _final_channel(text: str) -> str | None:
 
 def _without_turn_mark(text: str) -> str:
     start = _TURN_START.match(text)
-    return text[start.end() :] if start else text
+    text = text[start.end() :] if start else text
+    start = _SHOT_START.match(text)
+    return _SHOT_END.split(text[start.end() :] if start else text, maxsplit=1)[0]
 
 
 def _is_quoted(text: str, at: int) -> bool:
@@ -132,6 +144,12 @@ def before_control(text: str, quoted: bool = False) -> str:
         if quoted or not _is_quoted(text, found.start()):
             return text[: found.start()]
     return text
+
+
+def unwrapped(text: str) -> str:
+    """The content of the tag (<answer>, <solution>) or of the backticks that wrap all of the text, else the text."""
+    wrapped = _WRAPPED.match(text) or re.fullmatch(r"\s*(`)([^`]+)`\s*", text)
+    return wrapped.group(2) if wrapped else text
 
 
 def has_fence(text: str) -> bool:
@@ -156,8 +174,8 @@ def extract_answer(text: str, reading: str = "whole") -> str:
     """The answer of an `answer` problem: thought, control tokens, wrapping tags and a fence removed, then what
     `reading` names.
 
-    `whole` and `first_line` are of the first fence where there is one; a line loses quotes, backticks and a leading
-    "Answer:".
+    `last_number` is that of the last `####` line or `\\boxed{}` where there is one; 1/2 is 0.5. `whole` and
+    `first_line` are of the first fence where there is one; a line loses quotes, backticks and a leading "Answer:".
 
     >>> extract_answer("<think>weekdays</think>```\\n30 9 * * 1-5\\n```<|im_end|>", "first_line")
     '30 9 * * 1-5'
@@ -171,18 +189,48 @@ def extract_answer(text: str, reading: str = "whole") -> str:
     found = replies(text)
     if not found:
         return ""
-    text = before_control(found[-1]).translate(SPACES)
-    wrapped = _WRAPPED.match(text)
-    text = wrapped.group(2) if wrapped else text
+    text = before_control(found[-1])
+    text = (_IN_NUMBER.sub("", text) if reading == "last_number" else text).translate(SPACES)
+    text = unwrapped(text)
     if reading == "last_number":
-        numbers = _NUMBER.findall(text.replace("\u2212", "-"))
-        return numbers[-1].replace(",", "") if numbers else ""
+        return _last_number(_marked(text)) or _last_number(text)
     if reading != "last_line":
         text = _fenced(text)
     lines = [line.strip() for line in text.split("\n") if line.strip("`~ \t") and not _FENCE.fullmatch(line)]
     if reading == "whole" and len(lines) > 1:
         return text.strip()
     return _plain_line(lines[-1 if reading == "last_line" else 0]) if lines else ""
+
+
+def _marked(text: str) -> str:
+    """What stands behind the last mark of an answer: the rest of the line of `####`, the content of `\\boxed{}`."""
+    marks = list(_MARKED.finditer(text))
+    if not marks:
+        return ""
+    rest, depth = text[marks[-1].end() :], 1
+    if not marks[-1].group().startswith("\\"):
+        return rest.partition("\n")[0]
+    for at, letter in enumerate(rest):
+        depth += {"{": 1, "}": -1}.get(letter, 0)
+        if not depth:
+            return rest[:at]
+    return rest
+
+
+def _last_number(text: str) -> str:
+    """The last number as plain digits, "" for none; an index or exponent (m2, km^2) is no number where there is
+    another.
+    """
+    text = re.sub(r"-[ \t]*\\?([$\u20ac\u00a3])[ \t]*(?=\d)", "-", text.replace("\u2212", "-"))
+    numbers = list(_NUMBER.finditer(_FRACTION.sub(r" \1/\2", text)))
+    free = [found for found in numbers if not re.search(r"[a-z]\Z|[a-z})]\s*\^\s*\{?\Z", found.string[: found.start()])]
+    if not numbers:
+        return ""
+    last = (free or numbers)[-1]
+    sign, plain = last["sign"] or "", last["plain"]
+    if plain:
+        return sign + ("0" if plain[0] == "." else "") + plain.replace(",", "")
+    return f"{sign}{int(last['whole'] or 0) + int(last['top']) / int(last['bottom']):.12g}"
 
 
 def _fenced(text: str) -> str:

@@ -109,19 +109,22 @@ def read_mapping(pairs: list[str]) -> dict[str, str]:
 
 
 def at_path(row, path: str, unpack: Callable | None = None):
-    """The value at a path such as `choices[0].message.content`; KeyError where there is none. `unpack` reads a text on
-    the way that holds JSON.
+    """The value at a path such as `choices[0].message.content`, a list for `choices[].text`; KeyError where there is
+    none. `unpack` reads a text on the way that holds JSON.
 
-    >>> at_path({"resps": [["a"]]}, "resps[0][0]")
-    'a'
+    >>> at_path({"resps": [["a"]]}, "resps[0][0]"), at_path({"all": [{"n": 1}, {"n": 2}]}, "all[].n")
+    ('a', [1, 2])
     """
     if isinstance(row, dict) and path in row:
         return row[path]
-    for key, place in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):
+    for found in re.finditer(r"([^.\[\]]+)|\[(\d*)\]", path):
         row = unpack(row) if unpack and isinstance(row, str) else row
+        key, place = found.groups()
+        if found.group() == "[]" and isinstance(row, list):
+            return [at_path(item, path[found.end() :], unpack) for item in row]
         try:
             row = row[key] if key else row[int(place)]
-        except (KeyError, IndexError, TypeError):
+        except (KeyError, IndexError, TypeError, ValueError):
             raise KeyError(path) from None
     return row
 

@@ -5,12 +5,12 @@ Meant for a child process (see `limited`). Also looks through weights for NaN an
 format section of the safetensors README, and its `SafeTensors::read_metadata`.
 """
 
-import json
 import math
 import os
 import re
 
 from tunebook.errors import InputProblem
+from tunebook.files import LooseJson, strict_json
 from tunebook.findings import Objections
 from tunebook.inspection.gguf_header import Malformed
 
@@ -54,14 +54,10 @@ def read_safetensors(path: str) -> dict:
 def parse_strict(text: bytes, what: str):
     """JSON in which no key is there twice. Raises Malformed; `what` begins the sentence."""
 
-    def unique(pairs: list) -> dict:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise Malformed("duplicate_key", f"{what} has a key twice")
-        return found
-
     try:
-        return json.loads(text.decode("utf-8"), object_pairs_hook=unique, parse_constant=lambda name: None)
+        return strict_json(text.decode("utf-8"), has_infinity=True)  # Mamba's config.json has it
+    except LooseJson:
+        raise Malformed("duplicate_key", f"{what} has a key twice") from None
     except UnicodeDecodeError:
         raise Malformed("utf8", f"{what} is not UTF-8") from None
     except RecursionError:

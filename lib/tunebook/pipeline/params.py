@@ -270,7 +270,7 @@ CHOICES = {
     "grpo_loss": ("grpo", "dapo", "dr_grpo", "bnpo", "cispo", "rloo"),
     "preference_source": ("auto", "own", "sampled", "both"),
     "teacher_keep": ("right", "agreed", "all"),
-    "ladder": ("instruction", "few_shot", "retrieved", "larger", "hosted"),
+    "ladder": ("nearest", "instruction", "few_shot", "retrieved", "larger", "hosted"),
 }
 AUTOMATIC = ("lora_rank", "learning_rate")  # where "auto" stands for 0: the notebook finds the value
 # whole numbers and numbers that must be above 0

@@ -24,8 +24,10 @@ def draw_rows(task: str, n: int, seed: int, draw: Callable[[Random], Draw]) -> l
     return [_row(draw(Random(f"{task}:{seed}:{at}"))) for at in range(n)]
 
 
-def to_problems(rows: list[dict], prefix: str, test: str) -> list[dict]:
-    """Benchmark problems of these rows, one a row, kind "answer"; `{expected}` in `test` becomes the quoted answer."""
+def to_problems(rows: list[dict], prefix: str, test: str, reading: str = "first_line") -> list[dict]:
+    """Benchmark problems of these rows, one a row, kind "answer"; `{expected}` in `test` becomes the quoted answer, and
+    `reading` says how answers are read.
+    """
     return [
         {
             "task_id": f"{prefix}/{at:04d}",
@@ -34,7 +36,7 @@ def to_problems(rows: list[dict], prefix: str, test: str) -> list[dict]:
             "canonical_solution": row["completion"][0]["content"],
             "test": test.replace("{expected}", repr(row["completion"][0]["content"])),
             "kind": "answer",
-            "reading": "first_line",
+            "reading": reading,
             **{key: row[key] for key in ("slice",) if key in row},
         }
         for at, row in enumerate(rows, start=1)

@@ -99,7 +99,7 @@ def make_rows(n: int, seed: int) -> list[dict]:
 
 def make_problems(rows: list[dict]) -> list[dict]:
     """Benchmark problems of these rows, one a row, kind "answer"."""
-    return to_problems(rows, "text_to_fields", TEST)
+    return to_problems(rows, "text_to_fields", TEST, reading="whole")
 
 
 def check_answer(answer: str, expected: str) -> None:

@@ -34,7 +34,7 @@ from tunebook.pipeline.notebook_process import die_with_parent
 from tunebook.training.dataset import IGNORED
 
 FIRST, LAST = "training.Ranks(", ".train("  # what the first and the last cell hold that every process runs
-START_SECONDS, SILENT_SECONDS, LEAVE_SECONDS = 300, 1800, 60  # to start, between two words of a process, to end
+START_SECONDS, SILENT_SECONDS, LEAVE_SECONDS = 300, 1800, 30  # to start, between two words of a process, to end
 MINE = "TUNEBOOK_RANK"  # environment: which process this is, where it is not the first
 FLAGS = ("should_save", "should_evaluate", "should_training_stop")
 _running: list[Ranks] = []  # those of this notebook that did not end
@@ -101,7 +101,7 @@ class Ranks:
             torch.distributed.barrier()
             self._is_over = True
         except Exception as problem:
-            dead = self._dead(wait=5.0)
+            dead = self._dead(wait=LEAVE_SECONDS if isinstance(problem, RuntimeError) else 0.0)
             if dead is None:
                 raise
             goes_on = f"it goes on from step {saved.saved[-1]}" if saved.saved else "there is no checkpoint yet"
@@ -168,7 +168,8 @@ class Ranks:
                 if child.poll():
                     code, log = child.returncode, self._folder / f"{rank}.log"
                     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-                    reason = f"failed ({lines[-1] if lines else code})"
+                    last = lines[-1].removeprefix(f"[rank{rank}]: ") if lines else code
+                    reason = f"failed ({last})"
                     reason = f"was killed by {signal.Signals(-code).name}" if code < 0 else reason
                     return f"process {rank + 1} of {self.n} {reason}"
             if time.monotonic() >= deadline:

@@ -104,6 +104,9 @@ class Account:
     def _see_keys(self, value, record: int, line: int | None) -> None:
         value, seen = unpacked(value), {}
         for message in value if isinstance(value, list) else ():
+            blocks = message.get("content") if is_message(message) else ()
+            if isinstance(blocks, list) and any(isinstance(b, dict) and b.get("type") == "tool_use" for b in blocks):
+                seen.setdefault("tool_calls", blocks)
             for key, item in message.items() if is_message(message) else ():
                 if key not in ("role", "content", "from", "value", "parts") and item not in (None, "", [], {}):
                     seen.setdefault(key, item)
@@ -162,7 +165,11 @@ class Account:
         if "kwargs" in words:
             return {"becomes": "not used", "how": "it changes how the rows are written", "severity": "error"}
         if self.reading.kind == "text" and {str(value).lower() for value in column.values} <= SPEAKING_ROLES:
-            return {"becomes": "not used", "how": "each row is one turn of a conversation", "severity": "error"}
+            is_tree = {"message_id", "parent_id"} <= self.columns.keys()
+            how = "each row is one turn of a conversation" + (
+                ", OASST's form: join the turns from message_id to parent_id, a row of messages for each path"
+                if is_tree else "")  # fmt: skip
+            return {"becomes": "not used", "how": how, "severity": "error"}
         if extra:
             why = (
                 "the label is not trained" if self.reading.kind == "text" and extra == "label" else _WHY.get(extra, "")

@@ -248,7 +248,8 @@ def find_reworded(examples: Examples, problems: list[dict], name: str, skip=()) 
             common = sum(weights[word] for word in own & words[task])
             both = sums[task] + sum(weights.get(word, 0.0) for word in own) - common
             is_near = common >= MIN_CONTAINED * sums[task] and common >= MIN_SHARED * both
-            if is_near and has_answer_of(by_task[task], f"{prompt} {answer}"):
+            text = prompt if number in examples.bad else f"{prompt} {answer}"  # a bad answer gives nothing away
+            if is_near and has_answer_of(by_task[task], text):
                 how = f"{common / sums[task]:.0%} of the telling words of"
                 examples.add_match("contamination_reworded", number, task, name, how)
                 break
