@@ -32,9 +32,7 @@ PROBES, PROBED_IDS = (3, 16), 20_000  # rows and tokens; ids below this are text
 SAME_LOGITS = 1e-3  # float32 sums in another order stay below 1e-5 of the largest logit
 LIST = "`tunebook inspect` lists every objection"
 COMPARED = 300  # strings on which a tokenizer's class and its file are compared
-LOADING = (
-    threading.Lock()
-)  # transformers patches torch while it loads: two loads at once lose tied weights
+LOADING = threading.Lock()  # transformers patches torch while it loads: two loads at once lose tied weights
 REPAIR = "give the base that it was trained on, or save it again with PEFT's save_pretrained"
 
 
