@@ -16,8 +16,12 @@ WORDS = ("red", "green", "blue", "white", "black", "grey", "brown", "pink", "gol
 THINGS = ("car", "tree", "door", "cup", "road", "lamp", "shoe", "fish", "cloud", "book", "chair", "horse")
 # what makes each training sick, beside what all have
 SICK = {
-    "diverging": {"method": "full", "learning_rate": 1.0, "lr_scheduler_type": "constant_with_warmup"}
-    | {"warmup_steps": 100},
+    "diverging": {
+        "method": "full",
+        "learning_rate": 1.0,
+        "lr_scheduler_type": "constant_with_warmup",
+        "warmup_steps": 100,
+    },
     "flat": {"learning_rate": 1e-9},
     "mask hides the answer": {"labels": "hidden"},
     "overfitting": {"n_rows": 8, "learning_rate": 2e-2, "answers": "at random", "max_steps": 240},

@@ -4,6 +4,7 @@ The runner of `tunebook run`, papermill's injection and every cell of every note
 notebook runs in a fork of this process, which has imported torch once for all. Scores mean nothing.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -17,6 +18,8 @@ from tunebook.pipeline.progress import Display
 
 ROOT = Path(__file__).parent.parent
 IMPORTED = "datasets IPython.core.interactiveshell matplotlib.pyplot nbformat papermill.iorw papermill.parameterize pandas peft sklearn.linear_model".split()
+WITH_PREFERENCES = ("own_pairs", "own_labels")  # of the others 03 samples answers, all wrong: there is nothing to train
+SHORT = ["00", "01", "04@base", "02", "04@sft", "06"]
 SMALL = {
     "n_rows": 12, "dpo_prompts": 6, "dpo_samples": 2, "dpo_least_pairs": 0, "dpo_epochs": 1.0, "max_new_tokens": 6,
     "retained": [], "general_documents": 1, "audit_problems": 2, "rehearsal_share": 0.0, "watch_points": 0, "ladder": [], "batch_size": 4,
@@ -86,8 +89,11 @@ def main(outputs: Path, names: list[str]) -> None:
         os._exit(0)
     os.waitpid(child, 0)
     study.execute = execute
+    gc.collect()
+    gc.freeze()  # else every fork copies what the collector touches
     for name in names:
         settings = SMALL | {"model": str(outputs / "tiny")}
+        settings |= {} if name in WITH_PREFERENCES else {"stages": SHORT}
         sets = tuple(
             f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()
         )

@@ -193,7 +193,7 @@ FAMILIES = {
     "GemmaTokenizer"), GEMMA3, "<end_of_turn>", ("<eos>", "<end_of_turn>"), head="ForConditionalGeneration"),
     "mistral_v0.2": Family("Mistral", UNTIED | HEAD | {"sliding_window": None}, ("sp", "llama", (), "LlamaTokenizer"),
     MISTRAL, "</s>", ("</s>",), form=("shards",)),
-    "phi3": Family("Phi3", UNTIED | {"sliding_window": 64}, ("sp", "llama", ("<|endoftext|>", "<|assistant|>^",
+    "phi3": Family("Phi3", UNTIED | {"sliding_window": 64}, ("sp", "llama", ("</s>^", "<|endoftext|>", "<|assistant|>^",
     "<|system|>^", "<|end|>^", "<|user|>^"), "LlamaTokenizer"), PHI3, "<|end|>", ("<|endoftext|>", "<|assistant|>",
     "<|end|>"),
                    # ^ strips what follows

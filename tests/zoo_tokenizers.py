@@ -139,7 +139,7 @@ def sentencepiece(style: str, specials: tuple, folder) -> tuple[dict, dict, list
     vocab = vocab if isinstance(vocab, dict) else {piece: at for at, (piece, _) in enumerate(vocab)}
     ids = dict(vocab)
     controls = ("<pad>", "<eos>", "<bos>", "<unk>") if style == "gemma" else ("<unk>", "<s>", "</s>")
-    added = _added((*controls, *specials), ids)
+    added = _added((*(name for name in controls if f"{name}^" not in specials), *specials), ids)
     bos = controls[2] if style == "gemma" else "<s>"
     replace = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
     back = {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from tunebook.errors import InputProblem
 from tunebook.models.device import Machine, Placement, choose_placement
 from tunebook.models.loading import BaseModel
 from tunebook.models.source import ModelSource, resolve_model
+from tunebook.models.templates import render_prompt
 from tunebook.training.checkpoints import KeepAdapters, choose_checkpoint
 from tunebook.training.dataset import tokenised
 from tunebook.training.rehearsal import interleave, own_texts
@@ -111,18 +113,29 @@ def test_rows_keep_only_the_answer_as_labels():
     assert spoken.decode([label for label in row["labels"] if label != -100]) == "0 12 * * *<|im_end|>"
 
 
-def test_texts_of_bases_own_are_trained_whole_but_for_the_start_and_depend_on_the_seed_alone(tmp_path):
+def test_texts_of_bases_own_are_trained_but_for_what_is_given_and_depend_on_the_seed_alone(tmp_path):
     tiny_llama().save_pretrained(tmp_path)
     tokenizer().save_pretrained(tmp_path)
     source, cpu = resolve_model(str(tmp_path)), Placement("cpu", "float32", "float32", "", "test")
 
+    base, context = BaseModel(source, cpu, tokenizer(), 3), SimpleNamespace(progress=lambda *_: None)
+
     def write(seed):
-        return own_texts(BaseModel(source, cpu, tokenizer(), 3), 6, 5, seed, lambda *_: None)
+        return own_texts(base, 6, [], 5, seed, context)
 
     texts = write(0)
     assert texts == write(0) != write(1) and 1 <= len(texts) <= 6
     for row in texts:
         assert row["labels"][0] == -100 and row["labels"][1:] == row["input_ids"][1:] and len(row["labels"]) <= 6
+    prompts = [{"prompt": [{"role": "user", "content": text}]} for text in ("name a fruit", "is ice cold?")]
+    asked = [render_prompt(base.tokenizer, row["prompt"]) for row in prompts]
+    mixed = own_texts(base, 6, prompts, 5, 0, context)
+    answers = [row for row in mixed if len(row["input_ids"]) > 6]
+    assert sorted(row["input_ids"][: row["labels"].count(-100)] for row in answers) == sorted(asked)
+    assert all(
+        row["labels"][row["labels"].count(-100) :] == row["input_ids"][row["labels"].count(-100) :] for row in answers
+    )
+    assert len(mixed) - len(answers) <= 4 and mixed == own_texts(base, 6, prompts, 5, 0, context)
 
 
 @pytest.mark.parametrize(

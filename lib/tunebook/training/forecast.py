@@ -20,8 +20,6 @@ from tunebook.training.advice import batch_of, untouched
 from tunebook.training.out_of_memory import ROWS, is_laddered
 
 PILOT_STEPS = 6  # batches that are timed; the first one only warms up
-# 97.5% quantiles of Student's t by degrees of freedom
-STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57}
 DRIFT = 0.15  # share by which a machine's speed wanders within an hour; two cores that others use wander more
 # share of the activations that glibc's heap holds on top, since freed pieces of a few MB are not given back: a step of
 # 915 MiB with MALLOC_MMAP_THRESHOLD_=262144 takes 1,457 MiB without (the first case of bench/bench_memory.py)
@@ -139,6 +137,8 @@ def pilot(trainer, watch=None) -> dict:
     interval is that of seconds a token, and a machine's drift. What `watch` measures at its points is added. Weights,
     gradients and random numbers are afterwards as they were.
     """
+    from scipy.stats import t as student
+
     size, rows = trainer.args.per_device_train_batch_size, trainer.train_dataset
     lengths = [len(ids) for ids in rows["input_ids"]]
     starts = list(range(0, max(1, len(lengths) - size + 1), size))
@@ -153,7 +153,8 @@ def pilot(trainer, watch=None) -> dict:
     speeds, tokens = speeds[1:], sum(lengths) * trainer.args.num_train_epochs / trainer.args.world_size
     mean = statistics.fmean(speeds)
     error = statistics.stdev(speeds) / math.sqrt(len(speeds)) if len(speeds) > 1 else mean
-    spread = math.hypot(STUDENT.get(len(speeds) - 1, 12.71) * error, DRIFT * mean)
+    quantile = float(student.ppf(0.975, max(1, len(speeds) - 1)))
+    spread = math.hypot(quantile * error, DRIFT * mean)
     looking = _looking(trainer, watch, mean) if watch and watch.how.points else 0.0
     return {
         "seconds": tokens * mean + looking,

@@ -1,8 +1,8 @@
-"""Texts of the base model's own, trained beside the rows so that less is forgotten. No corpus is needed.
+"""Texts and answers of the base model's own, trained beside the rows so that less is forgotten. No corpus is needed.
 
-The loss on texts that base draws at temperature 1 is, up to a constant, an estimate of KL(base || model) on general
-text. Source: Huang et al. 2024, Mitigating catastrophic forgetting in large language models with self-synthesized
-rehearsal.
+Texts hold what base knows; answers to general prompts hold that a chat is not always about the task. The loss on what
+base draws at temperature 1 is, up to a constant, an estimate of KL(base || model) there. Source: Huang et al. 2024,
+Mitigating catastrophic forgetting in large language models with self-synthesized rehearsal.
 """
 
 from __future__ import annotations
@@ -11,25 +11,32 @@ import random
 
 from tunebook.models.engine import Decoding
 from tunebook.models.loading import BaseModel
-from tunebook.models.templates import start_id
+from tunebook.models.templates import ends_of, render_prompt, start_id
 from tunebook.training.dataset import IGNORED
 
 
-def own_texts(base: BaseModel, n: int, tokens: int, seed: int, on_progress) -> list[dict[str, list[int]]]:
-    """`n` rows of `input_ids` and `labels`: at most `tokens` tokens each that base writes after its start token, all
-    trained.
+def own_texts(base: BaseModel, n: int, prompts: list[dict], tokens: int, seed: int, context) -> list[dict]:
+    """`n` rows of `input_ids` and `labels` in mixed order: what base writes after its start token alone, all trained,
+    and what it answers to each of `prompts` (a row's `prompt`), where only the answer is.
 
-    A text that ends at once is left out. The same seed gives the same texts.
+    Texts and answers have at most `tokens` tokens; an answer that ends has the token that closes the turn. One that
+    ends at once is left out. The same seed gives the same rows.
     """
     if not n:
         return []
-    start = start_id(base.tokenizer)
+    ends_of(base.tokenizer)
+    end, start = base.tokenizer.turn_end, start_id(base.tokenizer)
+    asked = [render_prompt(base.tokenizer, row["prompt"]) for row in prompts]
+    asked += [[start]] * (n - len(asked))
     found: list[list[int]] = [[]] * n
     with base.engine() as engine:
-        for at, done in enumerate(engine.generate([[start]] * n, Decoding(tokens, temperature=1.0, seed=seed))):
-            found[done.index] = done.ids
-            on_progress(at + 1, n, "texts of base's own")
-    return [{"input_ids": [start, *ids], "labels": [IGNORED, *ids]} for ids in found if ids]
+        for at, done in enumerate(engine.generate(asked, Decoding(tokens, temperature=1.0, seed=seed))):
+            is_closed = done.index < len(prompts) and done.finish_reason == "stop" and end is not None
+            found[done.index] = done.ids + ([end] if done.ids and is_closed else [])
+            context.progress(at + 1, n, "texts of base's own")
+    pairs = [(given, ids) for given, ids in zip(asked, found, strict=True) if ids]
+    rows = [{"input_ids": [*given, *ids], "labels": [IGNORED] * len(given) + ids} for given, ids in pairs]
+    return random.Random(seed).sample(rows, len(rows))
 
 
 def interleave(dataset, texts: list[dict], batch_size: int, seed: int):
