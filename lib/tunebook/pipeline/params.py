@@ -285,8 +285,8 @@ NOT_NEGATIVE = (
     "lora_rank learning_rate n_rows n_dev n_test benchmark_limit retained_limit seed few_shot audit_problems"
     " general_documents checkpoints rehearsal_share rehearsal_answers temperature dpo_temperature dpo_learning_rate"
     " dpo_beta watch_points save_seconds warmup_share recover_steps replay_steps recover_problems recover_scales"
-    " parity_rows grpo_beta start_range importance_rows served_prompts sensitivity_limit price_machine_hour price_hosted_input"
-    " price_hosted_output price_staff_hour staff_hours data_cost cell_timeout_seconds"
+    " parity_rows grpo_beta start_range importance_rows served_prompts sensitivity_limit price_machine_hour"
+    " price_hosted_input price_hosted_output price_staff_hour staff_hours data_cost cell_timeout_seconds"
     " teacher_prompts teacher_temperature teacher_max_tokens"
 ).split()
 # (above, up to)
