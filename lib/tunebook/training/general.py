@@ -58,6 +58,7 @@ WORDS = {
     "digit": [str(number) for number in range(3, 10)],
     "other": "magnetism,a comet,sleep,copper,a poem,trade,rust,a hurricane".split(","),
 }
+SPARE = 64  # prompts that may hold a problem, beside twice those asked for
 LONGEST_TEXT = 240  # characters of a documentation: every token of a prompt is read at every step
 
 
@@ -73,6 +74,7 @@ def general_prompts(n: int, seed: int, benchmarks: dict[str, list[dict]]) -> tup
     columns = [[(kind, text) for text in rng.sample(texts, len(texts))] for kind, texts in kinds.items()]
     texts = [pair for row in itertools.zip_longest(*columns) for pair in row if pair]
     rows = [{"prompt": [{"role": "user", "content": text}], "source": kind} for kind, text in dict.fromkeys(texts)]
+    rows = rows[: 2 * n + SPARE]  # each is held against every problem
     measured = [
         {"task_id": name, "prompt": text, "kind": "answer"} for name, text in general_texts(len(TOPICS)).items()
     ]
