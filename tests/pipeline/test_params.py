@@ -41,7 +41,7 @@ def test_a_set_list_may_be_json_and_a_narrowed_study_drops_the_sections_of_what_
     ("key", "value", "said"),
     [("prompt_style", "nope", "choose from chat"), ("batch_size", 0, "above 0"), ("epochs", -1.0, "above 0"),
     ("n_test", -1, "negative"),
-     ("top_p", 0.0, "at most 1"), ("ladder", ["few_shot", "bogus"], "choose from instruction")],
+     ("top_p", 0.0, "at most 1"), ("ladder", ["few_shot", "bogus"], "choose from nearest")],
 )  # fmt: skip
 def test_a_value_that_means_nothing_is_refused_before_anything_runs(key, value, said):
     with pytest.raises(InputProblem, match=said):
