@@ -32,12 +32,15 @@ def results(outputs: Path) -> str:
         raise InputProblem(f"{run} holds no report.json; record the study first")
     report = read_json(run / "report.json")
     lines = [f"**{report['verdict']}** for `{report['shipped']}`.", ""]
-    lines += ["| model | benchmark | solved | pass@1, 95% interval (points) |", "|---|---|---|---|"]
+    scores = {}
     for row in report["scores"]:
-        interval = f"{row['pass_at_1']:.1f} [{row['low']:.1f}, {row['high']:.1f}]"
-        lines.append(
-            f"| {NAMES.get(row['model'], row['model'])} | {row['benchmark']} | {row['k']}/{row['n']} | {interval} |"
-        )
+        points = f"{row['k']}/{row['n']}: {row['pass_at_1']:.1f} [{row['low']:.1f}, {row['high']:.1f}]"
+        scores.setdefault(row["model"], {})[row["benchmark"]] = points
+    names = list(dict.fromkeys(row["benchmark"] for row in report["scores"]))
+    lines += [f"| pass@1 in points, 95% interval | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for model, found in scores.items():
+        cells = " | ".join(found.get(name, "not asked") for name in names)
+        lines.append(f"| {NAMES.get(model, model)} | {cells} |")
     lines += ["", *(f"- {reason}" for reason in report["reasons"]), ""]
     lines += [*_stages(run), "", *_speeds(outputs / "bench"), *_others(outputs)]
     return "\n".join(lines)
