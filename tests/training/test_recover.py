@@ -260,3 +260,9 @@ def test_a_study_without_dev_is_told_before_anything_is_measured(world, tmp_path
     base = BaseModel(world.source, CPU, tokenizer(), 3)
     with pytest.raises(InputProblem, match="09_recover chooses on dev"):
         measure_front(base, {}, Yardstick([], SimpleNamespace(seed=0)), Retentions(), PROMPTS, None)
+
+
+def test_a_study_of_many_rows_gets_the_general_prompts_that_there_are():
+    """13,000 rows rehearse more answers than one Python has prompts: 02 must not stop for that."""
+    rows, _ = general_prompts(5000, 0, {})
+    assert 500 < len(rows) < 5000 and len({row["prompt"][0]["content"] for row in rows}) == len(rows)

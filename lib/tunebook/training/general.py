@@ -14,7 +14,6 @@ import random
 
 from tunebook.data.study_data import examples_of
 from tunebook.data.validate import find_problems_in
-from tunebook.errors import InputProblem
 from tunebook.evaluation.forgetting import TOPICS, general_texts
 
 MODULES = (
@@ -67,7 +66,7 @@ def general_prompts(n: int, seed: int, benchmarks: dict[str, list[dict]]) -> tup
     matches of what was left out since it holds a problem of `benchmarks` (name -> problems) or general text that is
     measured: `row, benchmark, problem, how, prompt`.
 
-    The same seed and the same Python give the same rows. InputProblem where there are fewer.
+    The same seed and the same Python give the same rows; where it has fewer, these are all.
     """
     rng = random.Random(seed)
     kinds = {"function": _functions(), "reference": _topics(), "everyday": _everyday(rng)}
@@ -83,8 +82,6 @@ def general_prompts(n: int, seed: int, benchmarks: dict[str, list[dict]]) -> tup
         find_problems_in(examples, problems, name)
     held = {match["row"] for match in examples.matches}
     kept = [row for number, row in enumerate(rows) if number not in held]
-    if len(kept) < n:
-        raise InputProblem(f"{n} general prompts are asked for, this Python gives {len(kept)}: ask for fewer")
     matches = [{**match, "prompt": rows[match["row"]]["prompt"][0]["content"]} for match in examples.matches]
     return kept[:n], matches
 
