@@ -98,10 +98,13 @@ def machine_cost(seconds: float, price_hour: float) -> str:
 
     >>> machine_cost(5400, 0.4)
     'about 1.5 hours of the machine (0.6 at 0.4 an hour)'
+    >>> machine_cost(20, 0.0)
+    'about a minute of the machine'
     """
     if not seconds:
         return ""
-    time = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{max(1, round(seconds / 60))} minutes"
+    time = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{round(seconds / 60)} minutes"
+    time = "a minute" if seconds < 90 else time
     money = f" ({seconds / 3600 * price_hour:.2g} at {price_hour:g} an hour)" if price_hour else ""
     return f"about {time} of the machine{money}"
 
