@@ -4,12 +4,13 @@ A teacher is asked and judged like any other model. Does not train, and does not
 """
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tunebook.data.row_types import demonstrations
 from tunebook.data.splits import prompt_text
-from tunebook.data.study_data import make_own_problems
+from tunebook.data.study_data import StudyData, problems_of
+from tunebook.data.validate import judge_study
 from tunebook.decision.economics import Prices
 from tunebook.errors import InputProblem
 from tunebook.evaluation.benchmark import Benchmark, from_problems
@@ -57,12 +58,8 @@ def rows_to_ask(rows: list[dict], task: str, limit: int = 0, seed: int = 0) -> t
     if not wanted:
         raise InputProblem("teacher: no training row has one answer in words, so there is nothing to ask")
     chosen = pick(wanted, limit, seed, prompt_text)
-    if task:
-        from tunebook import tasks
-
-        return chosen, from_problems("task", tasks.load(task).make_problems(chosen), source="train.jsonl")
     numbered = [{**row, "record": at} for at, row in enumerate(chosen, start=1)]
-    return chosen, from_problems("task", make_own_problems(numbered), source="train.jsonl")
+    return chosen, from_problems("task", problems_of(task, numbered), source="train.jsonl")
 
 
 def _is_answered(row: dict) -> bool:
@@ -179,13 +176,9 @@ def slice_rows(answers: list[dict]) -> list[dict]:
     ]
 
 
-def judge_student(kept: list[dict], validated: list[dict], problems: list[dict], benchmarks: dict, progress=None):
-    """The gate of 01 on the student's rows (a Judgement): `validated` are the rows that were asked, `problems` the test
-    problems, `benchmarks` what else is scored.
+def judge_student(kept: list[dict], problems: list[dict], benchmarks: dict, progress=None):
+    """The gate of 01 on the student's rows (a Judgement): `problems` are the test problems, `benchmarks` what else is
+    scored.
     """
-    from tunebook.data.study_data import StudyData
-    from tunebook.data.validate import judge_study
-
-    study = StudyData(kept, [], [], [], problems, [], "teacher", n_records=len(validated))
-    judgement = judge_study(study, {**benchmarks, "test": problems}, progress)
-    return replace(judgement, n_rows=len(kept))
+    study = StudyData(kept, [], [], [], problems, [], "teacher", n_records=len(kept))
+    return judge_study(study, {**benchmarks, "test": problems}, progress)

@@ -2,7 +2,6 @@
 nothing.
 """
 
-import csv
 import math
 import re
 import shlex
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunebook.errors import InputProblem
-from tunebook.files import read_json
+from tunebook.files import read_csv, read_json
 from tunebook.pipeline import inputs, manifest, params, provenance, runs, stages
 
 PLACES = ("hf-jobs", "slurm", "docker", "local")
@@ -110,8 +109,7 @@ def hours_like(study: params.Study, folder: Path) -> tuple[float, str]:
         seconds += record["timing"]["seconds"]
         table = place / "tables" / "forecast.csv"
         if stages.short_name(plain) == "02" and table.is_file():
-            with open(table, encoding="utf-8", newline="") as stream:
-                high = next(60 * float(row["high"]) for row in csv.DictReader(stream) if row["what"] == "time")
+            high = next(60 * float(row["high"]) for row in read_csv(table) if row["what"] == "time")
             seconds += max(0.0, high - record["costs"]["train_seconds"])
             forecast += high / 60
     why = f"{MARGIN:g} times the {math.ceil(seconds / 60)} minutes of run {folder.name}"

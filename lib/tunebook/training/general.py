@@ -68,6 +68,8 @@ def general_prompts(n: int, seed: int, benchmarks: dict[str, list[dict]]) -> tup
 
     The same seed and the same Python give the same rows; where it has fewer, these are all.
     """
+    if not n:
+        return [], []
     rng = random.Random(seed)
     kinds = {"function": _functions(), "reference": _topics(), "everyday": _everyday(rng)}
     columns = [[(kind, text) for text in rng.sample(texts, len(texts))] for kind, texts in kinds.items()]

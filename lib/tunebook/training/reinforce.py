@@ -11,6 +11,7 @@ import math
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from transformers import TrainerCallback
 
@@ -187,11 +188,11 @@ class SealedSet(TrainerCallback):
         values = list(truth.values())
         low, high = mean_interval(values, samples=self.how.samples)
         mixed = sum(0 < rate < 1 for rate in reward.values()) / len(reward)
-        point = {"step": step, "reward": _mean(reward.values()), "truth": _mean(values), "truth_interval": [low, high]}
+        point = {"step": step, "reward": fmean(reward.values()), "truth": fmean(values), "truth_interval": [low, high]}
         point |= {"mixed": mixed, "rates": [list(reward.values()), values]}
         first = self.points[0]["rates"] if self.points else point["rates"]
         changes = [[b - a for a, b in zip(*pair, strict=True)] for pair in zip(first, point["rates"], strict=True)]
-        point |= {"gain": 100 * _mean(changes[1]), "gain_interval": _in_points(clustered_interval(changes[1]))}
+        point |= {"gain": 100 * fmean(changes[1]), "gain_interval": _in_points(clustered_interval(changes[1]))}
         gap, interval = gap_of(*changes, confidence=1 - (1 - CONFIDENCE) / max(1, self.how.points))
         point |= {"gap": gap, "gap_interval": interval}
         self.points.append(point)
@@ -205,7 +206,7 @@ class SealedSet(TrainerCallback):
         prompts = [verifier._texts[name] for name in names]
         values = reward(prompts=prompts, completions=texts, completion_ids=ids, task_id=names)
         size = self.how.samples
-        return {name: _mean(values[at * size : (at + 1) * size]) for at, name in enumerate(answers)}
+        return {name: fmean(values[at * size : (at + 1) * size]) for at, name in enumerate(answers)}
 
     def on_train_begin(self, args, state, control, **kwargs):
         """Takes up the points of a training that goes on."""
@@ -249,7 +250,7 @@ def gap_of(reward: Sequence[float], truth: Sequence[float], confidence: float = 
     (100.0, True)
     """
     (a, b), (low_a, high_a), (low_b, high_b) = (
-        (_mean(reward), _mean(truth)),
+        (fmean(reward), fmean(truth)),
         clustered_interval(reward, confidence),
         clustered_interval(truth, confidence),
     )
@@ -275,11 +276,6 @@ def start_of(point: dict, span: Sequence[float]) -> dict:
     if rate < low:
         return {"is_enough": False, "why": f"{said}: below {low:g}% a right answer is too rare; train 02 for longer"}
     return {"is_enough": True, "why": said}
-
-
-def _mean(values) -> float:
-    values = list(values)
-    return sum(values) / len(values)
 
 
 def _in_points(interval: Sequence[float]) -> list[float]:
