@@ -321,3 +321,53 @@ def test_an_own_study_says_what_must_not_get_worse():
     assert gates.power_gate(400, 0.3, {"smallest_gain": 0.0})["verdict"] == "GO", "a shipped study keeps its words"
     with pytest.raises(InputProblem, match="write one of the two"):
         check_names({"gated": ["nothing", "bits_per_byte"]}, [], [], [])
+
+
+SEALED = [{"step": 0}, {"gain": 12.0, "gain_interval": [3.0, 21.0], "gap": 1.0, "gap_interval": [-6.0, 8.0]}]
+
+
+def test_reinforcement_is_judged_by_what_it_changed_and_says_what_cheating_earned():
+    """The page of a study of 08 had no word about it: neither the change on test, nor the sealed set, nor a cheat."""
+    cheats = [{"policy": "solves the problem", "reward": 1.0}, {"policy": "always equal", "reward": 0.0}]
+    metrics = {"sealed": SEALED, "cheats": cheats, "steps": 12, "start": {"is_enough": True}}
+    stage = SimpleNamespace(status="warn", name="08_train_grpo", manifest={"checks": []}, metrics=metrics)
+    before, after = ({str(at): [at < k] for at in range(100)} for k in (40, 60))
+    row = gates.reward_gate(stage, "", compare_paired(before, after) | {"part": "test"})
+    assert row["verdict"] == "GO" and "40/100 → 60/100 of the test problems" in row["evidence"]
+    assert "1 cheating policies earned nothing" in row["evidence"] and "+12.0 points [+3.0, +21.0]" in row["evidence"]
+    cheats[1]["reward"] = 0.25
+    assert "earned up to 0.25" in gates.reward_gate(stage, "", None)["evidence"]
+    metrics |= {"steps": 0, "sealed": SEALED[:1], "start": {"is_enough": False, "why": "the start solves 91%"}}
+    row = gates.reward_gate(stage, "", None)
+    assert row["verdict"] == "INCONCLUSIVE" and "nothing was trained: the start solves 91%" in row["evidence"]
+    assert gates.reward_gate(None, "skipped", None)["verdict"] == "INCONCLUSIVE"
+
+
+@pytest.mark.parametrize(("point", "verdict"), [("distil-20", "GO"), ("", "INCONCLUSIVE")])
+def test_a_recovery_is_told_with_what_both_models_scored(point, verdict):
+    metrics = {"point": point, "kept": point or "given", "why": "w", "rule": "r", "recover_from": "sft"}
+    stage = SimpleNamespace(status="warn", name="09_recover", manifest={"checks": []}, metrics=metrics)
+    models = ("sft", "recover", "gguf")
+    outcome = {
+        "gains": [{"model": name, "k_a": 1, "k_b": 50, "n": 100, "samples": 1} for name in models],
+        "retentions": [
+            {"model": name, "benchmark": "everyday", "k_a": 70, "k_b": k, "n": 90, "samples": 1}
+            for name, k in zip(models, (40, 69, 68), strict=True)
+        ],
+        "bits": [{"model": name, "benchmark": "bits_per_byte", "rise": 4.0, "n": 8} for name in models],
+    }
+    row = gates.recovery_gate(stage, "", outcome)
+    assert row["verdict"] == verdict and f"{point or 'given'} goes on: w" in row["evidence"]
+    assert "everyday: sft 40/90 (base 70); everyday: recover 69/90 (base 70)" in row["evidence"]
+    assert "bits_per_byte: recover +4.0%" in row["evidence"] and "gguf" not in row["evidence"]
+
+
+def test_a_teachers_yield_and_its_price_stand_beside_its_gate():
+    gave = {"kept": 30, "prompts": 100, "yield": 0.3, "yield_low": 0.22, "yield_high": 0.4, "right": 80, "answers": 400}
+    gave |= {"seconds": 61.2, "money_per_kept_row": "no price given"}
+    check = {"name": "yield", "measured": "30/100", "ok": False, "severity": "warn"}
+    stage = SimpleNamespace(status="warn", name="10_distil", manifest={"checks": [check]}, metrics={"yield": gave})
+    row = gates.teacher_gate(stage, "")
+    assert row["verdict"] == "INCONCLUSIVE" and "30 of 100 prompts keep a row (30.0% [22.0%, 40.0%])" in row["evidence"]
+    assert "80 of 400 answers are right" in row["evidence"]
+    assert gates.teacher_gate(None, "")["verdict"] == "INCONCLUSIVE"

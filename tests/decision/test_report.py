@@ -11,7 +11,7 @@ from mini_study import run as run_study
 from tunebook.cli import main
 from tunebook.decision.gather import Evidence
 from tunebook.decision.hinges import hinges
-from tunebook.decision.page import remake, render, visible
+from tunebook.decision.page import FIGURES, remake, render, visible
 from tunebook.decision.report import balance, side_by_side
 from tunebook.decision.verdict import decide
 from tunebook.errors import IntegrityProblem
@@ -108,6 +108,11 @@ def test_a_figure_is_inside_the_page_and_a_missing_one_is_left_out(tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG")
     text = render(report() | {"run": "x"}, tmp_path, [("a.png", "one"), ("b.png", "two")])
     assert "scores" not in text or "b.png" not in text
+    for path in FIGURES:  # the front of 09 was read from the run, and had no place on the page
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"\x89PNG")
+        page = parsed(render(report() | {"economics": {}}, tmp_path, [(path, "a caption")]))
+        assert "img" in [tag for tag, _ in page.tags], path
     assert visible(None) == "" and visible(True) == "yes" and visible("\x1b\u202e") == "\\x1b\\x202e"
 
 

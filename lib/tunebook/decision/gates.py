@@ -237,6 +237,8 @@ def progress_gate(name: str, stage, state: str, compared: dict | None) -> dict:
             text = "nothing was trained: a probe promised {expected} pairs, dpo_least_pairs asks for {least}".format(
                 **promise
             )
+        start = stage.metrics.get("start", {"is_enough": True})
+        text = text if start["is_enough"] else f"nothing was trained: {start['why']}"
         return row | {"verdict": INCONCLUSIVE, "evidence": text}
     word = decide(compared["difference"], compared["interval"], compared["p_exact"])
     n = compared["n"] * compared["samples"]
@@ -254,6 +256,51 @@ def progress_gate(name: str, stage, state: str, compared: dict | None) -> dict:
             else "; no difference was measured: more pairs or another seed"
         )
     return row | {"verdict": word, "evidence": text}
+
+
+def reward_gate(stage, state: str, compared: dict | None) -> dict:
+    """`progress_gate` of 08, with what its sealed problems said of the reward, and what cheating policies earned."""
+    row = progress_gate("the judge's reward helps further", stage, state, compared)
+    if stage is None:
+        return row
+    last, cheats = stage.metrics["sealed"][-1], stage.metrics["cheats"][1:]
+    earned = max((cheat["reward"] for cheat in cheats), default=0.0)
+    text = f"{len(cheats)} cheating policies earned {f'up to {earned:.2f}' if earned else 'nothing'}"
+    if stage.metrics["steps"]:
+        text += "; sealed problems, never rewarded: {gain:+.1f} points [{0:+.1f}, {1:+.1f}]".format(
+            *last["gain_interval"], **last
+        ) + ", the reward gained {gap:+.1f} points [{0:+.1f}, {1:+.1f}] more".format(*last["gap_interval"], **last)
+    return row | {"evidence": f"{row['evidence']}; {text}"}
+
+
+def recovery_gate(stage, state: str, outcome: dict) -> dict:
+    """Modelling: did what the adapter forgot come back, by 09's own rule on dev? The evidence is what both models
+    scored after it; `outcome` is of `verdict.decide`. No point that meets the rule leaves it open.
+    """
+    row = stage_gate(PHASES[3], "what was forgotten comes back", stage, state, "a point of 09 meets its rule on dev")
+    if stage is None or stage.status == "fail":
+        return row
+    found, told = stage.metrics, [f"{stage.metrics['kept']} goes on: {stage.metrics['why']}"]
+    for one in outcome["gains"] + outcome["retentions"] + outcome["bits"]:
+        name, model = one.get("benchmark", "test problems"), one["model"]
+        if model in (found["recover_from"], "recover"):
+            n = one["n"] * one.get("samples", 1)
+            size = f"{one['rise']:+.1f}%" if "rise" in one else f"{one['k_b']}/{n} (base {one['k_a']})"
+            told.append(f"{name}: {model} {size}")
+    word = GO if found["point"] else INCONCLUSIVE
+    return row | {"verdict": word, "evidence": "; ".join(told), "rule": f"a point of 09 meets, on dev: {found['rule']}"}
+
+
+def teacher_gate(stage, state: str) -> dict:
+    """Data preparation: do the teacher's answers make rows? GO where every check of 10 holds."""
+    rule = "every check of 10 holds: half of the prompts keep a row, answers end, the gate of 01 finds no error"
+    row = stage_gate(PHASES[2], "a teacher's answers make the rows", stage, state, rule)
+    if stage is None:
+        return row
+    gave = stage.metrics["yield"]
+    text = "{kept} of {prompts} prompts keep a row ({yield:.1%} [{yield_low:.1%}, {yield_high:.1%}]), ".format(**gave)
+    text += "{right} of {answers} answers are right, {seconds:,.0f} s; money a row: {money_per_kept_row}".format(**gave)
+    return row | {"evidence": f"{text}; {row['evidence']}"}
 
 
 def problems_needed(row: dict) -> int | None:

@@ -144,6 +144,21 @@ def preferred_on_dev(stage) -> dict | None:
     return compare_paired(*(read_scores(_verified(stage, name)).passed for name in names)) | {"part": "dev"}
 
 
+def reinforced(found: dict) -> dict | None:
+    """`compare_paired` of what 08 started from against what it kept, on test where both were scored, else on its
+    unsealed dev problems; None where nothing was trained.
+    """
+    stage, models = found.get("08_train_grpo"), scored(found)
+    if stage is None or not stage.metrics["steps"]:
+        return None
+    pair = stage.metrics["grpo_from"], "grpo"
+    if all(name in models for name in pair):
+        passed = [read_scores(_verified(models[name], f"scores/{TASK}")).passed for name in pair]
+        return compare_paired(*passed) | {"part": "test"}
+    change = stage.metrics["dev_change"]
+    return change and change | {"part": "unsealed dev", "samples": 1}
+
+
 def scored(found: dict) -> dict:
     """The stages of 04 that gave a score, by target; those of further trainings are left out."""
     names = [name for name in found if name.startswith(SCORE_STAGE) and not stage_names.repeat(name)]

@@ -24,6 +24,7 @@ FIGURES = {
     "06_verdict/figures/scores.png": "Every score with its interval",
     "00_should_we_fine_tune/figures/ladder.png": "Without training",
     "02_train_sft/figures/checkpoints.png": "Learned and forgotten on the way",
+    "08_train_grpo/figures/reward.png": "Reward, and truth on problems that are never rewarded",
     "09_recover/figures/front.png": "What came back, and what it cost",
     "00_should_we_fine_tune/figures/break_even.png": "When it pays against a hosted model",
     "06_verdict/figures/break_even.png": "When it pays against a hosted model",

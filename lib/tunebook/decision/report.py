@@ -135,6 +135,13 @@ def all_gates(context, outcome: dict) -> list[dict]:
         if name in context.stages:
             state = states.get(name, {}).get("state", "")
             rows.append(gates.progress_gate(words, found.get(name), state, compared))
+    for name, judged, seen in (
+        ("08_train_grpo", gates.reward_gate, (rooms.reinforced(found),)),
+        ("09_recover", gates.recovery_gate, (outcome,)),
+        ("10_distil", gates.teacher_gate, ()),
+    ):
+        if name in context.stages:
+            rows.append(judged(found.get(name), states.get(name, {}).get("state", ""), *seen))
     text = outcome["reasons"][0] if outcome["reasons"] else "nothing was compared"
     return [
         *rows,
