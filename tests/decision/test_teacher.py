@@ -3,7 +3,7 @@
 import pytest
 
 from tunebook.decision.economics import Prices
-from tunebook.decision.teacher import Teacher, agreement_rows, rows_to_ask, student_rows, yield_row
+from tunebook.decision.teacher import Teacher, agreement_rows, judge_student, rows_to_ask, student_rows, yield_row
 from tunebook.errors import InputProblem
 from tunebook.evaluation.hosted import Hosted
 
@@ -84,3 +84,16 @@ def test_a_teacher_is_one_model_or_one_server():
     for wrong in (Teacher(), Teacher("folder", hosted=Hosted("http://127.0.0.1:1/v1", "m"))):
         with pytest.raises(InputProblem, match="teacher and hosted_url"):
             wrong.check()
+
+
+def test_a_teacher_that_never_answers_leaves_no_row_and_the_gate_says_so():
+    """The gate of 01 passed on no row at all."""
+    silent = [told(name, ["", ""], [False, False], None, 0.0) for name in "abc"]
+    kept = student_rows(ROWS, silent)
+    assert kept == student_rows(ROWS, silent, "agreed") == student_rows(ROWS, silent, "all") == []
+    findings = judge_student(kept, [], {}).findings
+    assert [(found.check, found.severity) for found in findings] == [("no_rows", "error")]
+    done = {"cost": {"seconds": 1.0, "tokens": 0, "money": 0.1}}
+    assert (
+        yield_row(done, silent, kept, Prices(price_machine_hour=1.0), False)["money_per_kept_row"] == "no row was kept"
+    )

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunebook.data.notes import word_finding
 from tunebook.data.row_types import demonstrations
 from tunebook.data.splits import prompt_text
 from tunebook.data.study_data import StudyData, problems_of
@@ -141,7 +142,8 @@ def yield_row(done: dict, answers: list[dict], kept: list[dict], prices: Prices,
     row = {"prompts": n, "answers": sum(len(told["answers"]) for told in answers)}
     row |= {"right": sum(sum(told["right"]) for told in answers), "kept": len(kept), "yield": len(kept) / n}
     row |= {"yield_low": low, "yield_high": high, "tokens": cost["tokens"], "seconds": round(cost["seconds"], 1)}
-    return row | {"money_per_kept_row": money / len(kept) if priced and kept else "no price given"}
+    unknown = "no row was kept" if priced else "no price given"
+    return row | {"money_per_kept_row": money / len(kept) if priced and kept else unknown}
 
 
 def agreement_rows(answers: list[dict]) -> list[dict]:
@@ -180,5 +182,6 @@ def judge_student(kept: list[dict], problems: list[dict], benchmarks: dict, prog
     """The gate of 01 on the student's rows (a Judgement): `problems` are the test problems, `benchmarks` what else is
     scored.
     """
-    study = StudyData(kept, [], [], [], problems, [], "teacher", n_records=len(kept))
+    findings = [] if kept else [word_finding("no_rows", 0, detail="no answer of the teacher is worth keeping")]
+    study = StudyData(kept, [], [], [], problems, findings, "teacher", n_records=len(kept))
     return judge_study(study, {**benchmarks, "test": problems}, progress)
