@@ -211,7 +211,11 @@ def front(*points) -> list[dict]:
         ([("distil-40", 106, 2.0, "non-inferior"), ("replay-40", 110, 4.0, "non-inferior")], {}, "distil-40"),
         ([("distil-40", 104, 2.0, "non-inferior"), ("replay-40", 105, 4.0, "non-inferior")], {}, "replay-40"),
         ([("scale-0.5", 60, 1.0, "non-inferior"), ("distil-40", 110, 9.9, "inconclusive")], {}, ""),
-        ([("distil-40", 110, 1.0, "non-inferior")], {"gated": ("bits_per_byte", "mine")}, ""),
+        (
+            [("distil-40", 110, 1.0, "non-inferior")],
+            {"gated": ("bits_per_byte", "mine"), "benchmarks": {"mine": None}},
+            "",
+        ),
         ([("distil-40", 90, 1.0, "non-inferior")], {"kept_gain": 80.0}, "distil-40"),
         ([("distil-40", 90, 1.0, "violation")], {"kept_gain": 80.0, "gated": ("nothing",)}, "distil-40"),
     ],
@@ -225,8 +229,10 @@ def test_an_adapter_without_a_gain_and_a_gate_without_a_measure_are_said():
     rows = front(("scale-0", 10, 0.0, "non-inferior"))
     rows[1] |= {"k": 10, "gain": None}
     assert "gains nothing on dev" in choose_point(rows, Retentions())["why"]
-    with pytest.raises(InputProblem, match="gated names 'other', which 09 did not measure"):
-        choose_point(front(), Retentions(gated=("other",)))
+    with pytest.raises(InputProblem, match="gated names 'bits_per_byte', which 09 did not measure"):
+        choose_point([row | {"verdicts": {}} for row in front()], Retentions())
+    with pytest.raises(InputProblem, match="gated names 'other', which 09 does not measure"):
+        Retentions(gated=("other",))  # said before both trainings, not after them
 
 
 def test_every_point_is_measured_against_base_and_none_leaves_the_given_adapter(world, tmp_path):

@@ -33,6 +33,16 @@ class Retentions:
     largest_bits_rise: float = 10.0
     kept_gain: float = 95.0
 
+    def __post_init__(self):
+        there = (BITS, NOTHING, *self.benchmarks)
+        odd = next((name for name in self.gated if name not in there), None)
+        if odd:
+            measured = ", ".join((BITS, *self.benchmarks))
+            raise InputProblem(
+                f"gated names {odd!r}, which 09 does not measure; there are {measured}: name it in retained, or give"
+                ' 09 its own gates, as "09": {gated: ["bits_per_byte"]}'
+            )
+
 
 def measure_front(
     base: BaseModel, points: dict[str, Path], yardstick: Yardstick, limits: Retentions, prompts: list[dict], context
