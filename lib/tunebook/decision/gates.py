@@ -94,7 +94,8 @@ def ladder_gate(rungs: list[dict], target: float, unfinished_limit: float = 10.0
     enough = [rung for rung in rungs if rung["meets_spec"]]
     best = max(rungs, key=lambda rung: rung["k"] / rung["n"], default=None)
     if enough:
-        text = f"prompting is enough: {enough[0]['rung']} solves {enough[0]['k']}/{enough[0]['n']}"
+        found = max(enough, key=lambda rung: rung["k"] / rung["n"])
+        text = f"prompting is enough: {found['rung']} solves {found['k']}/{found['n']}"
         return gate(PHASES[0], PROMPTING, NO_GO, text, rule, "ladder/")
     if best is None:
         return gate(PHASES[0], PROMPTING, INCONCLUSIVE, "no rung was scored", rule, "ladder/")

@@ -30,7 +30,7 @@ from tunebook.statistics.compare import BLIND, GO, INCONCLUSIVE, NO_GO, NON_INFE
 from tunebook.statistics.compare import decide as decide_gain
 from tunebook.statistics.paired import holm
 
-NAMES = {"base": "the base model"}
+NAMES = {"base": "the base model", "searched": "the prompt that was searched"}
 LIMIT_WORDS = {
     "largest_latency_ms": "time within which 95 of 100 answers of the file come (one request at a time)",
     "largest_memory_mb": "peak memory of a process with the file",

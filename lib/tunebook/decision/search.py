@@ -1,0 +1,264 @@
+"""The price of not training: prompts are searched on dev for as many seconds as a training would take.
+
+Instructions, worked examples (how many, which, fixed or the nearest) and their form are tried by successive halving
+over a fixed grid. Sees no test problem: the prompt that is found is scored on test once, as a rung like every other.
+
+Source: Jamieson and Talwalkar 2016, Non-stochastic best arm identification and hyperparameter optimization (halving).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tunebook.evaluation import completions, prompts
+from tunebook.evaluation.benchmark import Benchmark, from_problems
+from tunebook.evaluation.protocol import Asking, Protocol
+from tunebook.evaluation.readiness import Judging
+from tunebook.evaluation.reply import Reading
+from tunebook.evaluation.score import judge_completions
+from tunebook.picking import pick
+
+FIRST = 8  # dev problems of the first round; each further round doubles them and keeps half of the prompts
+EXAMPLES = (1, 2, 4, 8)
+DRAWS = 2  # choices of fixed examples
+WORDINGS = (
+    "Give the answer only, without an explanation.",
+    "Read the input below carefully and write the one right answer to it, in exactly the form that is expected.",
+)
+# forward, and backward at twice its cost: a step of training in forward passes (as `training.forecast` has it)
+PASSES = 3
+TIMED_ROWS = 12
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One way to ask: `instruction` before the problem, and `k` worked examples: "none", "fixed" (the draw `draw`) or
+    "nearest" to the problem, as earlier turns or as text in the same turn.
+    """
+
+    instruction: str = ""
+    chosen: str = "none"
+    k: int = 0
+    draw: int = 0
+    form: str = "turns"
+
+    def words(self) -> str:
+        """For a table: "4 nearest examples as turns; instruction: ..."."""
+        examples = f"{self.k} {self.chosen} examples as {self.form}" if self.k else "no examples"
+        drawn = f" (draw {self.draw})" if self.chosen == "fixed" else ""
+        return f"{examples}{drawn}; instruction: {self.instruction or 'none'}"
+
+    def asked(self, rows: list[dict], problems: Benchmark, seed: int) -> tuple[dict, list | dict]:
+        """The fields of the protocol that it sets, and the examples to show, out of the training `rows`."""
+        if self.chosen == "nearest":
+            shown = prompts.nearest_examples(rows, problems, self.k)
+        else:
+            shown = prompts.fixed_examples(rows, self.k, seed + self.draw)
+        if self.k and self.form == "text":
+            pairs = [f"Input: {row['prompt']}\nOutput: {row['completion']}" for row in shown]
+            text = "\n\n".join(
+                [*([self.instruction] if self.instruction else []), "Examples:", *pairs, "Now the input:"]
+            )
+            return {"prompt_style": "chat", "instruction": text}, []
+        return {"prompt_style": "few_shot" if self.k else "chat", "instruction": self.instruction}, shown
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Seconds of a search: those that training is forecast to take (`epochs` over the rows), at most `most`; 0 is no
+    search.
+    """
+
+    most: float = 60.0
+    epochs: float = 1.0
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search left: the prompt that it chose (None: none was tried), a row for every prompt that was tried, the
+    size of the grid, and its seconds beside the `forecast` of a training (None: not known) and the `given` ones.
+    """
+
+    prompt: Prompt | None = None
+    rows: list[dict] = field(default_factory=list)
+    grid: int = 0
+    seconds: float = 0.0
+    given: float = 0.0
+    forecast: float | None = None
+    why: str = ""
+
+    def line(self) -> str:
+        """One sentence for the notebook and the page."""
+        if self.prompt is None:
+            return f"no prompt was searched: {self.why}"
+        best = self.rows[0]
+        text = f"{len(self.rows)} of {self.grid} prompts tried on dev in {self.seconds:.0f} s"
+        text += f"; chosen ({best['k']}/{best['n']} on dev): {self.prompt.words()}"
+        if self.forecast is None:
+            return f"{text}; what a training would take is not known for this model, {self.given:.0f} s were given"
+        text += f"; a training is forecast to take about {self.forecast:.0f} s"
+        is_short = self.seconds < 0.9 * self.forecast and len(self.rows) < self.grid
+        return text + (
+            f", so a longer search may find a better prompt (search_seconds: {self.given:.0f} s were given)" * is_short
+        )
+
+    def record(self) -> dict:
+        """Seconds and counts for the stage's costs, which no hash covers."""
+        return {"seconds": self.seconds, "given": self.given, "forecast": self.forecast, "line": self.line()} | {
+            "tried": len(self.rows),
+            "grid": self.grid,
+        }
+
+
+def search_prompts(
+    engine, dev_problems: list[dict], rows: list[dict], asking: Asking, budget: Budget, context
+) -> Search:
+    """Searches prompts on the dev problems within `budget`. `rows` are training rows, out of which examples come.
+
+    The first prompt is always tried, so a tiny budget passes through. The grid's order comes from the seed; how far the
+    search gets depends on the machine's speed.
+    """
+    why = "search_seconds is 0" if not budget.most else "there are no dev problems to choose on" * (not dev_problems)
+    if why:
+        return Search(why=why)
+    started = time.perf_counter()
+    forecast = forecast_training(engine, rows, budget.epochs, asking.thinking)
+    given = budget.most if forecast is None else min(budget.most, forecast)
+    grid = grid_of(asking.instruction, fitting(engine, dev_problems, rows, asking), asking.seed)
+    ask = asker(engine, dev_problems, rows, asking, context)
+    best, trail = halve(len(grid), len(dev_problems), lambda at, part: ask(grid[at], part), given)
+    tried = [
+        {"prompt": grid[row["number"]].words(), **{key: row[key] for key in ("k", "n", "seconds")}} for row in trail
+    ]
+    return Search(grid[best], tried, len(grid), time.perf_counter() - started, given, forecast)
+
+
+def grid_of(instruction: str, counts: tuple[int, ...], seed: int) -> list[Prompt]:
+    """Every prompt of the grid: the task's own instruction and few examples first, the others in an order drawn by
+    `seed`, so that a search that ends early has looked everywhere.
+    """
+    own = [instruction] if instruction else []
+    wordings = [*own, "", *WORDINGS]
+    grid = [Prompt(text) for text in wordings if text]
+    for k in counts:
+        for text in wordings:
+            grid.append(Prompt(text, "nearest", k))
+            grid += [Prompt(text, "fixed", k, draw, form) for draw in range(DRAWS) for form in ("turns", "text")]
+    few = max((k for k in counts if k <= 4), default=0)
+    first = [Prompt(wordings[0], kind, few) for kind in ("nearest", "fixed")] if few else []
+    first += [Prompt(text) for text in own]
+    rest = [prompt for prompt in grid if prompt not in first]
+    random.Random(seed).shuffle(rest)
+    return first + rest
+
+
+def halve(
+    n_prompts: int,
+    n_problems: int,
+    ask: Callable[[int, range], list[bool]],
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[int, list[dict]]:
+    """Successive halving within `seconds`: the number of the chosen prompt, and a row `number, k, n, seconds` for each
+    that was tried, the chosen one first.
+
+    `ask(number, positions)` says which of these problems a prompt solves. Each round keeps the better half, at equal
+    scores the faster ones, and asks it twice the problems, until one is left. The first round goes on to a further
+    prompt while the rounds after it still fit into the time.
+    """
+    started, size = clock(), min(FIRST, n_problems)
+    most_rounds = math.ceil(math.log2(n_problems / size))
+    rows = [{"number": number, "k": 0, "n": 0, "seconds": 0.0} for number in range(n_prompts)]
+    alive, is_first = rows, True
+    while is_first or (len(alive) > 1 and alive[0]["n"] < n_problems):
+        reached = []
+        for row in alive:
+            begun, n = clock(), len(reached)
+            whole = begun - started
+            if is_first and n:  # with one more prompt, and its rounds, each half as long as this one
+                whole *= (n + 1) / n * (1 + min(math.log2(n + 1), most_rounds) / 2)
+            if (n or not is_first) and whole > seconds:
+                break
+            row["k"] += sum(ask(row["number"], range(row["n"], size)))
+            row["n"], row["seconds"] = size, row["seconds"] + clock() - begun
+            reached.append(row)
+        if not reached:
+            break
+        reached.sort(key=lambda row: (-row["k"], row["seconds"]))
+        alive, is_first = reached[: max(1, len(reached) // 2)], False
+        size = min(2 * size, n_problems)
+    tried = [row for row in rows if row["n"]]
+    tried.sort(key=lambda row: (row is not alive[0], -row["n"], -row["k"]))
+    return alive[0]["number"], tried
+
+
+def asker(engine, dev_problems: list[dict], rows: list[dict], asking: Asking, context) -> Callable:
+    """A function that asks a prompt some of the dev problems, greedily, and says which it solves."""
+    dev = from_problems("dev", dev_problems, source="dev_problems.jsonl")
+    nearest = prompts.nearest_examples(rows, dev, max(EXAMPLES)) if rows else {}
+    fields = asking.choice_fields()
+    consent = fields.pop("allow_unisolated")
+
+    def ask(prompt: Prompt, positions: range) -> list[bool]:
+        part = from_problems("dev", [dev_problems[at] for at in positions], source=dev.source)
+        if prompt.chosen == "nearest":
+            changed = {"prompt_style": "few_shot", "instruction": prompt.instruction}
+            shown = {task: nearest[task][-prompt.k :] for task in part.task_ids()}
+        else:
+            changed, shown = prompt.asked(rows, part, asking.seed)
+        with tempfile.TemporaryDirectory() as folder:
+            protocol = Protocol(part.sha256, **(fields | changed))
+            place = Path(folder) / "completions.jsonl"
+            done = completions.complete(engine, part, protocol, place, shown, context.progress)
+        protocol = done["protocol"]
+        reading = Reading(protocol.answer_reading, protocol.code_block)
+        judging = Judging(None, consent, reading, protocol.cpu_seconds)
+        return [row["passed"] for row in judge_completions(part, done["rows"], judging)]
+
+    return ask
+
+
+def fitting(engine, dev_problems: list[dict], rows: list[dict], asking: Asking) -> tuple[int, ...]:
+    """How many examples a prompt may show so that the longest one fits into the model's context; () without rows."""
+    limit = getattr(engine, "limit", None)
+    if limit is None and hasattr(engine, "model"):
+        limit = getattr(engine.model.config.get_text_config(), "max_position_embeddings", None)
+    texts = [f"{row['prompt']}\n{row['completion']}" for row in prompts.examples_from(rows)]
+    asked = [f"{asking.instruction or max(WORDINGS, key=len)}\n{problem['prompt']}" for problem in dev_problems]
+    # the longest by letters, and room for the template's marks around each turn
+    tokens = [len(engine.tokenizer(max(part, key=len, default=""))["input_ids"]) + 16 for part in (texts, asked)]
+    return tuple(
+        k
+        for k in EXAMPLES
+        if k <= len(rows) and (limit is None or (k + 1) * (tokens[0] + tokens[1]) + asking.max_new_tokens <= limit)
+    )
+
+
+def forecast_training(engine, rows: list[dict], epochs: float, thinking: str = "none") -> float | None:
+    """Seconds that supervised training on `rows` takes, about: a forward pass over a few of them, three times, for
+    all rows and epochs. None for an engine whose model torch cannot train. What 02 adds (texts of the base model's own,
+    measurements on the way) is not in it.
+    """
+    import torch
+
+    model = getattr(engine, "model", None)
+    if not isinstance(model, torch.nn.Module) or not rows:
+        return None
+    seconds, tokens, lengths = 0.0, 0, []
+    for at, row in enumerate(pick(rows, TIMED_ROWS, 0, lambda row: str(row["prompt"]))):
+        ids = engine.encode(row["prompt"], thinking) + list(
+            engine.tokenizer(row["completion"][-1]["content"] or "")["input_ids"]
+        )
+        started = time.perf_counter()
+        with torch.inference_mode():
+            model(input_ids=torch.tensor([ids], device=model.device)).logits[0, -1, 0].item()
+        lengths.append(len(ids))
+        if at or len(rows) == 1:  # the first pass warms up
+            seconds, tokens = seconds + time.perf_counter() - started, tokens + len(ids)
+    return PASSES * seconds / tokens * len(rows) * sum(lengths) / len(lengths) * epochs

@@ -1,0 +1,163 @@
+"""The search for a prompt: it finds the one that works on dev, keeps to its time, and never sees a test problem."""
+
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy
+import pytest
+from tests.tiny_models import tiny_llama, tokenizer
+
+from tunebook.decision import search
+from tunebook.decision.economics import Prices
+from tunebook.decision.effort import prompting_effort
+from tunebook.decision.ladder import Ladder, climb
+from tunebook.decision.search import WORDINGS, Budget, fitting, forecast_training, grid_of, halve, search_prompts
+from tunebook.evaluation.benchmark import from_problems
+from tunebook.evaluation.protocol import Asking
+from tunebook.models.engine import Generated, TransformersEngine
+
+PATH = Path(__file__).parents[2] / "bench" / "bench_search.py"
+_spec = importlib.util.spec_from_file_location("bench_search", PATH)
+bench = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(bench)
+
+
+def problems(part: str, n: int) -> list[dict]:
+    return [
+        {"task_id": f"{part}/{at}", "prompt": f"say {part} {at}", "entry_point": "check", "kind": "answer",
+         "canonical_solution": str(at), "test": f"def check(answer):\n    assert answer == '{at}'\n"}
+        for at in range(n)
+    ]  # fmt: skip
+
+
+ROWS = [
+    {"prompt": [{"role": "user", "content": f"say {at} {at}"}], "completion": [{"role": "assistant", "content": "x"}]}
+    for at in range(9)
+]
+
+
+class Engine:
+    """Answers right when `works` says so of the conversation; keeps every question that it was asked."""
+
+    chat_template, slots, tokenizer = "t", 4, staticmethod(lambda text: {"input_ids": text.split()})
+
+    def __init__(self, works, limit: int = 10**6):
+        self.works, self.limit, self.asked = works, limit, []
+
+    def asked_text(self, thinking="none"):
+        return "a question", "an end"
+
+    def encode(self, messages, thinking="none"):
+        self.asked.append(messages[-1]["content"])
+        return [int(messages[-1]["content"].split()[-1]), int(self.works(messages))]
+
+    def decode(self, ids):
+        return str(ids[0]) if ids[1] else "no"
+
+    def generate(self, prompts, decoding, on_tokens=None, only=None, stops=()):
+        yield from (Generated(at, prompts[at], "stop") for at in (range(len(prompts)) if only is None else only))
+
+
+def judged_by_equality(benchmark, rows, judging):
+    answers = {problem["task_id"]: problem["canonical_solution"] for problem in benchmark.problems}
+    return [{"passed": row["completion"] == answers[row["task_id"]]} for row in rows]
+
+
+def searched(engine, tmp_path, seconds: float, n_dev: int = 12, instruction: str = "Say it."):
+    context = SimpleNamespace(folder=tmp_path, progress=None, answers_folder=None)
+    asking = Asking(instruction=instruction, max_new_tokens=8, allow_unisolated=True)
+    return search_prompts(engine, problems("dev", n_dev), ROWS, asking, Budget(seconds), context), asking, context
+
+
+@pytest.mark.parametrize(
+    "works",
+    [
+        lambda messages: WORDINGS[1] in messages[-1]["content"] and len(messages) == 5,
+        lambda messages: "Examples:" in messages[-1]["content"],
+    ],
+    ids=["a wording with two examples", "examples as text"],
+)
+def test_the_prompt_that_works_on_dev_is_found_and_scored_once_on_test(tmp_path, works, monkeypatch):
+    """Dev is judged by equality here, since 83 prompts are tried; test by the judge."""
+    monkeypatch.setattr(search, "judge_completions", judged_by_equality)
+    engine = Engine(works)
+    found, asking, context = searched(engine, tmp_path, 600.0)
+    assert found.rows[0]["k"] == found.rows[0]["n"] > 0 and len(found.rows) == found.grid
+    assert engine.asked and not any("say test" in text for text in engine.asked)
+    test = from_problems("task", problems("test", 10))
+    engine.asked.clear()
+    rungs, calls = climb(Ladder([]).with_searched(found), engine, test, ROWS, asking, context)
+    assert [(row["rung"], row["k"], row["n"]) for row in rungs] == [("searched", 10, 10)]
+    assert not any("say dev" in text for text in engine.asked) and len(calls["searched"]) == 10
+    assert "83 of 83 prompts" in found.line() and "not known for this model" in found.line()
+
+
+def test_without_seconds_or_dev_problems_no_prompt_is_searched_and_it_says_why(tmp_path):
+    for seconds, n_dev, why in ((0.0, 12, "search_seconds is 0"), (60.0, 0, "no dev problems")):
+        found = searched(Engine(lambda _: True), tmp_path, seconds, n_dev)[0]
+        assert found.prompt is None and why in found.line()
+        assert Ladder(["few_shot"]).with_searched(found).wanted(False, 9) == ["few_shot"]
+
+
+def test_a_tiny_budget_tries_the_first_prompt_alone_which_is_the_same_on_every_machine(tmp_path):
+    found = searched(Engine(lambda _: True), tmp_path, 1e-9)[0]
+    assert len(found.rows) == 1 and found.prompt == grid_of("Say it.", (1, 2, 4, 8), 0)[0]
+
+
+def test_a_search_asks_fewer_prompts_in_less_time_and_the_better_half_more_problems():
+    rates = numpy.linspace(0.0, 1.0, 40)
+    for seconds, least, most in ((100.0, 2, 8), (1000.0, 30, 40)):
+        spent = [0.0]
+
+        def ask(number, positions, spent=spent):
+            spent[0] += len(positions)
+            return [(at * 0.618) % 1 < rates[::-1][number] for at in positions]
+
+        best, tried = halve(40, 64, ask, seconds, lambda spent=spent: spent[0])
+        assert least <= len(tried) <= most and spent[0] <= seconds + 8 and tried[0]["number"] == best == 0
+        assert tried[0]["n"] > min(row["n"] for row in tried)
+
+
+def test_at_equal_scores_the_faster_prompt_is_chosen():
+    spent = [0.0]
+
+    def ask(number, positions):
+        spent[0] += len(positions) * (1 if number == 2 else 5)
+        return [True] * len(positions)
+
+    assert halve(4, 16, ask, 10_000.0, lambda: spent[0])[0] == 2
+
+
+def test_prompts_that_do_not_fit_into_the_context_are_no_candidates(tmp_path):
+    asking = Asking(max_new_tokens=8)
+    assert fitting(Engine(None), problems("dev", 3), ROWS, asking) == (1, 2, 4, 8)
+    assert fitting(Engine(None, limit=150), problems("dev", 3), ROWS, asking) == (1,)
+    assert fitting(Engine(None), problems("dev", 3), ROWS[:3], asking) == (1, 2)
+    assert all(prompt.k == 0 for prompt in grid_of("", fitting(Engine(None), problems("dev", 3), [], asking), 0))
+
+
+def test_a_training_of_twice_the_epochs_is_forecast_to_take_about_twice_as_long():
+    engine = TransformersEngine(tiny_llama(), tokenizer(), 2)
+    assert forecast_training(Engine(None), ROWS, 1.0) is None
+    short, long = (forecast_training(engine, ROWS, epochs) for epochs in (1.0, 1000.0))
+    assert 0 < short < long
+
+
+@pytest.mark.parametrize("given", bench.SCENARIOS, ids=lambda row: row[0])
+def test_the_choice_on_dev_raises_neither_the_score_nor_the_errors_of_the_gate(given):
+    """Prompts of known rates: the test score is the true rate, what dev says of the chosen prompt is too much."""
+    row = bench.scenario(numpy.random.default_rng(0), *given, 120)
+    assert row["holds"] and row["dev_above_truth"] > 1.0, row
+
+
+def test_the_effort_of_a_rung_has_the_seconds_of_its_search_and_the_money_of_its_calls():
+    score = {"pass_at_1": 50.0, "low": 40.0, "high": 60.0, "n": 100}
+    rungs = [score | {"rung": name} for name in ("few_shot", "searched", "hosted")]
+    costs = [{"rung": name, "seconds": "0.36", "money_per_1000_calls": "0.7"} for name in ("few_shot", "searched")]
+    costs.append({"rung": "hosted", "seconds": "0.0", "money_per_1000_calls": "2.5"})
+    prices = Prices("s", "2026-11-25", price_machine_hour=2.0)
+    few, best, hosted = prompting_effort(rungs, costs, {"seconds": 1800.0}, prices)
+    assert (few["once_seconds"], best["once_seconds"], best["once_money"]) == (0.0, 1800.0, 1.0)
+    assert best["call_money"] == pytest.approx(1000 * 0.36 / 3600 * 2) and hosted["call_money"] == 2.5
+    assert hosted["call_seconds"] is None and prompting_effort(rungs, costs, {}, Prices())[0]["call_money"] is None
