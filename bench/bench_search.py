@@ -1,18 +1,18 @@
 """Searches of prompts whose true rates are known: how good is the prompt that is found, what does dev say of it, and
 how often does the gate of 00 stop a study that no prompt meets?
 
-A prompt solves each problem with its own rate; asking takes as many seconds as problems, on a clock of the simulation.
-The search is `decision.search.halve`, the gate `decision.gates.ladder_gate`.
+A prompt solves each problem with its own rate. The search
+is `decision.search.halve`, the gate `decision.gates.ladder_gate`.
 """
 
 import numpy
 
 PROMPTS, DEV, TEST, TARGET = 80, 150, 400, 90.0
-# name, rates of the prompts (mean and spread, or all the same), seconds in units of a problem's
+# name, rates of the prompts (mean and spread, or all the same), answers
 SCENARIOS = (
-    ("all prompts solve exactly the target, long search", (0.9, 0.0), 4000.0),
-    ("prompts of 10 to 60%, short search", (0.35, 0.15), 400.0),
-    ("prompts of 10 to 60%, long search", (0.35, 0.15), 4000.0),
+    ("all prompts solve exactly the target, long search", (0.9, 0.0), 4000),
+    ("prompts of 10 to 60%, short search", (0.35, 0.15), 400),
+    ("prompts of 10 to 60%, long search", (0.35, 0.15), 4000),
 )
 
 
@@ -26,13 +26,13 @@ def measure(searches: int = 2000, seed: int = 0) -> dict:
     return {"prompts": PROMPTS, "dev": DEV, "test": TEST, "target": TARGET, "seed": seed, "scenarios": rows}
 
 
-def scenario(rng, name: str, rates: tuple[float, float], seconds: float, searches: int) -> dict:
+def scenario(rng, name: str, rates: tuple[float, float], answers: int, searches: int) -> dict:
     """The row of one scenario. `holds`: the test score is the true rate within three standard errors, and where every
     prompt solves exactly the target at most 2.5% (a one-sided 97.5% bound) are stopped, with the simulation's error.
     """
     from tunebook.statistics.intervals import wilson
 
-    found = [one_search(rng, rates, seconds) for _ in range(searches)]
+    found = [one_search(rng, rates, answers) for _ in range(searches)]
     means = {key: float(numpy.mean([row[key] for row in found])) for key in found[0]}
     errors = [row["test_above_truth"] for row in found]
     is_right = abs(means["test_above_truth"]) < 3 * numpy.std(errors) / searches**0.5
@@ -41,7 +41,7 @@ def scenario(rng, name: str, rates: tuple[float, float], seconds: float, searche
     return {"scenario": name, "searches": searches, **means, "holds": bool(is_right)}
 
 
-def one_search(rng, rates: tuple[float, float], seconds: float) -> dict:
+def one_search(rng, rates: tuple[float, float], answers: int) -> dict:
     """One search, and its prompt scored once on test problems of its own."""
     from tunebook.decision.gates import ladder_gate, rung_row
     from tunebook.decision.search import halve
@@ -49,13 +49,7 @@ def one_search(rng, rates: tuple[float, float], seconds: float) -> dict:
 
     truth = rng.normal(*rates, PROMPTS).clip(0, 1)
     passes = rng.random((PROMPTS, DEV)) < truth[:, None]
-    spent = [0.0]
-
-    def ask(number: int, positions: range) -> list[bool]:
-        spent[0] += len(positions)
-        return passes[number, list(positions)].tolist()
-
-    best, tried = halve(PROMPTS, DEV, ask, seconds, lambda: spent[0])
+    best, tried = halve(PROMPTS, DEV, lambda number, part: passes[number, list(part)].tolist(), answers)
     k = int((rng.random(TEST) < truth[best]).sum())
 
     def stopped(k: int, n: int) -> bool:
@@ -64,7 +58,7 @@ def one_search(rng, rates: tuple[float, float], seconds: float) -> dict:
 
     return {
         "tried": len(tried),
-        "asked": spent[0],
+        "asked": sum(row["n"] for row in tried),
         "dev_above_truth": 100 * (tried[0]["k"] / tried[0]["n"] - truth[best]),
         "test_above_truth": 100 * (k / TEST - truth[best]),
         "below_best": 100 * (truth.max() - truth[best]),

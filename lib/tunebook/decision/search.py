@@ -1,14 +1,14 @@
-"""The price of not training: prompts are searched on dev for as many seconds as a training would take.
+"""The price of not training: prompts are searched on dev for about as long as a training would take.
 
 Instructions, worked examples (how many, which, fixed or the nearest) and their form are tried by successive halving
-over a fixed grid. Sees no test problem: the prompt that is found is scored on test once, as a rung like every other.
+over a fixed grid. Answers are counted, not seconds, so that the same study finds the same prompt again. Sees no test
+problem: the prompt that is found is scored on test once, as a rung like every other.
 
 Source: Jamieson and Talwalkar 2016, Non-stochastic best arm identification and hyperparameter optimization (halving).
 """
 
 from __future__ import annotations
 
-import math
 import random
 import tempfile
 import time
@@ -33,6 +33,9 @@ WORDINGS = (
 )
 # forward, and backward at twice its cost: a step of training in forward passes (as `training.forecast` has it)
 PASSES = 3
+# Answers on dev that take about as long as a row of training. Source: outputs/ref-quickstart, where 3,500 rows and 560
+# texts took 02 0.27 s each, and an answer with examples 0.10 s (in outputs/ref-full 0.04 to 0.08 s)
+ANSWERS_A_ROW = 3
 TIMED_ROWS = 12
 
 
@@ -49,10 +52,14 @@ class Prompt:
     form: str = "turns"
 
     def words(self) -> str:
-        """For a table: "4 nearest examples as turns; instruction: ..."."""
+        """For a table: 4 nearest examples as turns, instruction "Say it"."""
         examples = f"{self.k} {self.chosen} examples as {self.form}" if self.k else "no examples"
         drawn = f" (draw {self.draw})" if self.chosen == "fixed" else ""
-        return f"{examples}{drawn}; instruction: {self.instruction or 'none'}"
+        return f"{examples}{drawn}, " + (f'instruction "{self.instruction}"' if self.instruction else "no instruction")
+
+    def price(self) -> tuple:
+        """What sorts prompts by what a call costs: fewer examples, fixed ones (their tokens are read once), no text."""
+        return self.k, self.chosen == "nearest", len(self.instruction)
 
     def asked(self, rows: list[dict], problems: Benchmark, seed: int) -> tuple[dict, list | dict]:
         """The fields of the protocol that it sets, and the examples to show, out of the training `rows`."""
@@ -71,25 +78,24 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Budget:
-    """Seconds of a search: those that training is forecast to take (`epochs` over the rows), at most `most`; 0 is no
-    search.
-    """
+    """Answers of a search: as many as take about as long as `epochs` over the rows, at most `most`; 0 is no search."""
 
-    most: float = 60.0
+    most: int = 400
     epochs: float = 1.0
 
 
 @dataclass(frozen=True)
 class Search:
     """What a search left: the prompt that it chose (None: none was tried), a row for every prompt that was tried, the
-    size of the grid, and its seconds beside the `forecast` of a training (None: not known) and the `given` ones.
+    size of the grid, the answers that were `given`, and its seconds beside the `forecast` of a training (None: not
+    known).
     """
 
     prompt: Prompt | None = None
     rows: list[dict] = field(default_factory=list)
     grid: int = 0
     seconds: float = 0.0
-    given: float = 0.0
+    given: int = 0
     forecast: float | None = None
     why: str = ""
 
@@ -97,15 +103,14 @@ class Search:
         """One sentence for the notebook and the page."""
         if self.prompt is None:
             return f"no prompt was searched: {self.why}"
-        best = self.rows[0]
-        text = f"{len(self.rows)} of {self.grid} prompts tried on dev in {self.seconds:.0f} s"
-        text += f"; chosen ({best['k']}/{best['n']} on dev): {self.prompt.words()}"
-        if self.forecast is None:
-            return f"{text}; what a training would take is not known for this model, {self.given:.0f} s were given"
-        text += f"; a training is forecast to take about {self.forecast:.0f} s"
-        is_short = self.seconds < 0.9 * self.forecast and len(self.rows) < self.grid
-        return text + (
-            f", so a longer search may find a better prompt (search_seconds: {self.given:.0f} s were given)" * is_short
+        best, training = self.rows[0], "what a training would take is not known for this model"
+        if self.forecast is not None:
+            training = f"a training is forecast to take about {self.forecast:.0f} s"
+        if len(self.rows) < self.grid:
+            training += "; a longer search may find a better prompt"
+        return (
+            f"{len(self.rows)} of {self.grid} prompts were tried on dev in {self.seconds:.0f} s, with {self.given:,}"
+            f" answers at most ({training}); chosen, with {best['k']}/{best['n']} on dev: {self.prompt.words()}"
         )
 
     def record(self) -> dict:
@@ -121,18 +126,19 @@ def search_prompts(
 ) -> Search:
     """Searches prompts on the dev problems within `budget`. `rows` are training rows, out of which examples come.
 
-    The first prompt is always tried, so a tiny budget passes through. The grid's order comes from the seed; how far the
-    search gets depends on the machine's speed.
+    The first prompt is always tried, so a tiny budget passes through. The grid's order comes from the seed.
     """
-    why = "search_seconds is 0" if not budget.most else "there are no dev problems to choose on" * (not dev_problems)
+    why = "search_answers is 0" if not budget.most else "there are no dev problems to choose on" * (not dev_problems)
     if why:
         return Search(why=why)
     started = time.perf_counter()
     forecast = forecast_training(engine, rows, budget.epochs, asking.thinking)
-    given = budget.most if forecast is None else min(budget.most, forecast)
+    given = min(budget.most, round(ANSWERS_A_ROW * len(rows) * budget.epochs) or budget.most)
     grid = grid_of(asking.instruction, fitting(engine, dev_problems, rows, asking), asking.seed)
     ask = asker(engine, dev_problems, rows, asking, context)
-    best, trail = halve(len(grid), len(dev_problems), lambda at, part: ask(grid[at], part), given)
+    best, trail = halve(
+        len(grid), len(dev_problems), lambda at, part: ask(grid[at], part), given, lambda at: grid[at].price()
+    )
     tried = [
         {"prompt": grid[row["number"]].words(), **{key: row[key] for key in ("k", "n", "seconds")}} for row in trail
     ]
@@ -162,40 +168,47 @@ def halve(
     n_prompts: int,
     n_problems: int,
     ask: Callable[[int, range], list[bool]],
-    seconds: float,
-    clock: Callable[[], float] = time.perf_counter,
+    answers: int,
+    price: Callable[[int], tuple] = lambda number: (),
 ) -> tuple[int, list[dict]]:
-    """Successive halving within `seconds`: the number of the chosen prompt, and a row `number, k, n, seconds` for each
-    that was tried, the chosen one first.
+    """Successive halving with at most so many `answers`, one prompt's first round at least: the number of the chosen
+    prompt, and a row `number, k, n, seconds` for each that was tried, the chosen one first.
 
     `ask(number, positions)` says which of these problems a prompt solves. Each round keeps the better half, at equal
-    scores the faster ones, and asks it twice the problems, until one is left. The first round goes on to a further
-    prompt while the rounds after it still fit into the time.
+    scores those of the lower `price(number)`, and asks it twice the problems. The best of the last two or three is
+    chosen.
     """
-    started, size = clock(), min(FIRST, n_problems)
-    most_rounds = math.ceil(math.log2(n_problems / size))
-    rows = [{"number": number, "k": 0, "n": 0, "seconds": 0.0} for number in range(n_prompts)]
-    alive, is_first = rows, True
-    while is_first or (len(alive) > 1 and alive[0]["n"] < n_problems):
-        reached = []
+    fitting = [n for n in range(2, n_prompts + 1) if answers_of(n, n_problems) <= answers]
+    alive = [{"number": number, "k": 0, "n": 0, "seconds": 0.0} for number in range(max(fitting, default=1))]
+    tried = alive
+    for kept, size in rounds_of(len(alive), n_problems):
+        alive = alive[:kept]
         for row in alive:
-            begun, n = clock(), len(reached)
-            whole = begun - started
-            if is_first and n:  # with one more prompt, and its rounds, each half as long as this one
-                whole *= (n + 1) / n * (1 + min(math.log2(n + 1), most_rounds) / 2)
-            if (n or not is_first) and whole > seconds:
-                break
+            begun = time.perf_counter()
             row["k"] += sum(ask(row["number"], range(row["n"], size)))
-            row["n"], row["seconds"] = size, row["seconds"] + clock() - begun
-            reached.append(row)
-        if not reached:
-            break
-        reached.sort(key=lambda row: (-row["k"], row["seconds"]))
-        alive, is_first = reached[: max(1, len(reached) // 2)], False
-        size = min(2 * size, n_problems)
-    tried = [row for row in rows if row["n"]]
-    tried.sort(key=lambda row: (row is not alive[0], -row["n"], -row["k"]))
-    return alive[0]["number"], tried
+            row["n"], row["seconds"] = size, row["seconds"] + time.perf_counter() - begun
+        alive = sorted(alive, key=lambda row: (-row["k"], price(row["number"]), row["number"]))
+    best = alive[0]
+    return best["number"], sorted(tried, key=lambda row: (row is not best, -row["n"], -row["k"]))
+
+
+def rounds_of(n_prompts: int, n_problems: int) -> list[tuple[int, int]]:
+    """For each round the prompts that take part and the problems that each has been asked at its end.
+
+    >>> rounds_of(5, 20)
+    [(5, 8), (2, 16)]
+    """
+    rounds = [(n_prompts, min(FIRST, n_problems))]
+    while rounds[-1][0] > 3 and rounds[-1][1] < n_problems:
+        prompts_left, size = rounds[-1]
+        rounds.append((prompts_left // 2, min(2 * size, n_problems)))
+    return rounds
+
+
+def answers_of(n_prompts: int, n_problems: int) -> int:
+    """Answers that a search over `n_prompts` takes."""
+    rounds = rounds_of(n_prompts, n_problems)
+    return sum(kept * (size - before) for (kept, size), (_, before) in zip(rounds, [(0, 0), *rounds]))
 
 
 def asker(engine, dev_problems: list[dict], rows: list[dict], asking: Asking, context) -> Callable:
