@@ -206,16 +206,19 @@ def effort(rows: list[dict]):
         ax.set_visible(False)
     for ax, (key, label) in zip(axes, panels, strict=False):
         shown = sorted((row for row in rows if row[key] is not None), key=lambda row: row["score"])
-        least = min((row[key] for row in shown if row[key]), default=1.0)
-        for place, row in enumerate(shown):
+        least, height = min((row[key] for row in shown if row[key]), default=1.0), -10.0
+        for row in shown:
             colour = ACCENT if row["kind"] == "training" else WARN if row["name"] == "searched" else INK
             spread = [[row["score"] - row["low"]], [row["high"] - row["score"]]]
             ax.errorbar([row[key]], [row["score"]], yerr=spread, fmt="o", color=colour, ecolor=SOFT, capsize=3)
-            at = (6, 5) if place % 2 else (6, -12)
-            ax.annotate(row["name"], (row[key], row["score"]), at, textcoords="offset points", fontsize=8, color=colour)
+            height = max(row["score"], height + 5.5)  # names stand apart, each with a line to its point
+            where = {"xytext": (22, height), "textcoords": ("offset points", "data"), "va": "center"}
+            line = {"arrowstyle": "-", "color": SOFT, "linewidth": 0.6}
+            ax.annotate(row["name"], (row[key], row["score"]), **where, arrowprops=line, fontsize=8, color=colour)
         ax.set_xscale("symlog", linthresh=least)
         ax.set_xlim(left=-0.1 * least)
-        ax.set_ylim(-4, 104)
+        ax.set_ylim(-4, 112)
+        ax.set_yticks(range(0, 101, 20))
         ax.margins(x=0.25)
         ax.set_xlabel(label)
         ax.set_ylabel("pass@1 (points), 95% interval")
