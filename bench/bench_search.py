@@ -49,7 +49,7 @@ def one_search(rng, rates: tuple[float, float], answers: int) -> dict:
 
     truth = rng.normal(*rates, PROMPTS).clip(0, 1)
     passes = rng.random((PROMPTS, DEV)) < truth[:, None]
-    best, tried = halve(PROMPTS, DEV, lambda number, part: passes[number, list(part)].tolist(), answers)
+    best, tried = halve([1.0] * PROMPTS, DEV, lambda number, part: passes[number, list(part)].tolist(), answers)
     k = int((rng.random(TEST) < truth[best]).sum())
 
     def stopped(k: int, n: int) -> bool:

@@ -23,7 +23,7 @@ SHORT = ["00", "01", "04@base", "02", "04@sft", "06"]
 SMALL = {
     "n_rows": 12, "dpo_prompts": 6, "dpo_samples": 2, "dpo_least_pairs": 0, "dpo_epochs": 1.0, "max_new_tokens": 6,
     "retained": [], "general_documents": 1, "audit_problems": 2, "rehearsal_share": 0.0, "watch_points": 0, "ladder": [], "batch_size": 4,
-    "search_answers": 1, "benchmark_limit": 4, "model_revision": "",
+    "search_share": 1e-6, "benchmark_limit": 4, "model_revision": "",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The search for a prompt: it finds the one that works on dev, keeps to its answers, and never sees a test problem."""
+"""The search for a prompt: it finds the one that works on dev, keeps to its share, and never sees a test problem."""
 
 import importlib.util
 from pathlib import Path
@@ -64,11 +64,11 @@ def judged_by_equality(benchmark, rows, judging):
     return [{"passed": row["completion"] == answers[row["task_id"]]} for row in rows]
 
 
-def searched(engine, tmp_path, answers: int, n_dev: int = 12, epochs: float = 1000.0):
+def searched(engine, tmp_path, share: float, n_dev: int = 12, epochs: float = 1000.0):
     context = SimpleNamespace(folder=tmp_path, progress=None, answers_folder=None)
     asking = Asking(instruction="Say it.", max_new_tokens=8, allow_unisolated=True)
     return (
-        search_prompts(engine, problems("dev", n_dev), ROWS, asking, Budget(answers, epochs), context),
+        search_prompts(engine, problems("dev", n_dev), ROWS, asking, Budget(share, epochs), context),
         asking,
         context,
     )
@@ -86,7 +86,7 @@ def test_the_prompt_that_works_on_dev_is_found_and_scored_once_on_test(tmp_path,
     """Dev is judged by equality here, since 83 prompts are tried; test by the judge."""
     monkeypatch.setattr(search, "judge_completions", judged_by_equality)
     engine = Engine(works)
-    found, asking, context = searched(engine, tmp_path, 5000)
+    found, asking, context = searched(engine, tmp_path, 1.0)
     assert found.rows[0]["k"] == found.rows[0]["n"] > 0 and len(found.rows) == found.grid
     assert engine.asked and not any("say test" in text for text in engine.asked)
     test = from_problems("task", problems("test", 10))
@@ -94,25 +94,31 @@ def test_the_prompt_that_works_on_dev_is_found_and_scored_once_on_test(tmp_path,
     rungs, calls = climb(Ladder([]).with_searched(found), engine, test, ROWS, asking, context)
     assert [(row["rung"], row["k"], row["n"]) for row in rungs] == [("searched", 10, 10)]
     assert not any("say dev" in text for text in engine.asked) and len(calls["searched"]) == 10
-    assert "83 of 83 prompts were tried" in found.line() and "not known for this model" in found.line()
+    assert (
+        f"{found.grid} of {found.grid} prompts were tried" in found.line()
+        and "not known for this model" in found.line()
+    )
 
 
 def test_without_seconds_or_dev_problems_no_prompt_is_searched_and_it_says_why(tmp_path):
-    for answers, n_dev, why in ((0, 12, "search_answers is 0"), (400, 0, "no dev problems")):
-        found = searched(Engine(lambda _: True), tmp_path, answers, n_dev)[0]
+    for share, n_dev, why in ((0.0, 12, "search_share is 0"), (1.0, 0, "no dev problems")):
+        found = searched(Engine(lambda _: True), tmp_path, share, n_dev)[0]
         assert found.prompt is None and why in found.line()
         assert Ladder(["few_shot"]).with_searched(found).wanted(False, 9) == ["few_shot"]
 
 
 def test_a_tiny_budget_tries_the_first_prompt_alone(tmp_path):
-    found = searched(Engine(lambda _: True), tmp_path, 1)[0]
+    found = searched(Engine(lambda _: True), tmp_path, 1e-9)[0]
     assert len(found.rows) == 1 and found.prompt == grid_of("Say it.", (1, 2, 4, 8), 0)[0]
 
 
-def test_a_search_is_not_longer_than_the_training(tmp_path):
-    """Nine rows and one epoch take about as long as 27 answers: three prompts on eight problems each."""
-    found = searched(Engine(lambda _: True), tmp_path, 5000, epochs=1.0)[0]
-    assert found.given == 27 and 1 < len(found.rows) < 4 and "a longer search may find" in found.line()
+def test_a_search_takes_no_more_tokens_than_its_share_of_the_training(tmp_path):
+    """A row has 3 tokens here, so 9 rows and 10 epochs are 810 passed tokens; an answer takes 8 and what is its own."""
+    engine = Engine(lambda _: True)
+    found = searched(engine, tmp_path, 1.0, epochs=10.0)[0]
+    answers = sum(row["n"] for row in found.rows)
+    assert 1 < len(found.rows) < found.grid and 810 / 11 <= 2 * answers and answers <= 810 / 8
+    assert "a longer search may find" in found.line() and "100% of a training's computing" in found.line()
 
 
 def test_a_search_keeps_to_its_answers_and_asks_the_better_half_more_problems():
@@ -124,18 +130,15 @@ def test_a_search_keeps_to_its_answers_and_asks_the_better_half_more_problems():
             spent.extend(positions)
             return [(at * 0.618) % 1 < rates[::-1][number] for at in positions]
 
-        best, tried = halve(40, 64, ask, answers)
+        best, tried = halve([1.0] * 40, 64, ask, answers)
         assert least <= len(tried) <= most and len(spent) <= answers and tried[0]["number"] == best == 0
         assert tried[0]["n"] > min(row["n"] for row in tried)
 
 
-def test_at_equal_scores_the_cheaper_prompt_is_chosen_and_the_same_one_each_time():
-    grid = grid_of("Say it.", (1, 2, 4, 8), 0)
-    found = {
-        halve(len(grid), 16, lambda number, part: [True] * len(part), 5000, lambda at: grid[at].price())[0]
-        for _ in range(3)
-    }
-    assert [grid[number].k for number in found] == [0]
+def test_at_equal_scores_the_cheaper_prompt_is_chosen():
+    costs = [30.0, 20.0, 10.0, 20.0]
+    assert halve(costs, 16, lambda number, part: [True] * len(part), 5000.0)[0] == 2
+    assert halve(costs, 16, lambda number, part: [number == 0] * len(part), 5000.0)[0] == 0
 
 
 def test_prompts_that_do_not_fit_into_the_context_are_no_candidates(tmp_path):
@@ -146,11 +149,11 @@ def test_prompts_that_do_not_fit_into_the_context_are_no_candidates(tmp_path):
     assert all(prompt.k == 0 for prompt in grid_of("", fitting(Engine(None), problems("dev", 3), [], asking), 0))
 
 
-def test_a_training_of_twice_the_epochs_is_forecast_to_take_about_twice_as_long():
+def test_a_training_of_more_epochs_is_forecast_to_take_longer():
     engine = TransformersEngine(tiny_llama(), tokenizer(), 2)
-    assert forecast_training(Engine(None), ROWS, 1.0) is None
-    short, long = (forecast_training(engine, ROWS, epochs) for epochs in (1.0, 1000.0))
-    assert 0 < short < long
+    (short, few), (long, many) = (forecast_training(engine, ROWS, epochs, "none") for epochs in (1.0, 1000.0))
+    assert 0 < short < long and many == pytest.approx(1000 * few)
+    assert forecast_training(Engine(bool), ROWS, 1.0, "none")[0] is None
 
 
 @pytest.mark.parametrize("given", bench.SCENARIOS, ids=lambda row: row[0])

@@ -73,7 +73,7 @@ class Ladder:
             "hosted": self.hosted_completions or self.hosted.url,
             "searched": self.searched,
         }
-        needs = {"larger": "larger_model", "hosted": "hosted_completions or hosted_url", "searched": "search_answers"}
+        needs = {"larger": "larger_model", "hosted": "hosted_completions or hosted_url", "searched": "search_share"}
         for name, parameter in needs.items():
             if name in wanted and not given[name]:
                 raise InputProblem(f"ladder: {name} needs {parameter}; name it, or leave the rung out")

@@ -1,7 +1,7 @@
-"""The price of not training: prompts are searched on dev for about as long as a training would take.
+"""The price of not training: prompts are searched on dev with as much computing as a training would take, or a share.
 
 Instructions, worked examples (how many, which, fixed or the nearest) and their form are tried by successive halving
-over a fixed grid. Answers are counted, not seconds, so that the same study finds the same prompt again. Sees no test
+over a fixed grid. Tokens are counted, not seconds, so that the same study finds the same prompt again. Sees no test
 problem: the prompt that is found is scored on test once, as a rung like every other.
 
 Source: Jamieson and Talwalkar 2016, Non-stochastic best arm identification and hyperparameter optimization (halving).
@@ -22,6 +22,7 @@ from tunebook.evaluation.protocol import Asking, Protocol
 from tunebook.evaluation.readiness import Judging
 from tunebook.evaluation.reply import Reading
 from tunebook.evaluation.score import judge_completions
+from tunebook.models.engine import common_prefix
 from tunebook.picking import pick
 
 FIRST = 8  # dev problems of the first round; each further round doubles them and keeps half of the prompts
@@ -31,11 +32,11 @@ WORDINGS = (
     "Give the answer only, without an explanation.",
     "Read the input below carefully and write the one right answer to it, in exactly the form that is expected.",
 )
-# forward, and backward at twice its cost: a step of training in forward passes (as `training.forecast` has it)
+# Passes of a trained token: forward, and backward at twice its cost. Source: Kaplan et al. 2020, Scaling laws for
+# neural language models, section 2.1
 PASSES = 3
-# Answers on dev that take about as long as a row of training. Source: outputs/ref-quickstart, where 3,500 rows and 560
-# texts took 02 0.27 s each, and an answer with examples 0.10 s (in outputs/ref-full 0.04 to 0.08 s)
-ANSWERS_A_ROW = 3
+SHORT = 200  # characters of the task's own instruction, up to which it is repeated in each turn of worked examples
+SAMPLED = 4  # dev problems that a prompt's tokens are counted on
 TIMED_ROWS = 12
 
 
@@ -55,11 +56,8 @@ class Prompt:
         """For a table: 4 nearest examples as turns, instruction "Say it"."""
         examples = f"{self.k} {self.chosen} examples as {self.form}" if self.k else "no examples"
         drawn = f" (draw {self.draw})" if self.chosen == "fixed" else ""
-        return f"{examples}{drawn}, " + (f'instruction "{self.instruction}"' if self.instruction else "no instruction")
-
-    def price(self) -> tuple:
-        """What sorts prompts by what a call costs: fewer examples, fixed ones (their tokens are read once), no text."""
-        return self.k, self.chosen == "nearest", len(self.instruction)
+        text = f'instruction "{self.instruction}"' if self.instruction else "no instruction"
+        return f"{examples}{drawn}, {text}"
 
     def asked(self, rows: list[dict], problems: Benchmark, seed: int) -> tuple[dict, list | dict]:
         """The fields of the protocol that it sets, and the examples to show, out of the training `rows`."""
@@ -78,24 +76,24 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Budget:
-    """Answers of a search: as many as take about as long as `epochs` over the rows, at most `most`; 0 is no search."""
+    """Computing of a search, as a share of that of `epochs` over the training rows; 0 is no search."""
 
-    most: int = 400
+    share: float = 0.05
     epochs: float = 1.0
 
 
 @dataclass(frozen=True)
 class Search:
     """What a search left: the prompt that it chose (None: none was tried), a row for every prompt that was tried, the
-    size of the grid, the answers that were `given`, and its seconds beside the `forecast` of a training (None: not
-    known).
+    size of the grid, the `share` of a training's computing that was given, and its seconds beside the `forecast` of a
+    training (None: not known).
     """
 
     prompt: Prompt | None = None
     rows: list[dict] = field(default_factory=list)
     grid: int = 0
     seconds: float = 0.0
-    given: int = 0
+    share: float = 0.0
     forecast: float | None = None
     why: str = ""
 
@@ -109,13 +107,13 @@ class Search:
         if len(self.rows) < self.grid:
             training += "; a longer search may find a better prompt"
         return (
-            f"{len(self.rows)} of {self.grid} prompts were tried on dev in {self.seconds:.0f} s, with {self.given:,}"
-            f" answers at most ({training}); chosen, with {best['k']}/{best['n']} on dev: {self.prompt.words()}"
+            f"{len(self.rows)} of {self.grid} prompts were tried on dev in {self.seconds:.0f} s, with at most"
+            f" {self.share:.0%} of a training's computing ({training}); chosen, with {best['k']}/{best['n']} on dev: {self.prompt.words()}"
         )
 
     def record(self) -> dict:
         """Seconds and counts for the stage's costs, which no hash covers."""
-        return {"seconds": self.seconds, "given": self.given, "forecast": self.forecast, "line": self.line()} | {
+        return {"seconds": self.seconds, "share": self.share, "forecast": self.forecast, "line": self.line()} | {
             "tried": len(self.rows),
             "grid": self.grid,
         }
@@ -128,21 +126,20 @@ def search_prompts(
 
     The first prompt is always tried, so a tiny budget passes through. The grid's order comes from the seed.
     """
-    why = "search_answers is 0" if not budget.most else "there are no dev problems to choose on" * (not dev_problems)
+    why = "search_share is 0" if not budget.share else "there are no dev problems to choose on" * (not dev_problems)
     if why:
         return Search(why=why)
     started = time.perf_counter()
-    forecast = forecast_training(engine, rows, budget.epochs, asking.thinking)
-    given = min(budget.most, round(ANSWERS_A_ROW * len(rows) * budget.epochs) or budget.most)
+    forecast, tokens = forecast_training(engine, rows, budget.epochs, asking.thinking)
     grid = grid_of(asking.instruction, fitting(engine, dev_problems, rows, asking), asking.seed)
-    ask = asker(engine, dev_problems, rows, asking, context)
-    best, trail = halve(
-        len(grid), len(dev_problems), lambda at, part: ask(grid[at], part), given, lambda at: grid[at].price()
-    )
+    asker = Asker(engine, dev_problems, rows, asking, context)
+    costs = [asker.tokens(prompt) for prompt in grid]
+    ask = lambda number, positions: asker.ask(grid[number], positions)  # noqa: E731
+    best, trail = halve(costs, len(dev_problems), ask, budget.share * tokens)
     tried = [
         {"prompt": grid[row["number"]].words(), **{key: row[key] for key in ("k", "n", "seconds")}} for row in trail
     ]
-    return Search(grid[best], tried, len(grid), time.perf_counter() - started, given, forecast)
+    return Search(grid[best], tried, len(grid), time.perf_counter() - started, budget.share, forecast)
 
 
 def grid_of(instruction: str, counts: tuple[int, ...], seed: int) -> list[Prompt]:
@@ -152,12 +149,14 @@ def grid_of(instruction: str, counts: tuple[int, ...], seed: int) -> list[Prompt
     own = [instruction] if instruction else []
     wordings = [*own, "", *WORDINGS]
     grid = [Prompt(text) for text in wordings if text]
+    in_turns = [text for text in wordings if len(text) <= SHORT]
     for k in counts:
-        for text in wordings:
-            grid.append(Prompt(text, "nearest", k))
-            grid += [Prompt(text, "fixed", k, draw, form) for draw in range(DRAWS) for form in ("turns", "text")]
+        grid += [Prompt(text, "nearest", k) for text in in_turns]
+        for draw in range(DRAWS):
+            grid += [Prompt(text, "fixed", k, draw) for text in in_turns]
+            grid += [Prompt(text, "fixed", k, draw, "text") for text in wordings]
     few = max((k for k in counts if k <= 4), default=0)
-    first = [Prompt(wordings[0], kind, few) for kind in ("nearest", "fixed")] if few else []
+    first = [Prompt(in_turns[0], kind, few) for kind in ("nearest", "fixed")] if few else []
     first += [Prompt(text) for text in own]
     rest = [prompt for prompt in grid if prompt not in first]
     random.Random(seed).shuffle(rest)
@@ -165,20 +164,18 @@ def grid_of(instruction: str, counts: tuple[int, ...], seed: int) -> list[Prompt
 
 
 def halve(
-    n_prompts: int,
-    n_problems: int,
-    ask: Callable[[int, range], list[bool]],
-    answers: int,
-    price: Callable[[int], tuple] = lambda number: (),
+    costs: list[float], n_problems: int, ask: Callable[[int, range], list[bool]], budget: float
 ) -> tuple[int, list[dict]]:
-    """Successive halving with at most so many `answers`, one prompt's first round at least: the number of the chosen
-    prompt, and a row `number, k, n, seconds` for each that was tried, the chosen one first.
+    """Successive halving over prompts whose answers cost `costs` each, within `budget`, but one prompt's first round at
+    least: the number of the chosen prompt, and a row `number, k, n, seconds` for each that was tried, the chosen one
+    first.
 
     `ask(number, positions)` says which of these problems a prompt solves. Each round keeps the better half, at equal
-    scores those of the lower `price(number)`, and asks it twice the problems. The best of the last two or three is
-    chosen.
+    scores the cheaper ones, and asks it twice the problems. The best of the last two or three is chosen. The first
+    prompts of the grid take part, as many as the budget is enough for at their mean cost.
     """
-    fitting = [n for n in range(2, n_prompts + 1) if answers_of(n, n_problems) <= answers]
+    means = [sum(costs[:n]) / n for n in range(1, len(costs) + 1)]
+    fitting = [n for n, mean in enumerate(means, start=1) if mean * answers_of(n, n_problems) <= budget]
     alive = [{"number": number, "k": 0, "n": 0, "seconds": 0.0} for number in range(max(fitting, default=1))]
     tried = alive
     for kept, size in rounds_of(len(alive), n_problems):
@@ -187,7 +184,7 @@ def halve(
             begun = time.perf_counter()
             row["k"] += sum(ask(row["number"], range(row["n"], size)))
             row["n"], row["seconds"] = size, row["seconds"] + time.perf_counter() - begun
-        alive = sorted(alive, key=lambda row: (-row["k"], price(row["number"]), row["number"]))
+        alive = sorted(alive, key=lambda row: (-row["k"], costs[row["number"]], row["number"]))
     best = alive[0]
     return best["number"], sorted(tried, key=lambda row: (row is not best, -row["n"], -row["k"]))
 
@@ -211,30 +208,46 @@ def answers_of(n_prompts: int, n_problems: int) -> int:
     return sum(kept * (size - before) for (kept, size), (_, before) in zip(rounds, [(0, 0), *rounds]))
 
 
-def asker(engine, dev_problems: list[dict], rows: list[dict], asking: Asking, context) -> Callable:
-    """A function that asks a prompt some of the dev problems, greedily, and says which it solves."""
-    dev = from_problems("dev", dev_problems, source="dev_problems.jsonl")
-    nearest = prompts.nearest_examples(rows, dev, max(EXAMPLES)) if rows else {}
-    fields = asking.choice_fields()
-    consent = fields.pop("allow_unisolated")
+class Asker:
+    """Asks prompts some of the dev problems, greedily."""
 
-    def ask(prompt: Prompt, positions: range) -> list[bool]:
-        part = from_problems("dev", [dev_problems[at] for at in positions], source=dev.source)
-        if prompt.chosen == "nearest":
-            changed = {"prompt_style": "few_shot", "instruction": prompt.instruction}
-            shown = {task: nearest[task][-prompt.k :] for task in part.task_ids()}
-        else:
-            changed, shown = prompt.asked(rows, part, asking.seed)
+    def __init__(self, engine, dev_problems: list[dict], rows: list[dict], asking: Asking, context):
+        self.engine, self.problems, self.rows, self.asking, self.context = engine, dev_problems, rows, asking, context
+        dev = from_problems("dev", dev_problems, source="dev_problems.jsonl")
+        self.nearest = prompts.nearest_examples(rows, dev, max(EXAMPLES)) if rows else {}
+
+    def asked(self, prompt: Prompt, positions: range) -> tuple[Benchmark, dict, list | dict]:
+        """The dev problems at `positions`, the fields of the protocol, and the examples to show."""
+        part = from_problems("dev", [self.problems[at] for at in positions], source="dev_problems.jsonl")
+        if prompt.chosen != "nearest":
+            return part, *prompt.asked(self.rows, part, self.asking.seed)
+        shown = {task: self.nearest[task][-prompt.k :] for task in part.task_ids()}
+        return part, {"prompt_style": "few_shot", "instruction": prompt.instruction}, shown
+
+    def tokens(self, prompt: Prompt) -> float:
+        """Tokens that an answer takes at most: those of the prompt that the problems do not share, and the answer's."""
+        part, fields, shown = self.asked(prompt, range(min(SAMPLED, len(self.problems))))
+        style, text = fields["prompt_style"], fields["instruction"]
+        encoded = []
+        for problem in part.problems:
+            examples = shown[problem["task_id"]] if isinstance(shown, dict) else shown
+            asked = prompts.messages(problem, style, text, examples)
+            encoded.append(self.engine.encode(asked, self.asking.thinking))
+        own = sum(map(len, encoded)) / len(encoded) - len(common_prefix(encoded))
+        return own + self.asking.max_new_tokens
+
+    def ask(self, prompt: Prompt, positions: range) -> list[bool]:
+        """Which of the problems at `positions` the prompt solves."""
+        part, changed, shown = self.asked(prompt, positions)
+        fields = self.asking.choice_fields() | changed
+        consent = fields.pop("allow_unisolated")
         with tempfile.TemporaryDirectory() as folder:
-            protocol = Protocol(part.sha256, **(fields | changed))
-            place = Path(folder) / "completions.jsonl"
-            done = completions.complete(engine, part, protocol, place, shown, context.progress)
+            place, protocol = Path(folder) / "completions.jsonl", Protocol(part.sha256, **fields)
+            done = completions.complete(self.engine, part, protocol, place, shown, self.context.progress)
         protocol = done["protocol"]
         reading = Reading(protocol.answer_reading, protocol.code_block)
         judging = Judging(None, consent, reading, protocol.cpu_seconds)
         return [row["passed"] for row in judge_completions(part, done["rows"], judging)]
-
-    return ask
 
 
 def fitting(engine, dev_problems: list[dict], rows: list[dict], asking: Asking) -> tuple[int, ...]:
@@ -253,25 +266,30 @@ def fitting(engine, dev_problems: list[dict], rows: list[dict], asking: Asking) 
     )
 
 
-def forecast_training(engine, rows: list[dict], epochs: float, thinking: str = "none") -> float | None:
-    """Seconds that supervised training on `rows` takes, about: a forward pass over a few of them, three times, for
-    all rows and epochs. None for an engine whose model torch cannot train. What 02 adds (texts of the base model's own,
-    measurements on the way) is not in it.
+def forecast_training(engine, rows: list[dict], epochs: float, thinking: str) -> tuple[float | None, float]:
+    """Seconds and passed tokens that supervised training on `rows` takes, about: those of a forward pass over a few
+    rows, three times, for all rows and epochs. The seconds are None for an engine whose model torch cannot train. What
+    02 adds (texts of the base model's own, measurements on the way) is in neither.
     """
+    seconds, lengths, some = [], [], pick(rows, TIMED_ROWS, 0, lambda row: str(row["prompt"]))
+    for row in [*some[:1], *some]:  # the first pass warms up
+        answer = engine.tokenizer(row["completion"][-1]["content"] or "")["input_ids"]
+        ids = [*engine.encode(row["prompt"], thinking), *answer]
+        lengths.append(len(ids))
+        seconds.append(_forward(engine, ids))
+    tokens = PASSES * epochs * len(rows) * sum(lengths[1:]) / max(1, len(some))
+    if not some or None in seconds:
+        return None, tokens
+    return tokens * sum(seconds[1:]) / sum(lengths[1:]), tokens
+
+
+def _forward(engine, ids: list[int]) -> float | None:
+    """Seconds of one forward pass; None where the engine has no torch model."""
     import torch
 
-    model = getattr(engine, "model", None)
-    if not isinstance(model, torch.nn.Module) or not rows:
+    model, started = getattr(engine, "model", None), time.perf_counter()
+    if not isinstance(model, torch.nn.Module):
         return None
-    seconds, tokens, lengths = 0.0, 0, []
-    for at, row in enumerate(pick(rows, TIMED_ROWS, 0, lambda row: str(row["prompt"]))):
-        ids = engine.encode(row["prompt"], thinking) + list(
-            engine.tokenizer(row["completion"][-1]["content"] or "")["input_ids"]
-        )
-        started = time.perf_counter()
-        with torch.inference_mode():
-            model(input_ids=torch.tensor([ids], device=model.device)).logits[0, -1, 0].item()
-        lengths.append(len(ids))
-        if at or len(rows) == 1:  # the first pass warms up
-            seconds, tokens = seconds + time.perf_counter() - started, tokens + len(ids)
-    return PASSES * seconds / tokens * len(rows) * sum(lengths) / len(lengths) * epochs
+    with torch.inference_mode():
+        model(input_ids=torch.tensor([ids], device=model.device)).logits[0, -1, 0].item()
+    return time.perf_counter() - started
