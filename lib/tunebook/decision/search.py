@@ -108,7 +108,8 @@ class Search:
             training += "; a longer search may find a better prompt"
         return (
             f"{len(self.rows)} of {self.grid} prompts were tried on dev in {self.seconds:.0f} s, with at most"
-            f" {self.share:.0%} of a training's computing ({training}); chosen, with {best['k']}/{best['n']} on dev: {self.prompt.words()}"
+            f" {100 * self.share:.3g}% of a training's computing ({training});"
+            f" chosen, with {best['k']}/{best['n']} on dev: {self.prompt.words()}"
         )
 
     def record(self) -> dict:
