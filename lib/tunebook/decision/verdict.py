@@ -186,9 +186,9 @@ def _settles(row: dict, evidence: Evidence) -> str:
         cost = machine_cost(evidence.training_seconds, evidence.price_hour)
         seed = f"another seed{f' ({cost})' if cost else ''}"
         return f"for {what}, a difference: the measured one lies on its margin, so take {seed}{more}"
-    samples = "" if "rise" in row else f", or n_samples above {row['samples']}"
+    samples = "" if "rise" in row else f", fewer with n_samples above {row['samples']}"
     there = f"(there are {row['n']}){_cost(row, needed, evidence)}"
-    return f"for {what}, about {needed:,} {unit} {there}{samples}: a new study of that size settles it {SETTLES}"
+    return f"for {what}, about {needed:,} {unit} {there}: a new study of that size settles it {SETTLES}{samples}"
 
 
 def _cost(row: dict, needed: int, evidence: Evidence) -> str:
