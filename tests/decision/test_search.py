@@ -141,6 +141,19 @@ def test_at_equal_scores_the_cheaper_prompt_is_chosen():
     assert halve(costs, 16, lambda number, part: [number == 0] * len(part), 5000.0)[0] == 0
 
 
+def test_an_answer_without_text_is_never_an_example(tmp_path):
+    """A row that only calls a tool has no text that an example could show."""
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
+    rows = [ROWS[0], {"prompt": [{"role": "user", "content": "call 1"}], "completion": [call]}]
+    engine = Engine(lambda messages: "call" not in str(messages))
+    context = SimpleNamespace(folder=tmp_path, progress=None, answers_folder=None)
+    asking = Asking(max_new_tokens=8, allow_unisolated=True)
+    found = search_prompts(engine, problems("dev", 3), rows, asking, Budget(1.0), context)
+    assert found.rows[0]["k"] == 3 and "1 " in found.prompt.words()
+    part = from_problems("task", problems("test", 3))
+    assert "call" not in str([prompt.asked(rows, part, 0) for prompt in grid_of("", (1,), 0)])
+
+
 def test_prompts_that_do_not_fit_into_the_context_are_no_candidates(tmp_path):
     asking = Asking(max_new_tokens=8)
     assert fitting(Engine(None), problems("dev", 3), ROWS, asking) == (1, 2, 4, 8)

@@ -61,6 +61,7 @@ class Prompt:
 
     def asked(self, rows: list[dict], problems: Benchmark, seed: int) -> tuple[dict, list | dict]:
         """The fields of the protocol that it sets, and the examples to show, out of the training `rows`."""
+        rows = with_text(rows)
         if self.chosen == "nearest":
             shown = prompts.nearest_examples(rows, problems, self.k)
         else:
@@ -132,6 +133,7 @@ def search_prompts(
         return Search(why=why)
     started = time.perf_counter()
     forecast, tokens = forecast_training(engine, rows, budget.epochs, asking.thinking)
+    rows = with_text(rows)
     grid = grid_of(asking.instruction, fitting(engine, dev_problems, rows, asking), asking.seed)
     asker = Asker(engine, dev_problems, rows, asking, context)
     costs = [asker.tokens(prompt) for prompt in grid]
@@ -141,6 +143,11 @@ def search_prompts(
         {"prompt": grid[row["number"]].words(), **{key: row[key] for key in ("k", "n", "seconds")}} for row in trail
     ]
     return Search(grid[best], tried, len(grid), time.perf_counter() - started, budget.share, forecast)
+
+
+def with_text(rows: list[dict]) -> list[dict]:
+    """The rows whose answer is text, which an example can show: not those that call a tool alone."""
+    return [row for row in rows if row["completion"][-1]["content"]]
 
 
 def grid_of(instruction: str, counts: tuple[int, ...], seed: int) -> list[Prompt]:
