@@ -286,7 +286,7 @@ def _judge_rungs(votes: Votes, evidence: Evidence, shipped: str) -> None:
         text = "selected on test: without a dev part the file's type was chosen on the problems that judge it"
         votes.add(text, evidence.chosen_on_test)
     for rung in (rung for rung in evidence.rungs if rung["meets_spec"]):
-        plain = f"prompting alone is enough: {rung['rung']} solves {rung['k']} of {rung['n']}"
+        plain = f"prompting alone is enough: {NAMES.get(rung['rung'], rung['rung'])} solves {rung['k']} of {rung['n']}"
         reason = f"prompting is enough: {rung['rung']} solves {rung['k']}/{rung['n']}, rule: {rung['rule']}"
         votes.add(reason, f"rung {rung['rung']}", NO_GO, plain)
 
