@@ -58,7 +58,7 @@ def several_answers(sample: list[dict]) -> str:
     if texts and numbers and len(lists[texts[0]]) == len(lists[numbers[0]]):
         return (
             f"{texts[0]} holds several answers: where {numbers[0]} holds a number for each, give --map"
-            f" candidates={texts[0]} and --map scores={numbers[0]}, or scores=-{numbers[0]} where the lowest is the best"
+            f" candidates={texts[0]} and --map scores={numbers[0]}, or scores=-{numbers[0]} where the lowest is best"
         )
     return ""
 
