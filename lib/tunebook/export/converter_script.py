@@ -46,13 +46,14 @@ def _mend() -> None:
 
 def _read_tokenizer(read, folder, *arguments, **settings):
     """The tokenizer of a folder as tokenizer.json alone makes it, where `copy_tokenizer` says that the class which
-    transformers takes reads otherwise: it may add tokens of its own (Qwen's <|endoftext|> to R1 distilled).
+    transformers takes reads otherwise: it may add tokens of its own (Qwen's <|endoftext|> to R1 distilled). Code that
+    comes with a tokenizer is never run.
     """
     from transformers import PreTrainedTokenizerFast
 
     told = json.loads((Path(folder) / "tokenizer_config.json").read_text(encoding="utf-8"))
     read = PreTrainedTokenizerFast.from_pretrained if told.get("read_as_file") else read
-    return read(folder, *arguments, **settings)
+    return read(folder, *arguments, **settings | {"trust_remote_code": False})
 
 
 def model(script: str, ends: str, *arguments: str) -> None:
