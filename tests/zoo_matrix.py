@@ -7,8 +7,6 @@ and hold the record to EXPECTED.
 
 import contextlib
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -54,36 +52,18 @@ MARKS = ("<!-- families: begin -->", "<!-- families: end -->")
 
 @contextlib.contextmanager
 def converter():
-    """Sends `tunebook.export.convert` to `zoo_converter`; yields a function that says which BPE splitting comes
-    next.
-    """
-    from tunebook.errors import InputProblem
+    """Has `tunebook.export.convert` ask `zoo_converter`; yields a function that says which BPE splitting comes next."""
     from tunebook.export import convert
-    from tunebook.setup.wheels import converter_folder
 
-    home = converter_folder()
-    command = [sys.executable, str(Path(__file__).with_name("zoo_converter.py")), str(convert.SCRIPT)]
-    environment = os.environ | {"PYTHONPATH": str(home), "NO_LOCAL_GGUF": "1", "HF_HUB_OFFLINE": "1"}
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-    splitting, kept = [""], convert._run
-
-    def run(arguments, target, what):
-        words = [str(target if word == "TARGET" else word) for word in arguments]
-        server.stdin.write(json.dumps({"pre": splitting[0], "words": words}) + "\n")
-        server.stdin.flush()
-        answer = json.loads(server.stdout.readline())
-        if answer["code"] or not target.exists():
-            raise InputProblem(f"export: the converter refused {what}: {answer['said']}")
-        return target
-
-    convert._run = run
+    splitting, ask, script = [""], convert._ask, convert.SCRIPT
+    convert._converter.cache_clear()
+    convert.SCRIPT = Path(__file__).with_name("zoo_converter.py")
+    convert._ask = lambda words: ask([words[0], *splitting[: words[0] == "model"], *words[1:]])
     try:
         yield lambda name: splitting.__setitem__(0, name)
     finally:
-        convert._run = kept
-        server.stdin.close()
-        server.wait()
-        server.stdout.close()
+        convert._ask, convert.SCRIPT = ask, script
+        convert._converter.cache_clear()
 
 
 class Case:

@@ -1,5 +1,5 @@
 """What runs in the converter's process: its package `gguf` must not meet the installed one. Started by `convert`, with
-the converter on PYTHONPATH.
+the converter on PYTHONPATH; `main` takes jobs.
 
 `model SCRIPT ENDS ARGUMENTS...` runs the converter's script and writes further ends of a turn into the file. `adapter
 BASE ARCHIVE TARGET` writes a LoRA adapter: A is written as it is; B goes through the converter's own mapping of the
@@ -9,9 +9,13 @@ of llama.cpp's adapter GGUF, `convert_lora_to_gguf.py`.
 
 import functools
 import json
+import os
 import re
 import runpy
+import signal
 import sys
+import tempfile
+import traceback
 from pathlib import Path
 
 
@@ -117,5 +121,45 @@ def adapter(base: str, archive: str, target: str) -> None:
     writer.close()
 
 
+def main() -> None:
+    """Every line of standard input is a job, a list of words as above; its answer is a line {"status", "said"}.
+
+    Each job runs in a fork of this process, which has imported what takes seconds; only on Linux, where a fork may.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        import conversion  # noqa: F401
+        from transformers.models.llama import configuration_llama  # noqa: F401
+    for line in sys.stdin:
+        with tempfile.TemporaryFile("w+") as said:
+            child = os.fork()
+            if not child:
+                _work(json.loads(line), said.fileno())
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            said.seek(0)
+            lines = said.read().strip().splitlines() or [f"no message, exit status {status}"]
+        print(json.dumps({"status": status, "said": lines[-1]}), flush=True)
+
+
+def _work(words: list[str], log: int) -> None:
+    """Does a job in a fork, which ends here."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    status = 1
+    try:
+        {"model": model, "adapter": adapter}[words[0]](*words[1:])
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(bool(end.code))
+        print(end.code if isinstance(end.code, str) else "", file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
 if __name__ == "__main__":
-    {"model": model, "adapter": adapter}[sys.argv[1]](*sys.argv[2:])
+    main()
