@@ -105,7 +105,7 @@ def _thoughtless(turn: dict) -> list[dict]:
     """
     rest = {key: value for key, value in turn.items() if key not in THOUGHT_KEYS}
     answer = (turn.get("content") or "").rpartition("</think>")
-    if not answer[1]:
+    if not answer[0].rpartition("<think>")[2].strip():
         return [rest] if rest != turn else []
     return [rest | {"content": text} for text in dict.fromkeys((answer[2], answer[2].lstrip("\n"), answer[2].strip()))]
 
