@@ -143,6 +143,11 @@ REPLIES = [
     (r"\boxed{\frac{1}{2}} is wrong, it is \boxed{\frac{1}{4}+\frac{1}{4}}", "wrong"),
     (r"It is \boxed{\frac{1}{2", "no_code"),
     ("The answer is 1/2 of it and more", "wrong"),
+    (r"The answer is $\frac12$ or $\frac13$.", "wrong"),
+    (r"With $x=2$ I get $\frac12$ or $2$.", "wrong"),
+    (r"The answer is not $\frac12$.", "wrong"),
+    (r"The answer is $\frac12$, since $a=1$.", "pass"),
+    (r"As $a = 3$, it is $\frac{1}{2}$.", "pass"),
 ]
 
 

@@ -234,9 +234,15 @@ def _said_answer(text: str) -> str:
     said = list(_ANSWER_IS.finditer(text))
     lines = [line for line in text.split("\n") if line.strip("`~* \t") and not _FENCE.fullmatch(line)]
     rest = text[said[-1].end() :].partition("\n")[0] if said else lines[-1] if lines else ""
-    formulas = [next(filter(None, groups)) for groups in _FORMULA.findall(rest)]
-    if formulas:
-        return formulas[0 if said else -1].strip()
+    formulas, end = [], 0
+    for found in _FORMULA.finditer(rest):  # several between "and" or "or" are one answer
+        is_next = formulas and re.fullmatch(r"[\s,]*(?:and|or)?\s*", rest[end : found.start()])
+        if said and formulas and not is_next:
+            break
+        formulas = [*(formulas if is_next else []), next(filter(None, found.groups())).strip()]
+        end = found.end()
+    if formulas and not re.search(r"\bnot\b|n't\b", rest[:end]):
+        return ", ".join(formulas)
     return _plain_line(re.split(r"\.(?:\s+(?=[A-Z])|\s*\Z)", rest.strip().strip("*"))[0])
 
 
