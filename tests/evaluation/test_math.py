@@ -199,6 +199,14 @@ def test_answers_that_are_mathematical_are_compared_by_value(tmp_path, rows, map
         names["check"](extract("\\boxed{203}", problem, Reading("boxed")))
 
 
+def test_answers_that_are_all_numbers_are_read_as_the_last_number(tmp_path):
+    rows = [{"q": "How many?", "a": "1,072"}, {"q": "How much?", "a": 3.5}]
+    benchmark = load_benchmark(write(tmp_path / "b.jsonl", rows), {"prompt": "q", "canonical_solution": "a"})
+    texts = {"0": ["So there are 1072 of 2,000.\n#### 1072", "1071"], "1": ["It costs $3.50.", "3.5 or 4"]}
+    replies = [{"task_id": task, "completion": text} for task, both in texts.items() for text in both]
+    assert score(benchmark, replies, tmp_path / "s", workers=1)["verdicts"] == {"pass": 2, "wrong": 2}
+
+
 def test_questions_with_answers_in_words_stay_exact(tmp_path):
     rows = [{"question": "Which month?", "answer": "May"}]
     with pytest.raises(InputProblem, match="only the same words are right"):

@@ -295,10 +295,16 @@ def _math_of(rows: list, mapping: dict[str, str]) -> Callable[[dict, int], dict]
         is_math |= question == "problem" and all(map(_NUMERIC.fullmatch, texts))
         if question and is_math:
             return lambda row, number: _math(row, number, question, name)
+        if question and "prompt" in mapping and all(map(_PLAIN_NUMBER.fullmatch, texts)):
+            return lambda row, number: {
+                "task_id": row.get("task_id", number - 1),
+                **_number(str(at_path(row, question)), str(at_path(row, name))),
+            }
     return None
 
 
 _LATEX = re.compile(r"\\(?:[dt]?frac|sqrt|pi|text|left|circ|cdot|infty)(?![a-zA-Z])")
+_PLAIN_NUMBER = re.compile(r"\s*-?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)%?\s*")
 _NUMERIC = re.compile(r"\s*-?\$?[\d,./ ]+%?\s*")
 
 
@@ -312,16 +318,14 @@ def _math(row: dict, number: int, question: str, answer: str) -> dict:
 
 def _gsm8k(row: dict, number: int) -> dict:
     """GSM8K: the answer is the number after `####`; ids are the 0-based places in the file."""
-    expected = float(row["answer"].rpartition("####")[2].replace(",", "").replace("$", ""))
-    return {
-        "task_id": str(row.get("task_id", number - 1)),
-        "prompt": row["question"],
-        "entry_point": "answer",
-        "canonical_solution": row["answer"],
-        "test": _LAST_NUMBER.format(expected=expected),
-        "kind": "answer",
-        "reading": "last_number",
-    }
+    return {"task_id": str(row.get("task_id", number - 1)), **_number(row["question"], row["answer"])}
+
+
+def _number(question: str, solution: str) -> dict:
+    """A problem whose answer is a number: the last one of a reply, or of what it marks as its answer, must be it."""
+    expected = float(re.sub(r"[,$%\s]", "", solution.rpartition("####")[2]))
+    solved = {"entry_point": "answer", "canonical_solution": solution, "test": _LAST_NUMBER.format(expected=expected)}
+    return {"prompt": question, **solved, "kind": "answer", "reading": "last_number"}
 
 
 def completions_from(
