@@ -306,14 +306,15 @@ def main(names: list[str]) -> None:
     packages = ("torch", "transformers", "trl", "peft", "llama-cpp-python")
     record |= {"date": datetime.date.today().isoformat(), "processor": cpu_field("model name")}
     record |= {"versions": {name: version(name) for name in packages}}
-    for name in names or FAMILIES:
-        with tempfile.TemporaryDirectory() as root, converter() as split:
-            try:
-                record["families"][name] = run(name, Path(root), split)
-            except Exception as problem:  # the next family is tried all the same
-                record["families"][name] = {STEPS[0]: f"WRONG: {problem!r:.300}"}
-        record["families"] = {name: record["families"][name] for name in FAMILIES if name in record["families"]}
-        RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with converter() as split:
+        for name in names or FAMILIES:
+            with tempfile.TemporaryDirectory() as root:
+                try:
+                    record["families"][name] = run(name, Path(root), split)
+                except Exception as problem:  # the next family is tried all the same
+                    record["families"][name] = {STEPS[0]: f"WRONG: {problem!r:.300}"}
+            record["families"] = {name: record["families"][name] for name in FAMILIES if name in record["families"]}
+            RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     text = README.read_text(encoding="utf-8")
     before, after = text.split(MARKS[0])[0], text.split(MARKS[1])[1]
     README.write_text(f"{before}{MARKS[0]}\n{table(record)}\n{MARKS[1]}{after}", encoding="utf-8")
