@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from tunebook.data.study_data import make_own_problems
 from tunebook.errors import InputProblem
-from tunebook.evaluation.benchmark import load_benchmark
+from tunebook.evaluation.benchmark import from_problems, load_benchmark
 from tunebook.evaluation.extraction import extract
 from tunebook.evaluation.reading.math_answers import is_same, require_same, why_not_compared
 from tunebook.evaluation.reply import Reading
@@ -205,6 +206,22 @@ def test_answers_that_are_all_numbers_are_read_as_the_last_number(tmp_path):
     texts = {"0": ["So there are 1072 of 2,000.\n#### 1072", "1071"], "1": ["It costs $3.50.", "3.5 or 4"]}
     replies = [{"task_id": task, "completion": text} for task, both in texts.items() for text in both]
     assert score(benchmark, replies, tmp_path / "s", workers=1)["verdicts"] == {"pass": 2, "wrong": 2}
+
+
+@pytest.mark.parametrize(
+    ("solution", "right", "wrong"),
+    [(r"So $x$ is $\boxed{\frac12}$.", "I get \\boxed{0.5}", "\\boxed{2}"), ("6 + 6 = 12\n#### 12", "It is 12.", "It is 13."),
+     ("noon", "noon", "It is noon.")],
+    ids=["boxed", "GSM8K's mark", "words"],
+)  # fmt: skip
+def test_own_rows_that_mark_their_answer_are_judged_by_it(tmp_path, solution, right, wrong):
+    """Solutions were compared word for word, so no answer to them could be right."""
+    row = {"prompt": [{"role": "user", "content": "?"}], "completion": [{"role": "assistant", "content": solution}]}
+    benchmark = from_problems("own", make_own_problems([{**row, "record": n} for n in range(2)]))
+    texts = [{"task_id": f"own/{n}", "completion": text} for n, text in enumerate((right, wrong))]
+    score(benchmark, texts, tmp_path / "s", workers=1)
+    found = [json.loads(line)["verdict"] for line in (tmp_path / "s" / "scores.jsonl").read_text().splitlines()]
+    assert found == ["pass", "wrong"]
 
 
 def test_questions_with_answers_in_words_stay_exact(tmp_path):

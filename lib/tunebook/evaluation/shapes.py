@@ -298,7 +298,7 @@ def _math_of(rows: list, mapping: dict[str, str]) -> Callable[[dict, int], dict]
         if question and "prompt" in mapping and all(map(_PLAIN_NUMBER.fullmatch, texts)):
             return lambda row, number: {
                 "task_id": row.get("task_id", number - 1),
-                **_number(str(at_path(row, question)), str(at_path(row, name))),
+                **number_problem(str(at_path(row, question)), str(at_path(row, name))),
             }
     return None
 
@@ -318,10 +318,10 @@ def _math(row: dict, number: int, question: str, answer: str) -> dict:
 
 def _gsm8k(row: dict, number: int) -> dict:
     """GSM8K: the answer is the number after `####`; ids are the 0-based places in the file."""
-    return {"task_id": str(row.get("task_id", number - 1)), **_number(row["question"], row["answer"])}
+    return {"task_id": str(row.get("task_id", number - 1)), **number_problem(row["question"], row["answer"])}
 
 
-def _number(question: str, solution: str) -> dict:
+def number_problem(question: str, solution: str) -> dict:
     """A problem whose answer is a number: the last one of a reply, or of what it marks as its answer, must be it."""
     expected = float(re.sub(r"[,$%\s]", "", solution.rpartition("####")[2]))
     solved = {"entry_point": "answer", "canonical_solution": solution, "test": _LAST_NUMBER.format(expected=expected)}
