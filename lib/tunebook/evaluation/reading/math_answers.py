@@ -102,7 +102,7 @@ def is_same(answer: str, expected: str, question: str = "") -> bool:
     >>> is_same("0.5", "\\\\dfrac12"), is_same("(1, 2]", "(1, 2)"), is_same("2 + 2", "4")
     (True, False, False)
     """
-    given, wanted = as_text(answer[: 2 * LONGEST]), as_text(expected)
+    given, wanted = as_text(re.split(r"\\approx|\u2248", answer[: 2 * LONGEST])[0]), as_text(expected)
     if _squeezed(given) == _squeezed(wanted) and given:
         return True
     if len(given) > LONGEST:

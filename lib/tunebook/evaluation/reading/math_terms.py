@@ -31,7 +31,7 @@ _NUMBER = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,2}(?![\w.]))?")
 _PLAIN = r"(?:\d+(?:\.\d+)?|\.\d+)"
 _LITERAL = re.compile(
     rf"[+-]?\s*(?:{_PLAIN}(?:[eE][+-]?\d{{1,2}})?(?:\s*\*\s*10\s*\^\s*\{{?[+-]?\d{{1,2}}\}}?)?"
-    rf"|(?:\d+\s*)?\\frac\{{[+-]?{_PLAIN}\}}\{{{_PLAIN}\}}|(?:\d+\s+)?{_PLAIN}\s*/\s*{_PLAIN}|\d+\^\{{?\d{{1,3}}\}}?"
+    rf"|(?:\d+\s*)?\\frac\{{[+-]?{_PLAIN}\}}\{{{_PLAIN}\}}|(?:\d+\s+)?{_PLAIN}\s*/\s*{_PLAIN}|\d+\^\{{?-?\d{{1,3}}\}}?"
     rf"|\\infty)\s*%?"
 )
 
@@ -73,7 +73,9 @@ def as_text(text: str) -> str:
     text = text.replace("\\rbrace", "\u2984").replace("\\langle", "\u27e8").replace("\\rangle", "\u27e9")
     text = re.sub(r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{", re.sub(r"(\\frac\s*\{[^{}]*\})\s*(\d)", r"\1{\2}", text))
+    text = re.sub(r"\A\s*[A-Za-z]\s*(?:\\in(?![a-z])|\u2208)\s*", "", text)
     text = re.sub(r"\s+", " ", text).strip().rstrip(" .,;").strip()
+    text = text.replace(" ", "") if re.fullmatch(r"-?\d{1,3}(?: \d{3})+", text) else text
     while re.fullmatch(r"\{[^{}]*\}", text):
         text = text[1:-1].strip() if "," not in text else f"\u2983{text[1:-1]}\u2984"
     return re.sub(r"\s+", " ", text)
