@@ -23,6 +23,8 @@ TEMPLATE, STAGES = "report.html.jinja", "stages.html.jinja"
 FIGURES = {
     "06_verdict/figures/scores.png": "Every score with its interval",
     "00_should_we_fine_tune/figures/ladder.png": "Without training",
+    "00_should_we_fine_tune/figures/effort.png": "Score, and what it takes",
+    "06_verdict/figures/effort.png": "Score, and what it takes, trained or not",
     "02_train_sft/figures/checkpoints.png": "Learned and forgotten on the way",
     "08_train_grpo/figures/reward.png": "Reward, and truth on problems that are never rewarded",
     "09_recover/figures/front.png": "What came back, and what it cost",
