@@ -9,9 +9,10 @@ BIN = "$(VENV)/bin/python"
 setup:
 	@$(PYTHON) lib/tunebook/setup/install.py --venv "$(VENV)"
 
-# Exits 0 when the study completes, whatever its verdict.
+# Exits 0 when the study completes, whatever its verdict. Another name for the run: make reproduce RUN=mine
+RUN ?= quickstart
 reproduce: setup
-	@"$(VENV)/bin/tunebook" run params/quickstart.yaml --exit-zero-when-complete
+	@"$(VENV)/bin/tunebook" run params/quickstart.yaml --run "$(RUN)" --exit-zero-when-complete
 
 # Two processes, a file each; then the whole kit, which runs twice side by side and needs both cores itself.
 test: setup

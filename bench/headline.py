@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 N_ROWS = 60
 SIZES = {"n_rows": N_ROWS, "benchmark_limit": 10, "max_new_tokens": 24, "general_documents": 3, "audit_problems": 4}
+SIZES |= {"search_share": 1e-6}
 SIZES |= {"watch_points": 1, "max_length": 512, "learning_rate": 0.001, "parity_rows": 4, "served_prompts": 2}
 SIZES |= {"sensitivity": '["thinking=on; max_new_tokens=48"]', "sensitivity_limit": 4, "retained_max_new_tokens": 24}
 

@@ -1,4 +1,4 @@
-"""The studies of own rows whole, on a tiny random model: `python own_study.py OUTPUTS NAME...`.
+"""The studies of own rows whole, on a tiny random model: `python own_study.py OUTPUTS NAME...`; `smoke` as it is.
 
 The runner of `tunebook run`, papermill's injection and every cell of every notebook; only the kernel is not one: each
 notebook runs in a fork of this process, which has imported torch once for all. Scores mean nothing.
@@ -20,10 +20,11 @@ ROOT = Path(__file__).parent.parent
 IMPORTED = "datasets IPython.core.interactiveshell matplotlib.pyplot nbformat papermill.iorw papermill.parameterize pandas peft sklearn.linear_model".split()
 WITH_PREFERENCES = ("own_pairs", "own_labels")  # of the others 03 samples answers, all wrong: there is nothing to train
 SHORT = ["00", "01", "04@base", "02", "04@sft", "06"]
+AS_IT_IS = "smoke"
 SMALL = {
     "n_rows": 12, "dpo_prompts": 6, "dpo_samples": 2, "dpo_least_pairs": 0, "dpo_epochs": 1.0, "max_new_tokens": 6,
     "retained": [], "general_documents": 1, "audit_problems": 2, "rehearsal_share": 0.0, "watch_points": 0, "ladder": [], "batch_size": 4,
-    "benchmark_limit": 4, "model_revision": "",
+    "search_share": 1e-6, "benchmark_limit": 4, "model_revision": "",
 }  # fmt: skip
 
 
@@ -83,17 +84,19 @@ def main(outputs: Path, names: list[str]) -> None:
     from trl import DPOTrainer, KTOTrainer, SFTTrainer  # noqa: F401
 
     os.environ["TUNEBOOK_OUTPUTS"] = str(outputs)
-    child = os.fork()  # a fork after torch has computed may wait for its threads for ever
-    if not child:
-        save_model(outputs / "tiny")
-        os._exit(0)
-    os.waitpid(child, 0)
+    if names != [AS_IT_IS]:
+        child = os.fork()  # a fork after torch has computed may wait for its threads for ever
+        if not child:
+            save_model(outputs / "tiny")
+            os._exit(0)
+        os.waitpid(child, 0)
     study.execute = execute
     gc.collect()
     gc.freeze()  # else every fork copies what the collector touches
     for name in names:
         settings = SMALL | {"model": str(outputs / "tiny")}
         settings |= {} if name in WITH_PREFERENCES else {"stages": SHORT}
+        settings = {} if name == AS_IT_IS else settings
         sets = tuple(
             f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()
         )

@@ -1,20 +1,17 @@
 """Every architecture that the kit names is trained, scored and exported with the same tokens and the same answers."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
 from tiny_models import save_gemma_tokenizer, tokenizer
+from tunebook.export.convert import convert_to_gguf
 from tunebook.export.merge import merge_to_folder
 from tunebook.export.parity import SAME_KL, HeldOutRows, divergence, gguf_log_probabilities, log_probabilities
 from tunebook.models.engine import Decoding, TransformersEngine
 from tunebook.models.gguf_engine import GgufModel
 from tunebook.models.loading import load_tokenizer
 from tunebook.models.source import resolve_model
-from tunebook.setup.wheels import converter_folder
 
 SIZES = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
 SIZES |= {"num_key_value_heads": 2, "max_position_embeddings": 512, "vocab_size": 49152}
@@ -45,18 +42,9 @@ def tiny(kind: str):
     return model.eval()
 
 
-ALL = """
-import runpy, sys
-for kind in sys.argv[2:]:
-    sys.argv = [sys.argv[0], kind, "--outfile", kind + ".gguf", "--outtype", "f16"]
-    runpy.run_path(SCRIPT, run_name="__main__")
-"""
-
-
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """All of them converted by one process, since the converter spends its time in imports."""
-    root, home = tmp_path_factory.mktemp("kinds"), converter_folder()
+    root = tmp_path_factory.mktemp("kinds")
     (root / "source").mkdir()
     tiny("Gemma3").save_pretrained(root / "source")
     save_gemma_tokenizer(root / "source")
@@ -69,9 +57,8 @@ def exported(tmp_path_factory):
         # one
         config = json.loads((root / kind / "config.json").read_text())
         (root / kind / "config.json").write_text(json.dumps({**config, "model_type": "llama"}))
-    code = ALL.replace("SCRIPT", repr(str(home / "convert_hf_to_gguf.py")))
-    words = [sys.executable, "-c", code, "", *(str(root / kind) for kind in KINDS)]
-    subprocess.run(words, check=True, capture_output=True, env=os.environ | {"PYTHONPATH": str(home)})
+    for kind in KINDS:
+        convert_to_gguf(root / kind, root / f"{kind}.gguf")
     return root
 
 

@@ -67,6 +67,14 @@ def test_the_conventions_are_those_of_the_task():
     assert all(f"- {text}" in READMES["notebooks"] for text in tasks.load("schedule_to_cron").conventions)
 
 
+def test_every_situation_in_the_list_of_inputs_has_its_test():
+    """A list of what is covered is worth something only while its tests are there."""
+    rows = re.findall(r"^\| .+ \| (`data/.+|`evaluation/.+) \|$", READMES["tests"], re.M)
+    named = [item.split("::") for row in rows for item in re.findall(r"`([^`]+)`", row)]
+    assert len(rows) == 31
+    assert [test for file, test in named if f"def {test}(" not in (ROOT / "tests" / file).read_text()] == []
+
+
 def test_every_linked_file_exists():
     links = [(name, link) for name, text in READMES.items() for link in re.findall(r"\]\(([^)#:]+)\)", text)]
     assert len(links) >= 10

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
+import own_study
+
 ROOT = Path(__file__).parent.parent
 STAGES = 10
 
 
-def start(outputs: Path, *arguments: str, core: int | None = None) -> subprocess.Popen:
-    """The command as a person calls it, on one core if one is given: two runs side by side must not wait for each
-    other.
-    """
+def start(outputs: Path, *command: str, core: int | None = None) -> subprocess.Popen:
+    """A command as a person calls it, on one core if one is given: two runs side by side must not wait for each other."""
     pin = (lambda: os.sched_setaffinity(0, {core})) if core is not None else None
     return subprocess.Popen(
-        [sys.executable, "-m", "tunebook", *arguments],
+        [sys.executable, *command],
         cwd=ROOT,
-        env=os.environ | {"TUNEBOOK_OUTPUTS": str(outputs)},
+        env=os.environ | {"TUNEBOOK_OUTPUTS": str(outputs), "PYTHONPATH": str(ROOT / "lib")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -29,18 +29,19 @@ def start(outputs: Path, *arguments: str, core: int | None = None) -> subprocess
 
 
 def tunebook(outputs: Path, *arguments: str) -> tuple[int, str]:
-    started = start(outputs, *arguments)
+    started = start(outputs, "-m", "tunebook", *arguments)
     text = started.communicate()[0]
     return started.returncode, text
 
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):
-    """Two runs from nothing, side by side."""
+    """Two runs from nothing, side by side: `first` in kernels, `smoke` in forks of one process, which import once."""
     folder = tmp_path_factory.mktemp("outputs")
     usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [None]
-    command = ("run", "params/smoke.yaml", "--exit-zero-when-complete", "--run")
-    both = [start(folder, *command, name, core=usable[at % len(usable)]) for at, name in enumerate(("first", "second"))]
+    kernels = ("-m", "tunebook", "run", "params/smoke.yaml", "--exit-zero-when-complete", "--run", "first")
+    commands = (kernels, (own_study.__file__, str(folder), own_study.AS_IT_IS))
+    both = [start(folder, *command, core=usable[at % len(usable)]) for at, command in enumerate(commands)]
     for run in both:
         text = run.communicate()[0]
         assert run.returncode == 0, text
@@ -52,7 +53,7 @@ def manifests(run: Path) -> dict[str, dict]:
 
 
 def test_two_fresh_runs_have_equal_content_hashes(outputs):
-    first, second = manifests(outputs / "first"), manifests(outputs / "second")
+    first, second = manifests(outputs / "first"), manifests(outputs / "smoke")
     assert len(first) == STAGES
     different = [name for name in first if first[name]["content_hash"] != second[name]["content_hash"]]
     assert different == []
@@ -64,17 +65,17 @@ def test_a_third_run_reuses_every_stage(outputs):
 
 
 def test_verify_finds_the_recorded_bytes_and_a_flipped_one(outputs):
-    assert tunebook(outputs, "verify", "second")[0] == 0
-    rows = outputs / "second" / "01_validate_data" / "train.jsonl"
+    assert tunebook(outputs, "verify", "smoke")[0] == 0
+    rows = outputs / "smoke" / "01_validate_data" / "train.jsonl"
     content = bytearray(rows.read_bytes())
     content[10] ^= 1
     rows.write_bytes(content)
-    code, text = tunebook(outputs, "verify", "second")
+    code, text = tunebook(outputs, "verify", "smoke")
     assert code == 4 and "train.jsonl" in text
 
 
 def test_the_verdict_is_in_the_report_without_code(outputs):
-    page = (outputs / "second" / "report.html").read_text()
-    verdict = json.loads((outputs / "second" / "report.json").read_text())["verdict"]
+    page = (outputs / "smoke" / "report.html").read_text()
+    verdict = json.loads((outputs / "smoke" / "report.json").read_text())["verdict"]
     assert "<h1" in page and verdict in page
     assert "stage.begin" not in page and "<script" not in page

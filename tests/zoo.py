@@ -197,7 +197,10 @@ FAMILIES = {
     "<|system|>^", "<|end|>^", "<|user|>^"), "LlamaTokenizer"), PHI3, "<|end|>", ("<|endoftext|>", "<|assistant|>",
     "<|end|>"),
                    # ^ strips what follows
-                   facts={"add_bos_token": False, "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}),
+                   facts={"add_bos_token": False, "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"},
+                   # of before transformers had the model
+                   config_facts={"auto_map": {"AutoConfig": "configuration_phi3.Phi3Config",
+                   "AutoModelForCausalLM": "modeling_phi3.Phi3ForCausalLM"}}, notes=("remote_code",)),
     "gpt2": Family("GPT2", {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 512, "n_ctx": 512}, ("bpe", "gpt2",
     ("<|endoftext|>",), "", "", "", False), "", "<|endoftext|>", ("<|endoftext|>",), "gpt-2", head="LMHeadModel",
                    rename=((r"^transformer\.", ""),), buffers="h.{}.attn.bias"),

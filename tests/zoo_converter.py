@@ -1,56 +1,33 @@
-"""llama.cpp's converter for vocabularies that it cannot know: a process that imports it once and forks for every
-folder.
+"""The kit's converter process for vocabularies that llama.cpp's converter cannot know.
 
 The converter recognises a byte-level BPE by the hash of one encoded text and refuses all others, and the hash depends
 on the ids, so no tiny vocabulary can have a known one. Here that one function returns the name that llama.cpp has for
-the published family, and nothing else is replaced; whether llama.cpp splits as this name says is what the comparison of
-token ids then shows. Reads lines of JSON, {"pre": name, "words": [...]}, and answers "0" or the last line of what the
-converter said.
+the published family, which a job of `model` names first, and nothing else is replaced; whether llama.cpp splits as this
+name says is what the comparison of token ids then shows.
 """
 
-import json
-import os
-import sys
-import tempfile
+import importlib.util
+from pathlib import Path
+
+SCRIPT = Path(__file__).parent.parent / "lib/tunebook/export/converter_script.py"
 
 
-def main(script: str) -> None:
-    import runpy
+def main() -> None:
+    spec = importlib.util.spec_from_file_location("converter_script", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    convert = script.model
 
-    import conversion  # noqa: F401
-    from conversion import base
+    def model(pre: str, *words: str) -> None:
+        from conversion import base
 
-    run = runpy.run_path(script)
+        if pre:
+            base.TextModel.get_vocab_base_pre = lambda self, tokenizer: pre
+        convert(*words)
 
-    for line in sys.stdin:
-        request = json.loads(line)
-        with tempfile.TemporaryFile("w+") as said:
-            child = os.fork()
-            if child == 0:
-                os.dup2(said.fileno(), 1)
-                os.dup2(said.fileno(), 2)
-                if request["pre"]:
-                    base.TextModel.get_vocab_base_pre = lambda self, tokenizer, pre=request["pre"]: pre
-                status, (mode, *words) = 1, request["words"]
-                try:
-                    run[mode](*words)
-                    status = 0
-                except SystemExit as end:
-                    status = end.code if isinstance(end.code, int) else int(bool(end.code))
-                except BaseException:
-                    import traceback
-
-                    traceback.print_exc()
-                finally:
-                    sys.stderr.flush()
-                    os._exit(status)
-            _, status = os.waitpid(child, 0)
-            said.seek(0)
-            lines = said.read().strip().splitlines() or ["no message"]
-        print(
-            json.dumps({"code": os.waitstatus_to_exitcode(status), "said": lines[-1], "all": lines[-14:]}), flush=True
-        )
+    script.model = model
+    script.main()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

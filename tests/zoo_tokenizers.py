@@ -15,6 +15,7 @@ SPLITS = {
     "bloom": r" ?[^(\s|[.,!?…。，、।۔،])]+",
     "llama3": CL100K,
     "qwen2": CL100K.replace("{1,3}", ""),
+    "seed": CL100K.replace("{1,3}", "").replace(r"[^\s\p{L}\p{N}]+[\r\n]*", r"[^\s\p{L}\p{N}\r\n]+"),
     "qwen35": CL100K.replace("{1,3}", "").replace(r"[^\r\n\p{L}\p{N}]?\p{L}+",
     r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+").replace(r"[^\s\p{L}\p{N}]+", r"[^\s\p{L}\p{M}\p{N}]+"),
 }  # fmt: skip

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
 
 CPUINFO, STATUS, CLEAR = Path("/proc/cpuinfo"), Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -16,6 +17,14 @@ CPUINFO, STATUS, CLEAR = Path("/proc/cpuinfo"), Path("/proc/self/status"), Path(
 def cores() -> int:
     """How many cores this process may use (a container may give fewer than the machine has)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def is_here(host: str) -> bool:
+    """Whether an address is this machine itself."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 @cache

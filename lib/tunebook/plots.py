@@ -193,6 +193,39 @@ def ladder(rows: list[dict]):
     return scores([{**row, "model": row["rung"], "benchmark": row["benchmark"]} for row in rows])
 
 
+def effort(rows: list[dict]):
+    """Score against what it takes: seconds once and a call, and money where prices are given; rows of
+    `decision.effort_rows`. A way whose seconds or price are not known is left out of that panel.
+    """
+    panels = [("once_seconds", "machine seconds spent once (searching, training)")]
+    panels += [("call_seconds", "machine seconds a call, in a full batch")]
+    panels += [("once_money", "money spent once"), ("call_money", "money a 1,000 calls")]
+    panels = [panel for panel in panels if any(row[panel[0]] is not None for row in rows)]
+    fig, axes = _figure(10, 3.6 * ((len(panels) + 1) // 2), rows=(len(panels) + 1) // 2, columns=2)
+    for ax in axes[len(panels) :]:
+        ax.set_visible(False)
+    for ax, (key, label) in zip(axes, panels, strict=False):
+        shown = sorted((row for row in rows if row[key] is not None), key=lambda row: row["score"])
+        least, height = min((row[key] for row in shown if row[key]), default=1.0), -10.0
+        for row in shown:
+            colour = ACCENT if row["kind"] == "training" else WARN if row["name"] == "searched" else INK
+            spread = [[row["score"] - row["low"]], [row["high"] - row["score"]]]
+            ax.errorbar([row[key]], [row["score"]], yerr=spread, fmt="o", color=colour, ecolor=SOFT, capsize=3)
+            height = max(row["score"], height + 5.5)  # names stand apart, each with a line to its point
+            where = {"xytext": (22, height), "textcoords": ("offset points", "data"), "va": "center"}
+            line = {"arrowstyle": "-", "color": SOFT, "linewidth": 0.6}
+            ax.annotate(row["name"], (row[key], row["score"]), **where, arrowprops=line, fontsize=8, color=colour)
+        ax.set_xscale("symlog", linthresh=least)
+        ax.set_xlim(left=-0.1 * least)
+        ax.set_ylim(-4, 112)
+        ax.set_yticks(range(0, 101, 20))
+        ax.margins(x=0.25)
+        ax.set_xlabel(label)
+        ax.set_ylabel("pass@1 (points), 95% interval")
+    axes[0].set_title(f"score and its price, n = {rows[0]['n']}; blue: trained", loc="left", fontsize=10)
+    return fig
+
+
 def taxonomy(counts: dict[str, int], name: str):
     """How many completions ended in which way."""
     fig, (ax,) = _figure(7, 0.35 * len(counts) + 1)

@@ -15,8 +15,7 @@ from tunebook.data.rows import rows_from_records
 from tunebook.data.sources import read_rows
 from tunebook.data.validate import judge_data
 from tunebook.errors import InputProblem
-from tunebook.models.rendering import mask_html
-from tunebook.models.templates import measure_row
+from tunebook.models.rendering import mask_html, measure_row
 from tunebook.pipeline.params import load_base
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,8 @@ from tiny_models import show_mask, tokenizer
 from tunebook.data.lengths import check_lengths
 from tunebook.data.mapping import Reading
 from tunebook.data.row_types import read_row
-from tunebook.models.templates import encode_row, learn_ends, measure_row
+from tunebook.models.rendering import measure_row
+from tunebook.models.templates import encode_row, learn_ends
 
 OPEN, CLOSE = "<|im_start|>", "<|im_end|>"
 # As Qwen's: tools before the turns, calls as JSON objects in tags.

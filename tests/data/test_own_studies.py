@@ -15,7 +15,7 @@ import tiny_models
 from tunebook import data, training
 from tunebook.evaluation.benchmark import load_benchmark
 from tunebook.evaluation.readiness import check_runner
-from tunebook.models.templates import measure_row
+from tunebook.models.rendering import measure_row
 from tunebook.pipeline.params import load_study
 
 ROOT = Path(__file__).parents[2]

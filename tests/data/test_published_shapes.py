@@ -120,10 +120,34 @@ PUBLISHED = {
                            said([{"type": "text", "text": r["completion"]}])],
                            "tools": [{"name": "ring", "input_schema": TOOLS[0]["parameters"]}]}, "rings"),
     "a header with blanks": (lambda n, r: {" Prompt": r["prompt"], "Completion ": r["completion"]}, ""),
+    "Nectar": (lambda n, r: {"prompt": f"\n\nHuman: {r['prompt']}\n\nAssistant: ", "turns": 1, "num_responses": 2,
+               "source": ["sharegpt"], "good_natured": True, "answers": [
+                   {"answer": PAIRS[n]["rejected"], "model": "b", "rank": 2.0},
+                   {"answer": PAIRS[n]["chosen"], "model": "a", "rank": 1.0}]}, ""),
+    "HelpSteer2 preferences": (lambda n, r: {"split": "train", "prompt": r["prompt"], "preference_strength": [-2, 3][n % 2],
+                               **answers(n, "response_1", "response_2")}, ""),
+    "HelpSteer3": (lambda n, r: {"domain": "general", "language": "english", "context": [user("Hi."), said("Hello."),
+                   user(r["prompt"])], "overall_preference": [-1, 2][n % 2], **answers(n, "response1", "response2")}, "Hello."),
+    "PKU-SafeRLHF": (lambda n, r: {"prompt": r["prompt"], "is_response_0_safe": n % 2 == 0, "is_response_1_safe": n % 2 == 1,
+                     "better_response_id": n % 2, "safer_response_id": n % 2, **answers(n, "response_0", "response_1")}, ""),
+    "Chatbot Arena": (lambda n, r: {"question_id": str(n), "model_a": "x", "model_b": "y", "winner": f"model_{'ab'[n % 2]}",
+                      "judge": f"arena_user_{n}", "turn": 1, "anony": True, "language": "English", **{
+                          side: [user(r["prompt"]), said(text)]
+                          for side, text in answers(n, "conversation_a", "conversation_b").items()}}, ""),
+    "pairs of two models and a winner each": (lambda n, r: {"prompt": r["prompt"], "winner_model_a": 1 - n % 2,
+                 "winner_model_b": n % 2, "winner_tie": 0, **answers(n, "response_a", "response_b")}, ""),
+    "two answers and a letter": (lambda n, r: {"question": r["prompt"], "preference": "AB"[n % 2],
+                                 **answers(n, "Answer A", "Answer B")}, ""),
     "KTO as words": (lambda n, r: {**r, "label": ["false", "true"][n % 2]}, ""),
     "KTO of LLaMA-Factory": (lambda n, r: {"messages": [user(r["prompt"]), said(r["completion"])],
                              "kto_tag": n % 2 == 0}, ""),
 }  # fmt: skip
+
+
+def answers(n, first, second):
+    """Two columns: in even rows the first answer is the better, in odd ones the second."""
+    texts = [PAIRS[n]["chosen"], PAIRS[n]["rejected"]]
+    return dict(zip((first, second), texts if n % 2 == 0 else texts[::-1], strict=True))
 
 
 def sides(n):
@@ -166,6 +190,57 @@ def test_of_scored_answers_the_best_is_chosen_and_equal_scores_are_no_pair():
     assert chosen == [PAIRS[0]["chosen"], PAIRS[1]["rejected"]]
     [finding] = [item for item in judgement.findings if item.check == "equal_scores"]
     assert finding.rows == [5] and len(judgement.examples) == len(ROWS) - 1
+
+
+JUDGED = ("Nectar", "HelpSteer2 preferences", "HelpSteer3", "PKU-SafeRLHF", "Chatbot Arena",
+          "pairs of two models and a winner each", "two answers and a letter")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_the_better_answer_is_chosen_whatever_says_so(name):
+    """A rank is lowest and a strength negative where the first is better: taken for scores, the worst would be trained."""
+    records = [PUBLISHED[name][0](n, row) for n, row in enumerate(ROWS)]
+    judgement = judge(records, pasted(judge(records)))
+    rows = [judgement.examples.row(n) for n in range(len(ROWS))]
+    for row, pair, asked in zip(rows, PAIRS, ROWS, strict=True):
+        assert row["chosen"][-1]["content"] == pair["chosen"] and row["rejected"][-1]["content"] == pair["rejected"]
+        assert row["prompt"][-1] == user(asked["prompt"])
+
+
+@pytest.mark.parametrize(
+    ("name", "tie"),
+    [("Nectar", None), ("HelpSteer2 preferences", {"preference_strength": 0}), ("Chatbot Arena", {"winner": "tie"}),
+     ("Chatbot Arena", {"winner": "tie (bothbad)"}), ("two answers and a letter", {"preference": "Neither"})],
+)  # fmt: skip
+def test_a_tie_is_no_pair(name, tie):
+    records = [PUBLISHED[name][0](n, row) for n, row in enumerate(ROWS)]
+    records[3] |= tie or {"answers": [item | {"rank": 1.0} for item in records[3]["answers"]]}
+    found = {item.check: item.rows for item in judge(records, pasted(judge(records))).findings}
+    assert found["equal_scores"] == [3]
+
+
+@pytest.mark.parametrize("value", ["C", "model", 2, True, "", "x y", {"a": 1}])
+def test_what_names_neither_answer_is_never_guessed(value):
+    records = [PUBLISHED["PKU-SafeRLHF"][0](n, row) for n, row in enumerate(ROWS)]
+    records[4]["better_response_id"] = value
+    mapping = ["prompt=prompt", "candidates=response_0+response_1", "better=better_response_id"]
+    [finding] = [item for item in judge(records, mapping, drop="safer_response_id").findings if item.rows == [4]]
+    assert finding.check in ("mixed_types", "missing_field")
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [(lambda n: answers(n, "response_a", "response_b"), "response_a and response_b look like two answers.*--map better="),
+     (lambda n: {"responses": [f"Yes {n}.", "No."], "ranking": [1, 0]}, "responses holds several answers.*scores=-ranking")],
+)  # fmt: skip
+def test_several_answers_without_a_known_judgement_say_what_to_give(columns, words):
+    [finding] = judge([{"prompt": row["prompt"], **columns(n)} for n, row in enumerate(ROWS)]).findings
+    assert finding.check == "columns" and re.search(words, finding.message)
+
+
+def test_ranks_are_not_taken_for_scores():
+    with pytest.raises(InputProblem, match=r"of ranks the lowest is; write scores=-answers\[\]\.rank"):
+        reading_of(["prompt=prompt", "candidates=answers[].answer", "scores=answers[].rank"])
 
 
 def test_a_page_that_begins_with_an_answer_begins_at_its_first_question():

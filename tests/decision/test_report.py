@@ -93,6 +93,16 @@ def test_the_verdict_comes_first_then_evidence_then_record(tmp_path):
     assert places == sorted(places)
 
 
+def test_the_page_says_what_each_training_did_beside_the_verdict(tmp_path):
+    """A study of 08 was a NO-GO for what SFT forgot, and only a row of the record said what reinforcement did."""
+    row = {"phase": "modelling", "gate": "it helps", "verdict": "INCONCLUSIVE", "evidence": HOSTILE, "rule": "r"}
+    gates = [row | {"source": "08_train_grpo/manifest.json"}, row | {"gate": "of 00", "source": "spec.json"}]
+    text = render(report() | {"gates": gates}, tmp_path, [])
+    part = text[text.index("What each step did") : text.index("What would change")]
+    assert "it helps" in part and "of 00" not in part and "<script>" not in part
+    assert "What each step did" not in render(report(), tmp_path, [])
+
+
 def test_every_link_stays_inside_the_run(tmp_path):
     links = parsed(render(report(), tmp_path, [])).links
     assert "04_evaluate_pass_at_1@sft/scores/task/metrics.json" in links

@@ -1,6 +1,8 @@
 """One extractor reads every way in which a model writes a right answer, and lets no wrong one become right."""
 
 import ast
+import html
+import json
 
 import pytest
 
@@ -109,6 +111,20 @@ RIGHT = {
     "fence_that_closes_on_the_last_line": f"{THREE}python\n{FULL.rstrip()}{THREE}",
     "backticks_around_one_line": "`def has_double(numbers, limit): return any(n >= 2 * limit for n in numbers)`",
     "two_functions_one_line_apart": "def twice(x): return 2 * x\n" + FULL.replace("2 * limit", "twice(limit)"),
+    "json": json.dumps({"code": FULL}),
+    "json_fenced_with_a_reason": f"{THREE}json\n{json.dumps({'reasoning': 'I compare', 'code': FULL}, indent=1)}\n{THREE}",
+    "json_of_a_body": json.dumps({"completion": BODY}),
+    "json_with_real_line_breaks": '{"code": "' + FULL + '"}',
+    "json_of_a_tool_call": json.dumps({"name": "python", "arguments": json.dumps({"code": FULL})}),
+    "json_of_a_fence": json.dumps({"answer": f"{THREE}python\n{FULL}{THREE}"}),
+    "a_python_dict": repr({"code": FULL}),
+    "a_json_string": json.dumps(FULL),
+    "line_breaks_as_signs": FULL.strip().replace("\n", "\\n"),
+    "html": html.escape(FULL),
+    "html_of_a_body": html.escape(BODY),
+    "html_that_parses": "def has_double(numbers, limit):\n    return not all(n &lt; 2 * limit for n in numbers)\n",
+    "html_with_tags": f'<pre><code class="language-python">{html.escape(FULL)}</code></pre>',
+    "html_fenced": f"{THREE}python\n{html.escape(FULL)}{THREE}",
 }
 
 
@@ -122,6 +138,28 @@ def judged(text: str, problem: dict = PROBLEM):
 @pytest.mark.parametrize("trouble", RIGHT)
 def test_a_right_answer_is_read_as_right_however_it_is_written(trouble):
     assert judged(RIGHT[trouble]) == (True, False)
+
+
+MARKS = [
+    'def mask(text):\n    return text.replace("<", "&lt;")\n',
+    '    return text.replace("<", "&lt;")\n',
+    f'{THREE}python\ndef mask(text):\n    return text.replace("<", "&lt;")\n{THREE}\nIt gives:\n{THREE}json\n{{"code": "&lt;"}}\n{THREE}',
+    'def mask(text): return {"code": "def mask(): pass"} and "&lt;".join(text.split("<"))',
+    'def mask(lt, a="<"):\n    b = "&lt;"\n    return b if 3 & 1 else lt\n',
+]
+
+
+@pytest.mark.parametrize("text", MARKS)
+def test_marks_and_json_inside_a_program_are_its_own(text):
+    space: dict = {}
+    exec(extract_code(text, {"prompt": "def mask(text):\n", "entry_point": "mask"}), space)  # noqa: S102
+    assert space["mask"]("<") == "&lt;"
+
+
+def test_json_without_code_is_no_right_answer():
+    for text in ('{"code": 1}', '{"name": "has_double"}', json.dumps({"code": "Use a loop."})):
+        with pytest.raises(Exception):  # noqa: B017, PT011 - a body of words, or none at all
+            assert judged(text) == (True, False)
 
 
 def test_a_non_breaking_space_inside_a_string_is_kept():

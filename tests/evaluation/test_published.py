@@ -240,7 +240,9 @@ NUMBERS = {
     "1234": ["\\boxed{1{,}234}", "\\boxed{1,\\!234}", "#### $1,234", "1\u202f234 euros"],
     "-1200": ["It fell by -$1,200.", "\u22121200", "\\boxed{-\\$1,200}"],
     "0.75": ["\\boxed{\\dfrac{3}{4}}", "So 3/4 of it", "#### .75"],
-    "2.5": ["It takes 2 1/2 hours.", "The answer is 5/2"],
+    "2.5": ["It takes 2 1/2 hours.", "The answer is 5/2", "It takes 2\u00bd hours.", "2 \u00bd"],
+    "0.5": ["\\boxed{\\frac12}", "It is \u00bd."],
+    "1500": ["1.5e3", "It is 1.5 \\times 10^3.", "\\boxed{1.5 \\cdot 10^{3}}", "1.5E+3 units"],
     "2020": ["On 3/4/2020"],
 }  # fmt: skip
 

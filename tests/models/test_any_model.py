@@ -13,9 +13,9 @@ from tunebook.evaluation.protocol import Protocol
 from tunebook.export.convert import convert_to_gguf
 from tunebook.models.engine import Decoding, TransformersEngine
 from tunebook.models.loading import load_model, load_tokenizer, open_engine
-from tunebook.models.rendering import asked_text
+from tunebook.models.rendering import asked_text, measure_row
 from tunebook.models.source import resolve_model
-from tunebook.models.templates import CHATML, measure_row
+from tunebook.models.templates import CHATML
 
 PROMPTS = [[{"role": "user", "content": text}] for text in ("every day at noon", "Mon-Fri 22:00", "été à 5h")]
 

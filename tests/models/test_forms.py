@@ -15,9 +15,9 @@ from tunebook.errors import InputProblem
 from tunebook.models.abilities import lora_targets
 from tunebook.models.inspect import inspect
 from tunebook.models.loading import load_model, load_tokenizer, tokenizer_findings
-from tunebook.models.rendering import rendered_question, same_question
+from tunebook.models.rendering import measure_row, rendered_question, same_question
 from tunebook.models.source import resolve_model
-from tunebook.models.templates import ANSWER, ASKED, PLAIN, encode_row, ends_of, measure_row, render_prompt
+from tunebook.models.templates import ANSWER, ASKED, PLAIN, encode_row, ends_of, render_prompt
 from tunebook.training.dataset import use_own_tokens
 
 ROW = {"prompt": [ASKED], "completion": [{"role": "assistant", "content": ANSWER}]}
@@ -247,3 +247,33 @@ def test_preferences_end_where_the_model_ends_them(tmp_path, is_paired):
             neighbours = [row["KL_completion_ids"] for row in (first, second, third)]
             assert neighbours == [second["completion_ids"], first["completion_ids"], third["completion_ids"]]
             assert first["label"] is True
+
+
+HELD = {"content": "<think>\nHm.\n</think>\n\nYes.", "key": "Yes."}
+LOST = "the thought of the last turn", "the thoughts of earlier turns"
+# what of a thought in the content, and in a key of its own, is not trained: of the last turn, of an earlier one
+THOUGHTS = {
+    "qwen3": {"content": ("", LOST[1]), "key": LOST},
+    "r1_distill": {"content": ("", "prompt_prefix"), "key": ("", "prompt_prefix")},
+    "r1_distill_first": {"content": LOST, "key": LOST},
+    "smollm2": {"content": ("", ""), "key": LOST},
+}
+
+
+@pytest.mark.parametrize("held", HELD)
+@pytest.mark.parametrize("name", THOUGHTS)
+def test_a_thought_is_trained_or_the_row_is_refused(name, held, tmp_path):
+    """Templates drop thoughts of earlier turns: such rows were trained on the answers alone, and nothing said so."""
+    made = load_tokenizer(zoo.build(name, tmp_path / name), "model")
+    said = {"role": "assistant", "content": HELD[held]} | ({"reasoning_content": "Hm."} if held == "key" else {})
+    plain = {"role": "assistant", "content": "No."}
+    last = {"prompt": [ASKED, plain, ASKED], "completion": [said]}
+    earlier = {"prompt": [ASKED, {**said, "weight": 1}, ASKED], "completion": [plain]}
+    for row, lost in zip((last, earlier), THOUGHTS[name][held], strict=True):
+        trouble = measure_row(made)(row)[2]
+        assert lost in trouble and bool(lost) == bool(trouble)
+        if not lost:
+            ids, mask = encode_row(made, **row)
+            assert "Hm." in made.decode([token for token, is_trained in zip(ids, mask, strict=True) if is_trained])
+    untrained = {"prompt": [ASKED, said, ASKED], "completion": [plain]}
+    assert measure_row(made)(untrained)[2] == ""

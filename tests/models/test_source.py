@@ -47,6 +47,45 @@ def test_a_file_is_not_a_model_folder(tmp_path):
         source.resolve_model(str(tmp_path / "weights.safetensors"))
 
 
+INTERNLM2 = {"model_type": "internlm2", "architectures": ["InternLM2ForCausalLM"], "auto_map": {
+    "AutoConfig": "configuration_internlm2.InternLM2Config", "AutoModelForCausalLM": "modeling_internlm2.Own"}}  # fmt: skip
+UNREAD = {
+    "code of its own": (INTERNLM2, "is InternLM2ForCausalLM, which transformers does not have: its code .* is never run"),
+    "packed weights": ({"model_type": "llama", "architectures": ["LlamaForCausalLM"], "quantization_config": {
+        "quant_method": "bitnet", "linear_class": "autobitlinear"}}, "has packed weights .'bitnet' in quantization_config"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_what_config_refuses_is_refused_before_a_weight_is_fetched(tmp_path, name, monkeypatch):
+    import huggingface_hub
+
+    config, words = UNREAD[name]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "modeling_internlm2.py").write_text("raise SystemExit('run')")
+    (tmp_path / "configuration_internlm2.py").write_text("raise SystemExit('run')")
+    with pytest.raises(InputProblem, match=words):
+        source.resolve_model(str(tmp_path))
+    asked = []
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *a, **k: asked.append("snapshot"))
+    monkeypatch.setattr(
+        huggingface_hub, "hf_hub_download", lambda repo, file, **k: asked.append(file) or tmp_path / file
+    )
+    with pytest.raises(InputProblem, match=f"model: some/model {words}"):
+        source.resolve_model("some/model", "main")
+    assert asked == ["config.json"]
+
+
+def test_code_that_transformers_does_not_need_is_no_objection(tmp_path):
+    """Phi-3's files name code of before transformers had the model."""
+    tiny_llama().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    code = {"auto_map": {"AutoConfig": "configuration_llama.Own", "AutoModelForCausalLM": "modeling_llama.Own"}}
+    (tmp_path / "config.json").write_text(json.dumps(config | code))
+    (tmp_path / "modeling_llama.py").write_text("raise SystemExit('run')")
+    assert load_model(source.resolve_model(str(tmp_path)), CPU).config.hidden_size == 64
+
+
 def test_changed_cached_weights_are_noticed(monkeypatch):
     stamp = json.loads((base_folder() / source.CONVERTED).read_text())
     monkeypatch.setattr(source, "weights_sha256", lambda folder: stamp["weights_sha256"][::-1])

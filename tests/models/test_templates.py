@@ -4,7 +4,8 @@ import pytest
 
 from tiny_models import show_mask, tokenizer
 from tunebook.errors import InputProblem
-from tunebook.models.templates import encode_row, measure_row, render_prompt, use_template
+from tunebook.models.rendering import measure_row
+from tunebook.models.templates import encode_row, render_prompt, use_template
 
 PROMPT = [{"role": "user", "content": "every day at noon"}]
 ANSWER = [{"role": "assistant", "content": "0 12 * * *"}]

@@ -97,8 +97,8 @@ def _length_findings(examples, args: argparse.Namespace) -> tuple[list, str]:
     """The checks that need the model's tokenizer and its own chat template; and how many tokens are trained."""
     from tunebook.data.lengths import check_lengths
     from tunebook.models.loading import load_tokenizer
+    from tunebook.models.rendering import measure_row
     from tunebook.models.source import resolve_model
-    from tunebook.models.templates import measure_row
 
     measure = measure_row(load_tokenizer(resolve_model(args.model, args.model_revision), args.chat_template))
     rows = [{**row, "record": examples.place(number)} for number, row in enumerate(examples)]

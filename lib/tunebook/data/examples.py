@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pyarrow as pa
 
-from tunebook.data import row_types
+from tunebook.data import ranking, row_types
 from tunebook.data.checks.accounting import Account, Ids, Types, columns_of
 from tunebook.data.mapping import Reading, flags_of, has_better_shape, likely_mapping
 from tunebook.data.messages import RowProblem, message_text, transcript, unpacked
@@ -253,6 +253,8 @@ def _likely_reading(reading: Reading, usual: list, sample: list[dict], n_rows: i
     elif kind:
         text = ", ".join(f"{name}={column}" for name, column in likely.items())
         detail += f"; the likely mapping is {text} ({flags_of(likely)})"
+    elif several := ranking.several_answers(sample):
+        detail += f"; {several}"
     notes.add("columns", detail=detail)
     notes.set_count("columns", n_rows)
     return made

@@ -15,7 +15,7 @@ def check_lengths(rows: list[dict], measure: Callable, max_length: int) -> tuple
     """Split rows into those that keep their whole completion and the rest.
 
     `measure(row) -> (n_prompt, n_total, trouble, n_trained)` gets a canonical row; counts are in tokens, template
-    included, `n_prompt` those before the first trained one (see `models.templates.measure_row`). A trouble is the name
+    included, `n_prompt` those before the first trained one (see `models.rendering.measure_row`). A trouble is the name
     of a check, with the template's words after ": ". Returns (kept rows, findings, rejects, lengths) with lengths =
     [(n_trained, n_total)] of all rows. `cut_completion`: the end is lost; `fully_masked`: no trained token is left (TRL
     drops such rows silently). These are warnings, since the rows are removed, and errors when more than one row in ten

@@ -9,6 +9,7 @@ import shlex
 import string
 from dataclasses import dataclass
 
+from tunebook.data import ranking
 from tunebook.data.messages import TRAIN_ON, RowProblem, as_messages, unpacked
 from tunebook.errors import InputProblem
 from tunebook.evaluation.shapes import at_path
@@ -40,7 +41,8 @@ EXTRA_WORDS = {
     "weight": "weight weights",
 }
 EXTRA_WORDS = {field: frozenset(words.split()) for field, words in EXTRA_WORDS.items()}
-RANKED = ("candidates", "scores")  # answers and what each is worth: the best is chosen, the worst is rejected
+# answers, and what each is worth or which is better: the best is chosen, the worst is rejected
+RANKED = ("candidates", "scores", "better")
 FIELDS = (*LIKELY_NAMES, *EXTRA_WORDS, *RANKED)
 CHOICES = frozenset(("choices", "options", "endings"))  # columns whose texts are written with a letter each
 ABOUT = frozenset("id ids length len url title source name count num quality config type score rating".split())
@@ -66,6 +68,8 @@ SHAPES = (
      {"prompt": "instruction", "candidates": "completions[].response", "scores": "completions[].overall_score"}),
     ("WebGPT's comparisons", "question answer_0 answer_1 score_0 score_1",
      {"prompt": "question.full_text", "candidates": "answer_0+answer_1", "scores": "score_0+score_1"}),
+    ("Nectar", "prompt answers good_natured",
+     {"prompt": "prompt", "candidates": "answers[].answer", "scores": "-answers[].rank"}),
     ("OpenOrca's pairs", "question chosen rejected", {"prompt": "question", "chosen": "chosen",
     "rejected": "rejected"}),
     ("MBPP", "text code test_list", {"prompt": "text", "completion": "code"}),
@@ -133,7 +137,8 @@ def read_column_mapping(mapping) -> dict[str, str]:
 
     "prompt=instruction+input" joins two columns by an empty line; "input.messages" and "answers.text[0]" reach inside a
     column, "completions[].response" into each of a list, "answers.text[0]|unanswerable" has a text for rows without
-    one; "candidates" and "scores" make pairs of the best and the worst; "system=first_user" puts system turns into the
+    one; "candidates" with "scores" (of which "-rank" is lowest for the best) or "better" (the
+    column that names one) make pairs; "system=first_user" puts system turns into the
     first user turn. Raises InputProblem for anything else.
     """
     if not mapping:
@@ -153,12 +158,14 @@ def read_column_mapping(mapping) -> dict[str, str]:
     if twice := next((field for field in fields if fields.count(field) > 1), ""):
         columns = "+".join(str(column) for field, column in pairs if field == twice)
         raise InputProblem(f"mapping: {twice} is given twice; columns are joined by a plus: {twice}={columns}")
+    ranking.check_direction(dict(pairs).get("scores", ""))
     return dict(pairs)
 
 
 def _paths(field: str, paths: str) -> list[str]:
-    """The columns of one field, without the word that says where a system text goes."""
-    return [path for path in paths.split("+") if field != "system" or path != FIRST_USER]
+    """The columns of one field, without the word that says where a system text goes and the sign of scores."""
+    parts = [path for path in paths.split("+") if field != "system" or path != FIRST_USER]
+    return [path.removeprefix("-") for path in parts] if field == "scores" else parts
 
 
 def flags_of(mapping: dict[str, str]) -> str:
@@ -224,8 +231,9 @@ def apply_mapping(row: dict, mapping: dict[str, str]) -> dict:
             continue
         values = [value_at(row, first)]
         if field in RANKED:
-            values = [value_at(row, path) for path in paths]
-            mapped[field] = [item for value in values for item in (value if isinstance(value, list) else [value])]
+            signed = zip(given.split("+"), (value_at(row, path) for path in paths), strict=True)
+            values = [ranking.negative(value) if sign[:1] == "-" else value for sign, value in signed]
+            mapped[field] = ranking.listed(values) if field != "better" else values[0]
             continue
         values += [value_at(row, path) for path in others if path in row or root_of(path) in row]
         if field == "context":
@@ -278,8 +286,16 @@ def likely_mapping(columns, sample=()) -> tuple[dict[str, str], str]:
             if name == "GSM8K" and not any("####" in str(row.get(found["completion"])) for row in sample):
                 name = ""
             return {**found, **_extras(filled, found, sample)}, name
-    found = _pick(by_lower) or _languages(filled, sample)
+    found = _judged(by_lower) or _pick(by_lower) or _languages(filled, sample)
     return ({**found, **_extras(filled, found, sample)} if found else {}), ""
+
+
+def _judged(by_lower: dict) -> dict[str, str]:
+    """Two answers with what says which is better, beside a prompt."""
+    if {"chosen", "rejected"} <= by_lower.keys():
+        return {}
+    prompts = ("prompt", *LIKELY_NAMES["prompt"], "context")
+    return ranking.judged_pair(by_lower, next((by_lower[name] for name in prompts if name in by_lower), None))
 
 
 def _lacks(row: dict, path: str) -> bool:
@@ -308,7 +324,8 @@ def has_better_shape(columns) -> bool:
 
 
 def _with_case(path: str, by_lower: dict) -> str:
-    return "+".join(by_lower[root_of(part)] + part[len(root_of(part)) :] for part in path.split("+"))
+    signed = [(part[: part.startswith("-")], part.removeprefix("-")) for part in path.split("+")]
+    return "+".join(sign + by_lower[root_of(part)] + part[len(root_of(part)) :] for sign, part in signed)
 
 
 def _pick(by_lower: dict) -> dict[str, str]:
@@ -337,7 +354,7 @@ def _extras(columns, found: dict, sample) -> dict[str, str]:
     """The columns that belong to the row besides: system, context, history, tools, KTO's label, weight; also one
     level inside.
     """
-    used = {path for paths in found.values() for path in paths.split("+")}
+    used = {path for field, paths in found.items() for path in _paths(field, paths)}
     roots = {root_of(path) for path in used}
     inside = [f"{c}.{key}" for c in columns if c in roots for row in sample[:1] if isinstance(row.get(c), dict)
               for key, value in row[c].items() if f"{c}.{key}" not in used and not is_blank(value)]  # fmt: skip

@@ -38,6 +38,8 @@ def as_messages(value, role: str, field: str) -> list[dict]:
         raise RowProblem("numpy_cell", f"{field} is {value.strip()[:40]!r}")
     if isinstance(value, str) and not role:
         value = transcript(value) or value
+    if isinstance(value, str) and role == "user" and not (turns := transcript(value) or [{}])[-1].get("content", "-"):
+        return turns[:-1]  # an open conversation in one text: the answer is to follow
     if isinstance(value, str) and role:
         if not value.strip():
             raise RowProblem("empty_field", f"{field} is empty")

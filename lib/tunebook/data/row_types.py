@@ -18,6 +18,7 @@ from tunebook.data.messages import (
     turn,
     unpacked,
 )
+from tunebook.data.ranking import best_and_worst
 
 FIELDS = {
     "prompt_completion": ("prompt", "completion"),
@@ -58,7 +59,10 @@ def read_row(raw: dict, reading: Reading) -> dict:
     row = {key: value for key, value in raw.items() if key not in used and key not in mapped}
     fields = {key: value for key, value in mapped.items() if key not in EXTRAS}
     if "candidates" in reading.fields:
-        fields |= _best_and_worst(fields.pop("candidates"), fields.pop("scores", None))
+        paths = reading.fields["candidates"].split("+")
+        fields |= best_and_worst(
+            fields.pop("candidates"), fields.pop("scores", None), fields.pop("better", None), paths
+        )
     needed = [*FIELDS[reading.kind], *(("messages",) if reading.kind == "preference" else ())]
     if not any(name in row or name in fields for name in needed):
         other = row_type_of({**row, **fields})
@@ -67,17 +71,6 @@ def read_row(raw: dict, reading: Reading) -> dict:
     if "weight" in mapped:
         _check_weight(mapped["weight"])
     return convert({**row, **fields}, reading.kind, reading.train_on, mapped)
-
-
-def _best_and_worst(candidates: list, scores: list | None) -> dict:
-    """Chosen and rejected: of the candidates those of the highest and the lowest score."""
-    if not scores or len(scores) != len(candidates) or len(scores) < 2:
-        raise RowProblem("missing_field", f"{len(candidates)} candidates have {len(scores or ())} scores")
-    if not all(isinstance(score, int | float) for score in scores):
-        raise RowProblem("mixed_types", f"a score is {next(s for s in scores if not isinstance(s, int | float))!r}")
-    if max(scores) == min(scores):
-        raise RowProblem("equal_scores", f"all are {scores[0]:g}")
-    return {name: candidates[scores.index(of(scores))] for name, of in (("chosen", max), ("rejected", min))}
 
 
 def without(value, names: frozenset):

@@ -3,6 +3,7 @@
 Every removed row is in `rejects` with its reason. Does not count tokens (`lengths`) and does not write files.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 
 from tunebook.data.checks.code import find_copies
@@ -16,7 +17,8 @@ from tunebook.data.rows import rows_from_records
 from tunebook.data.sources import read_rows
 from tunebook.data.splits import SHARES, answer_text, group_of, normalise, prompt_key, prompt_text, slice_of, split_rows
 from tunebook.errors import InputProblem
-from tunebook.evaluation.shapes import exact_problem, free_text_line
+from tunebook.evaluation.reading import math_answers
+from tunebook.evaluation.shapes import exact_problem, free_text_line, number_problem
 from tunebook.picking import pick
 
 MAX_GENERATED_RATIO = 8
@@ -329,16 +331,27 @@ def problems_of(task: str, rows: list[dict]) -> list[dict]:
     return tasks.load(task).make_problems(rows) if task else make_own_problems(demonstrations(rows))
 
 
+def _problem_of(answers: list[str]):
+    """How own answers become problems: where all of them mark their answer, as MATH (`\\boxed{}`) or GSM8K (`####`) do,
+    by its value, else by its words.
+    """
+    if answers and all("\\boxed{" in answer for answer in answers):
+        return lambda task_id, prompt, answer: {"task_id": task_id, **math_answers.problem_of(prompt, answer)}
+    if answers and all(re.search(r"####\s*-?\$?\d[\d,]*(\.\d+)?%?\s*\Z", answer) for answer in answers):
+        return lambda task_id, prompt, answer: {"task_id": task_id, **number_problem(prompt, answer)}
+    return exact_problem
+
+
 def make_own_problems(rows: list[dict]) -> list[dict]:
     """Benchmark rows of kind `answer` from canonical rows: right is only the row's own answer, white space apart, both
-    as the extractor reads them.
+    as the extractor reads them; of marked answers (see `_problem_of`) only what is marked counts.
 
     Good for labels, numbers and short texts; for free text it is far too strict, so give a benchmark file there.
     `messages` holds the whole prompt where it is more than one user turn.
     """
-    problems = []
+    problems, made = [], _problem_of([answer_text(row) for row in rows])
     for row in rows:
-        problem = exact_problem(f"own/{row['record']}", prompt_text(row), answer_text(row))
+        problem = made(f"own/{row['record']}", prompt_text(row), answer_text(row))
         problem["slice"] = slice_of(row)
         if len(row["prompt"]) > 1:
             problem["messages"] = [

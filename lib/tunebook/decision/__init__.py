@@ -18,6 +18,10 @@ __getattr__, __dir__, __all__ = face(
         "climb": "ladder",  # score every rung
         "rung_row": "gates",  # a rung of the ladder
         "rung_cost": "ladder",  # price and latency of a rung
+        "Budget": "search",  # how long prompts are searched
+        "search_prompts": "search",  # the best prompt on dev
+        "prompting_effort": "effort",  # what each rung takes
+        "effort_rows": "effort",  # prompting and training beside each other
         "task_gate": "gates",  # is the task described?
         "ladder_gate": "gates",  # is prompting enough?
         "audit_gate": "gates",  # does the benchmark measure it?

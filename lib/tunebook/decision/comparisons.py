@@ -18,7 +18,7 @@ from tunebook.statistics.paired import holm
 from tunebook.statistics.trainings import over_trainings
 
 # Rungs that ask the same base model; the others are other systems and decide only by meeting the specification.
-PROMPT_RUNGS = ("instruction", "few_shot", "retrieved")
+PROMPT_RUNGS = ("instruction", "few_shot", "retrieved", "searched")
 
 
 def score_table(evidence: Evidence) -> list[dict]:

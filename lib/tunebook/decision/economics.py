@@ -21,6 +21,7 @@ RESAMPLES = 2000
 # Hosted prices that the sweep goes through, per million tokens in the user's currency: from nearly free to very dear.
 MACHINE_SWEEP = (0.1, 0.5, 2.5)  # an hour: a small CPU machine, a small GPU, a large one
 UNIT_A_MONTH = 100.0
+NO_PRICE = "no price given"
 SWEEP = tuple(round(10 ** (exponent / 4), 4) for exponent in range(-8, 9))
 
 

@@ -8,14 +8,22 @@ Source for the order of the phases: Cognilytica's CPMAI method, after CRISP-DM (
 
 from __future__ import annotations
 
-import math
+from statistics import NormalDist
 
 from tunebook.decision.economics import Prices
 from tunebook.decision.spec import READINESS, ask, missing_fields
 from tunebook.evaluation.forgetting import NOTHING
 from tunebook.evaluation.score import unfinished_share
 from tunebook.statistics.compare import GO, INCONCLUSIVE, NO_GO, decide
-from tunebook.statistics.power import TARGET, detectable_effect, discordant, n_paired, power_paired
+from tunebook.statistics.power import (
+    ALPHA,
+    TARGET,
+    detectable_effect,
+    discordant,
+    n_paired,
+    n_to_settle,
+    power_paired,
+)
 
 PHASES = ("business need", "data understanding", "data preparation", "modelling", "evaluation", "operation")
 PROMPTING = "prompting is not enough"
@@ -31,6 +39,7 @@ ABOUT = {
         "split_leakage_near contamination contamination_near contamination_reworded contamination_code".split()
     ),
 }
+SETTLES = "in 8 of 10 repetitions, the error of the measured difference counted in"  # TARGET in words
 KILLED = 0.8  # share of small mistakes that a benchmark must notice
 
 
@@ -85,7 +94,8 @@ def ladder_gate(rungs: list[dict], target: float, unfinished_limit: float = 10.0
     enough = [rung for rung in rungs if rung["meets_spec"]]
     best = max(rungs, key=lambda rung: rung["k"] / rung["n"], default=None)
     if enough:
-        text = f"prompting is enough: {enough[0]['rung']} solves {enough[0]['k']}/{enough[0]['n']}"
+        found = max(enough, key=lambda rung: rung["k"] / rung["n"])
+        text = f"prompting is enough: {found['rung']} solves {found['k']}/{found['n']}"
         return gate(PHASES[0], PROMPTING, NO_GO, text, rule, "ladder/")
     if best is None:
         return gate(PHASES[0], PROMPTING, INCONCLUSIVE, "no rung was scored", rule, "ladder/")
@@ -249,9 +259,8 @@ def progress_gate(name: str, stage, state: str, compared: dict | None) -> dict:
     text += f"lost {compared['lost']}, exact p = {compared['p_exact']:.2g}"
     if word == INCONCLUSIVE:
         needed = problems_needed(compared | {"margin": 0.0})
-        change = "gain" if compared["difference"] > 0 else "loss"
         text += (
-            f"; about {needed:,} problems would show a {change} as large"
+            f"; about {needed:,} problems settle it {SETTLES}"
             if needed
             else "; no difference was measured: more pairs or another seed"
         )
@@ -304,12 +313,11 @@ def teacher_gate(stage, state: str) -> dict:
 
 
 def problems_needed(row: dict) -> int | None:
-    """Problems on which the measured difference is told from its margin with 80% power; None where it lies on the
-    margin.
+    """Problems with which a new study tells the difference from its margin in 8 of 10 repetitions (see `n_to_settle`);
+    None where the measured one lies on the margin.
 
     `row` is of `compare_paired` (two-sided 95%, a margin to gain), of `noninferiority` or of `rise` (one-sided, a
-    margin to lose). The half width of an interval shrinks with the square root of the number of problems (normal
-    approximation).
+    margin to lose). Where it was one of several tests, `p_decides` says how much stricter Holm's correction made it.
     """
     value, margin = row.get("difference", row.get("rise")), row["margin"]
     low, high = row["interval"] if "interval" in row else (row["lower"], row["upper"])
@@ -319,7 +327,9 @@ def problems_needed(row: dict) -> int | None:
     half = value - low if value > margin else high - value
     if value == margin or half <= 0:
         return None
-    return max(row["n"] + 1, math.ceil(row["n"] * ((z + 0.842) / z * half / (value - margin)) ** 2))
+    strictness = row["p_exact"] / row["p_decides"] if row.get("p_decides") else 1.0
+    needs = NormalDist().inv_cdf(1 - ALPHA / 2 * strictness) if "interval" in row else z
+    return max(row["n"] + 1, n_to_settle(row["n"], value - margin, half / z, needs))
 
 
 def in_order(gates: list[dict]) -> list[dict]:

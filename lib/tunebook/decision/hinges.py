@@ -7,7 +7,7 @@ import math
 from tunebook.decision.comparisons import (
     kept_of,
 )
-from tunebook.decision.gates import problems_needed
+from tunebook.decision.gates import SETTLES, problems_needed
 from tunebook.statistics.compare import BLIND, GO, INCONCLUSIVE
 from tunebook.statistics.compare import decide as decide_gain
 from tunebook.statistics.intervals import wilson
@@ -42,10 +42,8 @@ def _gain(row: dict, judged: list[dict]) -> dict:
         return {"number": str(fewer), "meaning": meaning, "about": about}
     more = next((k for k in range(1, n - gained - lost + 1) if _word(gained + k, lost, n, margin, others) == GO), None)
     if row["verdict"] == INCONCLUSIVE and more is not None:
-        needed = problems_needed(row) if row["difference"] > margin else None
-        seen = (
-            f"; if the gain is as large as it looks, about {needed:,} problems show it with 80% power" if needed else ""
-        )
+        needed = problems_needed(row)
+        seen = f"; a new study of about {needed:,} problems settles it {SETTLES}" if needed else ""
         meaning = f"more gained problems (with {lost} lost) would have shown the gain over {row['against']}{seen}"
         return {"number": str(more), "meaning": meaning, "about": about}
     meaning = f"points is the difference; its interval would have to lie above {margin:g}"

@@ -8,10 +8,11 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tunebook.decision.economics import Prices, share_seconds, whole_seconds
+from tunebook.decision.economics import NO_PRICE, Prices, share_seconds, whole_seconds
 from tunebook.decision.gates import rung_row
+from tunebook.decision.search import Prompt, Search
 from tunebook.errors import InputProblem
 from tunebook.evaluation import completions, prompts
 from tunebook.evaluation.hosted import Hosted
@@ -25,8 +26,9 @@ from tunebook.models.engine import Decoding
 from tunebook.models.loading import open_engine
 from tunebook.models.source import resolve_model
 
-# nearest asks no model, few_shot shows fixed examples, retrieved the nearest ones; larger and hosted are other systems.
-RUNGS = ("nearest", "instruction", "few_shot", "retrieved", "larger", "hosted")
+# nearest asks no model, few_shot shows fixed examples, retrieved the nearest ones; searched is the prompt that a search
+# found on dev; larger and hosted are other systems.
+RUNGS = ("nearest", "instruction", "few_shot", "retrieved", "searched", "larger", "hosted")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class Ladder:
     chat_template: str = "chatml"
     target_score: float = 90.0
     end_of_turn: str = ""
+    searched: Prompt | None = None
+
+    def with_searched(self, found: Search) -> Ladder:
+        """The ladder with the prompt that a search found as one rung more; the same ladder where it found none."""
+        return replace(self, searched=found.prompt)
 
     def wanted(self, has_instruction: bool, n_rows: int) -> list[str]:
         """The rungs to score: those named, and `larger` and `hosted` where a model or a file is given. InputProblem
@@ -61,8 +68,13 @@ class Ladder:
             self.hosted.check()
             if self.hosted_completions:
                 raise InputProblem("ladder: hosted_url and hosted_completions both name a hosted model; give one")
-        given = {"larger": self.larger_model, "hosted": self.hosted_completions or self.hosted.url}
-        for name, parameter in (("larger", "larger_model"), ("hosted", "hosted_completions or hosted_url")):
+        given = {
+            "larger": self.larger_model,
+            "hosted": self.hosted_completions or self.hosted.url,
+            "searched": self.searched,
+        }
+        needs = {"larger": "larger_model", "hosted": "hosted_completions or hosted_url", "searched": "search_share"}
+        for name, parameter in needs.items():
             if name in wanted and not given[name]:
                 raise InputProblem(f"ladder: {name} needs {parameter}; name it, or leave the rung out")
             if given[name] and name not in wanted:
@@ -93,12 +105,20 @@ def climb(ladder: Ladder, engine, problems, rows: list[dict], asking: Asking, co
             metrics, calls[rung] = score_nearest(problems, rows, context, asking)
         elif rung == "larger":
             metrics, calls[rung] = score_rung(
-                rung, _larger(ladder, engine, context, asking.thinking), problems, context, asking, fixed
+                rung,
+                _larger(ladder, engine, context, asking.thinking),
+                problems,
+                context,
+                _asking_of(asking, fixed),
+                fixed,
             )
+        elif rung == "searched":
+            fields, shown = ladder.searched.asked(rows, problems, asking.seed)
+            metrics, calls[rung] = score_rung(rung, engine, problems, context, replace(asking, **fields), shown)
         else:
             shown = {"few_shot": fixed, "instruction": ()}.get(rung)
             shown = nearest_examples(rows, problems, ladder.few_shot) if shown is None else shown
-            metrics, calls[rung] = score_rung(rung, engine, problems, context, asking, shown)
+            metrics, calls[rung] = score_rung(rung, engine, problems, context, _asking_of(asking, shown), shown)
         found.append(rung_row(rung, metrics, ladder.target_score))
     return found, calls
 
@@ -111,18 +131,21 @@ def _larger(ladder: Ladder, engine, context, thinking: str):
     return open_engine(source, choose_placement(this_machine()), ladder.chat_template, engine.slots, **speaking)
 
 
+def _asking_of(asking: Asking, examples) -> Asking:
+    """As 04 asks, but with examples in place of the instruction where there are some."""
+    return (
+        replace(asking, prompt_style="few_shot", instruction="") if examples else replace(asking, prompt_style="chat")
+    )
+
+
 def score_rung(rung: str, engine, problems, context, asking: Asking, examples=()) -> tuple[dict, list[dict]]:
     """Scores one rung on all problems; the folder is `ladder/RUNG` of the stage. Returns its metrics, and every call
     with its tokens and its share of the seconds.
 
-    `examples` are rows of `examples_from`, or of `nearest_examples`. The instruction and examples are never shown
-    together.
+    `examples` are rows of `examples_from`, or of `nearest_examples`, shown where the style is few_shot.
     """
     folder = context.folder / "ladder" / rung
-    shown = {"prompt_style": "few_shot", "instruction": ""} if examples else {"prompt_style": "chat"}
-    done = answer_and_score(
-        engine, problems, folder, context, examples, **(asking.fields("task") | shown)
-    )  # else as 04 asks
+    done = answer_and_score(engine, problems, folder, context, examples, **asking.fields("task"))
     protocol, calls = done["protocol"], []
     by_task = {problem["task_id"]: problem for problem in problems.problems}
     for row in done["rows"]:
@@ -200,4 +223,4 @@ def rung_cost(rung: str, calls: list[dict], prices: Prices) -> dict:
         money = means["seconds"] / 3600 * prices.price_machine_hour / prices.utilisation
     shown = {key: round(value, 4) for key, value in means.items()}
     shown["seconds_alone"] = round(calls[0]["latency"], 3) if "latency" in calls[0] else "not known"
-    return {"rung": rung, **shown, "money_per_1000_calls": round(1000 * money, 6) if priced else "no price given"}
+    return {"rung": rung, **shown, "money_per_1000_calls": round(1000 * money, 6) if priced else NO_PRICE}

@@ -23,12 +23,15 @@ TEMPLATE, STAGES = "report.html.jinja", "stages.html.jinja"
 FIGURES = {
     "06_verdict/figures/scores.png": "Every score with its interval",
     "00_should_we_fine_tune/figures/ladder.png": "Without training",
+    "00_should_we_fine_tune/figures/effort.png": "Score, and what it takes",
+    "06_verdict/figures/effort.png": "Score, and what it takes, trained or not",
     "02_train_sft/figures/checkpoints.png": "Learned and forgotten on the way",
     "08_train_grpo/figures/reward.png": "Reward, and truth on problems that are never rewarded",
     "09_recover/figures/front.png": "What came back, and what it cost",
     "00_should_we_fine_tune/figures/break_even.png": "When it pays against a hosted model",
     "06_verdict/figures/break_even.png": "When it pays against a hosted model",
 }
+TRAINED = ("02", "03", "08", "09", "10")  # stages whose gates say what each training, or its teacher, did
 SHOWN_ROWS = 10  # of a table, on the page of a run without a verdict
 LONG = 40  # characters from which a cell holds a sentence
 SHOWN_CARDS = 5  # problems of each change
@@ -140,6 +143,7 @@ def render(report: dict, run_folder: Path, figures: list[tuple[str, str]]) -> st
         },
         "tables": tables(report),
         "cards": cards(report),
+        "trainings": [row for row in report["gates"] if row["source"][:2] in TRAINED],
         "frozen": FROZEN[report["frozen_before_training"]],
         "spec_file": SPEC,
     }

@@ -47,6 +47,7 @@ def build_report(context, evidence: Evidence, outcome: dict, seed: int) -> dict:
         "scores": score_table(evidence),
         "ladder": rungs,
         "ladder_costs": _costs(spec_stage),
+        "search": (spec_stage.manifest.get("costs") or {}).get("search", {}).get("line", ""),
         "kept": kept_rows(found),
         "checkpoints": found["02_train_sft"].metrics.get("checkpoints", []) if "02_train_sft" in found else [],
         "answers": answers(found, outcome),

@@ -43,7 +43,8 @@ THRESHOLDS = (
 # How it is measured decides too: another ladder, another benchmark or another protocol gives another verdict.
 MEASURED_BY = (
     "benchmark benchmark_limit n_test seed retained retained_limit retained_max_new_tokens general_documents ladder"
-    " few_shot larger_model larger_model_revision hosted_completions hosted_url hosted_model hosted_max_tokens"
+    " few_shot search_share larger_model larger_model_revision"
+    " hosted_completions hosted_url hosted_model hosted_max_tokens"
     " prompt_style instruction thinking max_new_tokens temperature top_p"
     " n_samples answer_reading code_block cpu_seconds leave_out unfinished_limit audit_problems"
 ).split()

@@ -22,7 +22,7 @@ from tunebook.decision.comparisons import (
     trainings_comparison,
 )
 from tunebook.decision.economics import machine_cost
-from tunebook.decision.gates import UNNAMED, problems_needed
+from tunebook.decision.gates import SETTLES, UNNAMED, problems_needed
 from tunebook.decision.gather import Evidence
 from tunebook.decision.spec import LIMITS
 from tunebook.evaluation.forgetting import NOTHING
@@ -30,7 +30,7 @@ from tunebook.statistics.compare import BLIND, GO, INCONCLUSIVE, NO_GO, NON_INFE
 from tunebook.statistics.compare import decide as decide_gain
 from tunebook.statistics.paired import holm
 
-NAMES = {"base": "the base model"}
+NAMES = {"base": "the base model", "searched": "the prompt that was searched"}
 LIMIT_WORDS = {
     "largest_latency_ms": "time within which 95 of 100 answers of the file come (one request at a time)",
     "largest_memory_mb": "peak memory of a process with the file",
@@ -162,9 +162,7 @@ def _plain_gain(row: dict) -> str:
 
 
 def _settles(row: dict, evidence: Evidence) -> str:
-    """How many problems or texts would settle an open comparison, if the difference is as large as measured, and
-    what they cost.
-    """
+    """How many problems or texts would settle an open comparison in 8 of 10 repetitions, and what they cost."""
     what = row.get("benchmark", "")
     if "against" in row:
         what = f"the {'gain over' if row['difference'] > row['margin'] else 'difference from'} {row['against']}"
@@ -188,9 +186,9 @@ def _settles(row: dict, evidence: Evidence) -> str:
         cost = machine_cost(evidence.training_seconds, evidence.price_hour)
         seed = f"another seed{f' ({cost})' if cost else ''}"
         return f"for {what}, a difference: the measured one lies on its margin, so take {seed}{more}"
-    samples = "" if "rise" in row else f", or n_samples above {row['samples']}"
+    samples = "" if "rise" in row else f", fewer with n_samples above {row['samples']}"
     there = f"(there are {row['n']}){_cost(row, needed, evidence)}"
-    return f"for {what}, about {needed:,} {unit} {there}{samples}, if the difference is as large as it looks"
+    return f"for {what}, about {needed:,} {unit} {there}: a new study of that size settles it {SETTLES}{samples}"
 
 
 def _cost(row: dict, needed: int, evidence: Evidence) -> str:
@@ -288,7 +286,7 @@ def _judge_rungs(votes: Votes, evidence: Evidence, shipped: str) -> None:
         text = "selected on test: without a dev part the file's type was chosen on the problems that judge it"
         votes.add(text, evidence.chosen_on_test)
     for rung in (rung for rung in evidence.rungs if rung["meets_spec"]):
-        plain = f"prompting alone is enough: {rung['rung']} solves {rung['k']} of {rung['n']}"
+        plain = f"prompting alone is enough: {NAMES.get(rung['rung'], rung['rung'])} solves {rung['k']} of {rung['n']}"
         reason = f"prompting is enough: {rung['rung']} solves {rung['k']}/{rung['n']}, rule: {rung['rule']}"
         votes.add(reason, f"rung {rung['rung']}", NO_GO, plain)
 

@@ -10,6 +10,7 @@ import re
 import textwrap
 
 from tunebook.evaluation import syntax
+from tunebook.evaluation.reading import packing
 from tunebook.evaluation.reply import (
     GLUED_FENCE,
     LARGEST,
@@ -35,7 +36,7 @@ from tunebook.evaluation.syntax import (
     tidy,
 )
 
-VERSION = "tunebook-extract/5"
+VERSION = "tunebook-extract/6"
 FENCES = 24
 
 _CODE_LINE = re.compile(
@@ -69,11 +70,24 @@ def extract_code(text: str, problem: dict, block: str = "last") -> str:
     if found and len(text) > LARGEST:
         return _joined(problem["prompt"], found[-1])
     for reply, later in zip(found, [*found[1:], ""], strict=False):
-        source = _spaced_program(reply, problem, block) or source
+        source = _unpacked_program(reply, problem, block) or source
         mark = line_of_mark(reply[: -len(later)]) if later else None
         if mark and any(line.strip().startswith(mark) for line in source.split("\n")):
             break  # the mark at which the next reply begins is text of the program
     return source or (_unparsed(before_control(found[-1]).translate(SPACES), problem) if found else "")
+
+
+def _unpacked_program(text: str, problem: dict, block: str) -> str:
+    """The program of one reply: of the code in it where the reply is JSON, and with HTML's marks as what they stand
+    for where nothing parses otherwise, or where only such a mark parses.
+    """
+    for code in packing.code_in_json(text, problem["entry_point"]):
+        if source := _spaced_program(code, problem, block):
+            return source
+    source, plain = _spaced_program(text, problem, block), packing.without_html(text)
+    if plain != text and (not source or packing.acts_on_marks(source)):
+        source = _spaced_program(plain, problem, block) or source
+    return source or _spaced_program(packing.without_escapes(text), problem, block)
 
 
 def _spaced_program(text: str, problem: dict, block: str) -> str:

@@ -10,7 +10,6 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +19,7 @@ from tunebook.evaluation.benchmark import Benchmark
 from tunebook.evaluation.completions import CompletionLog, check_completions
 from tunebook.evaluation.protocol import Protocol
 from tunebook.files import hash_json
+from tunebook.machine import is_here
 
 KEY = "TUNEBOOK_HOSTED_KEY"  # the environment variable with the server's key; it is sent and never written
 PARALLEL, TRIES, TIMEOUT = 4, 5, 300.0  # requests in flight, tries of each, seconds a try
@@ -62,11 +62,7 @@ class Hosted:
     @property
     def is_local(self) -> bool:
         """Whether the address is this machine itself."""
-        host = urlsplit(self.url).hostname or ""
-        try:
-            return ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost"
+        return is_here(urlsplit(self.url).hostname or "")
 
     def cost(self, tokens_in: int, tokens_out: int) -> float:
         """Money of so many tokens."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.evaluation.benchmark import Benchmark
 from tunebook.evaluation.extraction import extract
+from tunebook.evaluation.reading.math_answers import why_not_compared
 from tunebook.evaluation.reply import Reading, extract_answer
 from tunebook.evaluation.syntax import definition, parse_python
 
@@ -172,7 +173,7 @@ def _in_the_judge(problem: dict):
 def _limit_of(problem: dict, verdict: str, judging: Judging) -> str:
     """The limit of this kit that a solution meets whatever its test says, "" for none."""
     if problem["kind"] == "answer":
-        return ""
+        return why_not_compared(problem["canonical_solution"]) if "math_answers" in problem["test"] else ""
     if _reads_input(canonical_source(problem)):
         return "the program reads standard input, which is closed for it"
     if verdict in ("cpu_limit", "wall_limit"):

@@ -6,11 +6,15 @@ model wrote about the mark, and is never taken for one.
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
+from decimal import Decimal
+
+from tunebook.evaluation.reading.math_answers import boxed
 
 LARGEST = 200_000
 MOST_MARKS = 8
-ANSWERS = ("first_line", "last_line", "whole", "last_number")
+ANSWERS = ("first_line", "last_line", "whole", "last_number", "boxed")
 BLOCKS = ("first", "last")
 
 _NAMES = "think|thinking|thought|reasoning|analysis|scratchpad|seed:think"
@@ -44,13 +48,17 @@ GLUED_FENCE = re.compile(r"(?m)(?<=[^\s`])(`{3}[ \t]*)$")  # a fence that closes
 _FENCE = re.compile(r"[ \t]*(?:`{3,}|~{3,})[^`\n]*")
 _NUMBER = re.compile(
     r"(?P<sign>(?<!\w)-)?(?:(?<![\w./])(?:(?P<whole>\d+) )?(?P<top>\d+)/(?P<bottom>[1-9]\d*)(?![\d/])"
-    r"|(?P<plain>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<![\w.])\.\d+))"
+    r"|(?P<plain>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<![\w.])\.\d+)"
+    r"(?:(?:\s*(?:\\times|\\cdot|[*x\u00d7])\s*10\s*(?:\^|\*\*)\s*\{?|[eE])(?P<power>[+-]?\d{1,2})(?![\w.]\d|[A-Za-z]))?)"
 )
 _IN_NUMBER = re.compile(r"(?<=\d)(?:,?\\[,!;:]|\{,\}|[\u00a0\u2009\u202f])(?=\d{3}(?!\d))")  # between thousands
-_FRACTION = re.compile(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}")
+_FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{(\d+)\}|(\d))\s*(?:\{(\d+)\}|(\d))")
+_SIGN_OF_FRACTION = re.compile(r"(?<=\d)? ?([\u00bc-\u00be\u2150-\u215e])")  # the one-character ones
 _MARKED = re.compile(
     r"(?m)^[ \t]*####(?![ \t]*\d+[.):][ \t]+\S)(?=.*\d)|\\boxed\{"
 )  # GSM8K's and MATH's mark of the answer
+_ANSWER_IS = re.compile(r"\banswer(?:\*\*)?\s*(?:is\b|:|=)[:\s*]*", re.IGNORECASE)
+_FORMULA = re.compile(r"\$+([^$]+)\$+|\\\((.+?)\\\)|\\\[(.+?)\\\]")
 _SAYS_ANSWER = re.compile(r"####|\\boxed\b|\banswer\b", re.IGNORECASE)
 SPACES = str.maketrans(
     {"\u00a0": " ", "\u2007": " ", "\u202f": " ", "\u3000": "  ", "\u2028": "\n", "\u2029": "\n"}
@@ -174,8 +182,10 @@ def extract_answer(text: str, reading: str = "whole") -> str:
     """The answer of an `answer` problem: thought, control tokens, wrapping tags and a fence removed, then what
     `reading` names.
 
-    `last_number` is that of the last `####` line or `\\boxed{}` where there is one; 1/2 is 0.5. `whole` and
-    `first_line` are of the first fence where there is one; a line loses quotes, backticks and a leading "Answer:".
+    `last_number` is that of the last `####` line or `\\boxed{}` where there is one; 1/2 is 0.5. `boxed` is what the
+    last `\\boxed{}` holds, else what is said to be the answer, else the formula in the last line or all of it.
+    `whole` and `first_line` are of the first fence where there is one; a line loses quotes, backticks and a leading
+    "Answer:".
 
     >>> extract_answer("<think>weekdays</think>```\\n30 9 * * 1-5\\n```<|im_end|>", "first_line")
     '30 9 * * 1-5'
@@ -194,6 +204,8 @@ def extract_answer(text: str, reading: str = "whole") -> str:
     text = unwrapped(text)
     if reading == "last_number":
         return _last_number(_marked(text)) or _last_number(text)
+    if reading == "boxed":
+        return boxed(text) if "boxed" in text else _said_answer(text)
     if reading != "last_line":
         text = _fenced(text)
     lines = [line.strip() for line in text.split("\n") if line.strip("`~ \t") and not _FENCE.fullmatch(line)]
@@ -217,17 +229,37 @@ def _marked(text: str) -> str:
     return rest
 
 
+def _said_answer(text: str) -> str:
+    """What follows the last "the answer is", else the last line: of each the formula in it, or all of it."""
+    said = list(_ANSWER_IS.finditer(text))
+    lines = [line for line in text.split("\n") if line.strip("`~* \t") and not _FENCE.fullmatch(line)]
+    rest = text[said[-1].end() :].partition("\n")[0] if said else lines[-1] if lines else ""
+    formulas, end = [], 0
+    for found in _FORMULA.finditer(rest):  # several between "and" or "or" are one answer
+        is_next = formulas and re.fullmatch(r"[\s,]*(?:and|or)?\s*", rest[end : found.start()])
+        if said and formulas and not is_next:
+            break
+        formulas = [*(formulas if is_next else []), next(filter(None, found.groups())).strip()]
+        end = found.end()
+    if formulas and not re.search(r"\bnot\b|n't\b", rest[:end]):
+        return ", ".join(formulas)
+    return _plain_line(re.split(r"\.(?:\s+(?=[A-Z])|\s*\Z)", rest.strip().strip("*"))[0])
+
+
 def _last_number(text: str) -> str:
     """The last number as plain digits, "" for none; an index or exponent (m2, km^2) is no number where there is
     another.
     """
+    text = _SIGN_OF_FRACTION.sub(lambda hit: " " + unicodedata.normalize("NFKC", hit[1]).replace("\u2044", "/"), text)
     text = re.sub(r"-[ \t]*\\?([$\u20ac\u00a3])[ \t]*(?=\d)", "-", text.replace("\u2212", "-"))
-    numbers = list(_NUMBER.finditer(_FRACTION.sub(r" \1/\2", text)))
+    numbers = list(_NUMBER.finditer(_FRACTION.sub(r" \1\2/\3\4", text)))
     free = [found for found in numbers if not re.search(r"[a-z]\Z|[a-z})]\s*\^\s*\{?\Z", found.string[: found.start()])]
     if not numbers:
         return ""
     last = (free or numbers)[-1]
     sign, plain = last["sign"] or "", last["plain"]
+    if plain and last["power"]:
+        return sign + format(Decimal(plain.replace(",", "") + "e" + last["power"]).normalize(), "f")
     if plain:
         return sign + ("0" if plain[0] == "." else "") + plain.replace(",", "")
     return f"{sign}{int(last['whole'] or 0) + int(last['top']) / int(last['bottom']):.12g}"

@@ -1,7 +1,7 @@
 """Benchmarks and completions as their authors publish them, turned into the kit's own rows.
 
 Benchmarks: HumanEval's schema (its + versions and HumanEvalPack too), MBPP (both releases and MBPP+), EvalPlus' release
-files, BigCodeBench, GSM8K, and questions with answers, where only the answer's own words are right.
+files, BigCodeBench, GSM8K, MATH, and questions with answers, where only the answer's own words are right.
 Completions: EvalPlus' samples, lm-evaluation-harness' samples, bigcode-evaluation-harness' generations. Anything
 else is named field by field (`--map FIELD=PATH`). Judges nothing: a problem that cannot be judged is found by `score`.
 """
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tunebook.errors import InputProblem
+from tunebook.evaluation.reading import math_answers
 from tunebook.evaluation.reply import extract_answer
 from tunebook.files import numbered_rows, parse_json, read_text
 
@@ -157,7 +158,9 @@ def problems_from(entries: list[tuple[int, object]], where: str, mapping: dict[s
         if not isinstance(row, dict):
             raise InputProblem(f"{place}: expected one JSON object, found {type(row).__name__}")
         row = _mapped(row, mapping or {}, BENCHMARK_FIELDS, place)
-        convert = convert or _shape_of(row, place, mapping or {})
+        convert = (
+            convert or _math_of([row for _, row in entries], mapping or {}) or _shape_of(row, place, mapping or {})
+        )
         try:
             row = convert(row, number)
         except (KeyError, TypeError, ValueError, SyntaxError, AttributeError) as error:
@@ -273,18 +276,56 @@ def _bigcodebench(row: dict, number: int) -> dict:
     return {**kept, "prompt": row["complete_prompt"], "test": row["test"] + "\n" + _UNITTEST}
 
 
+def _math_of(rows: list, mapping: dict[str, str]) -> Callable[[dict, int], dict] | None:
+    """How rows of mathematical problems are read (MATH, NuminaMath, AIME), None where they are others: some answers
+    stand in `\\boxed{}`, or are short and in LaTeX, or are numbers to what is called a problem.
+    """
+    first = rows[0] if isinstance(rows[0], dict) else {}
+    if {"test", "entry_point", "kind"} & (first.keys() | mapping.keys()):
+        return None
+    question = mapping.get("prompt") or next((name for name in _QUESTIONS if name in first), "")
+    names = [mapping["canonical_solution"]] if "canonical_solution" in mapping else ["solution", *_ANSWERS]
+    for name in names:
+        try:
+            texts = [str(at_path(row, name)) for row in rows]
+        except KeyError:
+            continue
+        is_short = sorted(map(len, texts))[len(texts) // 2] <= 60
+        is_math = any("\\boxed" in text for text in texts) or is_short and any(map(_LATEX.search, texts))
+        is_math |= question == "problem" and all(map(_NUMERIC.fullmatch, texts))
+        if question and is_math:
+            return lambda row, number: _math(row, number, question, name)
+        if question and "prompt" in mapping and all(map(_PLAIN_NUMBER.fullmatch, texts)):
+            return lambda row, number: {
+                "task_id": row.get("task_id", number - 1),
+                **number_problem(str(at_path(row, question)), str(at_path(row, name))),
+            }
+    return None
+
+
+_LATEX = re.compile(r"\\(?:[dt]?frac|sqrt|pi|text|left|circ|cdot|infty)(?![a-zA-Z])")
+_PLAIN_NUMBER = re.compile(r"\s*-?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)%?\s*")
+_NUMERIC = re.compile(r"\s*-?\$?[\d,./ ]+%?\s*")
+
+
+def _math(row: dict, number: int, question: str, answer: str) -> dict:
+    """MATH: right is what is equal to what the last `\\boxed{}` of the solution holds (see `math_answers`)."""
+    name = row.get("task_id", row.get("unique_id", row.get("id")))
+    kinds = [row[key] for key in ("slice", "subject", "type") if isinstance(row.get(key), str)][:1]
+    problem = math_answers.problem_of(str(at_path(row, question)), str(at_path(row, answer)))
+    return problem | {"task_id": str(number - 1 if name is None else name), **({"slice": kinds[0]} if kinds else {})}
+
+
 def _gsm8k(row: dict, number: int) -> dict:
     """GSM8K: the answer is the number after `####`; ids are the 0-based places in the file."""
-    expected = float(row["answer"].rpartition("####")[2].replace(",", "").replace("$", ""))
-    return {
-        "task_id": str(row.get("task_id", number - 1)),
-        "prompt": row["question"],
-        "entry_point": "answer",
-        "canonical_solution": row["answer"],
-        "test": _LAST_NUMBER.format(expected=expected),
-        "kind": "answer",
-        "reading": "last_number",
-    }
+    return {"task_id": str(row.get("task_id", number - 1)), **number_problem(row["question"], row["answer"])}
+
+
+def number_problem(question: str, solution: str) -> dict:
+    """A problem whose answer is a number: the last one of a reply, or of what it marks as its answer, must be it."""
+    expected = float(re.sub(r"[,$%\s]", "", solution.rpartition("####")[2]))
+    solved = {"entry_point": "answer", "canonical_solution": solution, "test": _LAST_NUMBER.format(expected=expected)}
+    return {"prompt": question, **solved, "kind": "answer", "reading": "last_number"}
 
 
 def completions_from(

@@ -7,13 +7,16 @@ The converter comes from a pinned wheel that is unpacked beside the environment 
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import functools
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -30,6 +33,7 @@ from tunebook.models.templates import ENDS_BY_TEXT, encode_row, ends_of
 from tunebook.setup.wheels import converter_folder
 
 SCRIPT = Path(__file__).parent / "converter_script.py"
+ASKED = threading.Lock()  # its process answers one job after another
 
 
 def export_files(
@@ -45,7 +49,7 @@ def export_files(
         )
     with tempfile.TemporaryDirectory(dir=folder, prefix=".merged-") as scratch:
         merged = merge_to_folder(source, adapter, tokenizer, Path(scratch) / "merged")
-        name, ends = gguf_name(source, tokenizer), further_ends(tokenizer)
+        name, ends = gguf_name(source, tokenizer), [tokenizer.eos_token_id, *further_ends(tokenizer)]
         files = {"f16": convert_to_gguf(merged, folder / "model-f16.gguf", name=name, ends=ends)}
     for kind in kinds:
         if kind != "f16":
@@ -73,8 +77,8 @@ def further_ends(tokenizer) -> list[int]:
 def convert_to_gguf(merged: Path, target: Path, outtype: str = "f16", name: str = "", ends: list[int] = ()) -> Path:
     """Runs the pinned converter on folder `merged` in a process of its own; `target` appears whole or not at all.
 
-    `name` is the model's name in the file, `ends` are token ids that end a turn beside the end token. Raises
-    InputProblem with the converter's last line when it refuses the architecture or the tokenizer.
+    `name` is the model's name in the file, `ends` are token ids: the end token, and those that end a turn beside it.
+    Raises InputProblem with the converter's last line when it refuses the architecture or the tokenizer.
     """
     script = converter_folder() / "convert_hf_to_gguf.py"
     words = [merged, "--outfile", "TARGET", "--outtype", outtype, *(["--model-name", name] if name else [])]
@@ -99,26 +103,47 @@ def convert_adapter(base: Path, adapter: Path, target: Path) -> Path:
 
 
 def _run(arguments: list, target: Path, what: str) -> Path:
-    home, part = converter_folder(), target.with_name(f".part-{target.name}")
-    words = [str(part if word == "TARGET" else word) for word in arguments]
-    places = os.pathsep.join(filter(None, [str(home), os.environ.get("TUNEBOOK_PACKAGES", "")]))
-    environment = os.environ | {"PYTHONPATH": places, "NO_LOCAL_GGUF": "1", "HF_HUB_OFFLINE": "1"}
+    part = target.with_name(f".part-{target.name}")
     try:
-        result = subprocess.run(
-            [sys.executable, "-P", str(SCRIPT), *words],
-            env=environment,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-        )
-        if result.returncode != 0 or not part.exists():
-            lines = (result.stderr or result.stdout).strip().splitlines() or ["no message"]
-            raise InputProblem(f"export: the converter refused {what}: {lines[-1]}")
+        answer = _ask([os.path.abspath(part) if word == "TARGET" else str(word) for word in arguments])
+        if answer["status"] != 0 or not part.exists():
+            raise InputProblem(f"export: the converter refused {what}: {answer['said']}")
         flush(part)
         replace(part, target)
     finally:
         part.unlink(missing_ok=True)
     return target
+
+
+def _ask(words: list[str]) -> dict:
+    """`status` and the last line `said` of a job of `converter_script`."""
+    with ASKED:
+        process = _converter(os.getpid())
+        try:
+            process.stdin.write(json.dumps(words) + "\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+        except (
+            BaseException
+        ) as problem:  # an interrupt, or a process that is no more: its next answer would be another's
+            process.kill()
+            _converter.cache_clear()
+            if isinstance(problem, (OSError, ValueError)):
+                raise MachineProblem(
+                    "export: the converter's process ended without an answer (killed, or out of memory)"
+                ) from None
+            raise
+
+
+@functools.cache
+def _converter(owner: int) -> subprocess.Popen:
+    """The converter's process of the process `owner`: it stays, since the imports take longer than most conversions."""
+    places = os.pathsep.join(filter(None, [str(converter_folder()), os.environ.get("TUNEBOOK_PACKAGES", "")]))
+    environment = os.environ | {"PYTHONPATH": places, "NO_LOCAL_GGUF": "1", "HF_HUB_OFFLINE": "1"}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([sys.executable, "-P", str(SCRIPT)], env=environment, text=True, **pipes)
+    atexit.register(process.communicate)  # the end of its input ends it
+    return process
 
 
 def file_type(kind: str) -> int | None:

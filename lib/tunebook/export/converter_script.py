@@ -1,5 +1,5 @@
 """What runs in the converter's process: its package `gguf` must not meet the installed one. Started by `convert`, with
-the converter on PYTHONPATH.
+the converter on PYTHONPATH; `main` takes jobs.
 
 `model SCRIPT ENDS ARGUMENTS...` runs the converter's script and writes further ends of a turn into the file. `adapter
 BASE ARCHIVE TARGET` writes a LoRA adapter: A is written as it is; B goes through the converter's own mapping of the
@@ -9,9 +9,13 @@ of llama.cpp's adapter GGUF, `convert_lora_to_gguf.py`.
 
 import functools
 import json
+import os
 import re
 import runpy
+import signal
 import sys
+import tempfile
+import traceback
 from pathlib import Path
 
 
@@ -46,28 +50,35 @@ def _mend() -> None:
 
 def _read_tokenizer(read, folder, *arguments, **settings):
     """The tokenizer of a folder as tokenizer.json alone makes it, where `copy_tokenizer` says that the class which
-    transformers takes reads otherwise: it may add tokens of its own (Qwen's <|endoftext|> to R1 distilled).
+    transformers takes reads otherwise: it may add tokens of its own (Qwen's <|endoftext|> to R1 distilled). Code that
+    comes with a tokenizer is never run.
     """
     from transformers import PreTrainedTokenizerFast
 
     told = json.loads((Path(folder) / "tokenizer_config.json").read_text(encoding="utf-8"))
     read = PreTrainedTokenizerFast.from_pretrained if told.get("read_as_file") else read
-    return read(folder, *arguments, **settings)
+    return read(folder, *arguments, **settings | {"trust_remote_code": False})
 
 
 def model(script: str, ends: str, *arguments: str) -> None:
-    """`ends` are token ids as JSON, at most two: llama.cpp also stops at the end of a turn (eot) and of a message
-    (eom).
+    """`ends` are token ids as JSON: the end token, null for none, and at most two at which llama.cpp also stops, as the
+    end of a turn (eot) and of a message (eom). They are written whatever the converter takes for them (for HunYuan the
+    `eod_token_id` of config.json, which no answer ends with).
     """
     import gguf
 
+    ours = {
+        kind: token for kind, token in zip(("eos", "eot", "eom"), json.loads(ends), strict=False) if token is not None
+    }
     write = gguf.SpecialVocab.add_to_gguf
+    for kind, token in ours.items():
+        add = getattr(gguf.GGUFWriter, f"add_{kind}_token_id")
+        setattr(gguf.GGUFWriter, add.__name__, lambda writer, _, add=add, token=token: add(writer, token))
 
     def write_all(self, writer, quiet=False):
         write(self, writer, quiet)
-        for kind, token in zip(("eot", "eom"), json.loads(ends), strict=False):
-            if kind not in self.special_token_ids:
-                getattr(writer, f"add_{kind}_token_id")(token)
+        for kind, token in ours.items():
+            getattr(writer, f"add_{kind}_token_id")(token)
 
     gguf.SpecialVocab.add_to_gguf = write_all
     _mend()
@@ -110,5 +121,45 @@ def adapter(base: str, archive: str, target: str) -> None:
     writer.close()
 
 
+def main() -> None:
+    """Every line of standard input is a job, a list of words as above; its answer is a line {"status", "said"}.
+
+    Each job runs in a fork of this process, which has imported what takes seconds; only on Linux, where a fork may.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        import conversion  # noqa: F401
+        from transformers.models.llama import configuration_llama  # noqa: F401
+    for line in sys.stdin:
+        with tempfile.TemporaryFile("w+") as said:
+            child = os.fork()
+            if not child:
+                _work(json.loads(line), said.fileno())
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            said.seek(0)
+            lines = said.read().strip().splitlines() or [f"no message, exit status {status}"]
+        print(json.dumps({"status": status, "said": lines[-1]}), flush=True)
+
+
+def _work(words: list[str], log: int) -> None:
+    """Does a job in a fork, which ends here."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    status = 1
+    try:
+        {"model": model, "adapter": adapter}[words[0]](*words[1:])
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(bool(end.code))
+        print(end.code if isinstance(end.code, str) else "", file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
 if __name__ == "__main__":
-    {"model": model, "adapter": adapter}[sys.argv[1]](*sys.argv[2:])
+    main()

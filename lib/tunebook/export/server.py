@@ -17,12 +17,12 @@ import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
 from pathlib import Path
 
 from tunebook.errors import InputProblem, did_you_mean
 from tunebook.export.batching import Batcher, Request
 from tunebook.files import sha256_file
+from tunebook.machine import is_here
 from tunebook.models.engine import Decoding
 from tunebook.models.gguf_engine import GgufModel
 
@@ -148,11 +148,7 @@ class Server(ThreadingHTTPServer):
 
 def require_local(host: str) -> None:
     """InputProblem for an address that other machines reach, unless a key is asked for."""
-    try:
-        is_local = host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        is_local = False
-    if not is_local and not os.environ.get(KEY):
+    if not is_here(host) and not os.environ.get(KEY):
         raise InputProblem(f"--host {host} is reached from other machines: set a key in {KEY}, or leave --host out")
 
 

@@ -6,6 +6,7 @@ Meant for a child process, `foreign_code` also for the moment before a model is 
 
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 from tunebook.errors import InputProblem
@@ -30,17 +31,43 @@ def foreign_code(config: dict, depth: int = 0) -> str:
     return ""
 
 
-def refuse_code(folder: Path) -> None:
-    """Raises InputProblem where config.json names code to be fetched; one that cannot be read is left to who loads
-    it.
+def unknown_model(config: dict) -> str:
+    """The architecture in `config` where its code comes with the repository (auto_map) and transformers does not have
+    it, or "". Many published files name code of before transformers had the model, which is then not asked for.
+    """
+    named, known = config.get("architectures"), Path(find_spec("transformers").origin).parent
+    name = str(named[0]) if isinstance(named, list) and named else str(config.get("model_type"))
+    lists = known / "models" / "auto" / "modeling_auto.py"
+    return name if config.get("auto_map") and f'"{name}"' not in lists.read_text(encoding="utf-8") else ""
+
+
+def packing_of(config: dict) -> str:
+    """How `quantization_config` says that the weights are packed, "" where it says nothing."""
+    method = config.get("quantization_config")
+    return "" if method is None else ascii(method.get("quant_method") if isinstance(method, dict) else method)[:40]
+
+
+def refuse_config(folder: Path, model: str = "") -> None:
+    """Raises InputProblem where config.json names code to be run or fetched, or weights that are packed; one that
+    cannot be read is left to who loads it. `model` is its name in the sentence.
     """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return
+    if isinstance(config, dict) and (name := unknown_model(config)):
+        raise InputProblem(
+            f"model: {model or folder} is {name}, which transformers does not have: its code comes with the repository"
+            f" (auto_map in config.json) and is never run; {CODE_FIX}"
+        )
+    if isinstance(config, dict) and (method := packing_of(config)):
+        raise InputProblem(
+            f"model: {model or folder} has packed weights ({method} in quantization_config), which are not read and"
+            " cannot be added to; load the 16-bit base"
+        )
     if isinstance(config, dict) and (key := foreign_code(config)):
         raise InputProblem(
-            f"model: {folder} names a kernel on the Hub ({key} in config.json), which is never run; {CODE_FIX}"
+            f"model: {model or folder} names a kernel on the Hub ({key} in config.json), which is never run; {CODE_FIX}"
         )
 
 
@@ -54,7 +81,10 @@ def code_findings(place: Path, jsons: dict) -> Objections:
     ]
     kernels = [f"{key} in {name}" for name, value in jsons.items() if (key := foreign_code(value))]
     found = Objections(CODE_FIX, "remote_code")
-    if scripts or named:
+    config = jsons.get("config.json", {})
+    if (scripts or named) and config.get("architectures") and not unknown_model(config | {"auto_map": True}):
+        found.add("info", "it brings code of its own, which is not run: transformers has this model itself", "nothing")
+    elif scripts or named:
         message = f"it brings code of its own ({', '.join(scripts[:3] + named)}), which is never run"
         found.error(message, count=len(scripts) or 1)
     if kernels:
@@ -71,10 +101,8 @@ def config_findings(place: Path, config: dict, text_config: dict, tensors: dict)
         return found.error("config.json is missing", fix=fix)
     if not isinstance(config.get("model_type"), str) or not isinstance(config.get("architectures"), list):
         found.error("config.json names no model_type or no architectures", check="architecture")
-    if config.get("quantization_config") is not None:
-        method = config["quantization_config"]
-        method = method.get("quant_method") if isinstance(method, dict) else method
-        message = f"its weights are packed ({ascii(method)[:40]} in quantization_config), which is not read"
+    if method := packing_of(config):
+        message = f"its weights are packed ({method} in quantization_config), which is not read"
         fix = "give the weights before that, in safetensors, or a GGUF file"
         found.error(message, fix=fix, check="quantization")
     _add_values(text_config, found)

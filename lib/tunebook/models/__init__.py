@@ -20,7 +20,7 @@ __getattr__, __dir__, __all__ = face(
         "lora_targets": "abilities",  # which layers take an adapter
         "end_texts": "templates",  # what ends a turn, as text
         "mask_html": "rendering",  # rows with the trained part on colour
-        "measure_row": "templates",  # tokens of a row
+        "measure_row": "rendering",  # tokens of a row
         "rendered_question": "rendering",  # one question as the model is asked it, and what ends an answer
         "same_question": "rendering",  # whether two stages ask alike
     },

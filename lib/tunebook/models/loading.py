@@ -15,7 +15,7 @@ from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
 from tunebook.files import read_json, write_json
 from tunebook.findings import Finding
 from tunebook.inspection.adapter_checks import refuse_config
-from tunebook.inspection.config_checks import refuse_code
+from tunebook.inspection.config_checks import refuse_config as refuse_base
 from tunebook.inspection.template_sandbox import render_probes
 from tunebook.models.corpus import strings
 from tunebook.models.device import Placement
@@ -231,7 +231,7 @@ def _read_weights(source: ModelSource, dtype, attention: str):
     """
     from transformers import AutoModelForCausalLM
 
-    refuse_code(source.folder)
+    refuse_base(source.folder)
     where = {"pretrained_model_name_or_path": source.folder, "dtype": dtype, "output_loading_info": True}
     # mismatched weights are let pass here and refused below, by name
     where |= {"use_safetensors": True, "trust_remote_code": False, "ignore_mismatched_sizes": True}

@@ -1,5 +1,5 @@
 """How a stage of a study asks: one question as the model is asked it, and what ends an answer, compared between stages;
-and rows with their mask as HTML.
+rows with their mask as HTML; and what of a row is trained.
 
 Does not ask anything.
 """
@@ -13,11 +13,14 @@ from tunebook.files import hash_json
 from tunebook.models.templates import (
     ANSWER,
     ASKED,
+    THOUGHT_KEYS,
+    TemplateRefuses,
     apply_template,
     encode_row,
     end_texts,
     ends_of,
     render_prompt,
+    render_turns,
     thinking_mode,
 )
 
@@ -72,3 +75,62 @@ def mask_parts(tokenizer, ids: list[int], mask: list[int]) -> list[tuple[int, st
     """(1 if trained, text) of each run of tokens."""
     groups = itertools.groupby(zip(ids, mask, strict=True), key=lambda pair: pair[1])
     return [(trained, tokenizer.decode([token for token, _ in group])) for trained, group in groups]
+
+
+def not_written(tokenizer, row: dict) -> list[str]:
+    """What the row holds and the template does not write: `tools`, `tool_calls`, and the thoughts of trained turns, in
+    a key or in the content. Many templates write those of the last turn only.
+    """
+    turns, tools = [*row["prompt"], *row["completion"]], row.get("tools")
+    lost, n_given = [], len(row["prompt"])
+    if tools or any("tool_calls" in turn for turn in turns):
+        whole = render_turns(tokenizer, turns, tools)
+        bare = [{key: value for key, value in turn.items() if key != "tool_calls"} for turn in turns]
+        lost += ["tool_calls"] if bare != turns and whole == render_turns(tokenizer, bare, tools) else []
+        lost += ["tools"] if tools and whole == render_turns(tokenizer, turns) else []
+    for at, turn in enumerate(turns):
+        if turn["role"] != "assistant" or at < n_given and turn.get("weight") != 1:
+            continue
+        for bare in _thoughtless(turn):
+            less = [*turns[:at], bare, *turns[at + 1 :]]
+            trained = [encode_row(tokenizer, part[:n_given], part[n_given:], tools) for part in (turns, less)]
+            if trained[0] == trained[1]:
+                lost.append("the thought of the last turn" if at == len(turns) - 1 else "the thoughts of earlier turns")
+    return list(dict.fromkeys(lost))
+
+
+def _thoughtless(turn: dict) -> list[dict]:
+    """A turn without the thought that a key or its content holds, in the ways in which templates cut it; [] for a turn
+    without one.
+    """
+    rest = {key: value for key, value in turn.items() if key not in THOUGHT_KEYS}
+    answer = (turn.get("content") or "").rpartition("</think>")
+    if not answer[0].rpartition("<think>")[2].strip():
+        return [rest] if rest != turn else []
+    return [rest | {"content": text} for text in dict.fromkeys((answer[2], answer[2].lstrip("\n"), answer[2].strip()))]
+
+
+def measure_row(tokenizer):
+    """A function of a canonical row that gives (tokens before the first trained one, all tokens, trouble, trained
+    tokens).
+
+    Counts are as `encode_row` encodes the row. trouble: "" or a check of the data gate: `prompt_prefix` (no loss mask
+    is right), `not_rendered: ` with what the template does not write, `template_refuses: ` with the template's own
+    words, or `end_token` (the last trained token does not end a turn, so stopping is never learnt).
+    """
+    ends = ends_of(tokenizer)
+
+    def measure(row: dict) -> tuple[int, int, str, int]:
+        try:
+            ids, mask = encode_row(tokenizer, row["prompt"], row["completion"], row.get("tools"))
+        except TemplateRefuses as problem:
+            return 0, 0, f"template_refuses: {problem}", 0
+        except InputProblem:
+            ids = render_turns(tokenizer, row["prompt"], row.get("tools"), opens=True)
+            return len(ids), 0, f"prompt_prefix: the prompt ends {tokenizer.decode(ids[-6:])!r}", 0
+        lost = not_written(tokenizer, row) if row["prompt"] else []
+        named = f"end_token: this model's ends are {', '.join(end_texts(tokenizer)[:6])}"
+        trouble = f"not_rendered: {', '.join(lost)}" if lost else "" if ids[-1] in ends else named
+        return mask.index(1), len(ids), trouble, sum(mask)
+
+    return measure

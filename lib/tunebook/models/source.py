@@ -6,6 +6,7 @@ device, reads no pickle files and runs no code that comes with a model.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
 from tunebook.files import read_json, sha256_file
+from tunebook.inspection import config_checks
 from tunebook.inspection.adapter_checks import refuse_config, why_unfit
 from tunebook.inspection.file_kind import GGUF, PICKLES, file_kind_of
 from tunebook.inspection.limited import call
@@ -126,6 +128,7 @@ def _from_folder(model: str, folder: Path, base_of: tuple[str, str] = ("", "")) 
         gguf = next((path.name for path in sorted(folder.glob("*.gguf"))), "")
         fix = f"give the .gguf file in it ({folder / gguf})" if gguf else "give a folder saved with save_pretrained"
         raise InputProblem(f"model: {folder} has no config.json; {fix}")
+    config_checks.refuse_config(folder, model)
     digest = weights_sha256(folder)
     shapes_of(folder)
     return ModelSource(model, "", folder.resolve(), digest)
@@ -177,11 +180,6 @@ def resolve_base(adapter: Path, download: bool = True, base: str = "", base_revi
         ) from problem
     if found.adapter or found.is_gguf:
         raise InputProblem(f"adapter: the base model of {adapter} must be a folder of weights, found {named!r}")
-    if read_json(found.folder / "config.json").get("quantization_config"):
-        raise InputProblem(
-            f"adapter: the base model {named!r} of {adapter} has packed weights (quantization_config), to which none"
-            " can be added; load the 16-bit base as adapter_base"
-        )
     return found
 
 
@@ -202,6 +200,8 @@ def _from_hub(model: str, revision: str, base: tuple[str, str] = ("", "")) -> Mo
             owner, name, file = model.split("/", 2)
             fetched = Path(hf_hub_download(f"{owner}/{name}", file, revision=revision))
             return replace(_find(str(fetched), ""), name=model, revision=revision)
+        with contextlib.suppress(EntryNotFoundError):  # an adapter has none
+            config_checks.refuse_config(Path(hf_hub_download(model, "config.json", revision=revision)).parent, model)
         folder = Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
     except (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError) as problem:
         if isinstance(problem, LocalEntryNotFoundError):  # nothing was asked: there is no network

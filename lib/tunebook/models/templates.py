@@ -300,7 +300,9 @@ def _answer(tokenizer, turns: list[dict], tools) -> list[int]:
     said = whole.removeprefix(prompt)
     if bare != prompt and whole.startswith(bare):
         head, _, answer = whole[len(bare) :].rpartition("</think>")
-        own = (head or (turns[-1].get("content") or "").rpartition("</think>")[0]).rpartition("<think>")[2].strip("\n")
+        held = [head, (turns[-1].get("content") or "").rpartition("</think>")[0]]
+        held += [turns[-1][key] for key in THOUGHT_KEYS if isinstance(turns[-1].get(key), str)]
+        own = next(filter(None, (text.rpartition("<think>")[2].strip("\n") for text in held)), "")
         said = (own + "\n" if own else "") + "</think>\n\n" + answer.lstrip("\n")
     elif said == whole:
         return []
@@ -340,45 +342,6 @@ def _with_text(turn: dict) -> dict:
         for call in turn.get("tool_calls") or ()
     ]
     return {**turn, "tool_calls": calls} if calls else turn
-
-
-def not_written(tokenizer, row: dict) -> list[str]:
-    """What the row holds and the template does not write: `tools`, `tool_calls`, the thoughts of the trained turn."""
-    turns, tools = [*row["prompt"], *row["completion"]], row.get("tools")
-    keys = {key for turn in turns for key in turn} & {"tool_calls"} | (row["completion"][-1].keys() & set(THOUGHT_KEYS))
-    if not keys and not tools:
-        return []
-    whole = render_turns(tokenizer, turns, tools)
-    lost = [key for key in sorted(keys)
-            if whole == render_turns(tokenizer, [{k: v for k, v in turn.items() if k != key} for turn in turns],
-            tools)]  # fmt: skip
-    return lost + (["tools"] if tools and whole == render_turns(tokenizer, turns) else [])
-
-
-def measure_row(tokenizer):
-    """A function of a canonical row that gives (tokens before the first trained one, all tokens, trouble, trained
-    tokens).
-
-    Counts are as `encode_row` encodes the row. trouble: "" or a check of the data gate: `prompt_prefix` (no loss mask
-    is right), `not_rendered: ` with what the template does not write, `template_refuses: ` with the template's own
-    words, or `end_token` (the last trained token does not end a turn, so stopping is never learnt).
-    """
-    ends = ends_of(tokenizer)
-
-    def measure(row: dict) -> tuple[int, int, str, int]:
-        try:
-            ids, mask = encode_row(tokenizer, row["prompt"], row["completion"], row.get("tools"))
-        except TemplateRefuses as problem:
-            return 0, 0, f"template_refuses: {problem}", 0
-        except InputProblem:
-            ids = render_turns(tokenizer, row["prompt"], row.get("tools"), opens=True)
-            return len(ids), 0, f"prompt_prefix: the prompt ends {tokenizer.decode(ids[-6:])!r}", 0
-        lost = not_written(tokenizer, row) if row["prompt"] else []
-        named = f"end_token: this model's ends are {', '.join(end_texts(tokenizer)[:6])}"
-        trouble = f"not_rendered: {', '.join(lost)}" if lost else "" if ids[-1] in ends else named
-        return mask.index(1), len(ids), trouble, sum(mask)
-
-    return measure
 
 
 def start_id(tokenizer) -> int:

@@ -270,7 +270,7 @@ CHOICES = {
     "grpo_loss": ("grpo", "dapo", "dr_grpo", "bnpo", "cispo", "rloo"),
     "preference_source": ("auto", "own", "sampled", "both"),
     "teacher_keep": ("right", "agreed", "all"),
-    "ladder": ("nearest", "instruction", "few_shot", "retrieved", "larger", "hosted"),
+    "ladder": ("nearest", "instruction", "few_shot", "retrieved", "larger", "hosted"),  # searched: search_share
 }
 AUTOMATIC = ("lora_rank", "learning_rate")  # where "auto" stands for 0: the notebook finds the value
 # whole numbers and numbers that must be above 0
@@ -287,7 +287,7 @@ NOT_NEGATIVE = (
     " dpo_beta watch_points save_seconds warmup_share recover_steps replay_steps recover_problems recover_scales"
     " parity_rows grpo_beta start_range importance_rows served_prompts sensitivity_limit price_machine_hour"
     " price_hosted_input price_hosted_output price_staff_hour staff_hours data_cost cell_timeout_seconds"
-    " teacher_prompts teacher_temperature teacher_max_tokens"
+    " teacher_prompts teacher_temperature teacher_max_tokens search_share"
 ).split()
 # (above, up to)
 SHARES = {

@@ -186,6 +186,35 @@ def plan(base: float, gain: float, correlation: float = CORRELATION, problems: i
     }
 
 
+def n_to_settle(n: int, distance: float, error: float, z: float = 1.96, target: float = TARGET) -> int:
+    """Problems with which a new study tells a difference from its margin, either way, in `target` of repetitions.
+
+    On `n` problems the difference lay `distance` from the margin, with the standard error `error`; a difference of `z`
+    errors decides. The measured difference is an estimate: the true one is drawn around it with its standard error (a
+    flat prior), and the new study's own error comes on top. Were the measured one taken for the truth, as many problems
+    as 80% power asks for would settle about six in ten (bench_verdicts). A true difference that is exactly the margin
+    is settled by no number.
+
+    >>> n_to_settle(150, 6.0, 4.29), n_to_settle(150, 0.0, 4.29)
+    (1524, 8828)
+
+    Source: Spiegelhalter and Freedman 1986 (predictive power); O'Hagan, Stevens and Campbell 2005, Assurance in
+    clinical trial design, Pharmaceutical Statistics 4.
+    """
+    from scipy.optimize import bisect
+    from scipy.special import ndtr
+
+    away = abs(distance) / error
+
+    def missed(root: float) -> float:
+        """Share of new studies that stay open, above what is allowed; `root` is the root of n over the new number."""
+        spread = math.hypot(1.0, root)
+        return ndtr((z * root - away) / spread) - ndtr((-z * root - away) / spread) - (1 - target)
+
+    largest = next(root for root in (2.0**power for power in range(1, 64)) if missed(root) > 0)
+    return math.ceil(n / bisect(missed, 1e-4, largest, xtol=1e-9) ** 2)
+
+
 def _require_gain(gain: float) -> None:
     if not 0 < gain < math.inf:
         raise InputProblem(f"the gain must be above 0, found {gain}: write 0.036 for 3.6 points")

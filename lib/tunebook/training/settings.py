@@ -134,7 +134,10 @@ def save_adapter(model, folder: Path, source: ModelSource, tokenizer=None) -> No
     itself.
     """
     if hasattr(model, "peft_config"):
-        model.peft_config["default"].base_model_name_or_path = f"{source.name} {source.revision}".strip()
+        config = model.peft_config["default"]
+        config.base_model_name_or_path = f"{source.name} {source.revision}".strip()
+        if isinstance(config.target_modules, set):  # written in an order that differs from process to process
+            config.target_modules = sorted(config.target_modules)
         model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # a card without content, with paths of this machine
         return

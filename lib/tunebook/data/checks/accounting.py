@@ -181,6 +181,8 @@ class Account:
             return {"becomes": "harmless", "how": ""}
         if words & BAD_ANSWER:
             return {"becomes": "not used", "how": "the other answer of a pair", "severity": "error"}
+        if "candidates" in self.reading.fields and all(isinstance(value, bool) for value in column.values):
+            return {"becomes": "not used", "how": "it judges one of the answers"}
         if words & OTHER_ANSWER:
             return {"becomes": "not used", "how": "another answer", "severity": "warn"}
         if {True, False} <= {value for value in column.values if isinstance(value, bool)}:
