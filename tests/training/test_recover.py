@@ -127,7 +127,7 @@ def test_scale_0_is_base_and_1_the_adapter(world, tmp_path):
 def test_an_adapter_that_no_scale_brings_back_is_refused(tmp_path, changes):
     model = get_peft_model(tiny_llama(attention_bias=True), LoraConfig(r=2, target_modules=["q_proj"], **changes))
     model.save_pretrained(tmp_path / "adapter")
-    with pytest.raises(InputProblem, match="which no scale brings back to base"):
+    with pytest.raises(InputProblem, match="which no scale makes smaller"):
         scaled(tmp_path / "adapter", 0.5, tmp_path / "scaled")
     assert not (tmp_path / "scaled").exists()
 
@@ -266,6 +266,10 @@ def test_a_study_without_dev_is_told_before_anything_is_measured(world, tmp_path
     base = BaseModel(world.source, CPU, tokenizer(), 3)
     with pytest.raises(InputProblem, match="09_recover chooses on dev"):
         measure_front(base, {}, Yardstick([], SimpleNamespace(seed=0)), Retentions(), PROMPTS, None)
+    unread = Yardstick([{"task_id": "a"}], SimpleNamespace(seed=0), general_documents=0)
+    with pytest.raises(InputProblem, match="general_documents is 0, and bits_per_byte is gated"):
+        Retentions().require(unread)
+    Retentions(gated=("nothing",)).require(unread)
 
 
 def test_a_study_of_many_rows_gets_the_general_prompts_that_there_are():

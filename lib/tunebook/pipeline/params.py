@@ -278,7 +278,7 @@ POSITIVE = (
     "seeds batch_size dpo_batch_size lora_alpha max_length max_new_tokens retained_max_new_tokens n_samples"
     " dpo_prompts dpo_samples slots epochs dpo_epochs rehearsal_tokens quantisation_margin recover_points"
     " recover_prompts recover_tokens recover_rows recover_rate general_prompts grpo_prompts grpo_steps grpo_problems"
-    " grpo_samples grpo_temperature grpo_rate sealed_problems sealed_samples sealed_points teacher_samples"
+    " grpo_samples grpo_temperature grpo_rate start_scale sealed_problems sealed_samples sealed_points teacher_samples"
 ).split()
 # numbers that must not be below 0
 NOT_NEGATIVE = (

@@ -43,6 +43,17 @@ class Retentions:
                 ' 09 its own gates, as "09": {gated: ["bits_per_byte"]}'
             )
 
+    def require(self, yardstick: Yardstick) -> None:
+        """InputProblem, before anything is trained, where `yardstick` cannot measure what a point is chosen by."""
+        if not yardstick.problems:
+            raise InputProblem(
+                "09_recover chooses on dev, and 01_validate_data left no dev problems: give it rows of dev"
+            )
+        if not yardstick.general_documents and BITS in (self.gated or (BITS,)):
+            raise InputProblem(
+                f"general_documents is 0, and {BITS} is gated: let 09 read some, or name other gates for it"
+            )
+
 
 def measure_front(
     base: BaseModel, points: dict[str, Path], yardstick: Yardstick, limits: Retentions, prompts: list[dict], context
@@ -54,8 +65,7 @@ def measure_front(
     checkpoints have them; `general_kl`, KL(point || base) in nats a token on the general `prompts`; for each benchmark
     its solved problems; `verdicts`, non-inferiority by name. InputProblem where there is no dev part.
     """
-    if not yardstick.problems:
-        raise InputProblem("09_recover chooses on dev, and 01_validate_data left no dev problems: give it rows of dev")
+    limits.require(yardstick)
     rows, folder = [], context.folder / "front"
     with base.engine() as before:
         first = _measure(before, None, yardstick, limits, folder / "base", context)

@@ -59,7 +59,7 @@ def scaled(adapter: Path, scale: float, folder: Path) -> Path:
     odd = next((name for name in weights if "lora_" not in name or "magnitude" in name), None)
     if odd:
         raise InputProblem(
-            f"adapter: {adapter} has {odd}, which no scale brings back to base: set recover_scales to []"
+            f"adapter: {adapter} has {odd}, which no scale makes smaller: set recover_scales to [], start_scale to 1"
         )
     copy_adapter(adapter, folder)
     smaller = {
