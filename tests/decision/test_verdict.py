@@ -151,8 +151,12 @@ def test_with_several_trainings_the_verdict_is_about_the_recipe_too(folder_of):
     evidence.trainings = [folder_of("task", 41), folder_of("task", 39)]
     outcome = decide(evidence, "sft")
     assert outcome["verdict"] == "GO" and outcome["trainings"]["each"] == pytest.approx([50.0, 51.67, 48.33], abs=0.01)
+    assert outcome["trainings"]["again"]["GO"] > 0.99
     evidence.trainings = [folder_of("task", 12), folder_of("task", 1)]  # two other seeds learned nothing
     outcome = decide(evidence, "sft")
     assert outcome["gains"][0]["verdict"] == "GO", "this file is better"
+    assert (
+        0.3 < outcome["trainings"]["again"]["GO"] < 0.9 and outcome["trainings"]["again"]["shares"]["trainings"] > 0.9
+    )
     assert outcome["verdict"] == "INCONCLUSIVE" and "another training" in " ".join(outcome["reasons"])
     assert any("another training" in row["question"] for row in comparison_rows(outcome))

@@ -2,6 +2,7 @@
 
 import io
 
+import numpy
 import pytest
 
 from sweep_study import make_root
@@ -11,7 +12,8 @@ from tunebook.pipeline import params, stages
 from tunebook.pipeline.progress import Display
 from tunebook.pipeline.study import Request, run_study
 from tunebook.pipeline.verify import verify_run
-from tunebook.statistics.trainings import over_trainings
+from tunebook.statistics.paired import mcnemar
+from tunebook.statistics.trainings import over_trainings, verdicts_again
 
 
 def run(root, *sets):
@@ -66,6 +68,23 @@ def test_trainings_that_differ_widen_the_interval_and_trainings_that_agree_do_no
     assert over_trainings([[0.0] * 40] * 2)["p_exact"] == 1.0
     worse = over_trainings([[-value for value in row] for row in ([1.0] * 30 + [0.0] * 70,) * 3])
     assert worse["verdict"] == "NO-GO" and worse["interval"][1] == pytest.approx(-alike["interval"][0])
+
+
+def test_what_one_more_training_would_get_is_told_as_often_as_it_comes():
+    """Recipes that gain between -10 and 20 points, trained three times and once more."""
+    rng = numpy.random.default_rng(5)
+    told, got = [], []
+    for _ in range(400):
+        own, seeds = rng.normal(rng.normal(-0.9, 0.4), 1.5, 200), rng.normal(0, 0.2, (4, 1))
+        after = rng.random((4, 200)) < 1 / (1 + numpy.exp(-own - seeds))
+        table = after.astype(float) - (rng.random(200) < 0.3)
+        told.append(verdicts_again(table[:3].tolist())["GO"])
+        gained, lost = int((table[3] > 0).sum()), int((table[3] < 0).sum())
+        got.append(gained > lost and mcnemar(gained, lost)[0] < 0.05)
+    told, got = numpy.array(told), numpy.array(got)
+    for low, high in ((0, 0.15), (0.3, 0.7), (0.85, 1)):
+        inside = (told >= low) & (told <= high)
+        assert inside.sum() > 20 and abs(told[inside].mean() - got[inside].mean()) < 0.15, (low, high)
 
 
 def test_the_p_value_and_the_interval_agree():

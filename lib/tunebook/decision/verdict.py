@@ -140,8 +140,14 @@ def _judge_trainings(votes: Votes, row: dict | None) -> None:
         gain = f"{row['difference']:+.1f} points [{low:+.1f}, {high:+.1f}]"
         text = f"{row['trainings']} trainings of {row['model']} against base: {each}; another one: {gain}, "
         text += f"standard deviation between trainings {row['sd']:.1f} points: {row['verdict']} (rule: {row['rule']})"
+        again, shares = row["again"], row["again"]["shares"]
+        text += f"; trained once more, that file alone would get GO with probability {again[GO]:.0%}, NO-GO with"
+        text += f" {again[NO_GO]:.0%}; of the variance of one training's gain {shares['problems']:.0%} lies in which"
+        text += (
+            f" problems are asked, {shares['trainings']:.0%} in the seed, {shares['rest']:.0%} in sampling and the rest"
+        )
         shown = {GO: "is shown", NO_GO: "is ruled out"}.get(row["verdict"], "is neither shown nor ruled out")
-        plain = f"a gain by another training of this recipe {shown} ({gain})"
+        plain = f"a gain by another training of this recipe {shown} ({gain}; trained again, GO in {again[GO]:.0%})"
         settles = f"for another training, more seeds than {row['trainings']} or more problems than {row['n']}"
         votes.add(text, "trainings", row["verdict"], plain, settles)
 

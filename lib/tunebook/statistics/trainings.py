@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy
 
 from tunebook.errors import InputProblem
-from tunebook.statistics.compare import decide
+from tunebook.statistics.compare import GO, INCONCLUSIVE, NO_GO, decide
 from tunebook.statistics.intervals import CONFIDENCE, require_finite
 
 SMALLEST = 1e-15  # p-values below it are given as this
@@ -23,8 +23,8 @@ def over_trainings(differences: Sequence[Sequence[float]], margin: float = 0.0, 
     with trainings - 1 degrees of freedom, the second the normal one, and their half widths add as squares. As in
     `clustered_interval`, half a problem that gains everything, half that loses everything and one unchanged are added,
     so that trainings which agree do not look certain. `difference`, `interval`, `margin` and `sd` (between trainings,
-    the problems' noise taken off) are in points, `each` is a training's difference. `verdict` follows `decide`.
-    InputProblem with fewer than two rows or unequal rows.
+    the problems' noise taken off) are in points, `each` is a training's difference. `verdict` follows `decide`; `again`
+    is `verdicts_again`. InputProblem with fewer than two rows or unequal rows.
 
     >>> result = over_trainings([[1, 1, 0, 1, 1, 0, 1, 1] * 5, [1, 1, 1, 1, 0, 0, 1, 1] * 5])
     >>> result["verdict"], result["trainings"], round(result["difference"]), round(result["sd"])
@@ -69,9 +69,45 @@ def over_trainings(differences: Sequence[Sequence[float]], margin: float = 0.0, 
         "p_exact": p,
         "sd": 100 * math.sqrt(max(0.0, (ms_trainings - ms_rest) / size)),
         "each": [100 * float(row.mean()) for row in table],
+        "again": verdicts_again(differences, margin, confidence),
         "margin": margin,
         "rule": f"mean over {trainings} trainings and their problems, {confidence:.0%} interval",
     }
+
+
+def verdicts_again(differences: Sequence[Sequence[float]], margin: float = 0.0, confidence: float = CONFIDENCE) -> dict:
+    """Probability of each verdict that one more training of the recipe would get by itself, on the same problems; and
+    `shares`, what part of the variance of one training's gain is due to which problems were asked (`problems`), to the
+    training's seed (`trainings`), and to sampling and what is left (`rest`).
+
+    Its difference is predicted by Student's t around the mean of the trainings there are, and gets GO where it lies
+    more than the half width of its own interval above the margin. The spread is taken to be no smaller than the rest
+    alone makes it, since few trainings may agree by chance. Rows as for `over_trainings`.
+
+    >>> found = verdicts_again([[1, 1, 0, 1] * 20, [0, 0, 1, 0] * 20, [1, 0, 0, 1] * 20])
+    >>> round(found["GO"], 1), round(found["NO-GO"], 1)
+    (0.9, 0.1)
+
+    Source: prediction interval of a further observation, Hahn and Meeker 1991, Statistical Intervals, section 4.7.
+    """
+    from scipy.special import ndtri, stdtr
+
+    table = _table(differences)
+    trainings, n = table.shape
+    size = n + 2  # half a problem that gains everything and so on, as in `over_trainings`
+    means, centre = table.sum(axis=1) / size, float(table.sum() / size / trainings)
+    within = float(((table**2).sum(axis=1) + 1.0 - size * means**2).mean()) / (size - 1)
+    rest = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+    of_rest = (float((rest**2).sum()) / (trainings - 1) + 1.0) / (size - 1)
+    between = max(float(((means - centre) ** 2).sum()) / (trainings - 1), of_rest / size)
+    spread = math.sqrt(between * (1 + 1 / trainings))
+    reach = ndtri((1 + confidence) / 2) * math.sqrt(within / size)
+    above, below = (float(stdtr(trainings - 1, (sign * (centre - margin / 100) - reach) / spread)) for sign in (1, -1))
+    parts = {"problems": max(0.0, within - of_rest) / size, "trainings": between - of_rest / size}
+    parts["rest"] = of_rest / size
+    total = sum(parts.values())
+    shares = {name: round(part / total, 3) for name, part in parts.items()}
+    return {GO: above, NO_GO: below, INCONCLUSIVE: max(0.0, 1 - above - below), "shares": shares}
 
 
 def _table(differences: Sequence[Sequence[float]]) -> numpy.ndarray:
