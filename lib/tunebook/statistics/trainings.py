@@ -86,7 +86,7 @@ def verdicts_again(differences: Sequence[Sequence[float]], margin: float = 0.0, 
 
     >>> found = verdicts_again([[1, 1, 0, 1] * 20, [0, 0, 1, 0] * 20, [1, 0, 0, 1] * 20])
     >>> round(found["GO"], 1), round(found["NO-GO"], 1)
-    (0.9, 0.1)
+    (0.8, 0.1)
 
     Source: prediction interval of a further observation, Hahn and Meeker 1991, Statistical Intervals, section 4.7.
     """
