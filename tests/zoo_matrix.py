@@ -36,7 +36,8 @@ def expected(name: str) -> dict[str, str]:
 EXPECTED = {name: expected(name) for name in FAMILIES}
 RECORD, README = (Path(__file__).with_name(name) for name in ("zoo_matrix.json", "README.md"))
 # one of each kind: what is left runs with `python tests/zoo_matrix.py`
-QUICK = ("qwen2.5_base", "qwen3_moe", "gemma3_vision", "phi3", "gpt2", "pythia", "lfm2", "r1_distill")
+QUICK = ("qwen2.5_base", "qwen3_moe", "gemma2", "gemma3_vision", "mistral_v0.2", "phi3", "gpt2", "pythia", "lfm2",
+"falcon_h1", "cohere2", "tinyllama_chat", "glm4", "r1_distill")  # fmt: skip
 TEXTS = {
     "every day at noon": "0 12 * * *",
     "Mon-Fri 22:00": "0 22 * * 1-5",

@@ -1,4 +1,4 @@
-"""What two test files convert once: the converter spends its time in imports."""
+"""What two test files convert once."""
 
 import pytest
 

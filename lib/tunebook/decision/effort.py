@@ -9,7 +9,7 @@ from tunebook.decision.economics import NO_PRICE, Prices
 from tunebook.files import read_csv, read_json
 
 # The stages whose time went into a model, beside those of what it was made from.
-TRAINED = {
+MADE_BY = {
     "base": (),
     "sft": ("02_train_sft",),
     "dpo": ("02_train_sft", "03_train_dpo"),
@@ -49,7 +49,7 @@ def effort_rows(context) -> list[dict]:
             continue
         export = found.get("05_export_gguf")
         weights = export.metrics["adapter"] if target == "gguf" and export else target
-        stages = [*TRAINED.get(weights, ()), *(["05_export_gguf"] if target == "gguf" else [])]
+        stages = [*MADE_BY.get(weights, ()), *(["05_export_gguf"] if target == "gguf" else [])]
         once = sum(found[name].manifest["timing"]["seconds"] for name in stages if name in found)
         calls = rooms.calls(found, target)
         seconds = sum(call["seconds"] for call in calls) / len(calls) if calls else None

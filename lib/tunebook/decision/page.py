@@ -31,7 +31,7 @@ FIGURES = {
     "00_should_we_fine_tune/figures/break_even.png": "When it pays against a hosted model",
     "06_verdict/figures/break_even.png": "When it pays against a hosted model",
 }
-TRAINED = ("02", "03", "08", "09", "10")  # stages whose gates say what each training, or its teacher, did
+STEPS = ("02", "03", "08", "09", "10")  # stages whose gates say what each training, or its teacher, did
 SHOWN_ROWS = 10  # of a table, on the page of a run without a verdict
 LONG = 40  # characters from which a cell holds a sentence
 SHOWN_CARDS = 5  # problems of each change
@@ -143,7 +143,7 @@ def render(report: dict, run_folder: Path, figures: list[tuple[str, str]]) -> st
         },
         "tables": tables(report),
         "cards": cards(report),
-        "trainings": [row for row in report["gates"] if row["source"][:2] in TRAINED],
+        "trainings": [row for row in report["gates"] if row["source"][:2] in STEPS],
         "frozen": FROZEN[report["frozen_before_training"]],
         "spec_file": SPEC,
     }

@@ -12,7 +12,7 @@ from tunebook.data.row_types import demonstrations
 from tunebook.data.splits import prompt_text
 from tunebook.data.study_data import StudyData, problems_of
 from tunebook.data.validate import judge_study
-from tunebook.decision.economics import Prices
+from tunebook.decision.economics import NO_PRICE, Prices
 from tunebook.errors import InputProblem
 from tunebook.evaluation.benchmark import Benchmark, from_problems
 from tunebook.evaluation.extraction import Reading, extract
@@ -142,7 +142,7 @@ def yield_row(done: dict, answers: list[dict], kept: list[dict], prices: Prices,
     row = {"prompts": n, "answers": sum(len(told["answers"]) for told in answers)}
     row |= {"right": sum(sum(told["right"]) for told in answers), "kept": len(kept), "yield": len(kept) / n}
     row |= {"yield_low": low, "yield_high": high, "tokens": cost["tokens"], "seconds": round(cost["seconds"], 1)}
-    unknown = "no row was kept" if priced else "no price given"
+    unknown = "no row was kept" if priced else NO_PRICE
     return row | {"money_per_kept_row": money / len(kept) if priced and kept else unknown}
 
 

@@ -123,10 +123,8 @@ def _ask(words: list[str]) -> dict:
             process.stdin.write(json.dumps(words) + "\n")
             process.stdin.flush()
             return json.loads(process.stdout.readline())
-        except (
-            BaseException
-        ) as problem:  # an interrupt, or a process that is no more: its next answer would be another's
-            process.kill()
+        except BaseException as problem:
+            process.kill()  # its next answer would be that to this job
             _converter.cache_clear()
             if isinstance(problem, (OSError, ValueError)):
                 raise MachineProblem(

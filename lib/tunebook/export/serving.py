@@ -8,14 +8,13 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tunebook.errors import InputProblem
 from tunebook.export.convert import convert_adapter, export_files
 from tunebook.export.parity import log_softmax
 from tunebook.inspection.limited import ChildLimits, call
-from tunebook.machine import cores, peak_bytes
+from tunebook.machine import peak_bytes
 from tunebook.models.engine import Decoding
 from tunebook.models.gguf_engine import GgufModel
 
@@ -82,8 +81,6 @@ def export_served(
 ) -> dict:
     """What serving needs: `base` (f16 GGUF) and `adapters` in `folder`, and in `scratch` the `merged` files that `made`
     lacks.
-
-    The converter spends its time in imports, so the conversions run side by side.
     """
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -91,17 +88,13 @@ def export_served(
         (scratch / name).mkdir()
         return export_files(source, adapter, tokenizer, scratch / name, ["f16"])["f16"]
 
-    with ThreadPoolExecutor(max_workers=cores()) as pool:
-        base = pool.submit(merge, "base", None)
-        alone = {
-            name: pool.submit(convert_adapter, source.folder, adapter, folder / f"adapter-{name}.gguf")
-            for name, adapter in adapters.items()
-        }
-        merged = {name: pool.submit(merge, name, adapter) for name, adapter in adapters.items() if name not in made}
     return {
-        "base": base.result().rename(folder / "base-f16.gguf"),
-        "adapters": {name: one.result() for name, one in alone.items()},
-        "merged": {name: made.get(name) or merged[name].result() for name in adapters},
+        "base": merge("base", None).rename(folder / "base-f16.gguf"),
+        "adapters": {
+            name: convert_adapter(source.folder, adapter, folder / f"adapter-{name}.gguf")
+            for name, adapter in adapters.items()
+        },
+        "merged": {name: made.get(name) or merge(name, adapter) for name, adapter in adapters.items()},
     }
 
 

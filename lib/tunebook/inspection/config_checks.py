@@ -47,7 +47,7 @@ def packing_of(config: dict) -> str:
     return "" if method is None else ascii(method.get("quant_method") if isinstance(method, dict) else method)[:40]
 
 
-def refuse_config(folder: Path, model: str = "") -> None:
+def refuse_base(folder: Path, model: str = "") -> None:
     """Raises InputProblem where config.json names code to be run or fetched, or weights that are packed; one that
     cannot be read is left to who loads it. `model` is its name in the sentence.
     """

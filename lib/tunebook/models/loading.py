@@ -15,7 +15,7 @@ from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
 from tunebook.files import read_json, write_json
 from tunebook.findings import Finding
 from tunebook.inspection.adapter_checks import refuse_config
-from tunebook.inspection.config_checks import refuse_config as refuse_base
+from tunebook.inspection.config_checks import refuse_base
 from tunebook.inspection.template_sandbox import render_probes
 from tunebook.models.corpus import strings
 from tunebook.models.device import Placement

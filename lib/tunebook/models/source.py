@@ -18,8 +18,8 @@ from pathlib import Path
 
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
 from tunebook.files import read_json, sha256_file
-from tunebook.inspection import config_checks
 from tunebook.inspection.adapter_checks import refuse_config, why_unfit
+from tunebook.inspection.config_checks import refuse_base
 from tunebook.inspection.file_kind import GGUF, PICKLES, file_kind_of
 from tunebook.inspection.limited import call
 from tunebook.setup.wheels import SMOLLM2_GGUF_SHA256, cache_dir, smollm2_gguf
@@ -128,7 +128,7 @@ def _from_folder(model: str, folder: Path, base_of: tuple[str, str] = ("", "")) 
         gguf = next((path.name for path in sorted(folder.glob("*.gguf"))), "")
         fix = f"give the .gguf file in it ({folder / gguf})" if gguf else "give a folder saved with save_pretrained"
         raise InputProblem(f"model: {folder} has no config.json; {fix}")
-    config_checks.refuse_config(folder, model)
+    refuse_base(folder, model)
     digest = weights_sha256(folder)
     shapes_of(folder)
     return ModelSource(model, "", folder.resolve(), digest)
@@ -201,7 +201,7 @@ def _from_hub(model: str, revision: str, base: tuple[str, str] = ("", "")) -> Mo
             fetched = Path(hf_hub_download(f"{owner}/{name}", file, revision=revision))
             return replace(_find(str(fetched), ""), name=model, revision=revision)
         with contextlib.suppress(EntryNotFoundError):  # an adapter has none
-            config_checks.refuse_config(Path(hf_hub_download(model, "config.json", revision=revision)).parent, model)
+            refuse_base(Path(hf_hub_download(model, "config.json", revision=revision)).parent, model)
         folder = Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
     except (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError) as problem:
         if isinstance(problem, LocalEntryNotFoundError):  # nothing was asked: there is no network

@@ -35,17 +35,15 @@ def over_trainings(differences: Sequence[Sequence[float]], margin: float = 0.0, 
     squares). Hillis' 2007 single Student quantile is narrower and covers less with two and three trainings
     (bench_trainings).
     """
-    table = _table(differences)
     from scipy.optimize import bisect
     from scipy.special import ndtri, stdtrit
 
-    trainings, size = len(table), table.shape[1] + 2
-    means, centre = table.sum(axis=1) / size, float(table.sum() / size / trainings)
+    table, size, means, centre, squares = _split(differences)
+    trainings = len(table)
     per_problem = table.mean(axis=0)
     ms_problems = trainings * (float((per_problem**2).sum()) + 1.0 - size * centre**2) / (size - 1)
     ms_trainings = size * float(((means - centre) ** 2).sum()) / (trainings - 1)
-    rest = table - per_problem - table.mean(axis=1, keepdims=True) + table.mean()
-    ms_rest = float((rest**2).sum()) / ((trainings - 1) * max(1, table.shape[1] - 1))
+    ms_rest = squares / ((trainings - 1) * max(1, table.shape[1] - 1))
     parts = [ms / (trainings * size) for ms in (ms_trainings, max(0.0, ms_problems - ms_rest))]
 
     def half(level: float) -> float:
@@ -92,13 +90,10 @@ def verdicts_again(differences: Sequence[Sequence[float]], margin: float = 0.0, 
     """
     from scipy.special import ndtri, stdtr
 
-    table = _table(differences)
-    trainings, n = table.shape
-    size = n + 2  # half a problem that gains everything and so on, as in `over_trainings`
-    means, centre = table.sum(axis=1) / size, float(table.sum() / size / trainings)
+    table, size, means, centre, squares = _split(differences)
+    trainings = len(table)
     within = float(((table**2).sum(axis=1) + 1.0 - size * means**2).mean()) / (size - 1)
-    rest = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
-    of_rest = (float((rest**2).sum()) / (trainings - 1) + 1.0) / (size - 1)
+    of_rest = (squares / (trainings - 1) + 1.0) / (size - 1)
     between = max(float(((means - centre) ** 2).sum()) / (trainings - 1), of_rest / size)
     spread = math.sqrt(between * (1 + 1 / trainings))
     reach = ndtri((1 + confidence) / 2) * math.sqrt(within / size)
@@ -108,6 +103,16 @@ def verdicts_again(differences: Sequence[Sequence[float]], margin: float = 0.0, 
     total = sum(parts.values())
     shares = {name: round(part / total, 3) for name, part in parts.items()}
     return {GO: above, NO_GO: below, INCONCLUSIVE: max(0.0, 1 - above - below), "shares": shares}
+
+
+def _split(differences: Sequence[Sequence[float]]) -> tuple[numpy.ndarray, int, numpy.ndarray, float, float]:
+    """The table, its problems with the added ones (see `over_trainings`), the mean of each training and of all over
+    them, and the sum of squares that neither training nor problem explains.
+    """
+    table = _table(differences)
+    size = table.shape[1] + 2
+    rest = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+    return table, size, table.sum(axis=1) / size, float(table.sum() / size / len(table)), float((rest**2).sum())
 
 
 def _table(differences: Sequence[Sequence[float]]) -> numpy.ndarray:
