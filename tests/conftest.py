@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 OFFLINE = Path(__file__).parent / "offline"
+LONG = ("test_own_studies.py", "test_zoo.py", "test_runs.py", "test_ranks.py", "test_programs.py", "test_export.py")
 DEAD_PROXY = "http://127.0.0.1:9"  # for clients that are not Python: nothing listens there
 
 for name in ("TUNEBOOK_ROOT", "TUNEBOOK_OUTPUTS", "TUNEBOOK_RUN_FOLDER", "TUNEBOOK_STAGE", "NO_COLOR"):
@@ -26,3 +27,8 @@ sys.modules.setdefault("rfc3987_syntax", None)  # 4 s of every test process: see
 
 _spec = importlib.util.spec_from_file_location("tunebook_offline", OFFLINE / "sitecustomize.py")
 _spec.loader.exec_module(importlib.util.module_from_spec(_spec))
+
+
+def pytest_collection_modifyitems(items):
+    """The files that take a minute come first, else the last process would be alone with one of them."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))

@@ -385,7 +385,7 @@ def start_and_wait_for_kernel(root):
         assert runner.poll() is None and time.monotonic() < deadline, "the slow stage did not begin"
         time.sleep(0.05)
     members = psutil.Process(runner.pid).children(recursive=True)
-    assert len(members) == 2, "papermill's process and the kernel"
+    assert len(members) == 3, "the process that is forked, papermill's and the kernel"
     return runner, members
 
 

@@ -26,7 +26,7 @@ TRAIN = [
     'marker = pathlib.Path(os.environ["TUNEBOOK_OUTPUTS"]) / "killed"\n'
     "if rate == 0.9 and marker.parent.joinpath('kill').exists() and not marker.exists():\n"
     "    marker.write_text('once')\n"
-    "    os.kill(psutil.Process().parent().parent().pid, signal.SIGKILL)\n"
+    "    os.kill(psutil.Process().parents()[2].pid, signal.SIGKILL)  # above papermill's and that which forks it\n"
     "    __import__('time').sleep(60)",
     'print(context.finish({"skill": rate + 0.01 * seed}))',
 ]

@@ -5,9 +5,9 @@ gates or reuse.
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -19,7 +19,7 @@ import psutil
 from tunebook.files import read_json, write_json
 from tunebook.pipeline import stages
 from tunebook.pipeline.manifest import PACKAGE
-from tunebook.pipeline.notebook_process import kill_tree
+from tunebook.pipeline.notebook_process import MODULE, kill_tree
 
 POLL_SECONDS = 0.2
 # Same bytes on every run (hash seed), small executed notebooks (no bars), no warnings from debuggers and forks.
@@ -32,6 +32,9 @@ QUIET = {
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     "JUPYTER_PLATFORM_DIRS": "1",
 }
+
+# What differs from job to job (and from test to test), and what no import reads.
+OF_JOB = ("TUNEBOOK_", "JUPYTER_", "IPYTHONDIR", "PYTEST_CURRENT_TEST")
 
 
 @dataclass(frozen=True)
@@ -58,29 +61,18 @@ def execute(job: Job, on_tick: Callable[[dict], None]) -> dict:
     with tempfile.TemporaryDirectory(prefix="tunebook-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         write_json(folder / "job.json", _describe(job, stage_folder))
-        environment = _environment(job, _write_kernelspec(folder))
         log = stage_folder / "kernel.log"
-        with open(log, "wb") as stream:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "tunebook.pipeline.notebook_process", str(folder)],
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,
-            )
+        log.write_bytes(b"")
+        forks = _forks(log)
         try:
-            with _passing_on(child.pid) as stopped:
-                while True:
-                    try:
-                        child.wait(POLL_SECONDS)
-                        break
-                    except subprocess.TimeoutExpired:
-                        on_tick(read_progress(stage_folder))
-        finally:
-            if child.returncode is None:
-                kill_tree(child.pid)
-                child.wait()
+            pid = forks.begin(folder, log, _environment(job, _write_kernelspec(folder)))
+            with _passing_on(pid) as stopped:
+                while not forks.has_answered(POLL_SECONDS):
+                    on_tick(read_progress(stage_folder))
+            status = forks.answer()
+        except BaseException:
+            forks.end()
+            raise
         has_result = (folder / "result.json").is_file()
         if stopped and not (has_result and read_json(folder / "result.json")["outcome"] == "exception"):
             # the kernel had nothing to save: what papermill wrote has no name that counts, and the runner ends as told
@@ -88,11 +80,68 @@ def execute(job: Job, on_tick: Callable[[dict], None]) -> dict:
                 os.replace(stage_folder / "executed.ipynb", stage_folder / ".executed.partial.ipynb")
             signal.raise_signal(signal.SIGTERM)
         if not has_result:
-            return {"outcome": "broken", "name": f"exit status {child.returncode}", "message": _last_line(log)}
+            return {"outcome": "broken", "name": f"exit status {status}", "message": _last_line(log)}
         result = read_json(folder / "result.json")
         if result["outcome"] == "ok":
             log.unlink(missing_ok=True)
         return result
+
+
+class Forks:
+    """The process that is forked for every notebook, see `notebook_process.serve`; its own errors go to `log`."""
+
+    def __init__(self, environment: dict, log: Path) -> None:
+        with open(log, "ab") as errors:
+            self._process = subprocess.Popen(
+                MODULE,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+                start_new_session=True,
+                bufsize=0,
+            )
+
+    def begin(self, folder: Path, log: Path, environment: dict) -> int:
+        """Start the job and return its process id; 0 where this process is gone."""
+        job = {"folder": str(folder), "log": str(log), "environment": environment}
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(job).encode() + b"\n")
+        return int(self._process.stdout.readline() or 0)
+
+    def has_answered(self, seconds: float) -> bool:
+        return bool(select.select([self._process.stdout], [], [], seconds)[0])
+
+    def answer(self) -> int:
+        """The next line; where there is none, the exit status of this process, which is not used again."""
+        line = self._process.stdout.readline()
+        if line:
+            return int(line)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(10)  # itself, before `kill_tree` takes its exit status
+        self.end()
+        return self._process.returncode
+
+    def end(self) -> None:
+        """SIGKILL it and all below it."""
+        kill_tree(self._process.pid)
+        self._process.wait()
+        _OF_THREAD.forks = None
+
+
+_OF_THREAD = threading.local()  # a child that asks to die with its parent dies with the thread that started it
+
+
+def _forks(log: Path) -> Forks:
+    """This thread's process, made anew where the environment or a file of the library is another than at its start."""
+    environment = {**os.environ, **QUIET, "PYTHONPATH": _python_path()}
+    files = [(str(path), path.stat().st_mtime_ns) for path in sorted(PACKAGE.rglob("*.py"))]
+    state = {name: value for name, value in environment.items() if not name.startswith(OF_JOB)}, files
+    if getattr(_OF_THREAD, "forks", None) is None or _OF_THREAD.state != state:
+        if getattr(_OF_THREAD, "forks", None):
+            _OF_THREAD.forks.end()
+        _OF_THREAD.forks, _OF_THREAD.state = Forks(environment, log), state
+    return _OF_THREAD.forks
 
 
 @contextlib.contextmanager
@@ -136,25 +185,21 @@ def _describe(job: Job, stage_folder: Path) -> dict:
         "params": job.params,
         "timeout_seconds": job.timeout_seconds,
         "report": job.report,
-        "parent_pid": os.getpid(),
     }
 
 
 def _write_kernelspec(folder: Path) -> Path:
     """A `python3` kernel of this Python, found before any that the machine has."""
-    argv = [sys.executable, "-m", "tunebook.pipeline.notebook_process", "-f", "{connection_file}"]
-    write_json(
-        folder / "kernels" / "python3" / "kernel.json", {"argv": argv, "display_name": "Python 3", "language": "python"}
-    )
+    kernel = {"argv": [*MODULE, "-f", "{connection_file}"], "display_name": "Python 3", "language": "python"}
+    write_json(folder / "kernels" / "python3" / "kernel.json", kernel)
     return folder
 
 
 def _environment(job: Job, jupyter: Path) -> dict:
-    inherited = os.environ.get("PYTHONPATH")
     return {
         **os.environ,
         **QUIET,
-        "PYTHONPATH": str(PACKAGE.parent) + (os.pathsep + inherited if inherited else ""),
+        "PYTHONPATH": _python_path(),
         "JUPYTER_PATH": str(jupyter),
         "JUPYTER_RUNTIME_DIR": str(jupyter / "runtime"),
         "IPYTHONDIR": str(jupyter / "ipython"),
@@ -163,6 +208,11 @@ def _environment(job: Job, jupyter: Path) -> dict:
         "TUNEBOOK_RUN_FOLDER": str(job.run_folder),
         "TUNEBOOK_STAGE": job.instance,
     }
+
+
+def _python_path() -> str:
+    inherited = os.environ.get("PYTHONPATH")
+    return str(PACKAGE.parent) + (os.pathsep + inherited if inherited else "")
 
 
 def _last_line(log: Path) -> str:

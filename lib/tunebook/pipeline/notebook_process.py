@@ -1,25 +1,38 @@
-"""Run one notebook with papermill, in a process of its own: `python -m tunebook.pipeline.notebook_process JOB_FOLDER`.
+"""Run notebooks with papermill, each in a process of its own and with a kernel of its own.
 
-Reads job.json there and writes result.json. Does not decide what a failure means. The executed notebook gets its final
-name only when it is complete, since papermill writes its output in place.
+`python -m tunebook.pipeline.notebook_process` imports once what takes seconds and then forks for every notebook, on
+Linux; elsewhere, and for kernels beside a GPU, each process imports for itself. A job is a folder: job.json is read and
+result.json written. Does not decide what a failure means. The executed notebook gets its final name only when it is
+complete, since papermill writes its output in place.
 """
 
 import contextlib
 import ctypes
 import errno
+import gc
+import importlib
 import json
+import logging
 import os
 import re
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 import psutil
 
 from tunebook.files import replace, write_bytes, write_json, write_text
-from tunebook.pipeline.notebooks import without_slow_imports
+from tunebook.pipeline.notebooks import read_cells, without_slow_imports
 
 PR_SET_PDEATHSIG = 1  # Source: prctl(2)
+MODULE = [sys.executable, "-m", "tunebook.pipeline.notebook_process"]
+FORKS = sys.platform == "linux"
+# Forked with torch imported, a process may find its GPU unusable.
+HAS_GPU = any(os.path.exists(f"/dev/{name}") for name in ("nvidiactl", "nvidia0", "dxg", "kfd"))
+COMPUTES = re.compile(r"^from tunebook import .*\bmodels\b", re.MULTILINE)
+# What every notebook of a model imports, by and by: 6 of the 7 s before its first step.
+SLOW = ("torch", "transformers.modeling_utils", "transformers.models.auto", "transformers.trainer", "peft", "datasets")
 
 
 def die_with_parent(parent_pid: int) -> None:
@@ -41,20 +54,125 @@ def kill_tree(pid: int) -> None:
         psutil.wait_procs(members, timeout=10)
 
 
-def main(folder: Path) -> None:
+def serve() -> None:
+    """Every line of standard input is a job {folder, log, environment}; the answers are a line with the process id of
+    its fork and, when that has ended, one with its exit status.
+    """
+    die_with_parent(os.getppid())
+    for line in sys.stdin:
+        job = json.loads(line)
+        if FORKS:
+            _import_for(job["folder"])
+        parent, child = os.getpid(), os.fork()
+        if not child:
+            _work(job, parent)
+        print(child, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+def _import_for(folder: str) -> None:
+    """What the job's processes, and those of all later jobs, inherit."""
+    with without_slow_imports():
+        for name in ("papermill", "nbclient", "ipykernel.kernelapp"):
+            importlib.import_module(name)
+    notebook = json.loads((Path(folder) / "job.json").read_text(encoding="utf-8"))["notebook"]
+    if not HAS_GPU and COMPUTES.search("\n".join("".join(cell["source"]) for cell in read_cells(Path(notebook)))):
+        for name in SLOW:
+            importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # else every fork copies what the collector touches
+
+
+def _work(job: dict, parent_pid: int) -> None:
+    """Be the process of one job, which ends here."""
+    status = 1
+    try:
+        os.setsid()
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
+        os.dup2(1, 2)
+        os.environ.clear()
+        os.environ.update(job["environment"])
+        if not FORKS:
+            os.execv(sys.executable, [*MODULE, job["folder"], str(parent_pid)])
+        main(Path(job["folder"]), parent_pid)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def main(folder: Path, parent_pid: int) -> None:
     """Run the job; every outcome, this process's own defects included, is a result."""
+    die_with_parent(parent_pid)
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-    die_with_parent(job["parent_pid"])
     with without_slow_imports():
         import papermill  # noqa: F401 (imported here once, so that `_run` gets it without the slow part)
-    result = _run(job)
+    result = _run(job, {"kernel_manager_class": _forked_kernels()} if FORKS else {})
     _keep_notebook(job)
     if result["outcome"] == "ok" and job["report"] and not Path(job["report"]).exists():  # 06 writes its own page
         write_text(job["report"], _render(Path(job["final"])))
     write_json(folder / "result.json", result)
 
 
-def _run(job: dict) -> dict:
+def _forked_kernels():
+    """A kernel manager whose kernel is a fork of this process, made here, before papermill starts any thread: it
+    waits for the manager to say with which command it would have been started.
+    """
+    from jupyter_client import AsyncKernelManager
+
+    told, tell = os.pipe()
+    parent, child = os.getpid(), os.fork()
+    if not child:
+        os.close(tell)
+        _become_kernel(told, parent)
+    os.close(told)
+
+    class Kernel(psutil.Process):
+        stdin = stdout = stderr = None
+
+        def poll(self) -> int | None:
+            with contextlib.suppress(psutil.TimeoutExpired):
+                return self.wait(0)
+
+    class Manager(AsyncKernelManager):
+        async def _async_launch_kernel(self, kernel_cmd, **kw):
+            with open(tell, "w", encoding="utf-8") as stream:
+                json.dump({"argv": kernel_cmd, "cwd": os.getcwd(), "environment": kw["env"]}, stream)
+            self.provisioner.process, self.provisioner.pid, self.provisioner.pgid = Kernel(child), child, child
+            self._reconcile_connection_info(self.provisioner.connection_info)
+
+    return Manager
+
+
+def _become_kernel(told: int, parent_pid: int) -> None:
+    """Be the kernel of the process `parent_pid`, or end where it ends before it asks for one."""
+    try:
+        die_with_parent(parent_pid)
+        os.setsid()
+        with open(told, encoding="utf-8") as stream:
+            text = stream.read()
+        if text:
+            start = json.loads(text)
+            os.chdir(start["cwd"])
+            os.environ.clear()
+            os.environ.update(start["environment"] | {"JPY_PARENT_PID": str(parent_pid)})
+            sys.argv = start["argv"][2:]
+            if not sys.flags.safe_path:
+                sys.path[0] = start["cwd"]  # as `python -m` does
+            run_kernel()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def _run(job: dict, settings: dict) -> dict:
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill import PapermillExecutionError, execute_notebook
 
@@ -68,6 +186,7 @@ def _run(job: dict) -> dict:
             log_output=False,
             cwd=job["cwd"],
             execution_timeout=job["timeout_seconds"] or None,
+            **settings,
         )
     except PapermillExecutionError as problem:
         return {"outcome": "exception", "name": problem.ename, "message": problem.evalue, "cell": problem.source[:200]}
@@ -131,9 +250,16 @@ def run_kernel() -> None:
     """
     from ipykernel.kernelapp import IPKernelApp
 
-    die_with_parent(int(os.environ["JPY_PARENT_PID"]))
-    IPKernelApp.launch_instance()
+    parent_pid = int(os.environ["JPY_PARENT_PID"])
+    die_with_parent(parent_pid)
+    # The parent, else as it was when ipykernel was imported; and no warning about loopback in the log.
+    IPKernelApp.launch_instance(parent_handle=parent_pid, log_level=logging.ERROR)
 
 
 if __name__ == "__main__":
-    run_kernel() if sys.argv[1] == "-f" else main(Path(sys.argv[1]))
+    if not sys.argv[1:]:
+        serve()
+    elif sys.argv[1] == "-f":
+        run_kernel()
+    else:
+        main(Path(sys.argv[1]), int(sys.argv[2]))
