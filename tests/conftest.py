@@ -23,6 +23,8 @@ os.environ |= {
     **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"), DEAD_PROXY),
     **dict.fromkeys(("NO_PROXY", "no_proxy"), "localhost,127.0.0.1,::1"),
 }
+if "PYTEST_XDIST_WORKER" in os.environ:  # threads that wait for each other on full cores double the time
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.modules.setdefault("rfc3987_syntax", None)  # 4 s of every test process: see tunebook.pipeline.notebooks
 
 _spec = importlib.util.spec_from_file_location("tunebook_offline", OFFLINE / "sitecustomize.py")

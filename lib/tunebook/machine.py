@@ -19,6 +19,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def threads() -> int:
+    """How many threads numeric work takes: OMP_NUM_THREADS where it is a number, as torch reads it, else `cores()`."""
+    said = os.environ.get("OMP_NUM_THREADS", "").strip()
+    return int(said) if said.isdecimal() and int(said) else cores()
+
+
 def is_here(host: str) -> bool:
     """Whether an address is this machine itself."""
     try:

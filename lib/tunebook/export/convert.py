@@ -26,7 +26,8 @@ from tunebook.errors import InputProblem, MachineProblem
 from tunebook.export.merge import gguf_name, merge_to_folder, read_deltas
 from tunebook.files import read_jsonl, replace, require_disk
 from tunebook.inspection.gguf_header import TYPES, read_gguf
-from tunebook.models.device import choose_placement, cores, this_machine
+from tunebook.machine import threads
+from tunebook.models.device import choose_placement, this_machine
 from tunebook.models.gguf_tokenizer import api, last_words
 from tunebook.models.loading import load_model
 from tunebook.models.templates import ENDS_BY_TEXT, encode_row, ends_of
@@ -160,7 +161,7 @@ def quantise(source: Path, target: Path, kind: str, importance: dict | None = No
         raise InputProblem(f"gguf_types: {kind!r} is no type that llama.cpp quantises to, for example q8_0 or q4_k_m")
     require_disk(target.parent, source.stat().st_size)
     settings = api().llama_model_quantize_default_params()
-    settings.ftype, settings.nthread = number, cores()
+    settings.ftype, settings.nthread = number, threads()
     entries = _importance_entries(importance or {})
     if importance:
         settings.imatrix = entries

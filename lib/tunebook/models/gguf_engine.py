@@ -17,7 +17,7 @@ import numpy
 
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.files import sha256_file
-from tunebook.machine import cores
+from tunebook.machine import threads as usual_threads
 from tunebook.models.engine import TAIL_TOKENS, Decoding, Generated, choose_token, common_prefix, has_stop
 from tunebook.models.gguf_tokenizer import GgufTokenizer, api, checked_file, last_words, load_gguf
 from tunebook.models.rendering import asked_text
@@ -69,7 +69,7 @@ class GgufModel:
         end_of_turn: str = "",
     ):
         llama, path = api(), Path(path)
-        self.path, self.slots, self.threads = path, slots, threads or cores()
+        self.path, self.slots, self.threads = path, slots, threads or usual_threads()
         files = {name: Path(file) for name, file in (adapters or {}).items()}
         for file in files.values() if found is None else ():
             if checked_file(file)["kind"] != "gguf_adapter":
