@@ -136,6 +136,9 @@ PUBLISHED = {
                           for side, text in answers(n, "conversation_a", "conversation_b").items()}}, ""),
     "pairs of two models and a winner each": (lambda n, r: {"prompt": r["prompt"], "winner_model_a": 1 - n % 2,
                  "winner_model_b": n % 2, "winner_tie": 0, **answers(n, "response_a", "response_b")}, ""),
+    "arena-55k": (lambda n, r: {"id": n, "model_a": "x", "model_b": "y", "prompt": json.dumps(["Hi.", r["prompt"]][n % 2 :]), **{
+                  side: json.dumps(["Hello.", text][n % 2 :]) for side, text in answers(n, "response_a", "response_b").items()},
+                  "winner_model_a": 1 - n % 2, "winner_model_b": n % 2, "winner_tie": 0}, "Hello."),
     "two answers and a letter": (lambda n, r: {"question": r["prompt"], "preference": "AB"[n % 2],
                                  **answers(n, "Answer A", "Answer B")}, ""),
     "KTO as words": (lambda n, r: {**r, "label": ["false", "true"][n % 2]}, ""),
@@ -193,7 +196,7 @@ def test_of_scored_answers_the_best_is_chosen_and_equal_scores_are_no_pair():
 
 
 JUDGED = ("Nectar", "HelpSteer2 preferences", "HelpSteer3", "PKU-SafeRLHF", "Chatbot Arena",
-          "pairs of two models and a winner each", "two answers and a letter")  # fmt: skip
+          "pairs of two models and a winner each", "arena-55k", "two answers and a letter")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", JUDGED)
@@ -210,13 +213,43 @@ def test_the_better_answer_is_chosen_whatever_says_so(name):
 @pytest.mark.parametrize(
     ("name", "tie"),
     [("Nectar", None), ("HelpSteer2 preferences", {"preference_strength": 0}), ("Chatbot Arena", {"winner": "tie"}),
-     ("Chatbot Arena", {"winner": "tie (bothbad)"}), ("two answers and a letter", {"preference": "Neither"})],
+     ("Chatbot Arena", {"winner": "tie (bothbad)"}), ("arena-55k", {"winner_model_a": 0, "winner_model_b": 0, "winner_tie": 1}), ("two answers and a letter", {"preference": "Neither"})],
 )  # fmt: skip
 def test_a_tie_is_no_pair(name, tie):
     records = [PUBLISHED[name][0](n, row) for n, row in enumerate(ROWS)]
     records[3] |= tie or {"answers": [item | {"rank": 1.0} for item in records[3]["answers"]]}
     found = {item.check: item.rows for item in judge(records, pasted(judge(records))).findings}
     assert found["equal_scores"] == [3]
+
+
+def arena(prompt, first, second):
+    """Rows of arena-55k, of which the fourth has these turns."""
+    records = [PUBLISHED["arena-55k"][0](n, row) for n, row in enumerate(ROWS)]
+    records[3] |= {"prompt": prompt, "response_a": first, "response_b": second}
+    return judge(records, pasted(judge(records)))
+
+
+@pytest.mark.parametrize("form", [json.dumps, list], ids=["JSON text", "lists"])
+def test_answers_that_part_early_are_whole_conversations(form):
+    row = arena(*map(form, (["Otter?", "And then?"], ["Yes.", "It dives."], ["No.", "It sings."]))).examples.row(3)
+    assert row["prompt"] == [user("Otter?")]
+    assert row["chosen"] == [said("No."), user("And then?"), said("It sings.")]
+    assert row["rejected"] == [said("Yes."), user("And then?"), said("It dives.")]
+
+
+@pytest.mark.parametrize(
+    ("turns", "check", "words"),
+    [(('["Hi?", "So?"]', '["Yes.", null]', '["No.", "No."]'), "empty_field", "turn 2 of response_a is null"),
+     (('["Hi?", null]', '["Yes.", "So."]', '["No.", "No."]'), "empty_field", "turn 2 of the prompt is null"),
+     (('["Hi?"]', '["Yes."]', '[""]'), "empty_field", 'turn 1 of response_b is ""'),
+     (('["Hi?", "So?"]', '["Yes."]', '["No.", "No."]'), "alternation", "the prompt has 2 turns, response_a has 1"),
+     (('["Hi?"]', '["Yes."]', '["No.'), "alternation", "the prompt has 1 turns, response_b has 0"),
+     (('["Hi?"]', '["Yes."]', '["\\ud83d"]'), "encoding", "response_b holds half of a surrogate pair")],
+)  # fmt: skip
+def test_turns_that_cannot_be_put_together_are_named(turns, check, words):
+    """Trained as they stand they were brackets, quotes and nulls."""
+    [finding] = [item for item in arena(*turns).findings if item.rows == [3]]
+    assert finding.check == check and words in finding.message
 
 
 @pytest.mark.parametrize("value", ["C", "model", 2, True, "", "x y", {"a": 1}])

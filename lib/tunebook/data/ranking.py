@@ -3,9 +3,10 @@
 A direction that the columns do not say is never guessed: what names none of the answers is a problem of the row.
 """
 
+import json
 import re
 
-from tunebook.data.messages import RowProblem, is_message, unpacked
+from tunebook.data.messages import RowProblem, is_message, turn, unpacked
 from tunebook.errors import InputProblem
 
 STEMS = "response answer completion output conversation reply summary model_output candidate generation".split()
@@ -86,6 +87,36 @@ def listed(values: list) -> list:
     values = [unpacked(value) for value in values]
     is_many = [isinstance(value, list) and not (value and is_message(value[0])) for value in values]
     return [item for value, many in zip(values, is_many, strict=True) for item in (value if many else [value])]
+
+
+def conversations(prompt, answers: list, paths: list[str]) -> list[list[dict]] | None:
+    """Whole conversations of a prompt and answers that hold a text for each turn, as a list or as JSON text; None for
+    any others. RowProblem for a turn without a text, and for columns of different lengths.
+    """
+    columns = [("the prompt", _texts(prompt)), *zip(paths, map(_texts, answers), strict=True)]
+    asked = columns[0][1]
+    if asked is None or len(paths) < 2 or not any(texts for _, texts in columns[1:]):
+        return None
+    for name, texts in columns:
+        if len(texts or ()) != len(asked):
+            raise RowProblem("alternation", f"the prompt has {len(asked)} turns, {name} has {len(texts or ())}")
+        if blank := next((n for n, text in enumerate(texts, 1) if not (text or "").strip()), 0):
+            raise RowProblem("empty_field", f"turn {blank} of {name} is {json.dumps(texts[blank - 1])}")
+        if any("\ud800" <= letter <= "\udfff" for text in texts for letter in text):
+            raise RowProblem("encoding", f"{name} holds half of a surrogate pair")
+    pairs = [zip(asked, texts, strict=True) for _, texts in columns[1:]]
+    return [[part for ask, answer in side for part in turn("user", ask) + turn("assistant", answer)] for side in pairs]
+
+
+def _texts(value) -> list | None:
+    """The texts, and nulls, of a list or of a JSON text that holds one; None for anything else."""
+    if isinstance(value, str) and value.lstrip()[:1] == "[":
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    is_list = isinstance(value, list) and value and all(text is None or isinstance(text, str) for text in value)
+    return value if is_list else None
 
 
 def negative(value):
