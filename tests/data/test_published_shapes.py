@@ -351,3 +351,35 @@ def test_tab_separated_files_are_read(tmp_path):
     lines = ["prompt\tcompletion", *(f"{row['prompt']}\t{row['completion']}" for row in ROWS)]
     (tmp_path / "rows.tsv").write_text("\n".join(lines) + "\n")
     assert judge_data(read_rows(str(tmp_path / "rows.tsv"))).verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    ("mapping", "words"),
+    [(["prompt=p", "candidates=a+b", "better=x+y"], r"mapping better=x\+y: a plus joins texts, better is one column"),
+     (["messages=a+b"], r"mapping messages=a\+b: .* messages is one column"),
+     (["prompt=p", "completion=c", "label=a+b"], "label is one column"),
+     (["prompt=p", "completion=c", "better=w"], "better choose among candidates; give --map 'candidates="),
+     (["prompt=p", "candidates=a+b", "scores=s+t", "better=w"], "no row type reads prompt, candidates, scores, better"),
+     (["messages=m", "completion=c"], "no row type reads messages, completion together"),
+     (["prompt=p", "chosen=c", "rejected=r", "completion=d"], "no row type reads prompt, chosen, rejected, completion"),
+     (["text=t", "system=s"], "no row type reads text, system together"),
+     (["text=t", "prompt=p", "completion=c"], "no row type reads text, prompt, completion together")],
+)  # fmt: skip
+def test_no_mapped_column_is_lost(mapping, words):
+    """Of two columns that named the better answer the second was not looked at."""
+    with pytest.raises(InputProblem, match=words):
+        reading_of(mapping)
+
+
+def test_a_plus_joins_texts_only():
+    """Messages were joined as Python prints them, and trained."""
+    records = [
+        {"chat": [user("Hi.")] if n % 2 else "Hi.", "more": r["prompt"], "answer": r["completion"]}
+        for n, r in enumerate(ROWS)
+    ]
+    judgement = judge(records, ["prompt=chat+more", "completion=answer"])
+    [finding] = [item for item in judgement.findings if item.check == "mixed_types"]
+    assert (
+        finding.count == len(ROWS) // 2
+        and "chat holds no plain text, and prompt joins texts: chat+more" in finding.message
+    )

@@ -1,4 +1,4 @@
-"""Two or more answers beside what says which of them is better: scores, ranks, a signed strength, or a name.
+"""Answers beside what says which of them is better, or whether one is good: scores, ranks, a strength, a name, a label.
 
 A direction that the columns do not say is never guessed: what names none of the answers is a problem of the row.
 """
@@ -17,6 +17,8 @@ STRENGTHS = ("preference_strength", "overall_preference")
 BETTER = ("better_response_id safer_response_id winner preferred preferred_response better better_response preference"
           " choice chosen_response human_preference label labels").split()  # fmt: skip
 TIES = ("tie", "both", "none", "equal", "same", "draw", "neither", "bothbad")
+JUDGING_WORDS = {"true": True, "1": True, "good": True, "desirable": True, "yes": True, "false": False, "0": False,
+                 "bad": False, "undesirable": False, "no": False}  # fmt: skip
 RANK_WORDS = frozenset(("rank", "ranks", "ranking", "place", "position"))
 
 
@@ -72,8 +74,13 @@ def _pair(by_lower: dict, stem: str, first: str, second: str) -> tuple[str, str]
     return None
 
 
-def check_direction(scores: str) -> None:
-    """InputProblem for ranks that would be taken for scores, so that the worst answer were chosen."""
+def check_direction(mapping: dict[str, str]) -> None:
+    """InputProblem for ranks that would be taken for scores, so that the worst answer were chosen, and for scores of
+    no answers.
+    """
+    if mapping.keys() & {"scores", "better"} and "candidates" not in mapping:
+        raise InputProblem("mapping: scores and better choose among candidates; give --map 'candidates=COLUMN+COLUMN'")
+    scores = mapping.get("scores", "")
     for path in scores.split("+"):
         if set(re.findall(r"[a-z]+", path.lower())) & RANK_WORDS and not path.startswith("-"):
             raise InputProblem(
@@ -156,3 +163,15 @@ def _place(better, paths: list[str]) -> int | None:
     named = [at for at, (path, label) in enumerate(zip(paths, labels, strict=True))
              if text == path.lower() or last and label and label[1] == last[1]]  # fmt: skip
     return named[0] if len(named) == 1 else None
+
+
+def are_judgements(values) -> bool:
+    """True for values that say good or bad: true and false, also as 0 and 1 or as words."""
+    return bool(values) and all(judgement_of(value) is not None for value in values)
+
+
+def judgement_of(value) -> bool | None:
+    """KTO's label as a truth value, None where it is no such thing."""
+    if isinstance(value, str):
+        return JUDGING_WORDS.get(value.strip().lower())
+    return bool(value) if value in (0, 1) and isinstance(value, bool | int | float) else None

@@ -6,7 +6,7 @@ mapping (see `mapping`). Does not read files.
 
 import json
 
-from tunebook.data.mapping import FIRST_USER, Reading, apply_mapping, judgement_of, value_at
+from tunebook.data.mapping import FIRST_USER, Reading, apply_mapping, value_at
 from tunebook.data.messages import (
     RowProblem,
     as_messages,
@@ -18,7 +18,7 @@ from tunebook.data.messages import (
     turn,
     unpacked,
 )
-from tunebook.data.ranking import best_and_worst, conversations
+from tunebook.data.ranking import best_and_worst, conversations, judgement_of
 
 FIELDS = {
     "prompt_completion": ("prompt", "completion"),
