@@ -1,8 +1,8 @@
 """Still further published forms, added to `zoo.FAMILIES`: turns that a user's turn opens (HunYuan), one control token for
 the beginning of every turn (Seed-OSS), roles in words (BitNet), latent attention (MiniCPM3), experts behind dense layers
 (dots1), architectures that transformers trains and llama.cpp does not have (Helium, Zamba2, nanochat), a vocabulary in
-SentencePiece's file alone (InternLM3; whether the published one adds a first space is not known, this one does), layers that share keys and values and have embeddings of their own (Gemma 4), and a
-text model of another type than the whole (Ministral 3).
+SentencePiece's file alone (InternLM3: this one has a first space, of the published one it is not known), layers that share
+keys and values and have embeddings of their own (Gemma 4), and a text model of another type than the whole (Ministral 3).
 """
 
 from zoo import FALCON, FAMILIES, HEAD, IM, LLAMA, TIED, UNTIED, Family

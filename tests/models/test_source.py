@@ -122,7 +122,7 @@ def test_a_tokenizer_made_of_pieces_alone_reads_as_they_do(tmp_path, name):
     folder = zoo.build(name, tmp_path / name)
     (folder / "tokenizer.json").unlink(missing_ok=True)
     if name == "gemma2":
-        assert load_tokenizer(folder).turn_end
+        assert load_tokenizer(folder, "model").turn_end
         return
     with pytest.raises(InputProblem, match="reads 271 of 271 strings otherwise than tokenizer.model"):
-        load_tokenizer(folder)
+        load_tokenizer(folder, "model")
