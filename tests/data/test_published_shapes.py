@@ -237,6 +237,18 @@ def test_answers_that_part_early_are_whole_conversations(form):
     assert row["rejected"] == [said("Yes."), user("And then?"), said("It dives.")]
 
 
+@pytest.mark.parametrize("won", [int, bool, float])
+def test_winners_in_a_csv_file_are_numbers(tmp_path, won):
+    """As Kaggle ships arena-55k; every score was a text."""
+    records = [PUBLISHED["arena-55k"][0](n, row) for n, row in enumerate(ROWS)]
+    records = [
+        {key: won(value) if key.startswith("winner") else value for key, value in row.items()} for row in records
+    ]
+    rows = read_rows(write_rows(tmp_path / "arena.csv", records))
+    judgement = judge_data(rows, reading_of(pasted(judge_data(rows))))
+    assert [judgement.examples.row(n)["chosen"] for n in (0, 1)] == [[said(PAIRS[n]["chosen"])] for n in (0, 1)]
+
+
 @pytest.mark.parametrize(
     ("turns", "check", "words"),
     [(('["Hi?", "So?"]', '["Yes.", null]', '["No.", "No."]'), "empty_field", "turn 2 of response_a is null"),

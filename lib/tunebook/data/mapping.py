@@ -242,7 +242,7 @@ def apply_mapping(row: dict, mapping: dict[str, str]) -> dict:
             continue
         if field in RANKED:
             signed = zip(given.split("+"), (value_at(row, path) for path in paths), strict=True)
-            values = [ranking.negative(value) if sign[:1] == "-" else value for sign, value in signed]
+            values = [ranking.scored(value, sign) if field == "scores" else value for sign, value in signed]
             mapped[field] = ranking.listed(values) if field != "better" else values[0]
             continue
         paths = [first, *(path for path in others if path in row or root_of(path) in row)]

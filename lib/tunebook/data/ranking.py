@@ -126,11 +126,18 @@ def _texts(value) -> list | None:
     return value if is_list else None
 
 
-def negative(value):
-    """The scores with the other sign, so that the lowest is the best; what is no number stays and is found later."""
+def scored(value, sign: str):
+    """A score, or a list of them, as numbers, also from the text of a csv cell; with the other sign, so that the lowest
+    is the best, where `sign` begins with a minus. What is no number stays and is found later.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value.strip().lower())  # pandas writes True
+        except (ValueError, RecursionError):
+            return value
     if isinstance(value, list):
-        return [negative(item) for item in value]
-    return -value if isinstance(value, int | float) else value
+        return [scored(item, sign) for item in value]
+    return -value if sign[:1] == "-" and isinstance(value, int | float) else value
 
 
 def best_and_worst(candidates: list, scores: list | None, better, paths: list[str]) -> dict:
