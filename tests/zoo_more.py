@@ -72,6 +72,8 @@ YARN = {"rope_type": "yarn", "type": "yarn", "rope_theta": 1000000.0, "factor": 
 ROPE4 = {"sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
          "full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.25, "rope_theta": 1000000.0}}  # fmt: skip
 SEES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 16}
+HEARS = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "subsampling_conv_channels": [8, 4]}
+HEARS |= {"output_proj_dims": 32}
 HY = tuple(f"<｜hy_{name}｜>" for name in ("begin▁of▁sentence", "end▁of▁sentence", "▁pad▁", "User", "Assistant"))
 HY += ("<｜hy_place▁holder▁no▁2｜>", "<｜hy_place▁holder▁no▁3｜>", "<think>*", "</think>*")
 SEEDS = ("<seed:bos>", "<seed:pad>", "<seed:eos>", "<seed:think>*", "</seed:think>*")
@@ -211,7 +213,7 @@ FAMILIES |= {
         ("<eos>", "<|tool_response>", "<turn|>"),
         head="ForConditionalGeneration",
         beside=TIED
-        | {"vision_config": SEES | {"num_key_value_heads": 2, "position_embedding_size": 64}, "audio_config": None}
+        | {"vision_config": SEES | {"num_key_value_heads": 2, "position_embedding_size": 64}, "audio_config": HEARS}
         | {"image_token_id": "<|image|>", "audio_token_id": "<|audio|>", "video_token_id": "<|video|>"}
         | {
             "boi_token_id": "<|image>",
