@@ -383,6 +383,13 @@ def test_no_mapped_column_is_lost(mapping, words):
         reading_of(mapping)
 
 
+@pytest.mark.parametrize(("mapping", "columns"), [("system=rule", {"text": "An otter sings."}),
+    ("completion=rule", {"chosen": "Yes.", "rejected": "No.", "prompt": "?"})])  # fmt: skip
+def test_a_column_that_the_row_type_of_the_file_does_not_read_is_not_mapped(mapping, columns):
+    with pytest.raises(InputProblem, match="no row type reads .* together"):
+        judge([{**columns, "rule": "Be brief."}] * 4, [mapping])
+
+
 def test_a_plus_joins_texts_only():
     """Messages were joined as Python prints them, and trained."""
     records = [

@@ -160,19 +160,20 @@ def read_column_mapping(mapping) -> dict[str, str]:
         columns = "+".join(str(column) for field, column in pairs if field == twice)
         raise InputProblem(f"mapping: {twice} is given twice; columns are joined by a plus: {twice}={columns}")
     ranking.check_direction(dict(pairs))
-    _check_all_read(dict(pairs))
+    check_all_read(dict(pairs))
     return dict(pairs)
 
 
-def _check_all_read(mapping: dict[str, str]) -> None:
-    """InputProblem for a column that no row would read: a second one of a field of one, a field of another row type."""
+def check_all_read(mapping: dict[str, str], also: tuple = ()) -> None:
+    """InputProblem for a column that no row would read: a second one of a field of one, a field of another row type.
+    `also`: fields that the file has under their own names.
+    """
     if twice := next((field for field in SINGLE if "+" in str(mapping.get(field, ""))), ""):
         raise InputProblem(f"mapping {twice}={mapping[twice]}: a plus joins texts, {twice} is one column; name one")
-    if not _are_read(mapping.keys()):
-        raise InputProblem(
-            f"mapping: no row type reads {', '.join(mapping)} together; leave out what is not of one of these:"
-            f" {'; '.join(TOGETHER)} (all but text with {', '.join(name for name in EXTRA_WORDS if name != 'label')})"
-        )
+    if not _are_read({*mapping, *also}):
+        asked = ", ".join({**mapping, **dict.fromkeys(also)})
+        extras = "all but text also with system, context, history, tools, weight"
+        raise InputProblem(f"mapping: no row type reads {asked} together; these are: {'; '.join(TOGETHER)} ({extras})")
 
 
 def _are_read(fields) -> bool:
