@@ -130,7 +130,9 @@ class Family:
     config_facts: dict = field(default_factory=dict)  # and of config.json
     end_of_turn: str = ""  # what a study has to name
     notes: tuple = ()  # findings of severity info
-    form: tuple = ()  # shards: two files in bfloat16; jinja, named: where the template lies
+    faults: tuple = ()  # and of severity error
+    form: tuple = ()  # shards: two files in bfloat16; jinja, named: where the template lies; pieces: no tokenizer.json
+    beside: dict = field(default_factory=dict)  # of a model of more than texts, beside text_config; a text is its id
 
 
 IM = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -157,6 +159,12 @@ LINEAR = {
     "linear_value_head_dim": 16,
 }
 GEMMA_SIZES = HEAD | {"query_pre_attn_scalar": 16, "sliding_window": 64}
+WITH_PARAMETERS = (
+    "Qwen3_5",
+    "Gemma4",
+    "Mistral3",
+    "Ministral3",
+)  # published with rope_parameters, since transformers 5
 TIED, UNTIED = {"tie_word_embeddings": True}, {"tie_word_embeddings": False}
 
 FAMILIES = {
@@ -190,7 +198,8 @@ FAMILIES = {
     "gemma3_text": Family("Gemma3", TIED | GEMMA_SIZES, ("sp", "gemma", (*GEMMA, "<image_soft_token>+"),
     "GemmaTokenizer"), GEMMA3, "<end_of_turn>", ("<eos>", "<end_of_turn>")),
     "gemma3_vision": Family("Gemma3", TIED | GEMMA_SIZES, ("sp", "gemma", (*GEMMA, "<image_soft_token>"),
-    "GemmaTokenizer"), GEMMA3, "<end_of_turn>", ("<eos>", "<end_of_turn>"), head="ForConditionalGeneration"),
+    "GemmaTokenizer"), GEMMA3, "<end_of_turn>", ("<eos>", "<end_of_turn>"), head="ForConditionalGeneration",
+    beside={"vision_config": VISION, "mm_tokens_per_image": 4, "image_token_index": "<image_soft_token>"}),
     "mistral_v0.2": Family("Mistral", UNTIED | HEAD | {"sliding_window": None}, ("sp", "llama", (), "LlamaTokenizer"),
     MISTRAL, "</s>", ("</s>",), form=("shards",)),
     "phi3": Family("Phi3", UNTIED | {"sliding_window": 64}, ("sp", "llama", ("</s>^", "<|endoftext|>", "<|assistant|>^",
@@ -214,7 +223,8 @@ FAMILIES = {
     "rope_theta": 10000000.0, "partial_rotary_factor": 0.25, "mrope_interleaved": True, "mrope_section": [2, 1, 1]},
     "layer_types": ["linear_attention", "full_attention"]}, ("bpe", "qwen35", QWEN3, "", "<|im_end|>",
     "Qwen2Tokenizer", False), OPEN_THINKING, "<|im_end|>", ("<|im_end|>", "<|endoftext|>"), "qwen35",
-    head="ForConditionalGeneration"),
+    head="ForConditionalGeneration", beside=TIED | {"vision_config": {"depth": 1, "hidden_size": 32, "num_heads": 2,
+    "intermediate_size": 64, "out_hidden_size": 64, "num_position_embeddings": 16}}),
     "falcon_h1": Family("FalconH1", UNTIED | HEAD | {"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16,
     "mamba_d_state": 16, "mamba_chunk_size": 16}, ("bpe", "falconh1", ("<|end_of_text|>", "<|im_start|>",
     "<|im_end|>"), "", "<|end_of_text|>", "PreTrainedTokenizerFast", False), FALCON, "<|im_end|>", ("<|end_of_text|>",
@@ -256,7 +266,6 @@ def _model(family: Family, ids: dict, changes: dict):
 
     just_past = [ids[token.rstrip("+")] for token in family.tokenizer[2] if token.endswith("+")]
     size = min(just_past, default=len(ids))
-    is_multimodal = family.head == "ForConditionalGeneration"
     sizes = {} if family.model == "GPT2" else SIZES
     settings = {
         **sizes,
@@ -271,28 +280,19 @@ def _model(family: Family, ids: dict, changes: dict):
             ids.get(family.tokenizer[3]) if family.tokenizer[0] == "bpe" else ids.get("<bos>", ids.get("<s>"))
         )
     }
-    named |= {"eos_token_id": ids[family.ends[-1]], "pad_token_id": None}
+    named |= {"eos_token_id": ids[family.ends[-1]], "pad_token_id": ids.get(family.config.get("pad_token_id"))}
     text = {**settings, **named}
-    if is_multimodal and family.model == "Gemma3":
-        config = transformers.Gemma3Config(
-            text_config=text, vision_config=VISION, mm_tokens_per_image=4, image_token_index=ids["<image_soft_token>"]
-        )
-    elif is_multimodal:
-        vision = {
-            "depth": 1,
-            "hidden_size": 32,
-            "num_heads": 2,
-            "intermediate_size": 64,
-            "out_hidden_size": 64,
-            "num_position_embeddings": 16,
-        }
-        config = transformers.Qwen3_5Config(text_config=text, vision_config=vision, tie_word_embeddings=True)
+    if family.beside:
+        beside = {key: ids[value] if isinstance(value, str) else value for key, value in family.beside.items()}
+        config = getattr(transformers, f"{family.model}Config")(text_config=text, **beside)
     else:
         kind = getattr(transformers, f"{family.model}TextConfig", None) or getattr(
             transformers, f"{family.model}Config"
         )
         config = kind(**text)
-    return config, getattr(transformers, family.model + family.head)(config).float().eval()
+    kind = getattr(transformers, family.model + family.head, None)  # InternLM3 is Llama's class with its own config
+    model = kind(config) if kind else transformers.AutoModelForCausalLM.from_config(config)
+    return config, model.float().eval()
 
 
 def _publish(family: Family, config, model, folder, ends: list[int]) -> None:
@@ -332,7 +332,7 @@ def _publish_config(folder, family: Family) -> None:
     """config.json with rope_theta and rope_scaling, as everything before transformers 5 was published."""
     config = json.loads((folder / "config.json").read_text())
     for part in (config, config.get("text_config") or {}):
-        rope = part.pop("rope_parameters", None) if family.model != "Qwen3_5" else None
+        rope = part.pop("rope_parameters", None) if family.model not in WITH_PARAMETERS else None
         if rope and "full_attention" in rope:
             part |= {
                 "rope_theta": rope["full_attention"]["rope_theta"],
@@ -343,15 +343,16 @@ def _publish_config(folder, family: Family) -> None:
             part |= (
                 {"rotary_pct": rope.pop("partial_rotary_factor", 1.0)} if family.model in ("GPTNeoX", "Cohere2") else {}
             )
-            part["rope_scaling"] = rope if rope.pop("rope_type") != "default" else None
-            if part["rope_scaling"]:
-                part["rope_scaling"]["rope_type"] = "llama3"
+            part["rope_scaling"] = rope if rope["rope_type"] != "default" else None
         if "layer_types" in family.config and "layer_types" in part:
             part["layer_types"] = family.config["layer_types"]
         if "dtype" in part:
             part["torch_dtype"] = "bfloat16" if "shards" in family.form else part["dtype"]
             del part["dtype"]
-    (folder / "config.json").write_text(json.dumps(config | family.config_facts, indent=2))
+    if text := family.config_facts.get("text_config"):
+        config["text_config"] = {k: v for k, v in (config["text_config"] | text).items() if v != "absent"}
+    facts = {key: value for key, value in family.config_facts.items() if key != "text_config"}
+    (folder / "config.json").write_text(json.dumps(config | facts, indent=2))
 
 
 def _tokenizer(family: Family, folder) -> dict[str, int]:
@@ -398,4 +399,6 @@ def _tokenizer(family: Family, folder) -> dict[str, int]:
     elif family.template:
         settings["chat_template"] = family.template
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, ensure_ascii=False))
+    if "pieces" in family.form:
+        (folder / "tokenizer.json").unlink()
     return ids

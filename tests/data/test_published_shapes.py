@@ -136,6 +136,9 @@ PUBLISHED = {
                           for side, text in answers(n, "conversation_a", "conversation_b").items()}}, ""),
     "pairs of two models and a winner each": (lambda n, r: {"prompt": r["prompt"], "winner_model_a": 1 - n % 2,
                  "winner_model_b": n % 2, "winner_tie": 0, **answers(n, "response_a", "response_b")}, ""),
+    "arena-55k": (lambda n, r: {"id": n, "model_a": "x", "model_b": "y", "prompt": json.dumps(["Hi.", r["prompt"]][n % 2 :]), **{
+                  side: json.dumps(["Hello.", text][n % 2 :]) for side, text in answers(n, "response_a", "response_b").items()},
+                  "winner_model_a": 1 - n % 2, "winner_model_b": n % 2, "winner_tie": 0}, "Hello."),
     "two answers and a letter": (lambda n, r: {"question": r["prompt"], "preference": "AB"[n % 2],
                                  **answers(n, "Answer A", "Answer B")}, ""),
     "KTO as words": (lambda n, r: {**r, "label": ["false", "true"][n % 2]}, ""),
@@ -193,7 +196,7 @@ def test_of_scored_answers_the_best_is_chosen_and_equal_scores_are_no_pair():
 
 
 JUDGED = ("Nectar", "HelpSteer2 preferences", "HelpSteer3", "PKU-SafeRLHF", "Chatbot Arena",
-          "pairs of two models and a winner each", "two answers and a letter")  # fmt: skip
+          "pairs of two models and a winner each", "arena-55k", "two answers and a letter")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", JUDGED)
@@ -210,13 +213,55 @@ def test_the_better_answer_is_chosen_whatever_says_so(name):
 @pytest.mark.parametrize(
     ("name", "tie"),
     [("Nectar", None), ("HelpSteer2 preferences", {"preference_strength": 0}), ("Chatbot Arena", {"winner": "tie"}),
-     ("Chatbot Arena", {"winner": "tie (bothbad)"}), ("two answers and a letter", {"preference": "Neither"})],
+     ("Chatbot Arena", {"winner": "tie (bothbad)"}), ("arena-55k", {"winner_model_a": 0, "winner_model_b": 0, "winner_tie": 1}), ("two answers and a letter", {"preference": "Neither"})],
 )  # fmt: skip
 def test_a_tie_is_no_pair(name, tie):
     records = [PUBLISHED[name][0](n, row) for n, row in enumerate(ROWS)]
     records[3] |= tie or {"answers": [item | {"rank": 1.0} for item in records[3]["answers"]]}
     found = {item.check: item.rows for item in judge(records, pasted(judge(records))).findings}
     assert found["equal_scores"] == [3]
+
+
+def arena(prompt, first, second):
+    """Rows of arena-55k, of which the fourth has these turns."""
+    records = [PUBLISHED["arena-55k"][0](n, row) for n, row in enumerate(ROWS)]
+    records[3] |= {"prompt": prompt, "response_a": first, "response_b": second}
+    return judge(records, pasted(judge(records)))
+
+
+@pytest.mark.parametrize("form", [json.dumps, list], ids=["JSON text", "lists"])
+def test_answers_that_part_early_are_whole_conversations(form):
+    row = arena(*map(form, (["Otter?", "And then?"], ["Yes.", "It dives."], ["No.", "It sings."]))).examples.row(3)
+    assert row["prompt"] == [user("Otter?")]
+    assert row["chosen"] == [said("No."), user("And then?"), said("It sings.")]
+    assert row["rejected"] == [said("Yes."), user("And then?"), said("It dives.")]
+
+
+@pytest.mark.parametrize("won", [int, bool, float])
+def test_winners_in_a_csv_file_are_numbers(tmp_path, won):
+    """As Kaggle ships arena-55k; every score was a text."""
+    records = [PUBLISHED["arena-55k"][0](n, row) for n, row in enumerate(ROWS)]
+    records = [
+        {key: won(value) if key.startswith("winner") else value for key, value in row.items()} for row in records
+    ]
+    rows = read_rows(write_rows(tmp_path / "arena.csv", records))
+    judgement = judge_data(rows, reading_of(pasted(judge_data(rows))))
+    assert [judgement.examples.row(n)["chosen"] for n in (0, 1)] == [[said(PAIRS[n]["chosen"])] for n in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("turns", "check", "words"),
+    [(('["Hi?", "So?"]', '["Yes.", null]', '["No.", "No."]'), "empty_field", "turn 2 of response_a is null"),
+     (('["Hi?", null]', '["Yes.", "So."]', '["No.", "No."]'), "empty_field", "turn 2 of the prompt is null"),
+     (('["Hi?"]', '["Yes."]', '[""]'), "empty_field", 'turn 1 of response_b is ""'),
+     (('["Hi?", "So?"]', '["Yes."]', '["No.", "No."]'), "alternation", "the prompt has 2 turns, response_a has 1"),
+     (('["Hi?"]', '["Yes."]', '["No.'), "alternation", "the prompt has 1 turns, response_b has 0"),
+     (('["Hi?"]', '["Yes."]', '["\\ud83d"]'), "encoding", "response_b holds half of a surrogate pair")],
+)  # fmt: skip
+def test_turns_that_cannot_be_put_together_are_named(turns, check, words):
+    """Trained as they stand they were brackets, quotes and nulls."""
+    [finding] = [item for item in arena(*turns).findings if item.rows == [3]]
+    assert finding.check == check and words in finding.message
 
 
 @pytest.mark.parametrize("value", ["C", "model", 2, True, "", "x y", {"a": 1}])
@@ -318,3 +363,42 @@ def test_tab_separated_files_are_read(tmp_path):
     lines = ["prompt\tcompletion", *(f"{row['prompt']}\t{row['completion']}" for row in ROWS)]
     (tmp_path / "rows.tsv").write_text("\n".join(lines) + "\n")
     assert judge_data(read_rows(str(tmp_path / "rows.tsv"))).verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    ("mapping", "words"),
+    [(["prompt=p", "candidates=a+b", "better=x+y"], r"mapping better=x\+y: a plus joins texts, better is one column"),
+     (["messages=a+b"], r"mapping messages=a\+b: .* messages is one column"),
+     (["prompt=p", "completion=c", "label=a+b"], "label is one column"),
+     (["prompt=p", "completion=c", "better=w"], "better choose among candidates; give --map 'candidates="),
+     (["prompt=p", "candidates=a+b", "scores=s+t", "better=w"], "no row type reads prompt, candidates, scores, better"),
+     (["messages=m", "completion=c"], "no row type reads messages, completion together"),
+     (["prompt=p", "chosen=c", "rejected=r", "completion=d"], "no row type reads prompt, chosen, rejected, completion"),
+     (["text=t", "system=s"], "no row type reads text, system together"),
+     (["text=t", "prompt=p", "completion=c"], "no row type reads text, prompt, completion together")],
+)  # fmt: skip
+def test_no_mapped_column_is_lost(mapping, words):
+    """Of two columns that named the better answer the second was not looked at."""
+    with pytest.raises(InputProblem, match=words):
+        reading_of(mapping)
+
+
+@pytest.mark.parametrize(("mapping", "columns"), [("system=rule", {"text": "An otter sings."}),
+    ("completion=rule", {"chosen": "Yes.", "rejected": "No.", "prompt": "?"})])  # fmt: skip
+def test_a_column_that_the_row_type_of_the_file_does_not_read_is_not_mapped(mapping, columns):
+    with pytest.raises(InputProblem, match="no row type reads .* together"):
+        judge([{**columns, "rule": "Be brief."}] * 4, [mapping])
+
+
+def test_a_plus_joins_texts_only():
+    """Messages were joined as Python prints them, and trained."""
+    records = [
+        {"chat": [user("Hi.")] if n % 2 else "Hi.", "more": r["prompt"], "answer": r["completion"]}
+        for n, r in enumerate(ROWS)
+    ]
+    judgement = judge(records, ["prompt=chat+more", "completion=answer"])
+    [finding] = [item for item in judgement.findings if item.check == "mixed_types"]
+    assert (
+        finding.count == len(ROWS) // 2
+        and "chat holds no plain text, and prompt joins texts: chat+more" in finding.message
+    )

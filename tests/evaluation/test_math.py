@@ -42,6 +42,16 @@ RIGHT = {
     "[1, 2)": [r"x \in [1,2)", "[1,2)"],
     "1+2i": ["2i+1"],
     r"-\frac12": [r"\frac{-1}{2}", "-0.5", "\u22120.5"],
+    r"\$10": ["10", "$10", "10 dollars", r"\$10.00", "1000 cents", r"x = \$10", "1000\u00a2"],
+    r"10 \text{ cents}": ["10", r"\$0.10", "0.1 dollars", "10\u00a2", "$0.10"],
+    r"1\text{ hour}": ["60 minutes", "3600 seconds", "1 hr", r"t = 60\text{ min}"],
+    r"1.5\text{ m}": ["150 cm", r"1500\text{ mm}", "1.5", "1 1/2 meters"],
+    r"3\text{ ft}^2": ["432 square inches", r"3\text{ sq ft}", r"\frac13 \text{ square yards}"],
+    r"\$5\text{ per hour}": ["5 dollars per hour", "5"],
+    r"30\text{ mph}": ["30 miles per hour", r"30\text{ mi/h}", "44 feet per second", "0.5 miles per minute", "30"],
+    r"\$3, \$4": ["3 dollars, 4 dollars", "3, 4"],
+    r"5\text{ percent}": [r"5\%", "5 percent", "0.05"],
+    "\u00a35": ["5 pounds", "5"],
 }  # fmt: skip
 # traps: what is expected, then what is near it and another answer
 WRONG = {
@@ -64,6 +74,17 @@ WRONG = {
     "101_2": ["5", "101_3", "111_2"],
     "1,2,3": ["1,2", "1,2,2", "1,2,4"],
     "100": ["1e3", "10^3", "1e1"],
+    r"\$10": ["10 cents", "10\u00a2", "$1000", "10 euros", "\u20ac10", "10 cm", r"10\%", r"x = 10\text{ cents}", r"10^\circ"],
+    r"10 \text{ cents}": [r"\$10", "10 dollars", "$10", "0.10 cents"],
+    r"1.5\text{ m}": ["1.5 cm", "150 m^2", "1.5 hours", r"x = 1.5\text{ km}", "1.5 square meters"],
+    r"2\text{ hours}": ["2 minutes", "2 days", "120 seconds", r"2\%"],
+    r"3\text{ ft}^2": ["36 square inches", "3 ft", r"3\text{ ft}^3", "1 square yard"],
+    r"5\%": ["5 cm", "0.05 percent", r"\$5", "5 degrees"],
+    r"90^\circ": ["90 cm", r"\$90", r"90\text{ radians}"],
+    r"x = 5\text{ cm}": ["5 m", r"x = 5\text{ m}"],
+    r"\$3, \$4": ["3 cents, 4 cents"],
+    "12 apples": ["12 oranges"],
+    r"3\text{ m/s}": [r"3\text{ km/h}", "3 m", r"3\text{ m/min}"],
 }  # fmt: skip
 # what is expected, an answer, the question, and whether it answers that
 ASKED = [

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import os
 import pickle
 import struct
@@ -200,6 +201,15 @@ def test_the_valid_files_have_no_objection(tmp_path):
     ):
         assert folder_checks.inspect_file(write(tmp_path / "a.safetensors", content))["findings"] == []
     assert len(MALFORMED) + len(DOUBTFUL) + len(SAFETENSORS) > 85
+
+
+def test_bounds_that_clip_nothing_are_no_damage(tmp_path):
+    """Gemma 4's audio tower holds some of plus and minus infinity beside its weights."""
+    for name, expected in (("model.audio_tower.layers.0.linear.input_min", set()), ("a.input_m", {"not_finite"})):
+        content = safetensors(
+            {name: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, struct.pack("<f", -math.inf)
+        )
+        assert errors(folder_checks.inspect_file(write(tmp_path / "a.safetensors", content))) == expected
 
 
 @pytest.mark.parametrize("name", MALFORMED)

@@ -4,8 +4,11 @@ import json
 
 import pytest
 
+import zoo
+import zoo_more  # noqa: F401  adds to the families
 from tiny_models import base_folder, tiny_llama, tokenizer
 from tunebook.errors import InputProblem, IntegrityProblem
+from tunebook.inspection.config_checks import unknown_model
 from tunebook.models import source
 from tunebook.models.device import Placement
 from tunebook.models.loading import load_model, load_tokenizer
@@ -51,6 +54,9 @@ INTERNLM2 = {"model_type": "internlm2", "architectures": ["InternLM2ForCausalLM"
     "AutoConfig": "configuration_internlm2.InternLM2Config", "AutoModelForCausalLM": "modeling_internlm2.Own"}}  # fmt: skip
 UNREAD = {
     "code of its own": (INTERNLM2, "is InternLM2ForCausalLM, which transformers does not have: its code .* is never run"),
+    "a model of images and texts": ({"model_type": "mistral3", "architectures": ["Mistral3ForConditionalGeneration"],
+        "text_config": {"model_type": "ministral3"}}, r"is of type mistral3, .* not as a causal language model: nothing .*"
+        r"give its text model \(ministral3\)"),
     "packed weights": ({"model_type": "llama", "architectures": ["LlamaForCausalLM"], "quantization_config": {
         "quant_method": "bitnet", "linear_class": "autobitlinear"}}, "has packed weights .'bitnet' in quantization_config"),
 }  # fmt: skip
@@ -102,3 +108,21 @@ def test_an_adapter_of_another_model_is_one_sentence(tmp_path):
     tiny_llama().save_pretrained(tmp_path / "base")
     with pytest.raises(InputProblem, match="does not fit the base model"):
         load_model(source.resolve_model(str(tmp_path / "base")), CPU, tmp_path / "adapter")
+
+
+def test_code_that_transformers_has_under_the_same_type_is_not_refused(tmp_path):
+    """InternLM3 is Llama's class in transformers, so that the name of its architecture stands nowhere."""
+    config = {"model_type": "internlm3", "architectures": ["InternLM3ForCausalLM"], "auto_map": INTERNLM2["auto_map"]}
+    assert not unknown_model(config) and unknown_model(config | {"model_type": "internlm9"})
+
+
+@pytest.mark.parametrize("name", ["internlm3", "gemma2"])
+def test_a_tokenizer_made_of_pieces_alone_reads_as_they_do(tmp_path, name):
+    """transformers makes one without the first space for types that have no class: no token of a prompt was right."""
+    folder = zoo.build(name, tmp_path / name)
+    (folder / "tokenizer.json").unlink(missing_ok=True)
+    if name == "gemma2":
+        assert load_tokenizer(folder, "model").turn_end
+        return
+    with pytest.raises(InputProblem, match="reads 271 of 271 strings otherwise than tokenizer.model"):
+        load_tokenizer(folder, "model")

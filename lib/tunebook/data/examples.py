@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from tunebook.data import ranking, row_types
 from tunebook.data.checks.accounting import Account, Ids, Types, columns_of
-from tunebook.data.mapping import Reading, flags_of, has_better_shape, likely_mapping
+from tunebook.data.mapping import Reading, check_all_read, flags_of, has_better_shape, likely_mapping
 from tunebook.data.messages import RowProblem, message_text, transcript, unpacked
 from tunebook.data.notes import Notes, reject
 from tunebook.data.rows import BATCH_ROWS, Rows
@@ -236,6 +236,7 @@ def _decide_reading(rows: Rows, reading: Reading, notes: Notes) -> Reading:
     is_half = kind == "preference" and _lacks_prompt(sample, reading)
     is_half = is_half or kind == "text" and not reading.mapping and has_better_shape(usual)
     if kind and not is_half:
+        check_all_read(reading.fields, row_types.FIELDS[kind][-1:] if reading.mapping else ())
         return replace(reading, kind=kind)
     return _likely_reading(reading, usual, sample, len(rows), notes)
 

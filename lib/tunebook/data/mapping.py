@@ -10,7 +10,7 @@ import string
 from dataclasses import dataclass
 
 from tunebook.data import ranking
-from tunebook.data.messages import TRAIN_ON, RowProblem, as_messages, unpacked
+from tunebook.data.messages import TRAIN_ON, RowProblem, as_messages, is_blank, unpacked
 from tunebook.errors import InputProblem
 from tunebook.evaluation.shapes import at_path
 
@@ -43,15 +43,16 @@ EXTRA_WORDS = {
 EXTRA_WORDS = {field: frozenset(words.split()) for field, words in EXTRA_WORDS.items()}
 # answers, and what each is worth or which is better: the best is chosen, the worst is rejected
 RANKED = ("candidates", "scores", "better")
+SINGLE = ("messages", "history", "tools", "label", "weight", "better")  # fields of one column
+# the fields that are read together, each beside some of EXTRA_WORDS
+TOGETHER = ("prompt completion label", "messages label", "text", "prompt chosen rejected", "messages rejected",
+            "prompt candidates scores", "prompt candidates better")  # fmt: skip
 FIELDS = (*LIKELY_NAMES, *EXTRA_WORDS, *RANKED)
 CHOICES = frozenset(("choices", "options", "endings"))  # columns whose texts are written with a letter each
 ABOUT = frozenset("id ids length len url title source name count num quality config type score rating".split())
 FIRST_USER = "first_user"  # as a part of `system`: its text goes into the first user turn
 TEXT_FIELDS = ("prompt", "completion", "chosen", "rejected", "text", "system", "context")
-JUDGING_WORDS = {"true": True, "1": True, "good": True, "desirable": True, "yes": True, "false": False, "0": False,
-                 "bad": False, "undesirable": False, "no": False}  # fmt: skip
 LANGUAGE = re.compile(r"[a-z]{2,3}(?:[-_]\w{2,8})*")
-BLANK_MARKS = frozenset(("nan", "none", "null", "n/a", "<na>", "nat", "#n/a"))
 # Name, the columns by which it is known, and its mapping (what else the file holds is added to it).
 SHAPES = (
     ("OpenAI's preference rows", "input preferred_output non_preferred_output",
@@ -158,8 +159,26 @@ def read_column_mapping(mapping) -> dict[str, str]:
     if twice := next((field for field in fields if fields.count(field) > 1), ""):
         columns = "+".join(str(column) for field, column in pairs if field == twice)
         raise InputProblem(f"mapping: {twice} is given twice; columns are joined by a plus: {twice}={columns}")
-    ranking.check_direction(dict(pairs).get("scores", ""))
+    ranking.check_direction(dict(pairs))
+    check_all_read(dict(pairs))
     return dict(pairs)
+
+
+def check_all_read(mapping: dict[str, str], also: tuple = ()) -> None:
+    """InputProblem for a column that no row would read: a second one of a field of one, a field of another row type.
+    `also`: fields that the file has under their own names.
+    """
+    if twice := next((field for field in SINGLE if "+" in str(mapping.get(field, ""))), ""):
+        raise InputProblem(f"mapping {twice}={mapping[twice]}: a plus joins texts, {twice} is one column; name one")
+    if not _are_read({*mapping, *also}):
+        asked = ", ".join({**mapping, **dict.fromkeys(also)})
+        extras = "all but text also with system, context, history, tools, weight"
+        raise InputProblem(f"mapping: no row type reads {asked} together; these are: {'; '.join(TOGETHER)} ({extras})")
+
+
+def _are_read(fields) -> bool:
+    extras = EXTRA_WORDS.keys() - {"label"}
+    return any(fields <= {*known.split(), *(extras if known != "text" else ("weight",))} for known in TOGETHER)
 
 
 def _paths(field: str, paths: str) -> list[str]:
@@ -207,13 +226,6 @@ def _parsed(text: str, path: str):
         return unpacked(text)
 
 
-def is_blank(value) -> bool:
-    """True for nothing, and for the marks of a blank cell that pandas and Python leave as text ("nan", "None")."""
-    if isinstance(value, str):
-        return not value.strip() or value.strip().lower() in BLANK_MARKS
-    return value is None or value != value or value in ([], {})
-
-
 def apply_mapping(row: dict, mapping: dict[str, str]) -> dict:
     """The mapped fields of a row, numbers as text; with "+" the parts that are not blank, an empty line between them.
 
@@ -229,26 +241,34 @@ def apply_mapping(row: dict, mapping: dict[str, str]) -> dict:
         first, *others = paths
         if field in EXTRA_WORDS and root_of(first) not in row and first not in row:
             continue
-        values = [value_at(row, first)]
         if field in RANKED:
             signed = zip(given.split("+"), (value_at(row, path) for path in paths), strict=True)
-            values = [ranking.negative(value) if sign[:1] == "-" else value for sign, value in signed]
+            values = [ranking.scored(value, sign) if field == "scores" else value for sign, value in signed]
             mapped[field] = ranking.listed(values) if field != "better" else values[0]
             continue
-        values += [value_at(row, path) for path in others if path in row or root_of(path) in row]
+        paths = [first, *(path for path in others if path in row or root_of(path) in row)]
+        values = [value_at(row, path) for path in paths]
         if field == "context":
             is_number = isinstance(row.get(mapping.get("completion")), int)
-            values = [_listed(value, path, is_number) for value, path in zip(values, paths, strict=False)]
+            values = [_listed(value, path, is_number) for value, path in zip(values, paths, strict=True)]
         if field in TEXT_FIELDS:
             values = [_as_text(value) for value in values]
         if field == "system":
             values = [as_messages(value, "", path)[0]["content"] if isinstance(value, dict) else value
-                      for value, path in zip(values, paths, strict=False)]  # fmt: skip
+                      for value, path in zip(values, paths, strict=True)]  # fmt: skip
         if others:
+            _check_texts(field, values, paths)
             mapped[field] = "\n\n".join(str(value) for value in values if not is_blank(value))
         elif field not in EXTRA_WORDS or not is_blank(values[0]):
             mapped[field] = values[0]
     return mapped
+
+
+def _check_texts(field: str, values: list, paths: list[str]) -> None:
+    """RowProblem where a plus would join what is no text, as Python prints it."""
+    for value, path in zip(values, paths, strict=True):
+        if isinstance(unpacked(value), list | dict) and value:
+            raise RowProblem("mixed_types", f"{path} holds no plain text, and {field} joins texts: {'+'.join(paths)}")
 
 
 def _as_text(value):
@@ -315,9 +335,7 @@ def _languages(columns: list, sample) -> dict[str, str]:
 
 
 def has_better_shape(columns) -> bool:
-    """True for columns with a `text` that a known data set reads as question and answer (MBPP, Alpaca with its
-    rendered text).
-    """
+    """True for columns with a `text` that a known data set reads as question and answer (MBPP, rendered Alpaca)."""
     found, shape = likely_mapping(columns)
     is_answer = shape or found == {"prompt": "question", "completion": "answer"}
     return bool(is_answer) and "completion" in found and not {"text", "label"} == set(found.values())
@@ -365,7 +383,9 @@ def _extras(columns, found: dict, sample) -> dict[str, str]:
         if field == "context" and field in extras:
             extras[field] += f"+{column}"
             continue
-        if not field or field in extras or field in found or (field == "label" and not are_judgements(values)):
+        if not field or field in extras or field in found or not _are_read({*found, field}):
+            continue
+        if field == "label" and not ranking.are_judgements(values):
             continue
         if field != "weight" or any(value != 1 for value in values):
             extras[field] = column
@@ -378,15 +398,3 @@ def extra_field(column: str) -> str:
     if words & ABOUT:
         return ""
     return next((field for field, known in EXTRA_WORDS.items() if words & known), "")
-
-
-def are_judgements(values) -> bool:
-    """True for values that say good or bad: true and false, also as 0 and 1 or as words."""
-    return bool(values) and all(judgement_of(value) is not None for value in values)
-
-
-def judgement_of(value) -> bool | None:
-    """KTO's label as a truth value, None where it is no such thing."""
-    if isinstance(value, str):
-        return JUDGING_WORDS.get(value.strip().lower())
-    return bool(value) if value in (0, 1) and isinstance(value, bool | int | float) else None

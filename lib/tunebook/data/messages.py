@@ -20,6 +20,7 @@ TRAIN_ON = ("all", "last")
 SPEAKER = r"(?:\A|{gap})\s*(Human|User|Assistant|System|Function response): ?"  # HH-RLHF, Glaive
 SPEAKERS = {"function response": "tool"}
 EXCHANGES = (("input", "output"), ("human", "assistant"), ("user", "assistant"), ("question", "answer"))  # Capybara
+BLANK_MARKS = frozenset(("nan", "none", "null", "n/a", "<na>", "nat", "#n/a"))
 NUMPY_GAP = re.compile(r"\}\s+\{")
 
 
@@ -95,6 +96,13 @@ def unpacked(value):
                 continue
             return found if all(map(is_message, found)) else value
     return value
+
+
+def is_blank(value) -> bool:
+    """True for nothing, and for the marks of a blank cell that pandas and Python leave as text ("nan", "None")."""
+    if isinstance(value, str):
+        return not value.strip() or value.strip().lower() in BLANK_MARKS
+    return value is None or value != value or value in ([], {})
 
 
 def is_numpy_list(value) -> bool:

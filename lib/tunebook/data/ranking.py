@@ -1,11 +1,12 @@
-"""Two or more answers beside what says which of them is better: scores, ranks, a signed strength, or a name.
+"""Answers beside what says which of them is better, or whether one is good: scores, ranks, a strength, a name, a label.
 
 A direction that the columns do not say is never guessed: what names none of the answers is a problem of the row.
 """
 
+import json
 import re
 
-from tunebook.data.messages import RowProblem, is_message, unpacked
+from tunebook.data.messages import RowProblem, is_message, turn, unpacked
 from tunebook.errors import InputProblem
 
 STEMS = "response answer completion output conversation reply summary model_output candidate generation".split()
@@ -16,6 +17,8 @@ STRENGTHS = ("preference_strength", "overall_preference")
 BETTER = ("better_response_id safer_response_id winner preferred preferred_response better better_response preference"
           " choice chosen_response human_preference label labels").split()  # fmt: skip
 TIES = ("tie", "both", "none", "equal", "same", "draw", "neither", "bothbad")
+JUDGING_WORDS = {"true": True, "1": True, "good": True, "desirable": True, "yes": True, "false": False, "0": False,
+                 "bad": False, "undesirable": False, "no": False}  # fmt: skip
 RANK_WORDS = frozenset(("rank", "ranks", "ranking", "place", "position"))
 
 
@@ -71,8 +74,13 @@ def _pair(by_lower: dict, stem: str, first: str, second: str) -> tuple[str, str]
     return None
 
 
-def check_direction(scores: str) -> None:
-    """InputProblem for ranks that would be taken for scores, so that the worst answer were chosen."""
+def check_direction(mapping: dict[str, str]) -> None:
+    """InputProblem for ranks that would be taken for scores, so that the worst answer were chosen, and for scores of
+    no answers.
+    """
+    if mapping.keys() & {"scores", "better"} and "candidates" not in mapping:
+        raise InputProblem("mapping: scores and better choose among candidates; give --map 'candidates=COLUMN+COLUMN'")
+    scores = mapping.get("scores", "")
     for path in scores.split("+"):
         if set(re.findall(r"[a-z]+", path.lower())) & RANK_WORDS and not path.startswith("-"):
             raise InputProblem(
@@ -88,11 +96,48 @@ def listed(values: list) -> list:
     return [item for value, many in zip(values, is_many, strict=True) for item in (value if many else [value])]
 
 
-def negative(value):
-    """The scores with the other sign, so that the lowest is the best; what is no number stays and is found later."""
+def conversations(prompt, answers: list, paths: list[str]) -> list[list[dict]] | None:
+    """Whole conversations of a prompt and answers that hold a text for each turn, as a list or as JSON text; None for
+    any others. RowProblem for a turn without a text, and for columns of different lengths.
+    """
+    columns = [("the prompt", _texts(prompt)), *zip(paths, map(_texts, answers), strict=True)]
+    asked = columns[0][1]
+    if asked is None or len(paths) < 2 or not any(texts for _, texts in columns[1:]):
+        return None
+    for name, texts in columns:
+        if len(texts or ()) != len(asked):
+            raise RowProblem("alternation", f"the prompt has {len(asked)} turns, {name} has {len(texts or ())}")
+        if blank := next((n for n, text in enumerate(texts, 1) if not (text or "").strip()), 0):
+            raise RowProblem("empty_field", f"turn {blank} of {name} is {json.dumps(texts[blank - 1])}")
+        if any("\ud800" <= letter <= "\udfff" for text in texts for letter in text):
+            raise RowProblem("encoding", f"{name} holds half of a surrogate pair")
+    pairs = [zip(asked, texts, strict=True) for _, texts in columns[1:]]
+    return [[part for ask, answer in side for part in turn("user", ask) + turn("assistant", answer)] for side in pairs]
+
+
+def _texts(value) -> list | None:
+    """The texts, and nulls, of a list or of a JSON text that holds one; None for anything else."""
+    if isinstance(value, str) and value.lstrip()[:1] == "[":
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    is_list = isinstance(value, list) and value and all(text is None or isinstance(text, str) for text in value)
+    return value if is_list else None
+
+
+def scored(value, sign: str):
+    """A score, or a list of them, as numbers, also from the text of a csv cell; with the other sign, so that the lowest
+    is the best, where `sign` begins with a minus. What is no number stays and is found later.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value.strip().lower())  # pandas writes True
+        except (ValueError, RecursionError):
+            return value
     if isinstance(value, list):
-        return [negative(item) for item in value]
-    return -value if isinstance(value, int | float) else value
+        return [scored(item, sign) for item in value]
+    return -value if sign[:1] == "-" and isinstance(value, int | float) else value
 
 
 def best_and_worst(candidates: list, scores: list | None, better, paths: list[str]) -> dict:
@@ -125,3 +170,15 @@ def _place(better, paths: list[str]) -> int | None:
     named = [at for at, (path, label) in enumerate(zip(paths, labels, strict=True))
              if text == path.lower() or last and label and label[1] == last[1]]  # fmt: skip
     return named[0] if len(named) == 1 else None
+
+
+def are_judgements(values) -> bool:
+    """True for values that say good or bad: true and false, also as 0 and 1 or as words."""
+    return bool(values) and all(judgement_of(value) is not None for value in values)
+
+
+def judgement_of(value) -> bool | None:
+    """KTO's label as a truth value, None where it is no such thing."""
+    if isinstance(value, str):
+        return JUDGING_WORDS.get(value.strip().lower())
+    return bool(value) if value in (0, 1) and isinstance(value, bool | int | float) else None

@@ -6,7 +6,7 @@ mapping (see `mapping`). Does not read files.
 
 import json
 
-from tunebook.data.mapping import FIRST_USER, Reading, apply_mapping, judgement_of
+from tunebook.data.mapping import FIRST_USER, Reading, apply_mapping, value_at
 from tunebook.data.messages import (
     RowProblem,
     as_messages,
@@ -18,7 +18,7 @@ from tunebook.data.messages import (
     turn,
     unpacked,
 )
-from tunebook.data.ranking import best_and_worst
+from tunebook.data.ranking import best_and_worst, conversations, judgement_of
 
 FIELDS = {
     "prompt_completion": ("prompt", "completion"),
@@ -60,6 +60,8 @@ def read_row(raw: dict, reading: Reading) -> dict:
     fields = {key: value for key, value in mapped.items() if key not in EXTRAS}
     if "candidates" in reading.fields:
         paths = reading.fields["candidates"].split("+")
+        if talks := conversations(fields.get("prompt"), [value_at(raw, path) for path in paths], paths):
+            fields |= {"candidates": talks, "prompt": None}
         fields |= best_and_worst(
             fields.pop("candidates"), fields.pop("scores", None), fields.pop("better", None), paths
         )

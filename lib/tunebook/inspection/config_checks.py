@@ -35,10 +35,24 @@ def unknown_model(config: dict) -> str:
     """The architecture in `config` where its code comes with the repository (auto_map) and transformers does not have
     it, or "". Many published files name code of before transformers had the model, which is then not asked for.
     """
-    named, known = config.get("architectures"), Path(find_spec("transformers").origin).parent
+    named = config.get("architectures")
     name = str(named[0]) if isinstance(named, list) and named else str(config.get("model_type"))
-    lists = known / "models" / "auto" / "modeling_auto.py"
-    return name if config.get("auto_map") and f'"{name}"' not in lists.read_text(encoding="utf-8") else ""
+    lists, causal = _model_lists()
+    is_known = f'"{name}"' in lists or f'("{config.get("model_type")}", ' in causal
+    return name if config.get("auto_map") and not is_known else ""
+
+
+def _model_lists() -> tuple[str, str]:
+    """The text in which transformers lists its models, and the part of it that lists causal language models."""
+    auto = Path(find_spec("transformers").origin).parent / "models" / "auto" / "modeling_auto.py"
+    lists = auto.read_text(encoding="utf-8")
+    return lists, lists.split("MODEL_FOR_CAUSAL_LM_MAPPING_NAMES = ")[1].split("\n)\n")[0]
+
+
+def not_causal(config: dict) -> str:
+    """The model_type in `config` that transformers has, but not as a causal language model; "" for any other."""
+    kind, (lists, causal) = config.get("model_type"), _model_lists()
+    return kind if f'("{kind}", ' in lists and f'("{kind}", ' not in causal else ""
 
 
 def packing_of(config: dict) -> str:
@@ -59,6 +73,18 @@ def refuse_base(folder: Path, model: str = "") -> None:
         raise InputProblem(
             f"model: {model or folder} is {name}, which transformers does not have: its code comes with the repository"
             f" (auto_map in config.json) and is never run; {CODE_FIX}"
+        )
+    if isinstance(config, dict) and (kind := not_causal(config)):
+        text = config.get("text_config")
+        inner = text.get("model_type") if isinstance(text, dict) else ""
+        fix = (
+            f"its text model ({inner}) saved by itself"
+            if inner and not not_causal(text)
+            else "a model that writes text"
+        )
+        raise InputProblem(
+            f"model: {model or folder} is of type {kind}, which transformers loads, but not as a causal language model:"
+            f" nothing here can train it; give {fix}"
         )
     if isinstance(config, dict) and (method := packing_of(config)):
         raise InputProblem(

@@ -123,7 +123,7 @@ def _are_counts(values) -> bool:
     return all(isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST for value in values)
 
 
-BUFFER = re.compile(r"(attn|attention)\.(masked_)?bias$|rotary_emb\.inv_freq$|position_ids$")
+BUFFER = re.compile(r"(attn|attention)\.(masked_)?bias$|rotary_emb\.inv_freq$|position_ids$|\.(in|out)put_m(in|ax)$")
 PIECE = 16 * 2**20
 FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "C64": "<f4"}
 # 8-bit floats: the bits to look at, and the least value of these that is no finite number
@@ -145,8 +145,8 @@ def scan_gguf(path: str, header) -> list[dict]:
 def scan_safetensors(path: str, tensors: dict[str, tuple]) -> list[dict]:
     """Findings `not_finite` for tensors of a safetensors file, as `read_safetensors` gives them.
 
-    Buffers that older models carry beside their weights are not looked at: a mask is minus infinity, and none is ever
-    loaded.
+    Buffers beside the weights are not looked at: a mask is minus infinity, and a bound that clips nothing is infinite
+    (Gemma 4's audio tower).
     """
     weights = {name: entry for name, entry in tensors.items() if not BUFFER.search(name)}
     return _scan(path, [(name, start, size, kind, 1, ()) for name, (kind, _, start, size) in weights.items()])

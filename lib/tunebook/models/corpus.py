@@ -2,6 +2,7 @@
 
 import random
 import unicodedata
+from pathlib import Path
 
 WORDS = "every weekday at noon from Monday to Friday the quick brown fox don't you've I'll naïve façade Straße".split()
 SCRIPTS = {
@@ -94,3 +95,19 @@ def _long(rng) -> str:
     return rng.choice(
         (rng.choice("ax0 \n=é") * rng.randrange(50, 400), " ".join(rng.choice(WORDS) for _ in range(300)))
     )
+
+
+def check_pieces(tokenizer, file: Path, n: int) -> None:
+    """ValueError where `tokenizer`, which transformers made of a SentencePiece file alone, reads most of `n` strings
+    otherwise than SentencePiece does: it takes no notice of some of the file's settings, such as the first space.
+    """
+    from sentencepiece import SentencePieceProcessor
+
+    pieces = SentencePieceProcessor(model_file=str(file))
+    texts = [text for text in strings(0, n) if not set("<[") & set(text)]
+    apart = [text for text in texts if tokenizer.encode(text, add_special_tokens=False) != pieces.encode(text)]
+    if len(apart) * 2 > len(texts):
+        raise ValueError(
+            f"transformers reads {len(apart)} of {len(texts)} strings otherwise than {file.name}, which the model was"
+            f" trained with, such as {min(apart, key=len)!r}"
+        )

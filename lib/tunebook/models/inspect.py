@@ -151,7 +151,8 @@ def _tokenizer(path: Path, found: dict) -> list[dict]:
     """The strings that the tokenizer's class reads otherwise than its file, where both can be asked."""
     has_errors = any(row["severity"] == "error" for row in found["findings"])
     is_plain = found["tokens"].get("tokenizer") in ("PreTrainedTokenizerFast", "TokenizersBackend")  # the file itself
-    if has_errors or is_plain or not all((path / name).is_file() for name in ("config.json", "tokenizer.json")):
+    files = [name for name in ("tokenizer.json", "tokenizer.model") if (path / name).is_file()]
+    if has_errors or not files or is_plain and files[0] == "tokenizer.json" or not (path / "config.json").is_file():
         return []
     try:
         return call(

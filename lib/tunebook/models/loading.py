@@ -17,7 +17,7 @@ from tunebook.findings import Finding
 from tunebook.inspection.adapter_checks import refuse_config
 from tunebook.inspection.config_checks import refuse_base
 from tunebook.inspection.template_sandbox import render_probes
-from tunebook.models.corpus import strings
+from tunebook.models.corpus import check_pieces, strings
 from tunebook.models.device import Placement
 from tunebook.models.gguf_tokenizer import GgufTokenizer
 from tunebook.models.source import ADAPTER, ModelSource
@@ -73,13 +73,13 @@ def load_tokenizer(place: ModelSource | Path, chat_template: str, end_of_turn: s
 
 def as_the_file_says(tokenizer, folder: Path):
     """`tokenizer`, or the one that tokenizer.json alone makes where the class that transformers takes reads some
-    strings otherwise: `read_otherwise` are those strings.
-
-    The file is what other programs read, and what llama.cpp is held to.
+    strings otherwise: `read_otherwise` are those strings. Other programs read the file too. See `check_pieces`.
     """
     from transformers import PreTrainedTokenizerFast
 
     tokenizer.read_otherwise = []
+    if not (folder / "tokenizer.json").is_file() and (pieces := folder / "tokenizer.model").is_file():
+        check_pieces(tokenizer, pieces, COMPARED)
     if not (folder / "tokenizer.json").is_file() or type(tokenizer) is PreTrainedTokenizerFast:
         return tokenizer
     plain = PreTrainedTokenizerFast.from_pretrained(folder)

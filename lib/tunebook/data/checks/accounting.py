@@ -8,17 +8,10 @@ import collections
 import shlex
 from dataclasses import dataclass, field
 
-from tunebook.data.mapping import (
-    EXTRA_WORDS,
-    Reading,
-    are_judgements,
-    extra_field,
-    flags_of,
-    is_blank,
-    words_of,
-)
-from tunebook.data.messages import OTHER_ROLES, ROLES, WEIGHT_KEYS, is_message, message_text, unpacked
+from tunebook.data.mapping import EXTRA_WORDS, Reading, extra_field, flags_of, words_of
+from tunebook.data.messages import OTHER_ROLES, ROLES, WEIGHT_KEYS, is_blank, is_message, message_text, unpacked
 from tunebook.data.notes import Notes
+from tunebook.data.ranking import are_judgements
 from tunebook.data.row_types import FIELDS, TOOL_COLUMNS
 from tunebook.models.templates import THOUGHT_KEYS
 

@@ -8,7 +8,7 @@ import re
 
 from tunebook.data.checks.code import PYTHON_START
 from tunebook.data.examples import Examples
-from tunebook.data.mapping import BLANK_MARKS
+from tunebook.data.messages import BLANK_MARKS
 
 # Names of sequence tokens (<s>, <pad>) are also HTML or quoted in programs: only bare ones that no closing tag
 # explains.

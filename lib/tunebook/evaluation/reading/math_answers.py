@@ -1,12 +1,13 @@
 """Whether two answers to a mathematical problem are the same, as MATH and its kin write them in LaTeX or in plain text.
 
-Read are numbers, expressions, equations, lists, tuples, intervals, matrices, numbers in other bases and words; units
-may be left out, never be others. Values are compared exactly where they are rational, else at points where terms that
-differ hardly ever agree. An inequality and what the parser (`math_terms`) does not read cannot be compared:
-`why_not_compared` names it before any answer is judged.
+Read are numbers, expressions, equations, lists, tuples, intervals, matrices, numbers in other bases and words. Units
+may be left out; those that both name are converted (60 minutes, 1 hour) or must be the same. Values are compared
+exactly where they are rational, else at points where terms that differ hardly ever agree. An inequality and what the
+parser (`math_terms`) does not read cannot be compared: `why_not_compared` names it before any answer is judged.
 """
 
 import re
+from fractions import Fraction
 
 from tunebook.evaluation.reading.math_terms import (
     NotRead,
@@ -19,7 +20,7 @@ from tunebook.evaluation.reading.math_terms import (
     same_value,
 )
 
-VERSION = "tunebook-math/1"
+VERSION = "tunebook-math/2"
 LONGEST = 1000  # characters of an answer
 TEST = (
     "# {version}\nfrom tunebook.evaluation.reading.math_answers import require_same\n\nEXPECTED = {expected!r}\n"
@@ -33,13 +34,28 @@ _BASED = re.compile(r"([0-9A-Z]+)(?:_\{?(\d+)\}?|_\{?\"(\w+)\"\}?|\"base(\w+)\")
 _WORD = r"[A-Za-z][A-Za-z'.-]*"
 _NO_UNITS = frozenset("pi sqrt sin cos tan sec csc cot log ln or and infty infinity".split())
 _UNIT = re.compile(rf"(.*[\d)}}\]].*?)\s*(?:\"([^\"]*)\"|(?<=[\s\d])((?:{_WORD}\s*)+?))\s*(?:\^\{{?([23])\}}?)?")
-_SHORT_UNITS = frozenset("cm mm km ft kg mg mi mph in yd lb oz hr min sec ml".split())
+_SHORT_UNITS = frozenset("cm mm km ft kg mg mi mph in yd lb oz hr min sec ml day per".split())
 _SAME_UNITS = {
     "centimeter": "cm", "centimetre": "cm", "millimeter": "mm", "millimetre": "mm", "kilometer": "km", "metre": "m",
     "kilometre": "km", "meter": "m", "inche": "in", "inch": "in", "foot": "ft", "feet": "ft", "yard": "yd",
     "mile": "mi", "kilogram": "kg", "gram": "g", "pound": "lb", "ounce": "oz", "hour": "hr", "minute": "min",
-    "second": "sec", "degree": "", "dollar": "", "cent": "cent", "liter": "l", "litre": "l", "milliliter": "ml",
+    "second": "sec", "s": "sec", "h": "hr", "penny": "cent", "pennie": "cent", "liter": "l", "litre": "l",
+    "milliliter": "ml", "millilitre": "ml", "milligram": "mg",
 }  # fmt: skip
+# units of one kind, each in parts of one of them. Source: the international yard and pound, 1959
+_SIZES = tuple(
+    {unit: Fraction(size) for unit, size in kind.items()}
+    for kind in (
+        {"mm": "0.001", "cm": "0.01", "m": "1", "km": "1000", "in": "0.0254", "ft": "0.3048", "yd": "0.9144",
+         "mi": "1609.344"},
+        {"mg": "0.001", "g": "1", "kg": "1000", "oz": "28.349523125", "lb": "453.59237"},
+        {"sec": "1", "min": "60", "hr": "3600", "day": "86400", "week": "604800"},
+        {"ml": "0.001", "l": "1"}, {"pint": "1", "quart": "2", "gallon": "8"}, {"cent": "0.01", "dollar": "1"},
+    )
+)  # fmt: skip
+# what is written as a sign; a pound of money has the name of one of weight
+_MARKS = (("dollar", r"\\\$|\bdollars?\b"), ("cent", r"\u00a2"), ("euro", r"\u20ac"), ("lb", r"\u00a3|\\pounds\b"),
+          ("degree", r"\^\s*\{?\s*\\circ|\u00b0|\\degree|\bdegrees?\b"))  # fmt: skip
 
 
 def problem_of(question: str, solution: str) -> dict:
@@ -103,7 +119,8 @@ def is_same(answer: str, expected: str, question: str = "") -> bool:
     (True, False, False)
     """
     given, wanted = as_text(re.split(r"\\approx|\u2248", answer[: 2 * LONGEST])[0]), as_text(expected)
-    if _squeezed(given) == _squeezed(wanted) and given:
+    mark, wanted_mark = _mark(answer), _mark(expected)
+    if _squeezed(given) == _squeezed(wanted) and given and (mark == wanted_mark or not mark or not wanted_mark):
         return True
     if len(given) > LONGEST:
         return False
@@ -114,7 +131,23 @@ def is_same(answer: str, expected: str, question: str = "") -> bool:
     is_repeated = bool(re.search(r"[\\^/*+]", given)) and _squeezed(given) in _squeezed(as_text(question))
     if is_repeated and re.findall(r"\d+", given) != re.findall(r"\d+", wanted):
         return False
-    return _equal(left, right, bool(_FORM.search(question)))
+    return _equal(_marked(left, mark), _marked(right, wanted_mark), bool(_FORM.search(question)))
+
+
+def _mark(text: str) -> str:
+    """The unit that an answer has as a sign (\\$, \u00b0), "" for none; a dollar sign without a second one is money."""
+    if text.replace("\\$", "").count("$") % 2:
+        return "dollar"
+    return next((unit for unit, pattern in _MARKS if re.search(pattern, text)), "")
+
+
+def _marked(tree, mark: str):
+    """What `_read` made, with the unit of a sign where a value has none of its own."""
+    place = {"value": 2, "equation": 5}.get(tree[0]) if isinstance(tree, tuple) and isinstance(tree[0], str) else None
+    if place:
+        return (*tree[:place], tree[place] or mark)
+    is_whole = not isinstance(tree, tuple) or tree[0] == "percent"
+    return tree if is_whole else tuple(_marked(part, mark) for part in tree)
 
 
 def _squeezed(text: str) -> str:
@@ -124,7 +157,7 @@ def _squeezed(text: str) -> str:
 
 def _read(text: str, asks_percent: bool = True):
     """An answer as nested tuples: ("words", text), ("based", digits, base), ("matrix", rows), ("many", parts),
-    (brackets, parts) in order, ("equation", left, right) or ("value", Value, unit).
+    (brackets, parts) in order, ("equation", left, right, is a number, name, unit) or ("value", Value, unit).
     """
     if found := _MATRIX.fullmatch(text):
         rows = [row.split("&") for row in re.split(r"\\\\", found[2]) if row.strip()]
@@ -160,9 +193,10 @@ def _read_one(text: str, asks_percent: bool):
         sides.reverse()
     if len(sides) == 2 and all(sides) and not literal(sides[0]):
         unit_free = [_unit_of(side)[0] for side in sides]
-        return "equation", *(read_term(side) for side in unit_free), literal(unit_free[1]), sides[0]
+        terms = (read_term(side) for side in unit_free)
+        return "equation", *terms, literal(unit_free[1]), sides[0], _unit_of(sides[1])[1]
     text, unit = _unit_of(sides[-1])
-    per_cent = text.endswith("%")
+    per_cent = text.endswith("%") or unit in ("percent", "per cent")
     text = text.rstrip("% ")
     value = Value(read_term(text), literal(text))
     if per_cent:
@@ -187,7 +221,8 @@ def _unit_of(text: str) -> tuple[str, str]:
     found = _UNIT.fullmatch(text)
     if not found or not found[1].strip():
         return text, ""
-    words = re.sub(r"[^a-z0-9/ ]", "", (found[2] or found[3] or "").lower()).split()
+    words = re.sub(r"[^a-z0-9/ ]", "", (found[2] or found[3] or "").lower())
+    words = words.replace("/", " per ").replace("mph", "mi per hr").split()
     plain = [] if found[2] is not None else words
     if any(word in _NO_UNITS or len(word) < 4 and word not in _SHORT_UNITS for word in plain):
         return text, ""
@@ -197,6 +232,7 @@ def _unit_of(text: str) -> tuple[str, str]:
     )
     words = [word for word in words if word not in ("square", "sq", "squared", "cubic", "cubed", "of", "the")]
     same = [_SAME_UNITS.get(word.rstrip("s") or word, word.rstrip("s") or word) for word in words]
+    same = [word for word in same if word != "dollar" or "per" not in same]  # as $5 "per hour" has none
     return found[1].strip(), " ".join(same) + power if any(same) else ""
 
 
@@ -227,7 +263,7 @@ def _equal(left, right, needs_form: bool) -> bool:
     if kind == "equation":
         return _equal_equations(left, right, needs_form)
     if other == "equation":  # a name and what it is
-        left, other = ("value", Value(left[2], left[3]), ""), "value"
+        left, other = ("value", Value(left[2], left[3]), left[5]), "value"
     if {kind, other} <= {"value", "percent"}:
         return _equal_values(left, right, needs_form)
     if (kind, other) == ("based", "value"):
@@ -257,6 +293,8 @@ def _equal(left, right, needs_form: bool) -> bool:
 
 def _equal_values(left, right, needs_form: bool) -> bool:
     """Values with their units; 50% is 1/2, and also 50 where the question asks for per cents or one side is such."""
+    if "percent" in (left[0], right[0]) and any(side[0] == "value" and side[2] for side in (left, right)):
+        return False
     if left[0] == "percent":
         wanted, also = right[1], left[2]
         if right[0] == "percent" or left[3]:
@@ -264,17 +302,41 @@ def _equal_values(left, right, needs_form: bool) -> bool:
         return same_value(also, wanted, needs_form)
     if right[0] == "percent":
         return any(same_value(left[1], value, needs_form) for value in right[1:3])
-    if left[2] and right[2] and left[2] != right[2]:
-        return False
-    return same_value(left[1], right[1], needs_form)
+    value = _converted(left[1], left[2], right[2])
+    return bool(value) and same_value(value, right[1], needs_form)
+
+
+def _converted(value: Value, unit: str, wanted: str) -> Value | None:
+    """The value in the wanted unit; as it is where one of the two is not named, None where they are of two kinds.
+
+    >>> _converted(Value(Fraction(90), True), "min", "hr").term
+    Fraction(3, 2)
+    """
+    factor = _factor(unit, wanted) if unit and wanted else Fraction(1)
+    return Value(product([value.term, factor]), value.is_literal) if factor else None
+
+
+def _factor(unit: str, wanted: str) -> Fraction | None:
+    """How many of the wanted unit one unit is: 60 for hr in min; None for two kinds."""
+    if unit == wanted:
+        return Fraction(1)
+    (top, *below), (wanted_top, *wanted_below) = unit.split(" per "), wanted.split(" per ")
+    if below and len(below) == len(wanted_below) == 1:
+        factors = _factor(top, wanted_top), _factor(below[0], wanted_below[0])
+        return factors[0] / factors[1] if all(factors) else None
+    power = unit[-1] if unit[-1] in "23" else ""
+    names = unit.removesuffix(power), wanted.removesuffix(power)
+    sizes = next((kind for kind in _SIZES if set(names) <= kind.keys()), None)
+    return (sizes[names[0]] / sizes[names[1]]) ** int(power or 1) if sizes and wanted.endswith(power) else None
 
 
 def _equal_equations(left, right, needs_form: bool) -> bool:
     """Two equations: one is the other's multiple; to `x = 5` the answer 5 is the same."""
     if left[0] == "value":
         is_name = re.fullmatch(r"[A-Za-z](?:\([a-z]\))?", _squeezed(right[4]))
-        return bool(is_name) and same_value(left[1], Value(right[2], right[3]), needs_form)
-    if left[0] != "equation":
+        value = _converted(left[1], left[2], right[5])
+        return bool(is_name and value) and same_value(value, Value(right[2], right[3]), needs_form)
+    if left[0] != "equation" or left[5] and right[5] and left[5] != right[5]:
         return False
     if needs_form or _squeezed(left[4]) == _squeezed(right[4]):
         return left[1] == right[1] and same_value(Value(left[2], left[3]), Value(right[2], right[3]), needs_form)

@@ -25,7 +25,8 @@ _WORDS = re.compile(r"(?<![a-zA-Z\\])(sqrt|arcsin|arccos|arctan|sin|cos|tan|log|
 _SIGNS = str.maketrans({
     "\u2212": "-", "\u2013": "-", "\u00d7": "*", "\u00b7": "*", "\u22c5": "*", "\u00f7": "/", "\u2215": "/",
     "\u03c0": "\\pi ", "\u221e": "\\infty ", "\u221a": "\\sqrt ", "\u222a": "\\cup ", "\u2264": "\\le ",
-    "\u2265": "\\ge ", "\u00b1": "\\pm ", "\u00a0": " ", "\u202f": " ", "\u2009": " ", "\u00b0": "^\\circ ",
+    "\u2265": "\\ge ", "\u00b1": "\\pm ", "\u00a0": " ", "\u202f": " ", "\u2009": " ",
+    "\u00b0": "^\\circ ", "\u20ac": " ", "\u00a3": " ", "\u00a2": " ",
 })  # fmt: skip
 _NUMBER = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,2}(?![\w.]))?")
 _PLAIN = r"(?:\d+(?:\.\d+)?|\.\d+)"
@@ -49,7 +50,7 @@ class Value:
 
 
 def as_text(text: str) -> str:
-    """An answer in one spelling: no dollar signs, spacing or degrees; text commands as quoted words; sets in their
+    """An answer in one spelling: no signs of money, spacing or degrees; text commands as quoted words; sets in their
     own brackets.
     """
     text = re.sub(r"\s*([\u00bc-\u00be\u2150-\u215e])", lambda hit: " " + unicodedata.normalize("NFKC", hit[1]), text)
