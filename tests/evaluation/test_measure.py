@@ -19,7 +19,7 @@ from tunebook.evaluation.completions import complete
 from tunebook.evaluation.measure import answer_and_score, failure_examples, protocol_table
 from tunebook.evaluation.protocol import Asking, Protocol
 from tunebook.files import read_jsonl
-from tunebook.models.engine import TransformersEngine
+from tunebook.models.engine import Generated, TransformersEngine
 from tunebook.pipeline.context import _frame
 
 HERE = Path(__file__).parent
@@ -117,7 +117,7 @@ def test_a_raw_continuation_ends_at_its_stop_strings(engine, tmp_path):
     typist = types.SimpleNamespace(encode=engine.encode, decode=engine.decode, identity=lambda: "", chat_template="")
     typist.asked_text = lambda thinking: ("a question", "an end")
     typist.generate = lambda encoded, decoding, on_tokens, only, stops: iter(
-        [types.SimpleNamespace(index=0, ids=list(ids), finish_reason="length")]
+        [Generated(0, list(ids), "length")]
     )
     found = complete(typist, code(), Protocol(code().sha256, prompt_style="raw"), tmp_path / "c.jsonl")
     assert found["rows"][0]["completion"] == "    return x + 1\n" and found["rows"][0]["finish_reason"] == "stop"

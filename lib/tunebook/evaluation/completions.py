@@ -1,11 +1,13 @@
 """Raw model texts on disk: written as they come, resumed after a kill, and checked against the benchmark before
 scoring.
 
-Does not generate and does not judge. A row is `task_id, completion` and optionally `sample, finish_reason, n_tokens`.
+Does not generate and does not judge. A row is `task_id, completion` and optionally `sample, finish_reason, n_tokens,
+logp`: the log-probability that the model gave to all its tokens, in nats, which the protocol and the score do not use.
 """
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections import Counter
@@ -283,6 +285,8 @@ def _row_of(engine, done, prompt: list[int], stops: Sequence[str]) -> dict:
     opened = opened_thought(engine.decode(prompt[-TAIL_TOKENS:]))
     reason = "stop" if is_cut else done.finish_reason
     row = {"completion": text, "finish_reason": reason, "n_tokens": len(done.ids)}
+    if done.logp is not None and math.isfinite(done.logp):
+        row["logp"] = round(done.logp, 4)
     return {**row, "opened": opened} if opened else row
 
 
