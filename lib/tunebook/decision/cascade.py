@@ -14,6 +14,7 @@ import numpy
 from tunebook.decision import gather as rooms
 from tunebook.decision.economics import NO_PRICE, Prices, fixed_a_month, pays_from, per_call, resampled
 from tunebook.decision.report import HOSTED_CALLS
+from tunebook.evaluation.completions import logp_file
 from tunebook.evaluation.score_folder import read_scores
 from tunebook.files import read_jsonl
 from tunebook.statistics.intervals import rate_line
@@ -63,14 +64,12 @@ def build_cascade(context, report: dict, risk: float, seed: int) -> dict:
 
 def _judged(stage, answers: str, score: str) -> list[dict]:
     """`task_id, logp` (None: not recorded) and `right` of the first answer to each problem; [] where there are none."""
-    if stage is None or not rooms.has_file(stage, answers) or not rooms.has_file(stage, f"{score}/metrics.json"):
+    if stage is None or not rooms.has_file(stage, f"{score}/metrics.json"):
         return []
-    passed = read_scores(rooms.verified(stage, score)).passed
-    rows = {}
-    for row in read_jsonl(stage.file(answers)):
-        if row["task_id"] in passed:
-            rows.setdefault(row["task_id"], {"logp": row.get("logp"), "right": passed[row["task_id"]][0]})
-    return [{"task_id": task, **row} for task, row in rows.items()]
+    passed, kept = read_scores(rooms.verified(stage, score)).passed, logp_file(answers).as_posix()
+    rows = read_jsonl(stage.file(kept)) if rooms.has_file(stage, kept) else []
+    logp = {row["task_id"]: row["logp"] for row in rows if not row["sample"]}
+    return [{"task_id": task, "logp": logp.get(task), "right": right[0]} for task, right in passed.items()]
 
 
 def cascade_of(dev: list[dict], test: list[dict], risk: float) -> dict:

@@ -107,12 +107,12 @@ def choose_threshold(
 
 
 def _starts(n: int, risk: float, error: float) -> tuple[list[int], float]:
-    """Places at which the sequences begin, each twice the one before, and the error of each; none where `n` is too
-    small.
+    """Places at which the sequences begin, each twice the one before, at most `n` / 2 where there are several, and the
+    error of each; none where `n` is too small.
     """
     for count in range(MOST_STARTS, 0, -1):
         least = math.floor(math.log(error / count) / math.log1p(-risk)) + 1
-        if least * 2 ** (count - 1) <= n:
+        if least * 2 ** (count - 1) <= (n / 2 if count > 1 else n):
             return [least * 2**at for at in range(count)], error / count
     return [], error
 
