@@ -17,7 +17,7 @@ import numpy
 
 from tunebook.statistics.selective import choose_threshold
 
-SPLITS = 1000
+SPLITS = 4000  # so that the share that keeps it is known to 0.35 points
 POPULATION = 400_000
 RISK = 0.03
 

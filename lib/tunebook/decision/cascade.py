@@ -18,7 +18,7 @@ from tunebook.evaluation.completions import logp_file
 from tunebook.evaluation.score_folder import read_scores
 from tunebook.files import read_jsonl
 from tunebook.statistics.intervals import rate_line
-from tunebook.statistics.selective import choose_threshold, stays, upper_bound
+from tunebook.statistics.selective import choose_threshold, problems_needed, stays, upper_bound
 
 UNRECORDED = "its answers were recorded without log-probabilities (another engine, a choice by likelihood, or older)"
 
@@ -93,8 +93,8 @@ def _words(chosen: dict) -> str:
     """The guarantee in one sentence and what test says, or that there is none and what would give one."""
     risk, sure = f"{100 * chosen['risk']:g}%", f"{chosen['confidence']:.0%}"
     if not chosen["kept"]:
-        if chosen["needed"]:
-            more = f"at the shares seen there about {chosen['needed']:,} dev problems would be needed (n_dev)"
+        if needed := problems_needed(chosen):
+            more = f"at the shares seen there about {needed:,} dev problems would be needed (n_dev)"
         else:
             more = "more dev problems would not help: also of its surest answers too many are wrong there"
         return (

@@ -49,10 +49,9 @@ def choose_threshold(
     """The lowest threshold such that, with `confidence`, at most the share `risk` of the answers above it is wrong.
 
     Answers stay where their confidence is above `threshold` (None: all stay). `kept` and `wrong` count those of the `n`
-    given; `kept` 0 says that no threshold keeps the risk, and `needed` then how many problems would show it at the
-    shares seen here (None: more than MOST_PROBLEMS, or no threshold has so few wrong answers). `curve` has for some
-    thresholds the `share` that stays and, of these, the share `wrong` and its bound `upper`. InputProblem for a risk
-    outside (0, 1), or unequal or unfinite values.
+    given; `kept` 0 says that no threshold keeps the risk (see `problems_needed`). `curve` has for some thresholds the
+    `share` that stays and, of these, the share `wrong` and its bound `upper`. InputProblem for a risk outside (0, 1),
+    or unequal or unfinite values.
 
     Given the threshold "the confidence at place k + 1 from above", the answers above it are draws from all such ones,
     so each test is exact. The places are fixed beforehand by `n`, `risk` and `confidence`: up to MOST_STARTS sequences
@@ -84,16 +83,6 @@ def choose_threshold(
                 break
             best = max(best, above[k])
     shown = sorted({above[k] for k in range(max(1, n // 40), n + 1, max(1, n // 40))} | {best, n} - {0})
-    curve = [
-        {
-            "threshold": float(values[kept]) if kept < n else None,
-            "share": kept / n,
-            "wrong": int(wrong[kept]) / kept,
-            "upper": upper_bound(int(wrong[kept]), kept, 1 - confidence),
-        }
-        for kept in shown
-        if kept
-    ]
     return {
         "threshold": float(values[best]) if 0 < best < n else None,
         "kept": best,
@@ -101,8 +90,18 @@ def choose_threshold(
         "n": n,
         "risk": risk,
         "confidence": confidence,
-        "needed": None if best else _needed(curve, n, risk, 1 - confidence),
-        "curve": curve,
+        "curve": [_point(values, wrong, kept, confidence) for kept in shown if kept],
+    }
+
+
+def _point(values, wrong, kept: int, confidence: float) -> dict:
+    """A row of the curve: what stays where the first `kept` of the sorted answers do."""
+    among = int(wrong[kept])
+    return {
+        "threshold": float(values[kept]) if kept < len(values) else None,
+        "share": kept / len(values),
+        "wrong": among / kept,
+        "upper": upper_bound(among, kept, 1 - confidence),
     }
 
 
@@ -117,10 +116,13 @@ def _starts(n: int, risk: float, error: float) -> tuple[list[int], float]:
     return [], error
 
 
-def _needed(curve: list[dict], n: int, risk: float, error: float) -> int | None:
-    """Problems with which a threshold of `curve` would pass if its shares are the true ones."""
-    shares, wrong = (numpy.array([row[key] for row in curve if row["share"] >= 0.1]) for key in ("share", "wrong"))
-    size = n
+def problems_needed(chosen: dict) -> int | None:
+    """About how many judged problems would give a threshold if the shares that `choose_threshold` saw were the true
+    ones; None for more than MOST_PROBLEMS, or where also of the surest answers too many are wrong.
+    """
+    rows = [row for row in chosen["curve"] if row["share"] >= 0.1]
+    shares, wrong = (numpy.array([row[key] for row in rows]) for key in ("share", "wrong"))
+    size, risk, error = chosen["n"], chosen["risk"], 1 - chosen["confidence"]
     while size <= MOST_PROBLEMS:
         kept = numpy.floor(size * shares)
         if (wrong * kept <= most_wrong(kept, risk, _starts(size, risk, error)[1])).any():
