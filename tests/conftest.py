@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 OFFLINE = Path(__file__).parent / "offline"
-LONG = ("test_own_studies.py", "test_zoo.py", "test_runs.py", "test_ranks.py", "test_programs.py", "test_export.py")
+LONG = "own_studies zoo runs ranks programs export resume score training forecast methods".split()
 DEAD_PROXY = "http://127.0.0.1:9"  # for clients that are not Python: nothing listens there
 
 for name in ("TUNEBOOK_ROOT", "TUNEBOOK_OUTPUTS", "TUNEBOOK_RUN_FOLDER", "TUNEBOOK_STAGE", "NO_COLOR"):
@@ -31,4 +31,5 @@ _spec.loader.exec_module(importlib.util.module_from_spec(_spec))
 
 def pytest_collection_modifyitems(items):
     """The files that take a minute come first, else the last process would be alone with one of them."""
-    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+    order = {f"test_{name}.py": at for at, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.name, len(LONG)))

@@ -52,39 +52,6 @@ def tiny_llama(seed: int = 0, **changes):
     return model.eval()
 
 
-GEMMA = (
-    "{{ bos_token }}{% for m in messages %}{{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role'])"
-    " + '\\n' + m['content'] | trim + '<end_of_turn>\\n' }}{% endfor %}{% if add_generation_prompt %}{{"
-    " '<start_of_turn>model\\n' }}{% endif %}"
-)
-
-
-def save_gemma_tokenizer(folder) -> None:
-    """A SentencePiece model trained on Python's own documentation, with Gemma's special tokens and its form of a
-    conversation.
-    """
-    from pydoc_data.topics import topics
-
-    from sentencepiece import SentencePieceTrainer
-    from transformers import GemmaTokenizer
-    from transformers.convert_slow_tokenizer import SentencePieceExtractor
-
-    lines = [line for name in sorted(topics)[:20] for line in topics[name].splitlines() if line.strip()]
-    with open(folder / "tokenizer.model", "wb") as stream:
-        SentencePieceTrainer.train(
-            sentence_iterator=iter(lines), model_writer=stream, vocab_size=800, model_type="bpe", byte_fallback=True,
-            pad_id=0, eos_id=1, bos_id=2, unk_id=3, pad_piece="<pad>", eos_piece="<eos>", bos_piece="<bos>",
-            unk_piece="<unk>",
-            user_defined_symbols=["<mask>", "<start_of_turn>", "<end_of_turn>"], add_dummy_prefix=False,
-            remove_extra_whitespaces=False, normalization_rule_name="identity", split_digits=True, minloglevel=2,
-        )  # fmt: skip
-    found = SentencePieceExtractor(str(folder / "tokenizer.model")).extract(None)
-    turns = ["<start_of_turn>", "<end_of_turn>"]
-    made = GemmaTokenizer(found["vocab"], found["merges"], eos_token="<end_of_turn>", additional_special_tokens=turns)
-    made.chat_template = GEMMA
-    made.save_pretrained(folder)
-
-
 def adapted(folder, base_name: str, **changes):
     """A random adapter that changes greedy answers, saved in `folder`."""
     import torch

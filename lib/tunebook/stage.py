@@ -14,6 +14,7 @@ from tunebook.errors import InputProblem
 from tunebook.files import read_json
 from tunebook.pipeline import notebooks, params, runs
 from tunebook.pipeline.context import Context
+from tunebook.pipeline.stages import ADAPTERS  # noqa: F401 (notebooks look there who left an adapter)
 
 _locks: dict[Path, runs.RunLock] = {}
 

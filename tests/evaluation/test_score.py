@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -226,7 +227,13 @@ def test_a_score_is_read_back_as_it_was_written(tmp_path, protocol):
     assert read_scores(tmp_path).metrics == metrics
 
 
-@pytest.mark.parametrize("protocol", [None, {"benchmark_sha256": small().sha256, "temperature": 0.5}])
+@pytest.fixture(scope="module", params=[None, {"benchmark_sha256": small().sha256, "temperature": 0.5}])
+def scored(request, tmp_path_factory):
+    """A score without and with a protocol, to copy."""
+    run_score(RIGHT, folder := tmp_path_factory.mktemp("scored") / "s", protocol=request.param)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("file", "changes", "words"),
     [
@@ -244,9 +251,9 @@ def test_a_score_is_read_back_as_it_was_written(tmp_path, protocol):
         ("metrics.json", {"content_sha256": None}, "has no content_sha256"),
     ],
 )
-def test_compare_believes_no_edited_score(tmp_path, protocol, file, changes, words):
+def test_compare_believes_no_edited_score(tmp_path, scored, file, changes, words):
     """Each of these once gave a verdict: the hashes were written and never looked at."""
-    run_score(RIGHT, tmp_path / "s", protocol=protocol)
+    shutil.copytree(scored, tmp_path / "s")
     change(tmp_path / "s" / file, **changes)
     for name in ("s", "s/scores.jsonl"):
         args = command("compare", tmp_path / "s", tmp_path / name)

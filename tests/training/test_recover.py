@@ -139,9 +139,9 @@ def test_a_foreign_adapter_that_does_not_fit_is_refused_in_one_sentence(world, t
     base = (str(world.folder / "base"), "")
     for place, said in (("narrow", "does not fit its base model"), ("empty", "nor the folder of a PEFT adapter")):
         with pytest.raises(InputProblem, match=said) as refused:
-            adapter_to_recover(str(tmp_path / place), {"sft": "02_train_sft"}, context, base)
+            adapter_to_recover(str(tmp_path / place), ["sft"], context, base)
         assert "\n" not in str(refused.value)
-    assert adapter_to_recover(str(world.adapter), {}, context, base) == world.adapter.resolve()
+    assert adapter_to_recover(str(world.adapter), [], context, base) == world.adapter.resolve()
 
 
 def test_a_killed_recovery_comes_to_the_weights_of_an_unbroken_one(world, tmp_path):

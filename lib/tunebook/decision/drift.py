@@ -22,6 +22,7 @@ from tunebook.files import read_json, read_jsonl
 from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline import record
 from tunebook.pipeline.context import Upstream
+from tunebook.pipeline.stages import ADAPTERS
 from tunebook.statistics.compare import GO, NO_GO, compare_paired
 from tunebook.statistics.domains import separate
 
@@ -136,8 +137,7 @@ def open_shipped(target: str, found: dict[str, Upstream]):
     if target == "gguf":
         export = found["05_export_gguf"]
         return GgufModel(export.file(export.metrics["chosen_file"]), params["slots"])
-    stages = {"sft": "02_train_sft", "dpo": "03_train_dpo", "grpo": "08_train_grpo", "recover": "09_recover"}
-    adapter = found[stages[target]].folder("adapter")
+    adapter = found[ADAPTERS[target]].folder("adapter")
     source = resolve_model(params["model"], params["model_revision"])
     spoken = {key: params[key] for key in ("end_of_turn", "thinking") if key in params}
     placement = choose_placement(this_machine())

@@ -7,15 +7,10 @@ from __future__ import annotations
 from tunebook.decision import gather as rooms
 from tunebook.decision.economics import NO_PRICE, Prices
 from tunebook.files import read_csv, read_json
+from tunebook.pipeline.stages import ADAPTERS
 
-# The stages whose time went into a model, beside those of what it was made from.
-MADE_BY = {
-    "base": (),
-    "sft": ("02_train_sft",),
-    "dpo": ("02_train_sft", "03_train_dpo"),
-    "grpo": ("02_train_sft", "08_train_grpo"),
-    "recover": ("02_train_sft", "09_recover"),
-}
+# The stages whose time went into a model: its own, and that of SFT, from which the later ones go on.
+MADE_BY = {"base": ()} | {model: tuple(dict.fromkeys((ADAPTERS["sft"], stage))) for model, stage in ADAPTERS.items()}
 
 
 def prompting_effort(rungs: list[dict], costs: list[dict], searched: dict, prices: Prices) -> list[dict]:

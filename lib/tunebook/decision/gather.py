@@ -115,7 +115,7 @@ def _add_costs(evidence: Evidence, found: dict, pair: tuple[str, str]) -> None:
             cost = (stage.manifest.get("costs") or {}).get(name, {})
             if cost.get("seconds") and metrics.get("n"):
                 evidence.seconds[name] = evidence.seconds.get(name, 0.0) + cost["seconds"] / metrics["n"]
-    trained = [found[name] for name in ("02_train_sft", "03_train_dpo", "08_train_grpo", "09_recover") if name in found]
+    trained = [found[name] for name in stage_names.ADAPTERS.values() if name in found]
     evidence.training_seconds = sum(stage.manifest["timing"]["seconds"] for stage in trained)
     if has_file(found[SPEC_STAGE], "prices.json"):
         evidence.price_hour = read_json(found[SPEC_STAGE].file("prices.json"))["price_machine_hour"]

@@ -11,6 +11,8 @@ from pathlib import Path
 from tunebook.errors import InputProblem, did_you_mean
 
 VERDICT = "06"
+# The notebook that leaves the adapter of each trained model, in the order in which a run has them.
+ADAPTERS = {"sft": "02_train_sft", "dpo": "03_train_dpo", "grpo": "08_train_grpo", "recover": "09_recover"}
 # Short forms. 00 is no upstream of 01: its gate stops what follows, but changes no row.
 UPSTREAM = {
     "00": [],

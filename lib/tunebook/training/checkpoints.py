@@ -20,7 +20,7 @@ from tunebook.evaluation.score_folder import read_scores
 from tunebook.models.loading import BaseModel
 from tunebook.models.source import ModelSource
 from tunebook.statistics.compare import compare_paired
-from tunebook.training.settings import save_adapter
+from tunebook.training.settings import even_steps, save_adapter
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,7 @@ class KeepAdapters(TrainerCallback):
             shutil.rmtree(self.resume, ignore_errors=True)
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
-        steps = {round(state.max_steps * part / self.n) for part in range(1, self.n + 1)}
-        if state.global_step in steps and state.is_world_process_zero:
+        if state.global_step in even_steps(state.max_steps, self.n) and state.is_world_process_zero:
             place, scratch = self.resume / f"step-{state.global_step}", self.resume / "scratch"
             for old in (scratch, place):
                 shutil.rmtree(old, ignore_errors=True)

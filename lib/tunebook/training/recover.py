@@ -21,6 +21,7 @@ from tunebook.models.generate import generate
 from tunebook.models.loading import BaseModel
 from tunebook.models.source import ADAPTER, resolve_model
 from tunebook.models.templates import ends_of, render_prompt
+from tunebook.pipeline.stages import ADAPTERS
 from tunebook.training.dataset import IGNORED
 from tunebook.training.short_forward import is_special
 
@@ -28,20 +29,20 @@ WEIGHTS = "adapter_model.safetensors"
 
 
 def adapter_to_recover(
-    place: str, stages: dict[str, str], context, base: tuple[str, str], name: str = "recover_from"
+    place: str, models: list[str], context, base: tuple[str, str], name: str = "recover_from"
 ) -> Path:
-    """The folder of the adapter that stage `stages[place]` left, or of a foreign one at the path `place`, whose base is
-    the study's `base` (model, revision). InputProblem, which names the parameter `name`, where there is none, or it
+    """The folder of the adapter of one of the run's own `models`, or of a foreign one at the path `place`, whose base
+    is the study's `base` (model, revision). InputProblem, which names the parameter `name`, where there is none, or it
     does not fit.
     """
-    if place in stages:
-        folder = context.need(stages[place]).folder("adapter")
+    if place in models:
+        folder = context.need(ADAPTERS[place]).folder("adapter")
         if not (folder / ADAPTER).is_file():
-            raise InputProblem(f"{name}: {stages[place]} trained all weights (method: full), there is no adapter")
+            raise InputProblem(f"{name}: {ADAPTERS[place]} trained all weights (method: full), there is no adapter")
         return folder
     if not (Path(place) / ADAPTER).is_file():
         raise InputProblem(
-            f"{name}: {place!r} is neither {' nor '.join(stages)} nor the folder of a PEFT adapter; correct it"
+            f"{name}: {place!r} is neither {' nor '.join(models)} nor the folder of a PEFT adapter; correct it"
         )
     found = resolve_model(place, adapter_base=base[0], adapter_base_revision=base[1])
     context.external(place, "", found.sha256)

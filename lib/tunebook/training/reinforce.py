@@ -27,6 +27,7 @@ from tunebook.models.generate import generate
 from tunebook.models.templates import ends_of
 from tunebook.statistics.intervals import CONFIDENCE, mean_interval
 from tunebook.statistics.paired import clustered_interval
+from tunebook.training.settings import even_steps
 
 TABLE_PROBLEMS = 8  # problems on which each cheating policy is tried
 
@@ -215,8 +216,7 @@ class SealedSet(TrainerCallback):
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
         """Looks where a point is due, and stops the training where reward and truth have parted."""
-        due = {round(state.max_steps * part / self.how.points) for part in range(1, self.how.points + 1)}
-        if state.global_step not in due:
+        if state.global_step not in even_steps(state.max_steps, self.how.points):
             return
         point = self.look(model, state.global_step)
         state.log_history.append({"step": state.global_step, "sealed": point})

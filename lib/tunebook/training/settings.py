@@ -115,6 +115,15 @@ def reporting(report_to: str, folder: Path) -> dict:
     return {"report_to": report_to, "push_to_hub": False, **local}
 
 
+def even_steps(max_steps: int, n: int) -> set[int]:
+    """The steps at which `n` even parts of a training end.
+
+    >>> sorted(even_steps(10, 3))
+    [3, 7, 10]
+    """
+    return {round(max_steps * part / n) for part in range(1, n + 1)}
+
+
 def keep_trainable_in_float32(model) -> int:
     """Casts the trainable weights to float32 and returns how many there are.
 

@@ -27,6 +27,7 @@ from tunebook.models.loading import BaseModel
 from tunebook.models.templates import encode_row, ends_of, render_prompt, start_id
 from tunebook.training.dataset import tokenised
 from tunebook.training.health import WINDOW, diagnose, hides_answer
+from tunebook.training.settings import even_steps
 
 HELD_OUT_ROWS = 48
 KL_PROMPTS, KL_TOKENS = 16, 16
@@ -114,8 +115,7 @@ class Watch(TrainerCallback):
         self._judge(state, control)
 
     def _is_due(self, state) -> bool:
-        n = self.how.points
-        return state.global_step in {round(state.max_steps * part / n) for part in range(1, n + 1)} if n else False
+        return state.global_step in even_steps(state.max_steps, self.how.points)
 
     def _look(self, state) -> None:
         """A point outside the trainer's own evaluation."""
