@@ -3,6 +3,8 @@
 Does not compute and does not write files.
 """
 
+import math
+
 INK, SOFT, ACCENT, WARN = "#1f2937", "#9ca3af", "#2563eb", "#dc2626"
 
 
@@ -304,6 +306,33 @@ def break_even(rows: list[dict], name: str, missing: list[str]):
         else "the fixed costs"
     )
     ax.set_title(f"{name}: calls a day that pay for {unit}, 95% band", loc="left", fontsize=10)
+    return fig
+
+
+def cascade(rows: list[dict], chosen: float | None, risk: float):
+    """Wrong answers among those that stay local, and how many stay, against the threshold of confidence; rows of
+    `decision.build_cascade`, `chosen` the log-probability (None: no line).
+    """
+    fig, axes = _figure(10, 3.4, columns=2)
+    at = [math.exp(row["threshold"]) if row["threshold"] is not None else 0.0 for row in rows]
+    wrong, share = axes
+    wrong.plot(at, [100 * row["wrong"] for row in rows], color=ACCENT, label="dev")
+    wrong.plot(at, [100 * row["upper"] for row in rows], "--", color=ACCENT, lw=1, label="dev, 95% bound of each")
+    tested = [(x, row) for x, row in zip(at, rows, strict=True) if row["test_wrong"] is not None]
+    wrong.plot([x for x, _ in tested], [100 * row["test_wrong"] for _, row in tested], color=INK, label="test")
+    wrong.axhline(100 * risk, color=WARN, lw=1, ls="--")
+    wrong.set_ylim(0, min(100, 100 * max(4 * risk, *(row["wrong"] for row in rows))))
+    wrong.set_ylabel("wrong among those that stay (%)")
+    wrong.set_title(f"red: at most {100 * risk:g}%; vertical: the threshold", loc="left", fontsize=10)
+    share.plot(at, [100 * row["share"] for row in rows], color=ACCENT, label="dev")
+    share.plot(at, [100 * row["test_share"] for row in rows], color=INK, label="test")
+    share.set_ylim(0, 102)
+    share.set_ylabel("answers that stay local (%)")
+    for ax in axes:
+        if chosen is not None:
+            ax.axvline(math.exp(chosen), color=SOFT, lw=1)
+        ax.set_xlabel("stays where the answer's probability is above")
+        ax.legend(frameon=False, fontsize=8)
     return fig
 
 

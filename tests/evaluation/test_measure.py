@@ -15,12 +15,13 @@ from tiny_models import tiny_llama, tokenizer
 from tunebook.errors import InputProblem
 from tunebook.evaluation import prompts
 from tunebook.evaluation.benchmark import from_problems
-from tunebook.evaluation.completions import complete
+from tunebook.evaluation.completions import complete, logp_file
 from tunebook.evaluation.measure import answer_and_score, failure_examples, protocol_table
 from tunebook.evaluation.protocol import Asking, Protocol
 from tunebook.files import read_jsonl
-from tunebook.models.engine import TransformersEngine
+from tunebook.models.engine import Generated, TransformersEngine
 from tunebook.pipeline.context import _frame
+from tunebook.pipeline.manifest import UNHASHED, matches
 
 HERE = Path(__file__).parent
 PATHS = os.pathsep.join(map(str, (HERE, HERE.parent)))
@@ -116,10 +117,9 @@ def test_a_raw_continuation_ends_at_its_stop_strings(engine, tmp_path):
     ids = iter(engine.tokenizer(written)["input_ids"] + [5] * 50)
     typist = types.SimpleNamespace(encode=engine.encode, decode=engine.decode, identity=lambda: "", chat_template="")
     typist.asked_text = lambda thinking: ("a question", "an end")
-    typist.generate = lambda encoded, decoding, on_tokens, only, stops: iter(
-        [types.SimpleNamespace(index=0, ids=list(ids), finish_reason="length")]
-    )
+    typist.generate = lambda encoded, decoding, on_tokens, only, stops: iter([Generated(0, list(ids), "length")])
     found = complete(typist, code(), Protocol(code().sha256, prompt_style="raw"), tmp_path / "c.jsonl")
+    assert read_jsonl(logp_file(tmp_path / "c.jsonl"))[0]["logp"] is None, "an engine that does not say"
     assert found["rows"][0]["completion"] == "    return x + 1\n" and found["rows"][0]["finish_reason"] == "stop"
     assert found["protocol"].stops == prompts.RAW_CODE_STOPS and found["protocol"].chat_template_sha256 == ""
 
@@ -204,6 +204,12 @@ def test_measure_leaves_completions_and_score(engine, tmp_path):
     done = answer_and_score(engine, answers(), tmp_path, context(tmp_path), max_new_tokens=4)
     assert done["metrics"]["n"] == 6 and done["cost"]["tokens"] > 0 and done["cost"]["resumed"] == 0
     assert json.loads((tmp_path / "score" / "protocol.json").read_text())["max_new_tokens"] == 4
+    kept = read_jsonl(logp_file(tmp_path / "completions.jsonl"))
+    assert [(row["task_id"], row["sample"]) for row in kept] == [(r["task_id"], r["sample"]) for r in done["rows"]]
+    assert all(row["logp"] < 0 for row in kept)
+    assert "logp" not in done["rows"][0] and matches("completions.logp.jsonl", UNHASHED), (
+        "last digits differ by machine"
+    )
     part = done["metrics"]["slices"]["a"]
     assert sum(part["taxonomy"].values()) == part["n"] == 3
 

@@ -44,6 +44,22 @@ def test_greedy_texts_equal_transformers(model, prompts, slots):
     assert completed(generate(model, prompts, stops, Decoding(12), slots)) == expected
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+def test_the_log_probability_is_that_of_the_whole_answer_its_stop_token_included(model, prompts, temperature):
+    """At temperature 1 whatever the tokens were drawn at, and the same alone as in a batch."""
+    greedy = next(generate(model, prompts[:1], {2}, Decoding(12)))
+    stops = set(range(0, 49152, 10)) if temperature else {2, greedy.ids[4]}
+    done = list(generate(model, prompts, stops, Decoding(12, temperature, seed=1), 4))
+    assert {"stop", "length"} == {one.finish_reason for one in done}
+    for one in done:
+        ids = prompts[one.index] + one.ids + ([one.end] if one.end is not None else [])
+        start = len(prompts[one.index]) - 1
+        with torch.inference_mode():
+            logits = tiny_llama()(input_ids=torch.tensor([ids])).logits[0].float().log_softmax(-1)
+        nats = sum(float(logits[at, ids[at + 1]]) for at in range(start, len(ids) - 1))
+        assert one.logp == pytest.approx(nats, abs=2e-3)
+
+
 def test_a_sampled_text_does_not_depend_on_its_neighbours(model, prompts):
     decoding = Decoding(12, temperature=1.0, top_p=0.9, seed=3)
     wide = completed(generate(model, prompts, {2}, decoding, 32))

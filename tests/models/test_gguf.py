@@ -2,6 +2,7 @@
 says nothing.
 """
 
+import numpy
 import pytest
 
 from tiny_files import loadable, whole
@@ -38,7 +39,13 @@ def test_a_good_file_opens_and_generates(write):
     }
     engine = GgufModel(path, 1)
     ids = engine.encode([{"role": "user", "content": "ab"}])
-    assert ids and len(next(engine.generate([ids], Decoding(2))).ids) <= 2
+    done = next(engine.generate([ids], Decoding(2)))
+    assert ids and len(done.ids) <= 2
+    whole = [*ids, *done.ids]
+    logits = engine.read_logits(whole[:-1], len(ids) - 1).astype(float)
+    if done.finish_reason == "length":
+        nats = [row[token] - numpy.log(numpy.exp(row).sum()) for row, token in zip(logits, done.ids, strict=True)]
+        assert done.logp == pytest.approx(sum(nats), abs=1e-3)
     with pytest.raises(InputProblem, match="prompt 1 has no token"):
         list(engine.generate([ids, []], Decoding(2)))
     with pytest.raises(InputProblem, match="surrogate"):

@@ -36,6 +36,7 @@ __getattr__, __dir__, __all__ = face(
         "comparison_rows": "report",  # paired comparisons as rows
         "stage_rows": "report",  # stages as rows
         "build_report": "report",  # report.json
+        "build_cascade": "cascade",  # which answers stay local, with a guarantee
         "write_page": "page",  # report.html
         "Teacher": "teacher",  # a larger model, local or behind a server
         "rows_to_ask": "teacher",  # training prompts as problems

@@ -158,21 +158,32 @@ def break_even(
     if not calls:
         raise InputProblem("no call was sampled, so there is no cost: score the task first")
     costs, fixed = per_call(calls, prices, hosted_calls), fixed_a_month(prices, machine_seconds)
-    own, hosted = costs["own"], costs["hosted"]
-    random = numpy.random.default_rng(seed)
-    draws = random.integers(0, len(own), size=(RESAMPLES, len(own)))
-    others = draws if len(hosted) == len(own) else random.integers(0, len(hosted), size=(RESAMPLES, len(hosted)))
-    drawn_own, drawn_hosted = own[draws].mean(axis=1), hosted[others].mean(axis=1)
     found = {"fixed_a_month": fixed, "n_calls": len(calls), "missing": prices.missing()}
     found |= {f"{name}_per_call": float(values.mean()) for name, values in costs.items()}
     for name, share in (("own", 1.0), ("cascade", pass_rate)):
-        saved = float(share * hosted.mean() - own.mean())
-        drawn = [_calls_a_day(fixed, value) for value in share * drawn_hosted - drawn_own]
-        found[name] = {
-            "calls_a_day": _plain(_calls_a_day(fixed, saved)),
-            "interval": [_plain(value) for value in numpy.quantile(drawn, [0.025, 0.975], method="nearest")],
-        }
+        found[name] = pays_from(fixed, costs["own"], share * costs["hosted"], seed)
     return found
+
+
+def pays_from(fixed: float, own: numpy.ndarray, spared: numpy.ndarray, seed: int) -> dict:
+    """Calls a day that pay for `fixed` money a month, with the 95% interval over the inputs, where a call costs `own`
+    and spares the hosted model's `spared`.
+    """
+    drawn = [_calls_a_day(fixed, value) for value in resampled(spared, own, seed)]
+    return {
+        "calls_a_day": _plain(_calls_a_day(fixed, float(spared.mean() - own.mean()))),
+        "interval": [_plain(value) for value in numpy.quantile(drawn, [0.025, 0.975], method="nearest")],
+    }
+
+
+def resampled(spared: numpy.ndarray, own: numpy.ndarray, seed: int) -> numpy.ndarray:
+    """Mean of `spared` less mean of `own` on RESAMPLES draws of the inputs: the same inputs where both have as many."""
+    random = numpy.random.default_rng(seed)
+    draws = random.integers(0, len(own), size=(RESAMPLES, len(own)))
+    others = draws
+    if len(spared) != len(own):
+        others = random.integers(0, len(spared), size=(RESAMPLES, len(spared)))
+    return spared[others].mean(axis=1) - own[draws].mean(axis=1)
 
 
 def _calls_a_day(fixed: float, saved: float) -> float:

@@ -76,7 +76,7 @@ def gather_evidence(context) -> tuple[Evidence, str, str]:
         if stage.manifest["params"].get("split") == "dev":
             raise InputProblem(f"{stage.name} scored dev problems, on which choices are made: set split: test for 06")
         names = sorted(stage.metrics["scores"], key=lambda bench: bench != TASK)  # the task first
-        scores[target] = {bench: _verified(stage, f"scores/{bench}") for bench in names}
+        scores[target] = {bench: verified(stage, f"scores/{bench}") for bench in names}
         kept = forgetting_of(stage)
         if kept.get("documents"):
             bits[target] = {d["name"]: d["bits"] / d["bytes"] for d in kept["documents"]}
@@ -103,7 +103,7 @@ def _trainings(found: dict, weights: str) -> list[Path]:
         dpo = found.get(f"03_train_dpo+{number}")
         stage = found.get(f"{SCORE_STAGE}@{dpo.metrics['kept'] if dpo else weights}+{number}")
         if stage and not _broken_checks(stage):
-            scores.append(_verified(stage, f"scores/{TASK}"))
+            scores.append(verified(stage, f"scores/{TASK}"))
     return scores
 
 
@@ -141,7 +141,7 @@ def preferred_on_dev(stage) -> dict | None:
     names = ("dev/sft/score", "dev/dpo/score")
     if stage is None or not all(has_file(stage, f"{name}/scores.jsonl") for name in names):
         return None
-    return compare_paired(*(read_scores(_verified(stage, name)).passed for name in names)) | {"part": "dev"}
+    return compare_paired(*(read_scores(verified(stage, name)).passed for name in names)) | {"part": "dev"}
 
 
 def reinforced(found: dict) -> dict | None:
@@ -153,7 +153,7 @@ def reinforced(found: dict) -> dict | None:
         return None
     pair = stage.metrics["grpo_from"], "grpo"
     if all(name in models for name in pair):
-        passed = [read_scores(_verified(models[name], f"scores/{TASK}")).passed for name in pair]
+        passed = [read_scores(verified(models[name], f"scores/{TASK}")).passed for name in pair]
         return compare_paired(*passed) | {"part": "test"}
     change = stage.metrics["dev_change"]
     return change and change | {"part": "unsealed dev", "samples": 1}
@@ -176,7 +176,7 @@ def has_file(stage, name: str) -> bool:
     return any(record["path"] == name for record in stage.manifest["files"])
 
 
-def _verified(stage, folder: str):
+def verified(stage, folder: str):
     """Path of a score folder, each of its files checked against its recorded hash."""
     for name in ("scores.jsonl", "protocol.json"):
         stage.file(f"{folder}/{name}")
@@ -216,7 +216,7 @@ def _rungs(found: dict, spec: dict) -> list[dict]:
     rungs = []
     for rung in stage.metrics["rungs"]:
         folder = f"ladder/{rung['rung']}/score"
-        kept = _verified(stage, folder) if has_file(stage, f"{folder}/metrics.json") else None
+        kept = verified(stage, folder) if has_file(stage, f"{folder}/metrics.json") else None
         rungs.append({**rung, "scores": kept})
     base = scored(found).get("base")
     if base is None:

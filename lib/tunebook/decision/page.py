@@ -30,6 +30,7 @@ FIGURES = {
     "09_recover/figures/front.png": "What came back, and what it cost",
     "00_should_we_fine_tune/figures/break_even.png": "When it pays against a hosted model",
     "06_verdict/figures/break_even.png": "When it pays against a hosted model",
+    "06_verdict/figures/cascade.png": "Wrong answers, and answers that stay local, against the threshold",
 }
 STEPS = ("02", "03", "08", "09", "10")  # stages whose gates say what each training, or its teacher, did
 SHOWN_ROWS = 10  # of a table, on the page of a run without a verdict

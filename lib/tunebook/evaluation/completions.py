@@ -2,10 +2,12 @@
 scoring.
 
 Does not generate and does not judge. A row is `task_id, completion` and optionally `sample, finish_reason, n_tokens`.
+The log-probability of each text stands in a file of its own (`logp_file`): its last digits differ between machines.
 """
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections import Counter
@@ -225,7 +227,7 @@ def complete(
     on_progress: Callable[[int, int, str], None] | None = None,
     resume: Path | None = None,
 ) -> dict:
-    """Writes completions.jsonl at `path`, in the benchmark's order.
+    """Writes completions.jsonl at `path`, in the benchmark's order, and beside it `logp_file(path)`.
 
     `examples` are the same for every problem, or a dict of task_id to its own. A problem with `choices` is answered by
     likelihood, without them. Returns `rows` (the completions),
@@ -259,9 +261,18 @@ def complete(
             counted += len(done.ids)
             show()
         rows = sorted(log.rows, key=_order(benchmark))
+    write_jsonl(logp_file(path), [{key: row.get(key) for key in ("task_id", "sample", "logp")} for row in rows])
+    rows = [{key: value for key, value in row.items() if key != "logp"} for row in rows]
     write_jsonl(path, rows)
     seconds = time.perf_counter() - started
     return {"rows": rows, "protocol": protocol, "seconds": seconds, "tokens": counted, "resumed": found}
+
+
+def logp_file(path: Path) -> Path:
+    """Where the log-probability of each completion of `path` stands: rows `task_id, sample, logp`, in nats, of all its
+    tokens and the stop token at temperature 1; None where the engine does not say. Outside every hash.
+    """
+    return Path(path).with_suffix(".logp.jsonl")
 
 
 def _choose(engine, chosen: list[tuple[dict, int]], log: CompletionLog, show: Callable) -> None:
@@ -283,6 +294,8 @@ def _row_of(engine, done, prompt: list[int], stops: Sequence[str]) -> dict:
     opened = opened_thought(engine.decode(prompt[-TAIL_TOKENS:]))
     reason = "stop" if is_cut else done.finish_reason
     row = {"completion": text, "finish_reason": reason, "n_tokens": len(done.ids)}
+    if done.logp is not None and math.isfinite(done.logp):
+        row["logp"] = round(done.logp, 4)
     return {**row, "opened": opened} if opened else row
 
 

@@ -26,13 +26,15 @@ class Decoding:
 @dataclass(frozen=True)
 class Generated:
     """One completion: `index` of its prompt, token `ids` without the stop token, `finish_reason` stop or length, and
-    the stop token that was drawn, `end`, where the engine says.
+    where the engine says, the stop token that was drawn, `end`, and `logp`, the log-probability of all its tokens, the
+    stop token included, in nats at temperature 1.
     """
 
     index: int
     ids: list[int]
     finish_reason: str
     end: int | None = None
+    logp: float | None = None
 
 
 def common_prefix(prompts: Sequence[list[int]]) -> list[int]:
@@ -67,6 +69,15 @@ def choose_token(logits, decoding: Decoding, streams: Sequence[random.Random]) -
         at = int(numpy.searchsorted(mass[:kept], stream.random() * mass[min(kept, len(mass)) - 1]))
         chosen.append(int(order[min(at, len(order) - 1)]))
     return chosen
+
+
+def log_probabilities(logits, tokens: Sequence[int]):
+    """Log-probability in nats of the token chosen in each row of `logits`, a numpy array (rows, vocabulary)."""
+    import numpy
+
+    highest = logits.max(axis=1)
+    rest = numpy.log(numpy.exp(logits - highest[:, None]).sum(axis=1))
+    return logits[numpy.arange(len(tokens)), tokens] - highest - rest
 
 
 class TransformersEngine:

@@ -28,6 +28,7 @@ class _Row:
     prompt: list[int]
     new: list[int]
     stream: random.Random
+    logp: float = 0.0
 
 
 def generate(
@@ -174,7 +175,11 @@ class _Batch:
         states = self._hidden([row.new[-1] if row.new else row.prompt[-1] for row in rows], places, attend)
         for group in self.groups:
             group.lengths = [length + 1 for length in group.lengths]
-        return choose_tokens(self.decoder.logits(states), self.decoding, [row.stream for row in rows])
+        logits = self.decoder.logits(states)
+        tokens = choose_tokens(logits, self.decoding, [row.stream for row in rows])
+        for row, value in zip(rows, log_probabilities(logits, tokens), strict=True):
+            row.logp += value
+        return tokens
 
     def retire(self, tokens: list[int], stops: set[int], is_over: Callable | None) -> Iterator[Generated]:
         """Appends each row's token; a row that ended leaves, and the last row of its group moves into its slot."""
@@ -193,7 +198,8 @@ class _Batch:
                 if slot < len(rows):
                     rows[slot] = last
                 group.remove(slot)
-                yield Generated(row.index, row.new, "stop" if is_stop else "length", token if token in stops else None)
+                end = token if token in stops else None
+                yield Generated(row.index, row.new, "stop" if is_stop else "length", end, row.logp)
 
 
 def lock_step(
@@ -251,6 +257,13 @@ def choose_tokens(logits: torch.Tensor, decoding: Decoding, streams: Sequence[ra
     before = likeliest.cumsum(dim=-1) - likeliest
     picked = _drawn(likeliest.masked_fill(before >= decoding.top_p, 0), draws)
     return ids.gather(1, picked[:, None])[:, 0].tolist()
+
+
+def log_probabilities(logits: torch.Tensor, tokens: list[int]) -> list[float]:
+    """Log-probability in nats of the token chosen in each row of `logits` (rows, vocabulary)."""
+    logits = logits.float()
+    chosen = logits.gather(1, torch.tensor(tokens, device=logits.device)[:, None])[:, 0]
+    return (chosen - logits.logsumexp(dim=-1)).tolist()
 
 
 def _drawn(weights: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:

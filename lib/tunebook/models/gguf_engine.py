@@ -18,7 +18,15 @@ import numpy
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.files import sha256_file
 from tunebook.machine import threads as usual_threads
-from tunebook.models.engine import TAIL_TOKENS, Decoding, Generated, choose_token, common_prefix, has_stop
+from tunebook.models.engine import (
+    TAIL_TOKENS,
+    Decoding,
+    Generated,
+    choose_token,
+    common_prefix,
+    has_stop,
+    log_probabilities,
+)
 from tunebook.models.gguf_tokenizer import GgufTokenizer, api, checked_file, last_words, load_gguf
 from tunebook.models.rendering import asked_text
 from tunebook.models.templates import render_prompt
@@ -37,6 +45,7 @@ class Row:
     stream: random.Random
     new: list[int] = field(default_factory=list)
     read: int = 0
+    logp: float = 0.0
 
     def waiting(self, most: int) -> list[int]:
         """The next tokens to read, at most `most`."""
@@ -185,8 +194,10 @@ class GgufModel:
             tokens = choose_token(logits, decoding, [flight[slot].stream for slot in ready]) if ready else []
             if on_tokens:
                 on_tokens(len(tokens))
-            for slot, token in zip(ready, tokens, strict=True):
+            nats = log_probabilities(logits, tokens)
+            for slot, token, value in zip(ready, tokens, nats, strict=True):
                 row = flight[slot]
+                row.logp += float(value)
                 is_stop = token in self.stops
                 if not is_stop:
                     row.new.append(token)
@@ -194,7 +205,7 @@ class GgufModel:
                 if is_stop or len(row.new) >= decoding.max_new_tokens:
                     api().llama_memory_seq_rm(memory, slot, -1, -1)
                     del flight[slot]
-                    yield Generated(row.index, row.new, "stop" if is_stop else "length")
+                    yield Generated(row.index, row.new, "stop" if is_stop else "length", logp=row.logp)
 
     def _read_shared(self, prompts: Sequence[list[int]], slot: int) -> int:
         """Reads the start that all prompts share into a sequence of its own; its length."""

@@ -19,7 +19,8 @@ DATA = (".yaml", ".jinja")  # files that modules read from their own folder
 PACKAGE = Path(__file__).resolve().parents[1]
 # Not outputs of the stage: written around it, some of them after the manifest.
 OUTSIDE = (NAME, "executed.ipynb", "params.yaml", "progress.json", "kernel.log", ".*")
-UNHASHED = ("figures/*", "*scores.jsonl")  # scores hold CPU seconds; their metrics.json hashes what they say
+# Scores hold CPU seconds (their metrics.json hashes what they say); log-probabilities differ between machines.
+UNHASHED = ("figures/*", "*scores.jsonl", "*.logp.jsonl")
 KEYS = (
     "stage",
     "kind",

@@ -287,7 +287,7 @@ NOT_NEGATIVE = (
     " dpo_beta watch_points save_seconds warmup_share recover_steps replay_steps recover_problems recover_scales"
     " parity_rows grpo_beta start_range importance_rows served_prompts sensitivity_limit price_machine_hour"
     " price_hosted_input price_hosted_output price_staff_hour staff_hours data_cost cell_timeout_seconds"
-    " teacher_prompts teacher_temperature teacher_max_tokens search_share"
+    " teacher_prompts teacher_temperature teacher_max_tokens search_share cascade_risk"
 ).split()
 # (above, up to)
 SHARES = {
@@ -297,6 +297,7 @@ SHARES = {
     "rehearsal_share": (-math.inf, 10.0),
     "rehearsal_answers": (-math.inf, 1.0),
     "least_agreement": (-math.inf, 1.0),
+    "cascade_risk": (-math.inf, 0.5),
 }
 
 
