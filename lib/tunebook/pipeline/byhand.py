@@ -17,6 +17,7 @@ from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline import notebooks, params, record, runs
 from tunebook.pipeline import stages as stage_names
 from tunebook.pipeline import study as studies
+from tunebook.pipeline.executor import end_forks
 from tunebook.pipeline.progress import Display
 from tunebook.pipeline.reuse import can_stand, why_not
 
@@ -40,16 +41,19 @@ def prepare_upstream(root: Path, folder: Path, instance: str, own: dict, rerun: 
     plan = studies.make_plan(root, folder, working, Display(sys.stdout))
     with runs.RunLock(folder, instance):
         record.start(root, folder, study)
-        for name in wanted:
-            now = studies.wanted_now(plan, name)
-            reason = why_not(folder / name, now)
-            if reason and not rerun and can_stand(folder / name, now):
-                plan.display.say(f"{name} is taken as it is, though {reason} (rerun_upstream = True makes it anew)")
-            elif reason:
-                plan.display.say(f"run {folder.name}: {name} runs first, since {reason}")
-                error = studies.run_stages(plan, [name])
-                if error and not stage_names.is_verdict(instance):
-                    raise InputProblem(f"{instance} needs what broke off before it: {error}")
+        try:
+            for name in wanted:
+                now = studies.wanted_now(plan, name)
+                reason = why_not(folder / name, now)
+                if reason and not rerun and can_stand(folder / name, now):
+                    plan.display.say(f"{name} is taken as it is, though {reason} (rerun_upstream = True makes it anew)")
+                elif reason:
+                    plan.display.say(f"run {folder.name}: {name} runs first, since {reason}")
+                    error = studies.run_stages(plan, [name])
+                    if error and not stage_names.is_verdict(instance):
+                        raise InputProblem(f"{instance} needs what broke off before it: {error}")
+        finally:
+            end_forks()  # a person's kernel stays open for hours
     return run_stages
 
 

@@ -138,10 +138,15 @@ def _forks(log: Path) -> Forks:
     files = [(str(path), path.stat().st_mtime_ns) for path in sorted(PACKAGE.rglob("*.py"))]
     state = {name: value for name, value in environment.items() if not name.startswith(OF_JOB)}, files
     if getattr(_OF_THREAD, "forks", None) is None or _OF_THREAD.state != state:
-        if getattr(_OF_THREAD, "forks", None):
-            _OF_THREAD.forks.end()
+        end_forks()
         _OF_THREAD.forks, _OF_THREAD.state = Forks(environment, log), state
     return _OF_THREAD.forks
+
+
+def end_forks() -> None:
+    """End this thread's process, whose imports take some hundred MiB; the next job begins another."""
+    if getattr(_OF_THREAD, "forks", None):
+        _OF_THREAD.forks.end()
 
 
 @contextlib.contextmanager

@@ -28,8 +28,7 @@ from tunebook.pipeline.notebooks import read_cells, without_slow_imports
 PR_SET_PDEATHSIG = 1  # Source: prctl(2)
 MODULE = [sys.executable, "-m", "tunebook.pipeline.notebook_process"]
 FORKS = sys.platform == "linux"
-# Forked with torch imported, a process may find its GPU unusable.
-HAS_GPU = any(os.path.exists(f"/dev/{name}") for name in ("nvidiactl", "nvidia0", "dxg", "kfd"))
+GPUS = ("nvidiactl", "nvidia0", "dxg", "kfd")  # in /dev: forked with torch imported, a process may find them unusable
 COMPUTES = re.compile(r"^from tunebook import .*\bmodels\b", re.MULTILINE)
 # What every notebook of a model imports, by and by: 6 of the 7 s before its first step.
 SLOW = ("torch", "transformers.modeling_utils", "transformers.models.auto", "transformers.trainer", "peft", "datasets")
@@ -65,7 +64,7 @@ def serve() -> None:
             _import_for(job["folder"])
         parent, child = os.getpid(), os.fork()
         if not child:
-            _work(job, parent)
+            _be(_work, job, parent)
         print(child, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
@@ -76,26 +75,20 @@ def _import_for(folder: str) -> None:
         for name in ("papermill", "nbclient", "ipykernel.kernelapp"):
             importlib.import_module(name)
     notebook = json.loads((Path(folder) / "job.json").read_text(encoding="utf-8"))["notebook"]
-    if not HAS_GPU and COMPUTES.search("\n".join("".join(cell["source"]) for cell in read_cells(Path(notebook)))):
+    has_gpu = any(os.path.exists(f"/dev/{name}") for name in GPUS)
+    if not has_gpu and COMPUTES.search("\n".join("".join(cell["source"]) for cell in read_cells(Path(notebook)))):
         for name in SLOW:
             importlib.import_module(name)
     gc.collect()
     gc.freeze()  # else every fork copies what the collector touches
 
 
-def _work(job: dict, parent_pid: int) -> None:
-    """Be the process of one job, which ends here."""
+def _be(work, *arguments) -> None:
+    """Do the work of a fork, which ends with it."""
     status = 1
     try:
         os.setsid()
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
-        os.dup2(1, 2)
-        os.environ.clear()
-        os.environ.update(job["environment"])
-        if not FORKS:
-            os.execv(sys.executable, [*MODULE, job["folder"], str(parent_pid)])
-        main(Path(job["folder"]), parent_pid)
+        work(*arguments)
         status = 0
     except BaseException:
         traceback.print_exc()
@@ -103,6 +96,18 @@ def _work(job: dict, parent_pid: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _work(job: dict, parent_pid: int) -> None:
+    """Run a job with its own log and environment."""
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
+    os.dup2(1, 2)
+    os.environ.clear()
+    os.environ.update(job["environment"])
+    if not FORKS:
+        os.execv(sys.executable, [*MODULE, job["folder"], str(parent_pid)])
+    main(Path(job["folder"]), parent_pid)
 
 
 def main(folder: Path, parent_pid: int) -> None:
@@ -128,7 +133,7 @@ def _forked_kernels():
     parent, child = os.getpid(), os.fork()
     if not child:
         os.close(tell)
-        _become_kernel(told, parent)
+        _be(_become_kernel, told, parent)
     os.close(told)
 
     class Kernel(psutil.Process):
@@ -150,26 +155,18 @@ def _forked_kernels():
 
 def _become_kernel(told: int, parent_pid: int) -> None:
     """Be the kernel of the process `parent_pid`, or end where it ends before it asks for one."""
-    try:
-        die_with_parent(parent_pid)
-        os.setsid()
-        with open(told, encoding="utf-8") as stream:
-            text = stream.read()
-        if text:
-            start = json.loads(text)
-            os.chdir(start["cwd"])
-            os.environ.clear()
-            os.environ.update(start["environment"] | {"JPY_PARENT_PID": str(parent_pid)})
-            sys.argv = start["argv"][2:]
-            if not sys.flags.safe_path:
-                sys.path[0] = start["cwd"]  # as `python -m` does
-            run_kernel()
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+    die_with_parent(parent_pid)
+    with open(told, encoding="utf-8") as stream:
+        text = stream.read()
+    if text:
+        start = json.loads(text)
+        os.chdir(start["cwd"])
+        os.environ.clear()
+        os.environ.update(start["environment"] | {"JPY_PARENT_PID": str(parent_pid)})
+        sys.argv = start["argv"][2:]
+        if not sys.flags.safe_path:
+            sys.path[0] = start["cwd"]  # as `python -m` does
+        run_kernel()
 
 
 def _run(job: dict, settings: dict) -> dict:
