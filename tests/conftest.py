@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 OFFLINE = Path(__file__).parent / "offline"
-LONG = "own_studies zoo runs ranks programs export resume score training forecast methods".split()
+LONG = (
+    "own_studies zoo runs ranks programs export resume score training forecast watch recover methods preferences"
+    " measure serve runner reinforce inspection simulated sweep stage"
+).split()
 DEAD_PROXY = "http://127.0.0.1:9"  # for clients that are not Python: nothing listens there
 
 for name in ("TUNEBOOK_ROOT", "TUNEBOOK_OUTPUTS", "TUNEBOOK_RUN_FOLDER", "TUNEBOOK_STAGE", "NO_COLOR"):
