@@ -18,15 +18,17 @@ STAGES = 10
 RUN = ("run", "params/smoke.yaml", "--run", "first", "--exit-zero-when-complete")
 
 
-def start(outputs: Path, *command: str) -> subprocess.Popen:
-    """A command as a person calls it, in one thread: two runs side by side must not wait for each other."""
+def start(outputs: Path, *command: str, core: int | None = None) -> subprocess.Popen:
+    """A command as a person calls it, on one core if one is given: two runs side by side must not wait for each other."""
+    pin = (lambda: os.sched_setaffinity(0, {core})) if core is not None else None
     return subprocess.Popen(
         [sys.executable, *command],
         cwd=ROOT,
-        env=os.environ | {"TUNEBOOK_OUTPUTS": str(outputs), "PYTHONPATH": str(ROOT / "lib"), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"TUNEBOOK_OUTPUTS": str(outputs), "PYTHONPATH": str(ROOT / "lib")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=pin,
     )
 
 
@@ -40,8 +42,11 @@ def tunebook(outputs: Path, *arguments: str) -> tuple[int, str]:
 def outputs(tmp_path_factory):
     """Two runs from nothing, side by side: `first` in kernels, `smoke` in forks of one process, which import once."""
     folder = tmp_path_factory.mktemp("outputs")
-    commands = (("-m", "tunebook", *RUN), (own_study.__file__, str(folder), own_study.AS_IT_IS))
-    for run in [start(folder, *command) for command in commands]:
+    usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [None]
+    kernels = ("-m", "tunebook", *RUN)
+    commands = (kernels, (own_study.__file__, str(folder), own_study.AS_IT_IS))
+    both = [start(folder, *command, core=usable[at % len(usable)]) for at, command in enumerate(commands)]
+    for run in both:
         text = run.communicate()[0]
         assert run.returncode == 0, text
     return folder
