@@ -319,7 +319,7 @@ def test_the_modelfile_writes_chatml_in_ollamas_language():
 
 
 def test_speed_is_measured_in_a_process_of_its_own(export):
-    found = measure_speed(export.file, [list(range(5, 25))] * 3, 4, 1)
+    found = measure_speed(export.file, [list(range(5, 25))] * 3, 4)
     assert found["requests"] == 60 and all(value > 0 for value in found.values())
     assert (
         found["p50_ms"] <= found["p95_low_ms"] <= found["p95_ms"] <= found["p95_high_ms"]
