@@ -10,6 +10,7 @@ import pytest
 
 from broken_exports import rewrite
 from tiny_models import CPU, tiny_llama, tokenizer
+from tunebook.cli import main
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.export import serving
 from tunebook.export.choice import smallest_that_holds, why
@@ -220,6 +221,22 @@ def test_quantising_reports_what_is_in_the_file_and_takes_an_importance_matrix(e
     weighed = quantise(export.file, tmp_path / "weighed.gguf", "q4_k_m", weights)
     assert tensor_types(weighed) == types and weighed.read_bytes() != plain.read_bytes()
     assert measure_importance(export.source, export.adapter, tokenizer(), None, 0) == {}
+
+
+def test_merge_makes_a_model_of_an_adapter_that_answers_alike_and_can_be_trained(export, tmp_path, capsys):
+    adapter, folder = tmp_path / "adapter", tmp_path / "made" / "model"
+    shutil.copytree(export.adapter, adapter)
+    command = ["merge", str(adapter), str(folder), "--base", str(export.source.folder)]
+    assert main(command) == 0 and "float16" in capsys.readouterr().out
+    source = resolve_model(str(folder), needs_weights=True)
+    found = log_probabilities(load_model(source, CPU), export.rows)
+    far = divergence(export.base_expects, found)["kl_mean"]
+    assert divergence(export.expects, found)["kl_mean"] < far / 1000
+    assert main(command) == 2 and "is there already" in capsys.readouterr().err
+    assert main(["merge", str(folder), str(tmp_path / "b")]) == 2 and "is no adapter" in capsys.readouterr().err
+    with pytest.raises(InputProblem, match="`tunebook merge .* makes a model of it"):
+        resolve_model(str(adapter), needs_weights=True, adapter_base=str(export.source.folder))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "made"]
 
 
 def test_a_refusal_leaves_nothing_behind(export, tmp_path, monkeypatch):
