@@ -40,12 +40,10 @@ def _add_merge(subparsers) -> None:
     parser = subparsers.add_parser(
         "merge",
         help="put an adapter into its base model, as a folder that can be trained further",
-        description="Write the base model with the adapter in its weights (float16), and its tokenizer, as a new folder.",
+        description="Write the base model with the adapter in its weights (float16) as a new folder.",
     )
     parser.add_argument("adapter", metavar="ADAPTER", help="a PEFT folder, such as outputs/RUN/02_train_sft/adapter")
-    parser.add_argument(
-        "folder", metavar="FOLDER", type=Path, help="the new model: `model: FOLDER` in a study"
-    )
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="the new model: `model: FOLDER` in a study")
     parser.add_argument("--base", default="", metavar="MODEL", help="its base, where the adapter does not name it")
     parser.add_argument("--base-revision", default="", help="commit or tag of a Hub base model")
     parser.set_defaults(handler=merge)
