@@ -19,9 +19,7 @@ from tunebook.statistics.intervals import CONFIDENCE, require_finite, z_value
 
 RATE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)  # least and largest value of an outcome
 FEWEST = 10  # labels
-UNSEEN = (
-    0.75  # problems at either end that are added to the labelled ones: a judge's mistake may just not have been seen
-)
+UNSEEN = 0.75  # problems added at either end: a kind of mistake may just not have been seen
 POWER = 0.8
 DRAWS = 20_000
 
