@@ -18,9 +18,9 @@ from tunebook.decision import gather as rooms
 from tunebook.errors import InputProblem, did_you_mean
 from tunebook.evaluation.benchmark import Benchmark, from_problems
 from tunebook.evaluation.completions import read_completions
-from tunebook.evaluation.likelihood import judge_answers
+from tunebook.evaluation.likelihood import JUDGED, QUESTIONS, judge_answers
 from tunebook.evaluation.reply import extract_answer
-from tunebook.files import hash_json, numbered_rows, read_text, sha256_file, write_text
+from tunebook.files import hash_json, numbered_rows, read_json, read_text, sha256_file, write_json, write_text
 from tunebook.statistics.intervals import wilson
 from tunebook.statistics.paired import paired_interval
 from tunebook.statistics.predicted import DIFFERENCE, FEWEST, agreement, labels_needed, predicted_mean
@@ -53,7 +53,9 @@ def answers_to_judge(context, judged: list[str], criterion: str) -> Answers:
     names = judged or list(dict.fromkeys([*trained[:1], *trained[-1:]]))
     if not names:
         raise InputProblem("no model was scored before 11: run 04, or name files of completions in `judged`")
-    said = {Path(name).stem if name.endswith((".jsonl", ".gz")) else name: name for name in names}
+    said = {_model_of(name): name for name in names}
+    if len(said) < len(names):
+        raise InputProblem(f"judged: {', '.join(names)}: two of them are called alike: rename the files")
     texts = {model: _texts(found, stages, problems, name, context) for model, name in said.items()}
     rows = []
     for problem in problems.problems:
@@ -64,6 +66,12 @@ def answers_to_judge(context, judged: list[str], criterion: str) -> Answers:
             {"task_id": problem["task_id"], "prompt": prompt, "reference": reference, "texts": told, "ids": ids}
         )
     return Answers(tuple(said), criterion, rows)
+
+
+def _model_of(name: str) -> str:
+    """A target as it is; for completions that 04 left elsewhere their target, for another file its name."""
+    stage = next((part for part in Path(name).parts if part.startswith(f"{rooms.SCORE_STAGE}@")), "")
+    return stage.partition("@")[2] or Path(name).name.partition(".")[0]
 
 
 def _texts(found: dict, stages: dict, problems: Benchmark, name: str, context) -> dict[str, str]:
@@ -84,15 +92,21 @@ def _texts(found: dict, stages: dict, problems: Benchmark, name: str, context) -
     return first
 
 
-def ask_judge(engine, answers: Answers, thinking: str = "none", progress=None) -> Answers:
-    """The answers with what the judge says of each; equal answers to one request are judged once."""
+def ask_judge(engine, answers: Answers, context, thinking: str = "none") -> Answers:
+    """The answers with what the judge says of each; equal answers to one request are judged once, and those that it
+    judged in an earlier try of this run are not asked again.
+    """
     asked = {
         row["ids"][model]: {"prompt": row["prompt"], "reference": row["reference"], "answer": text}
         for row in answers.rows
         for model, text in row["texts"].items()
     }
-    words = judge_answers(engine, list(asked.values()), answers.criterion, thinking, progress)
-    said = dict(zip(asked, words, strict=True))
+    key = hash_json([engine.identity(), engine.chat_template, thinking, JUDGED, *QUESTIONS, *asked])
+    kept = context.answers_folder / f"judge-{key[:32]}.json"
+    if not kept.is_file():
+        words = judge_answers(engine, list(asked.values()), answers.criterion, thinking, context.progress)
+        write_json(kept, {"words": words})
+    said = dict(zip(asked, read_json(kept)["words"], strict=True))
     rows = [row | {"says": {model: said[name] for model, name in row["ids"].items()}} for row in answers.rows]
     return Answers(answers.models, answers.criterion, rows)
 
@@ -355,7 +369,7 @@ def label_result(estimates: list[dict], people: list[dict[str, bool]], smallest_
             else "{:.2f} [{:.2f}, {:.2f}]".format(found["kappa"], *found["kappa_interval"])
         )
         told = f"two people agree on {_points(found['agree'], found['agree_interval'])}% of {found['n']} answers"
-        told += f", kappa {kappa}: no estimate is surer than that"
+        told += f", kappa {kappa}: on the others right is a matter of who labels"
     result = {"gained": None, "agreement": told if people else "nobody labelled", "people": found}
     if not estimates:
         return result | {"result": f"not labelled yet: {waiting}"}
