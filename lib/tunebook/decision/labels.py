@@ -59,13 +59,19 @@ def answers_to_judge(context, judged: list[str], criterion: str) -> Answers:
     texts = {model: _texts(found, stages, problems, name, context) for model, name in said.items()}
     rows = []
     for problem in problems.problems:
-        prompt, reference = problem["prompt"], problem.get("canonical_solution", "")
+        prompt, reference = _request(problem), problem.get("canonical_solution", "")
         told = {model: texts[model][problem["task_id"]] for model in said}
         ids = {model: hash_json([prompt, reference, criterion, text])[:16] for model, text in told.items()}
         rows.append(
             {"task_id": problem["task_id"], "prompt": prompt, "reference": reference, "texts": told, "ids": ids}
         )
     return Answers(tuple(said), criterion, rows)
+
+
+def _request(problem: dict) -> str:
+    """What was asked, the turns before it included."""
+    turns = problem.get("messages") or []
+    return "\n".join(f"{turn['role']}: {turn['content']}" for turn in turns) if turns[1:] else problem["prompt"]
 
 
 def _model_of(name: str) -> str:
@@ -119,6 +125,7 @@ def label_queue(answers: Answers, n_random: int, n_doubtful: int, seed: int) -> 
     half, or contradicts itself) and `novelty` (how far the nearest other problem with its answers is) together.
     """
     import numpy
+    from scipy.stats import rankdata
 
     def by_hash(*key) -> bytes:
         return hashlib.sha256("\n".join(map(str, (seed, *key))).encode()).digest()
@@ -127,7 +134,7 @@ def label_queue(answers: Answers, n_random: int, n_doubtful: int, seed: int) -> 
     n_random = min(n_random or len(order), len(order))
     chosen, rest = order[:n_random], order[n_random:]
     doubt = numpy.array([max(1 - abs(2 * word["right"] - 1) + word["apart"] for word in _words(row)) for row in rest])
-    ranks = sum(numpy.argsort(numpy.argsort(values)) for values in (doubt, _novelty(answers.rows, rest)))
+    ranks = sum(rankdata(values) for values in (doubt, _novelty(answers.rows, rest)))
     doubtful = [rest[at] for at in numpy.argsort(-ranks, kind="stable")[:n_doubtful]] if rest else []
     every = max(1, n_random // (len(doubtful) + 1))
     queue = []

@@ -20,6 +20,7 @@ from tunebook.statistics.intervals import CONFIDENCE, require_finite, z_value
 RATE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)  # least and largest value of an outcome
 FEWEST = 10  # labels
 UNSEEN = 0.75  # problems added at either end: a kind of mistake may just not have been seen
+ROUNDING = 1e-12  # variance of predictions below which they are one and the same
 POWER = 0.8
 DRAWS = 20_000
 
@@ -38,10 +39,11 @@ def predicted_mean(
     what is left to know, `of_labels` (of one label, the judge counted) and `of_problems`. InputProblem for fewer than
     FEWEST labels, for outcomes out of range, and for unequal lengths.
 
-    The weight is the slope of the outcomes on the predictions, which has the least variance; it lowers the degrees of
-    freedom by one. UNSEEN problems at each end, with the judge's mean prediction, are added to the variance alone. A
-    rate has Clopper and Pearson's interval at the effective size (Korn and Graubard 1998), a difference Student's.
-    In bench_labels both cover 92% or more, from 50 labels on, where the normal interval does not.
+    The weight is the slope of the outcomes on the predictions, which has the least variance, and less where the
+    labelled predictions vary less than all; it lowers the degrees of freedom by one. UNSEEN problems at each end, with
+    the judge's mean prediction, are added to the variance alone. A rate has Clopper and Pearson's interval at the
+    effective size (Korn and Graubard 1998), a difference Student's. bench_labels measures what they cover from 50
+    labels on, where the normal interval is too short.
 
     >>> row = predicted_mean([1, 0] * 10 + [None] * 20, [0.9, 0.2] * 10 + [0.9] * 20)
     >>> row["n"], row["n_all"], round(row["estimate"], 2)
@@ -58,7 +60,8 @@ def predicted_mean(
     if y[told].min() < lowest or y[told].max() > highest:
         raise InputProblem(f"outcomes lie between {lowest:g} and {highest:g}, found {y[told].min()} to {y[told].max()}")
     seen = f[told] - f[told].mean()
-    weight = max(0.0, float(seen @ y[told] / (seen @ seen))) if seen.any() else 0.0
+    spread = max(seen @ seen / n, f.var())  # of all, too: the labelled ones may lack what the judge rarely says
+    weight = max(0.0, float(seen @ y[told] / n / spread)) if spread > ROUNDING else 0.0
     centre, rest = weight * f.mean(), y[told] - weight * f[told]
     estimate = float(numpy.clip(centre + rest.mean(), lowest, highest))
     of_labels = _variance(rest, [lowest - centre, highest - centre])
