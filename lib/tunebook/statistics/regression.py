@@ -74,7 +74,7 @@ def _between(excess) -> float:
 
 
 def tried_on_the_next(trainings: Sequence[tuple[int, int, int]], level: float = 0.9) -> list[dict]:
-    """Each size from the third on that has enough smaller trainings, predicted from the smaller ones alone: `rows`, `low`, `predicted`, `high` in points,
+    """Each size with enough smaller trainings, predicted from those: `rows`, `low`, `predicted`, `high` in points,
     `scores` that were then measured, and how many of them lay `inside`.
     """
     sizes, found = sorted({rows for rows, _, _ in trainings}), []
