@@ -24,7 +24,7 @@ def study_rows(study: str, sweep: str = "", beside: Sequence[str] = ()) -> list[
         if not record.is_file():
             raise InputProblem(f"{record} is not there: run `tunebook sweep {study} --local`, then set sweep: {study}")
         return read_json(record)["rows"]
-    folder = runs.run_folder_to_read(sweep, outputs)
+    folder = outputs / sweep
     about = read_json(folder / "sweep.json") if (folder / "sweep.json").is_file() else {}
     if "summary" not in about:
         raise InputProblem(f"{folder} holds no finished sweep: run `tunebook sweep {sweep}` to its end")

@@ -18,6 +18,7 @@ from scipy.stats import t as student
 from tunebook.errors import InputProblem
 
 DRAWS = 2000
+LEAST = 4  # trainings that a fit takes
 MOST_VARIANCE = 100.0  # in squared logits
 
 
@@ -49,7 +50,7 @@ def fit_growth(trainings: Sequence[tuple[int, int, int]]) -> Growth:
 
     Source: random-effects meta-regression with the variance of Paule and Mandel 1982.
     """
-    if len(trainings) < 4 or len({rows for rows, _, _ in trainings}) < 2:
+    if len(trainings) < LEAST or len({rows for rows, _, _ in trainings}) < 2:
         raise InputProblem("a score against its rows takes four trainings of two sizes: run more points of the sweep")
     solved = numpy.array([(k + 0.5, n - k + 0.5) for _, k, n in trainings])
     logits, errors = numpy.log(solved[:, 0] / solved[:, 1]), (1 / solved).sum(axis=1)
@@ -73,12 +74,14 @@ def _between(excess) -> float:
 
 
 def tried_on_the_next(trainings: Sequence[tuple[int, int, int]], level: float = 0.9) -> list[dict]:
-    """Each size from the third on, predicted from the smaller ones alone: `rows`, `low`, `predicted`, `high` in points,
+    """Each size with enough smaller trainings, predicted from those: `rows`, `low`, `predicted`, `high` in points,
     `scores` that were then measured, and how many of them lay `inside`.
     """
     sizes, found = sorted({rows for rows, _, _ in trainings}), []
     for size in sizes[2:]:
         smaller = [one for one in trainings if one[0] < size]
+        if len(smaller) < LEAST:
+            continue
         here = [(k, n) for rows, k, n in trainings if rows == size]
         low, middle, high = fit_growth(smaller).predict(size, here[0][1], level)
         scores = [k / n for k, n in here]
