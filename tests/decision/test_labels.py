@@ -36,6 +36,10 @@ def answers(n: int = 40) -> room.Answers:
     return room.Answers(("base", "sft"), CRITERION, rows)
 
 
+def ids(rows) -> set[str]:
+    return {row["id"] for row in rows}
+
+
 def truth(found: room.Answers) -> dict[str, bool]:
     return {row["ids"][model]: text != "red" for row in found.rows for model, text in row["texts"].items()}
 
@@ -82,7 +86,7 @@ def test_a_sheet_hides_the_model_and_is_never_overwritten(tmp_path):
     context = SimpleNamespace(run_folder=tmp_path)
     path = room.write_sheet(context, rows)
     fill(path, rows, {rows[0]["id"]: "right"})
-    assert room.write_sheet(context, rows) == path and room.read_labels(path, rows) == {rows[0]["id"]: True}
+    assert room.write_sheet(context, rows) == path and room.read_labels(path, ids(rows)) == {rows[0]["id"]: True}
     assert room.write_sheet(context, rows[1:]) != path, "other answers have a sheet of their own"
 
 
@@ -93,10 +97,10 @@ def test_labels_are_read_as_people_and_spreadsheets_write_them(tmp_path):
     expected = dict(zip(said, [True, False, True, False, True, False], strict=True))
     for delimiter in ",;\t":
         fill(tmp_path / "sheet.csv", rows, said, delimiter)
-        assert room.read_labels(tmp_path / "sheet.csv", rows) == expected
+        assert room.read_labels(tmp_path / "sheet.csv", ids(rows)) == expected
     lines = [json.dumps({"id": name, "label": label}) for name, label in expected.items()]
     (tmp_path / "sheet.jsonl").write_text("\n".join([*lines, json.dumps({"id": rows[7]["id"], "label": None})]))
-    assert room.read_labels(tmp_path / "sheet.jsonl", rows) == expected
+    assert room.read_labels(tmp_path / "sheet.jsonl", ids(rows)) == expected
 
 
 def test_a_label_that_cannot_count_is_refused_with_file_and_line(tmp_path):
@@ -105,23 +109,38 @@ def test_a_label_that_cannot_count_is_refused_with_file_and_line(tmp_path):
     path = tmp_path / "sheet.csv"
     fill(path, rows, {rows[1]["id"]: "maybe"})  # each row takes two lines, since the prompt does
     with pytest.raises(InputProblem, match=r"sheet.csv, line 4: label is 'maybe': write right or wrong"):
-        room.read_labels(path, rows)
+        room.read_labels(path, ids(rows))
     fill(path, rows, {rows[1]["id"]: "right"})
     with pytest.raises(InputProblem, match="line 4: the label is of another answer"):
-        room.read_labels(path, rows[2:])
-    doubled = [rows[0], rows[0] | {"label": "wrong"}]
+        room.read_labels(path, ids(rows[2:]))
     path.write_text("id,label\n" + f"{rows[0]['id']},right\n{rows[0]['id']},wrong\n")
     with pytest.raises(InputProblem, match="line 3: id .* has both labels"):
-        room.read_labels(path, doubled)
+        room.read_labels(path, ids(rows))
     path.write_text("id,verdict\n1,right\n")
     with pytest.raises(InputProblem, match="line 1: no column label"):
-        room.read_labels(path, rows)
+        room.read_labels(path, ids(rows))
+    path.write_text(f'id,label\n{rows[0]["id"]},right\n{rows[1]["id"]},"right\n{rows[2]["id"]},wrong\n')
+    with pytest.raises(InputProblem, match="line 3: no csv"):
+        room.read_labels(path, ids(rows))  # else all that follows the quote would be lost in silence
+    with pytest.raises(InputProblem, match="missing.csv cannot be read"):
+        room.read_all_labels(SimpleNamespace(), [str(tmp_path / "missing.csv")], found)
     path.write_text("id,label\n1,right,x\n")
     with pytest.raises(InputProblem, match="line 2: 3 fields"):
-        room.read_labels(path, rows)
+        room.read_labels(path, ids(rows))
     context = SimpleNamespace(external_file=lambda *_: None)
+    fill(path, rows, {})
     with pytest.raises(InputProblem, match="two files are the same"):
-        room.read_all_labels(context, [str(path), str(path)], rows)
+        room.read_all_labels(context, [str(path), str(path)], found)
+
+
+def test_labels_outlive_another_judge_and_another_queue(tmp_path):
+    """What was labelled is still an answer of the run, whether or not the new queue asks for it."""
+    found = answers()
+    rows = room.sheet_rows(found, room.label_queue(found, 20, 5, 0))
+    fill(tmp_path / "a.csv", rows, {row["id"]: "right" for row in rows})
+    (labels,) = room.read_all_labels(SimpleNamespace(external_file=lambda *_: None), [str(tmp_path / "a.csv")], found)
+    queue = room.label_queue(found, 10, 0, 0)
+    assert len(labels) == len(rows) and len(room.counted(queue, [labels])[0]) == 10
 
 
 def test_labels_behind_a_gap_do_not_count():
@@ -190,7 +209,7 @@ def test_labels_are_taken_at_the_keyboard_and_kept_at_once(tmp_path):
         room.label_here(path, rows, lambda _: next(said))
     said = iter(["wrong", ""])
     room.label_here(path, rows, lambda _: next(said))
-    assert room.read_labels(path, rows) == {rows[0]["id"]: True, rows[1]["id"]: False}
+    assert room.read_labels(path, ids(rows)) == {rows[0]["id"]: True, rows[1]["id"]: False}
 
     def nobody(_):
         raise EOFError

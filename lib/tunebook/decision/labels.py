@@ -210,7 +210,7 @@ def label_here(sheet: Path, rows: list[dict], ask=input) -> None:
     """Ask at the keyboard for each label that the sheet lacks, and write it at once; an empty answer stops.
     InputProblem where nobody can answer, as in a batch run.
     """
-    labels = read_labels(sheet, rows)
+    labels = read_labels(sheet, {row["id"] for row in rows})
     for row in rows:
         if row["id"] in labels:
             continue
@@ -228,13 +228,13 @@ def label_here(sheet: Path, rows: list[dict], ask=input) -> None:
         _save_sheet(sheet, [one | {"label": said.get(one["id"], "")} for one in rows])
 
 
-def read_labels(path: str | Path, rows: list[dict]) -> dict[str, bool]:
+def read_labels(path: str | Path, known: set[str]) -> dict[str, bool]:
     """The labels of a filled sheet by `id`; csv, or JSON lines with `id` and `label`. Empty ones are passed over.
 
-    InputProblem, with file and line, for a label of an answer that is not in the sheet `rows`, for a word that is no
-    label, and for two labels of one answer.
+    InputProblem, with file and line, for a label of an answer that is none of `known`, for a word that is no label, and
+    for two labels of one answer.
     """
-    path, known, labels = Path(path), {row["id"] for row in rows}, {}
+    path, labels = Path(path), {}
     is_jsonl = path.name.endswith((".jsonl", ".jsonl.gz"))
     for number, row in numbered_rows(path) if is_jsonl else _csv_rows(path):
         name, word = str(row.get("id", "")).strip(), str(row.get("label") or "").strip().lower()
@@ -245,8 +245,8 @@ def read_labels(path: str | Path, rows: list[dict]) -> dict[str, bool]:
             raise InputProblem(f"{path}, line {number}: label is {word!r}: write right or wrong, or leave it empty")
         if name not in known:
             raise InputProblem(
-                f"{path}, line {number}: the label is of another answer (id {name!r} is not in this run's queue):"
-                " answers, criterion or queue have changed since, so label the new sheet"
+                f"{path}, line {number}: the label is of another answer (this run has none with id {name!r}):"
+                " answers or criterion have changed since, so label the new sheet"
             )
         if labels.setdefault(name, WORDS[word]) != WORDS[word]:
             raise InputProblem(f"{path}, line {number}: id {name} has both labels: keep one")
@@ -255,31 +255,36 @@ def read_labels(path: str | Path, rows: list[dict]) -> dict[str, bool]:
 
 def _csv_rows(path: Path):
     """(line, row) of a sheet; comma, semicolon or tab, as spreadsheets write it."""
-    text = read_text(path)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=text.partition("\n")[0].count))
-    header = [name.strip().lower() for name in next(reader, [])]
-    if not {"id", "label"} <= set(header):
-        raise InputProblem(
-            f"{path}, line 1: no column {'id' if 'id' not in header else 'label'}: fill in the sheet of 11"
-        )
-    start = reader.line_num + 1
-    for fields in reader:
-        if fields and len(fields) != len(header):
-            raise InputProblem(
-                f"{path}, line {start}: {len(fields)} fields, the header has {len(header)}: mend the row"
-            )
-        if fields:
-            yield start, dict(zip(header, fields, strict=True))
+    text, start = read_text(path), 1
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = [name.strip().lower() for name in next(reader, [])]
+        if missing := [name for name in ("id", "label") if name not in header]:
+            raise InputProblem(f"{path}, line 1: no column {missing[0]}: fill in the sheet of 11")
         start = reader.line_num + 1
+        for fields in reader:
+            if fields and len(fields) != len(header):
+                said = f"{len(fields)} fields, the header has {len(header)}"
+                raise InputProblem(f"{path}, line {start}: {said}: mend the row")
+            if fields:
+                yield start, dict(zip(header, fields, strict=True))
+            start = reader.line_num + 1
+    except csv.Error as problem:
+        raise InputProblem(f"{path}, line {start}: no csv ({problem}): mend the row") from None
 
 
-def read_all_labels(context, files: list[str], rows: list[dict]) -> list[dict[str, bool]]:
-    """The labels of each person's file; each file is recorded by its hash."""
+def read_all_labels(context, files: list[str], answers: Answers) -> list[dict[str, bool]]:
+    """The labels of each person's file, also of answers that this queue does not ask for, as after another judge; each
+    file is recorded by its hash.
+    """
+    known = {name for row in answers.rows for name in row["ids"].values()}
+    people = [read_labels(file, known) for file in files]
     if len({sha256_file(file) for file in files}) < len(files):
         raise InputProblem("labels: two files are the same: name one file for each person")
     for file in files:
         context.external_file("labels", file)
-    return [read_labels(file, rows) for file in files]
+    return people
 
 
 def counted(queue: list[dict], people: list[dict[str, bool]]) -> tuple[list[str], int]:
