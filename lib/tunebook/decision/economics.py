@@ -180,7 +180,12 @@ def break_even(
     if not calls:
         raise InputProblem("no call was sampled, so there is no cost: score the task first")
     costs, fixed = per_call(calls, prices, hosted_calls), fixed_a_month(prices, machine_seconds)
-    found = {"fixed_a_month": fixed, "n_calls": len(calls), "missing": prices.missing(), "horizon": prices.horizon_words()}
+    found = {
+        "fixed_a_month": fixed,
+        "n_calls": len(calls),
+        "missing": prices.missing(),
+        "horizon": prices.horizon_words(),
+    }
     found |= {f"{name}_per_call": float(values.mean()) for name, values in costs.items()}
     for name, share in (("own", 1.0), ("cascade", pass_rate)):
         found[name] = pays_from(fixed, costs["own"], share * costs["hosted"], seed)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tunebook.decision.comparisons import compared
 from tunebook.decision.gather import TASK, Evidence
+from tunebook.decision.spec import LIMITS
 from tunebook.decision.verdict import gain_sentence, judge_unfinished, settles
 from tunebook.evaluation.score_folder import Scores
 from tunebook.statistics.compare import GO, INCONCLUSIVE, NO_GO, NON_INFERIOR, noninferiority
@@ -64,8 +65,10 @@ def answer(name: str, shipped: Scores, options: list[Option], evidence: Evidence
     word, sentence = _decide(name, rows, evidence.spec, money)
     open_rows = [row for row in rows if row["verdict"] == INCONCLUSIVE] if word == KEEP else []
     reasons = [gain_sentence(row, evidence.task) for row in rows] + [row["blocked"] for row in rows if row["blocked"]]
-    asked = list(dict.fromkeys(settles(row | {"against": row["model"]}, evidence) for row in open_rows))
-    found = {"answer": word, "settled": not open_rows and bool(rows), "sentence": sentence}
+    asked = list(dict.fromkeys(settles(row | {"against": f"{name} by {row['model']}"}, evidence) for row in open_rows))
+    limits = [limit for limit in LIMITS if evidence.spec.get(limit) and word == RETIRE]
+    asked += [f"whether what takes its place stays under {', '.join(limits)}: measure it"] if limits else []
+    found = {"answer": word, "settled": not asked and bool(rows), "sentence": sentence}
     return found | {"reasons": reasons, "settles": asked, "rows": rows}
 
 
@@ -88,9 +91,9 @@ def _judge_retire(rows: list[dict], options: list[Option], shipped: Scores, spec
         if row["samples"] > 1:
             bounds = mean_interval(means, confidence, row["samples"])
         row["low"], row["high"] = (100 * end for end in bounds)
-        row["meets_spec"] = row["kind"] != TUNE and row["low"] >= spec["target_score"]
+        row["meets_spec"] = row["kind"] != TUNE and not row["blocked"] and row["low"] >= spec["target_score"]
         row["replaces"] = False
-        if is_dear and row["kind"] == HOSTED:
+        if is_dear and row["kind"] == HOSTED and not row["blocked"]:
             kept = noninferiority(shipped.passed, option.scores.passed, spec["largest_loss"], 1 - error)
             row["replaces"] = kept["verdict"] == NON_INFERIOR
 
@@ -101,10 +104,14 @@ def _decide(name: str, rows: list[dict], spec: dict, money: Money) -> tuple[str,
     if enough := [row for row in ranked if row["meets_spec"]]:
         loss = " It solves fewer, which the specification allows." if enough[0]["verdict"] == NO_GO else ""
         target = f"as the specification asks (at least {spec['target_score']:g} points, with the error of the score)"
-        return RETIRE, f"Retire {name}: {_solves(enough[0])} without training, {target}.{loss}"
+        return (
+            RETIRE,
+            f"Retire {name}: {_solves(enough[0])} without training, {target}.{loss}{_privacy(enough[0], spec)}",
+        )
     if cheaper := [row for row in ranked if row["replaces"]]:
         text = f"a call of it costs more than one of {cheaper[0]['model']}, which loses less than"
-        return RETIRE, f"Retire {name}: {text} {spec['largest_loss']:g} points against it."
+        text = f"{text} {spec['largest_loss']:g} points against it.{_privacy(cheaper[0], spec)}"
+        return RETIRE, f"Retire {name}: {text}"
     better = [row for row in ranked if row["verdict"] == GO and row["kind"] != HOSTED and not row["blocked"]]
     budget = spec.get("budget", 0.0)
     if better and budget and money.training > budget:
@@ -122,6 +129,12 @@ def _decide(name: str, rows: list[dict], spec: dict, money: Money) -> tuple[str,
     if best["blocked"]:
         text = f"{text}; {best['blocked']}"
     return KEEP, f"Keep {name}: {text} (the best of it: {_solves(best)})."
+
+
+def _privacy(row: dict, spec: dict) -> str:
+    """What the specification says about texts that leave the machine, where a hosted model would get them."""
+    said = spec.get("privacy", "")
+    return f" The specification says of privacy: {said}." if said and row["kind"] == HOSTED else ""
 
 
 def _solves(row: dict) -> str:

@@ -70,6 +70,8 @@ class Upgrade:
 
 def plan_upgrade(root: Path, shipped: Shipped, asked: Asked) -> Upgrade:
     """The new study. InputProblem where nothing changes, or something that the specification has frozen."""
+    if asked.retrain and not asked.model:
+        raise InputProblem("--retrain trains the new base: name it with --model")
     study, missing = record.study_of(root, shipped.folder)
     after = {} if not asked.model else {"adapter_base": "", "adapter_base_revision": ""}
     after |= _settings(root, asked, params.load_base(root))
@@ -82,8 +84,6 @@ def plan_upgrade(root: Path, shipped: Shipped, asked: Asked) -> Upgrade:
             f"nothing changed: run {shipped.folder.name} was made with just that; name another --model,"
             " --hosted-model, or a price (--set price_hosted_output=... price_date=...)"
         )
-    if asked.retrain and not is_model:
-        raise InputProblem("--retrain trains the new base: name it with --model")
     _require_date(before, given)
     if is_model:
         _require_other_weights(shipped, values)

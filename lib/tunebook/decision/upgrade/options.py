@@ -77,7 +77,9 @@ def options_of(shipped: Shipped, new: dict, model: str, hosted: str) -> list[Opt
             folder = f"ladder/{rung}/score"
             if kind and kind not in kinds and gather.has_file(stage, f"{folder}/metrics.json"):
                 name = server or "the hosted model" if kind == HOSTED else f"{base or 'the old base'} ({rung})"
-                options.append(Option(name, kind, read_scores(gather.verified(stage, folder))))
+                away = kind == HOSTED and shipped.spec.get("needs_offline")
+                blocked = f"{name} needs a network, and the specification asks for none (needs_offline)" if away else ""
+                options.append(Option(name, kind, read_scores(gather.verified(stage, folder)), blocked))
         if PROMPT not in kinds and "base" in gather.scored(found):
             options.append(Option(f"{base or 'the old base'} (zero_shot)", PROMPT, task_scores(found, "base")))
     if VERDICT in new and new[VERDICT].metrics["shipped"] in gather.scored(new):
@@ -104,6 +106,7 @@ def cost_of(shipped: Shipped, hosted_found: dict, prices: Prices, calls_per_day:
     seconds = sum(stage.manifest["timing"]["seconds"] for stage in shipped.found.values())
     months, ends = prices.horizon()
     cost = {"missing": prices.missing(), "training": training_cost(prices, seconds), "months": months, "ends": ends}
+    cost["hosted_calls"] = len(hosted)
     is_priced = calls and prices.price_machine_hour and (prices.price_hosted_input or prices.price_hosted_output)
     if not is_priced:
         return cost | dict.fromkeys(("own", "hosted", "saved", "a_month", "pays_from", "interval", "paid_back"))

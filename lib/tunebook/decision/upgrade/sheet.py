@@ -75,7 +75,7 @@ def money_rows(report: dict) -> list[dict]:
 
     def pays(cost: dict) -> str:
         if cost["interval"] is None:
-            return "not known: " + ", ".join(cost["missing"]) if cost["missing"] else "not known"
+            return "not known"
         ends = " to ".join("never" if end is None else f"{end:,.0f}" for end in cost["interval"])
         return "never" if cost["pays_from"] is None else f"{cost['pays_from']:,.0f} ({ends})"
 

@@ -9,7 +9,7 @@ from tunebook.decision.drift import read_run
 from tunebook.decision.economics import machine_cost
 from tunebook.decision.report import HOSTED_CALLS
 from tunebook.decision.spec import inherit
-from tunebook.decision.upgrade.answer import KEEP, answer, evidence_for
+from tunebook.decision.upgrade.answer import KEEP, RETIRE, RETRAIN, answer, evidence_for
 from tunebook.decision.upgrade.changes import Asked, Upgrade, plan_upgrade
 from tunebook.decision.upgrade.options import Shipped, cost_of, money_of, options_of, prices_of, read_shipped
 from tunebook.decision.upgrade.sheet import money_line, write_sheet
@@ -85,7 +85,7 @@ def report_of(root: Path, folder: Path, shipped: Shipped, change: Upgrade) -> di
         "price_source": f"{prices.price_source}, read on {prices.price_date}" if prices.price_source else "",
         "changes": [{"changed": key, "before": was, "now": change.after[key]} for key, was in change.before.items()],
         **_looks(root, shipped, new),
-        "notes": [*change.notes, *_machines(shipped, new)],
+        "notes": [*change.notes, *_notes(now, shipped, new)],
         "spec_sha256": kept["sha256"],
         "frozen_at": kept["frozen_at"],
         "stages": change.study.stages,
@@ -109,18 +109,25 @@ def _looks(root: Path, shipped: Shipped, new: dict) -> dict:
     entries, _ = ledger.read_ledger(runs.outputs_root(root))
     sha = shipped.scores.protocol["benchmark_sha256"]
     opened = ledger.times_opened(entries)[sha]
-    start = f"{shipped.folder.name.removeprefix('ref-')}-upgrade"
-    upgrades = sum(str(entry.get("run", "")).startswith(start) for entry in entries)
+    study = record.load_record(shipped.folder)["study"]["name"]
+    words = (KEEP, RETRAIN, RETIRE)
+    upgrades = sum(entry.get("study") == study and entry.get("verdict") in words for entry in entries)
     again = "this upgrade opens it once more" if new else "this upgrade asks no model, it only reads kept answers again"
-    line = f"Runs in the ledger that opened this test split before: {opened}; upgrades of this run before: {upgrades};"
+    line = (
+        f"Runs in the ledger that opened this test split before: {opened}; upgrades of this study before: {upgrades};"
+    )
     line += f" {again}."
     if opened > 1 or upgrades:
         line += " A p-value supposes one look: the more often a split was opened, the more a small one may be chance."
     return {"test_split": sha, "opened_before": opened, "upgrades_before": upgrades, "looks_line": line}
 
 
-def _machines(shipped: Shipped, new: dict) -> list[str]:
-    """That seconds, and money from them, are of two machines, where they are."""
+def _notes(now: dict, shipped: Shipped, new: dict) -> list[str]:
+    """What a reader of the money must know: missing prices, tokens that are a guess, seconds of two machines."""
+    notes = [f"No figure of money without {', '.join(now['missing'])}: name them by --set."] if now["missing"] else []
+    if now["hosted"] and not now["hosted_calls"]:
+        notes.append("No hosted model was asked: its calls are taken to have the tokens of the model that ships.")
     stages = [*shipped.found.values(), *new.values()]
     prints = {stage.manifest["environment"].get("device_fingerprint") for stage in stages}
-    return ["The old and the new seconds are of two machines: compare them with care."] if len(prints) > 1 else []
+    text = "The old and the new seconds are of two machines: compare them with care."
+    return [*notes, text] if len(prints) > 1 else notes
