@@ -65,7 +65,7 @@ def answer(name: str, shipped: Scores, options: list[Option], evidence: Evidence
     word, sentence = _decide(name, rows, evidence.spec, money)
     open_rows = [row for row in rows if row["verdict"] == INCONCLUSIVE] if word == KEEP else []
     reasons = [gain_sentence(row, evidence.task) for row in rows] + [row["blocked"] for row in rows if row["blocked"]]
-    asked = list(dict.fromkeys(settles(row | {"against": f"{name} by {row['model']}"}, evidence) for row in open_rows))
+    asked = list(dict.fromkeys(_settles(name, row, evidence) for row in open_rows))
     limits = [limit for limit in LIMITS if evidence.spec.get(limit) and word == RETIRE]
     asked += [f"whether what takes its place stays under {', '.join(limits)}: measure it"] if limits else []
     found = {"answer": word, "settled": not asked and bool(rows), "sentence": sentence}
@@ -129,6 +129,11 @@ def _decide(name: str, rows: list[dict], spec: dict, money: Money) -> tuple[str,
     if best["blocked"]:
         text = f"{text}; {best['blocked']}"
     return KEEP, f"Keep {name}: {text} (the best of it: {_solves(best)})."
+
+
+def _settles(name: str, row: dict, evidence: Evidence) -> str:
+    text = settles(row | {"against": f"{name} by {row['model']}"}, evidence)
+    return text.replace("max_new_tokens", "hosted_max_tokens") if row["kind"] == HOSTED else text
 
 
 def _privacy(row: dict, spec: dict) -> str:

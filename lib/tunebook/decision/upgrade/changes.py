@@ -19,7 +19,7 @@ from tunebook.files import hash_json
 from tunebook.models.source import resolve_model
 from tunebook.pipeline import inputs, params, record, stages
 
-MODEL = "model model_revision adapter_base adapter_base_revision chat_template end_of_turn slots".split()
+MODEL = "model model_revision adapter_base adapter_base_revision chat_template end_of_turn max_length slots".split()
 HOSTED = "hosted_completions hosted_url hosted_model hosted_max_tokens hosted_budget".split()
 MONEY = [field.name for field in fields(Prices) if field.name not in ("retrain_months", "stable_months")]
 DATA = "task rows rows_revision mapping drop train_on n_rows n_dev stages seeds override cell_timeout_seconds".split()

@@ -105,7 +105,12 @@ def cost_of(shipped: Shipped, hosted_found: dict, prices: Prices, calls_per_day:
     hosted = read_jsonl(spec_stage.file(HOSTED_CALLS)) if gather.has_file(spec_stage, HOSTED_CALLS) else []
     seconds = sum(stage.manifest["timing"]["seconds"] for stage in shipped.found.values())
     months, ends = prices.horizon()
-    cost = {"missing": prices.missing(), "training": training_cost(prices, seconds), "months": months, "ends": ends}
+    cost = {
+        "missing": prices.missing(),
+        "training": training_cost(prices, seconds) or None,
+        "months": months,
+        "ends": ends,
+    }
     cost["hosted_calls"] = len(hosted)
     is_priced = calls and prices.price_machine_hour and (prices.price_hosted_input or prices.price_hosted_output)
     if not is_priced:
@@ -117,7 +122,7 @@ def cost_of(shipped: Shipped, hosted_found: dict, prices: Prices, calls_per_day:
     a_month = saved[1] * calls_per_day * DAYS_A_MONTH if calls_per_day else None
     rate = shipped.scores.metrics["pass_at_1"]
     pays = break_even(calls, prices, seconds, rate, seed, hosted)["own"]
-    paid_back = cost["training"] / a_month if a_month and a_month > 0 else None
+    paid_back = cost["training"] / a_month if a_month and a_month > 0 and cost["training"] else None
     return cost | {
         **{"own": own, "hosted": other, "saved": saved, "a_month": a_month},
         **{"pays_from": pays["calls_a_day"], "interval": pays["interval"], "paid_back": paid_back},
@@ -126,7 +131,7 @@ def cost_of(shipped: Shipped, hosted_found: dict, prices: Prices, calls_per_day:
 
 def money_of(cost: dict) -> Money:
     """What the rule needs of a cost."""
-    return Money(tuple(cost["saved"]) if cost["saved"] else None, cost["training"])
+    return Money(tuple(cost["saved"]) if cost["saved"] else None, cost["training"] or 0.0)
 
 
 def prices_of(found: dict) -> Prices:

@@ -15,13 +15,8 @@ TEMPLATE = "upgrade.html.jinja"
 
 def text_of(report: dict) -> str:
     """The answer, its reasons and its tables as text."""
-    lines = [
-        report["answer"] + ("" if report["settled"] else " (not settled)"),
-        report["sentence"],
-        *filter(None, [report["money_line"]]),
-        "",
-    ]
-    lines += [f"- {reason}" for reason in report["reasons"]]
+    lines = [report["answer"] + ("" if report["settled"] else " (not settled)"), report["sentence"]]
+    lines += [*filter(None, [report["money_line"]]), "", *(f"- {reason}" for reason in report["reasons"])]
     lines += [f"what would settle it: {'; '.join(report['settles'])}"] if report["settles"] else []
     for rows in (score_rows(report), money_rows(report), report["changes"]):
         lines += ["", aligned(rows)] if rows else []
@@ -41,12 +36,7 @@ def write_sheet(report: dict, folder: Path) -> None:
 def score_rows(report: dict) -> list[dict]:
     """What ships, then every option beside it; points."""
     name, rows = report["shipped"], report["rows"]
-    shown = [
-        {
-            "model": f"{name} (ships)",
-            "solved": report["solved"],
-        }
-    ]
+    shown = [{"model": f"{name} (ships)", "solved": report["solved"], "score": report["score"]}]
     for row in rows:
         low, high = row["interval"]
         shown.append(
@@ -97,10 +87,12 @@ def money_line(cost: dict, calls: float) -> str:
         return ""
     if cost["saved"][1] <= 0:
         return "Against the hosted model it no longer pays: each call of what ships costs more than a hosted one."
-    total = cost["a_month"] * cost["months"]
-    word = "pays" if total >= cost["training"] else "does not pay"
+    if cost["training"] is None:
+        return ""
+    low, total, high = (saved * calls * DAYS_A_MONTH * cost["months"] for saved in cost["saved"])
+    word = "pays" if low >= cost["training"] else "does not pay" if high < cost["training"] else "may pay or not"
     return (
-        f"One more training {word}: it costs {cost['training']:,.4g} and saves {total:,.4g} against the hosted model in"
-        f" the {cost['months']:g} months for which it is used ({cost['ends']}), at {calls:,.0f} calls a day"
-        f" ({calls * DAYS_A_MONTH * cost['months']:,.0f} calls)."
+        f"One more training {word}: it costs {cost['training']:,.4g} and saves {total:,.4g} ({low:,.4g} to {high:,.4g})"
+        f" against the hosted model in the {cost['months']:g} months for which it is used ({cost['ends']}), at"
+        f" {calls:,.0f} calls a day."
     )

@@ -60,7 +60,7 @@ def report_of(root: Path, folder: Path, shipped: Shipped, change: Upgrade) -> di
     options = options_of(shipped, new, change.model, change.hosted)
     asked_hosted = gather.SPEC_STAGE in new and gather.has_file(new[gather.SPEC_STAGE], HOSTED_CALLS)
     calls, seed = change.study.params["calls_per_day"], change.study.params["seed"]
-    before = cost_of(shipped, shipped.found, prices_of(shipped.found), shipped.spec.get("calls_per_day", 0.0), seed)
+    before = cost_of(shipped, shipped.found, prices_of(shipped.found), calls, seed)
     prices = change.prices()
     now = cost_of(shipped, new if asked_hosted else shipped.found, prices, calls, seed)
     training = _training_seconds(shipped.found)
@@ -78,6 +78,7 @@ def report_of(root: Path, folder: Path, shipped: Shipped, change: Upgrade) -> di
         "of": shipped.folder.name,
         "shipped": shipped.target,
         "solved": f"{metrics['k']}/{metrics['n']}",
+        "score": "{:.1f} to {:.1f}".format(*(100 * end for end in metrics["interval"])),
         **found,
         "money": {"before": before, "now": now},
         "money_line": money_line(now, calls),
