@@ -13,7 +13,7 @@ import numpy
 from tunebook.decision.upgrade.answer import HOSTED, PROMPT, TUNE, Money, Option, answer, evidence_for
 from tunebook.evaluation.score_folder import Scores
 
-DRAWS = 2000  # so that a rate of 5% is known to 1 point
+DRAWS = 1000  # so that a rate of 5% is known to 1.4 points
 SHARED = 0.6  # share of the latent variance that is the problem's
 SPEC = {"target_score": 90.0, "smallest_gain": 0.0, "largest_loss": 5.0}
 EDGE = 0.8999  # truly below the target, as little as can be
@@ -25,7 +25,6 @@ CASES = {
     "a prompt just below the target": (400, 0.8, {PROMPT: [EDGE]}, CHEAP, "RETIRE"),
     "six prompts just below it, n 100": (100, 0.8, {PROMPT: [EDGE] * 6}, CHEAP, "RETIRE"),
     "six prompts just below it": (400, 0.8, {PROMPT: [EDGE] * 6}, CHEAP, "RETIRE"),
-    "six prompts just below it, n 1000": (1000, 0.8, {PROMPT: [EDGE] * 6}, CHEAP, "RETIRE"),
     "a cheaper hosted model loses 5 points": (400, 0.7, {HOSTED: [0.65]}, DEAR, "RETIRE"),
     "it loses 5, three prompts just below": (400, 0.92, {PROMPT: [EDGE] * 3, HOSTED: [0.87]}, DEAR, "RETIRE"),
     "it loses 5, three prompts, n 100": (100, 0.92, {PROMPT: [EDGE] * 3, HOSTED: [0.87]}, DEAR, "RETIRE"),
