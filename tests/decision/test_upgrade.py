@@ -160,8 +160,8 @@ def test_new_prices_generate_nothing_and_the_advantage_expires(outputs, capsys):
     ("model", "more", "word", "why"),
     [
         ("weak", [], "KEEP", "--retrain"),
-        ("better", [], "RETRAIN", "better (few_shot) solves 48 of 60 test problems, sft 30"),
-        ("enough", [], "RETIRE", "without training, as the specification asks"),
+        ("better", [], "RETRAIN", "better (few_shot) solves 48 of 60 test problems (sft 30)"),
+        ("enough", [], "RETIRE", "without training enough (few_shot) solves 60 of 60"),
         ("rich", ["--retrain"], "RETRAIN", "rich (sft, trained) solves 55 of 60"),
     ],
 )
@@ -189,6 +189,7 @@ def test_a_cheaper_hosted_model_retires_only_what_it_can_replace(outputs, capsys
     code, report, text = upgrade(outputs, capsys, "--hosted-model", "as-good", *cheap, name="hosted")
     assert (code, report["answer"]) == (1, "RETIRE") and [name[:2] for name in report["stages"]] == ["00"]
     assert "a call of it costs more than one of as-good" in report["sentence"]
+    assert report["money_line"].endswith("a month less at 5,000 calls a day.")
 
 
 def test_looks_at_one_test_split_are_counted(outputs, capsys):

@@ -104,10 +104,8 @@ def _decide(name: str, rows: list[dict], spec: dict, money: Money) -> tuple[str,
     if enough := [row for row in ranked if row["meets_spec"]]:
         loss = " It solves fewer, which the specification allows." if enough[0]["verdict"] == NO_GO else ""
         target = f"as the specification asks (at least {spec['target_score']:g} points, with the error of the score)"
-        return (
-            RETIRE,
-            f"Retire {name}: {_solves(enough[0])} without training, {target}.{loss}{_privacy(enough[0], spec)}",
-        )
+        text = f"without training {_solves(enough[0])}, {target}.{loss}{_privacy(enough[0], spec)}"
+        return RETIRE, f"Retire {name}: {text}"
     if cheaper := [row for row in ranked if row["replaces"]]:
         text = f"a call of it costs more than one of {cheaper[0]['model']}, which loses less than"
         text = f"{text} {spec['largest_loss']:g} points against it.{_privacy(cheaper[0], spec)}"
@@ -128,7 +126,7 @@ def _decide(name: str, rows: list[dict], spec: dict, money: Money) -> tuple[str,
         text = "nothing is shown to take its place"
     if best["blocked"]:
         text = f"{text}; {best['blocked']}"
-    return KEEP, f"Keep {name}: {text} (the best of it: {_solves(best)})."
+    return KEEP, f"Keep {name}: {text} ; the best of it, {_solves(best)}."
 
 
 def _settles(name: str, row: dict, evidence: Evidence) -> str:
@@ -144,7 +142,7 @@ def _privacy(row: dict, spec: dict) -> str:
 
 def _solves(row: dict) -> str:
     n = row["n"] * row["samples"]
-    return f"{row['model']} solves {row['k_b']} of {n} test problems, {row['against']} {row['k_a']}"
+    return f"{row['model']} solves {row['k_b']} of {n} test problems ({row['against']} {row['k_a']})"
 
 
 def evidence_for(spec: dict, seconds: float = 0.0, training_seconds: float = 0.0, price_hour: float = 0.0) -> Evidence:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tunebook.decision.economics import DAYS_A_MONTH
 from tunebook.decision.page import table, templates
+from tunebook.decision.upgrade.answer import HOSTED, RETIRE
 from tunebook.files import write_text
 from tunebook.statistics.compare import GO, NO_GO
 from tunebook.terminal import aligned, escaped
@@ -81,10 +82,16 @@ def money_rows(report: dict) -> list[dict]:
     return [{"money": name, "before": was, "now": value} for name, (was, value) in rows]
 
 
-def money_line(cost: dict, calls: float) -> str:
-    """Whether one more training pays, in one sentence; "" where a price or the number of calls is missing."""
+def money_line(found: dict, cost: dict, calls: float) -> str:
+    """What the answer `found` means in money, in one sentence: whether one more training pays, or what a hosted model
+    in its place costs; "" where a price or the number of calls is missing.
+    """
     if not calls or cost["saved"] is None:
         return ""
+    if found["answer"] == RETIRE:
+        kinds = {row["kind"] for row in found["rows"] if row["meets_spec"] or row["replaces"]}
+        change = f"{abs(cost['a_month']):,.4g} a month {'more' if cost['a_month'] > 0 else 'less'}"
+        return f"The hosted model costs {change} at {calls:,.0f} calls a day." if kinds == {HOSTED} else ""
     if cost["saved"][1] <= 0:
         return "Against the hosted model it no longer pays: each call of what ships costs more than a hosted one."
     if cost["training"] is None:

@@ -81,7 +81,7 @@ def report_of(root: Path, folder: Path, shipped: Shipped, change: Upgrade) -> di
         "score": "{:.1f} to {:.1f}".format(*(100 * end for end in metrics["interval"])),
         **found,
         "money": {"before": before, "now": now},
-        "money_line": money_line(now, calls),
+        "money_line": money_line(found, now, calls),
         "calls_per_day": calls,
         "price_source": f"{prices.price_source}, read on {prices.price_date}" if prices.price_source else "",
         "changes": [{"changed": key, "before": was, "now": change.after[key]} for key, was in change.before.items()],
