@@ -308,6 +308,7 @@ def test_an_open_answer_says_what_would_settle_it():
     )
     found = decided(200, [rules.Option("few_shot", rules.PROMPT, solves(100))])
     assert (found["answer"], found["settled"], found["settles"]) == ("KEEP", True, [])
+    assert not decided(200, [])["settled"] and "--model" in decided(200, [])["settles"][0]
 
 
 def test_scores_that_were_judged_otherwise_are_not_compared():

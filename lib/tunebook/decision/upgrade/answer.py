@@ -68,7 +68,8 @@ def answer(name: str, shipped: Scores, options: list[Option], evidence: Evidence
     asked = list(dict.fromkeys(_settles(name, row, evidence) for row in open_rows))
     limits = [limit for limit in LIMITS if evidence.spec.get(limit) and word == RETIRE]
     asked += [f"whether what takes its place stays under {', '.join(limits)}: measure it"] if limits else []
-    found = {"answer": word, "settled": not asked and bool(rows), "sentence": sentence}
+    asked += [] if rows else ["a score of what could take its place: --model, or --hosted-model"]
+    found = {"answer": word, "settled": not asked, "sentence": sentence}
     return found | {"reasons": reasons, "settles": asked, "rows": rows}
 
 
@@ -126,7 +127,7 @@ def _decide(name: str, rows: list[dict], spec: dict, money: Money) -> tuple[str,
         text = "nothing is shown to take its place"
     if best["blocked"]:
         text = f"{text}; {best['blocked']}"
-    return KEEP, f"Keep {name}: {text} ; the best of it, {_solves(best)}."
+    return KEEP, f"Keep {name}: {text}; the best of it, {_solves(best)}."
 
 
 def _settles(name: str, row: dict, evidence: Evidence) -> str:
