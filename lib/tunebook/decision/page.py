@@ -82,7 +82,7 @@ def remake(run_folder: Path) -> list[str]:
     else:
         values = {"run": run_folder.name, "study": run["study"]["name"], "stages": stages, "missing": missing}
         values["done"] = sum(bool(stage["status"]) for stage in stages)
-        write_text(run_folder / "report.html", _templates().get_template(STAGES).render(values) + "\n")
+        write_text(run_folder / "report.html", templates().get_template(STAGES).render(values) + "\n")
     return missing
 
 
@@ -132,7 +132,7 @@ def _number(text: str):
         return text
 
 
-def _templates():
+def templates():
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     kind = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined, "finalize": visible}
@@ -156,7 +156,7 @@ def render(report: dict, run_folder: Path, figures: list[tuple[str, str]]) -> st
         "frozen": FROZEN[report["frozen_before_training"]],
         "spec_file": SPEC,
     }
-    return _templates().get_template(TEMPLATE).render(report=report, **values) + "\n"
+    return templates().get_template(TEMPLATE).render(report=report, **values) + "\n"
 
 
 def visible(value):
