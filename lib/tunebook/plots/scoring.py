@@ -42,11 +42,12 @@ def labelled(rows: list[dict]):
         ax.plot([100 * r["judge"] for r in part], at, "x", color=WARN, label="judge alone")
         ax.set_yticks(at, [r["what"] for r in part])
         ax.set_ylim(len(part) - 0.5, -0.5)
-        ax.set_title(f"{part[0]['n']} of {part[0]['n_all']} problems labelled", loc="left", fontsize=10)
+        what = "the change" if "→" in part[0]["what"] else "right answers"
+        ax.set_title(f"{what}, {part[0]['n']} of {part[0]['n_all']} problems labelled", loc="left", fontsize=10)
     if "→" in rows[-1]["what"]:
         axes[-1].axvline(0, color=INK, lw=1)
     axes[0].legend(frameon=False, fontsize=8)
-    axes[-1].set_xlabel("right answers (points); below: the change")
+    axes[-1].set_xlabel("points")
     return fig
 
 
