@@ -49,6 +49,7 @@ def serve(args: argparse.Namespace) -> int:
     with Server(base, adapters, (args.host, args.port), limits) as server:
         host, port = server.server_address[:2]
         print(f"http://{host}:{port}/v1 serves {', '.join(server.names)}; Ctrl-C or SIGTERM ends it", flush=True)
+        print(server.plan, flush=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
