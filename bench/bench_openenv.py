@@ -56,15 +56,14 @@ def measure() -> dict:
 
 
 def _command(words: list[str]) -> list[str]:
-    code = f"import sys; sys.path.insert(0, {str(ROOT / 'lib')!r}); from tunebook.cli import main; sys.exit(main({words!r}))"
-    return [sys.executable, "-c", code]
+    start = f"import sys; sys.path.insert(0, {str(ROOT / 'lib')!r}); from tunebook.cli import main; "
+    return [sys.executable, "-c", f"{start}sys.exit(main({words!r}))"]
 
 
 def _programs() -> tuple[list[dict], dict[str, str], set[str]]:
     """Problems, the completion of each, and the problems whose verdict may be one of several."""
     sys.path.insert(0, str(ROOT / "tests" / "execution"))
     import test_programs as hostile
-
     from tunebook.evaluation.audit import of_program
     from tunebook.evaluation.benchmark import load_benchmark
 

@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ADAPTERS, SPREAD = 8, 0.05  # spread: standard deviation of the random B, with A as PEFT draws it
+ADAPTERS, SPREAD = 8, 0.07  # spread: standard deviation of the random B, with A as PEFT draws it
 NEW = 16  # tokens an answer
-REQUESTS, MIXED = 8, 40  # of a point of the curve (twice the concurrency at least); of each run with 8 at once
+REQUESTS, MIXED = 8, 32  # of a point of the curve (twice the concurrency at least); of each run with 8 at once
 CONCURRENCY, PROMPTS = (1, 2, 4, 8), (64, 256)  # requests at once; tokens
 SLOTS, CONTEXT = 8, 512
 LIMITS_MS = (1000, 2000, 4000, 8000)  # as `largest_latency_ms` of a specification
@@ -29,7 +29,7 @@ SHAPES = ((8, 512), (8, 2048), (16, 2048))  # slots x context, of the KV cache
 ASKED = (
     "Name three fruits and say why you like them.",
     "What does a lighthouse keeper do at night?",
-    "Write a function that adds two numbers.",
+    "Tell me a story about a dog.",
     "Say in one sentence what rain is.",
 )
 
@@ -120,9 +120,13 @@ def _right(port: int, wanted: dict, ties: dict) -> dict:
         found = list(pool.map(lambda key: _ask(port, key[0], key[1])["text"], keys))
     same = [text == wanted[key] for key, text in zip(keys, found)]
     near = [not ok and text.startswith(ties[key]) for key, text, ok in zip(keys, found, same)]
-    distinct = [len({wanted[name, asked] for name, _ in wanted}) for asked in ASKED]
+    distinct = {tuple(wanted[name, asked] for asked in ASKED) for name, _ in wanted}
     counts = {"n": len(keys), "same_text": sum(same), "near_ties": sum(near)}
-    return counts | {"unexplained": len(keys) - sum(same) - sum(near), "distinct_of_9_models": distinct}
+    return counts | {
+        "unexplained": len(keys) - sum(same) - sum(near),
+        "models": ADAPTERS + 1,
+        "models_that_differ": len(distinct),
+    }
 
 
 def _prompts(base: Path, length: int) -> list[str]:
