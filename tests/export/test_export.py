@@ -10,6 +10,7 @@ import pytest
 
 from broken_exports import rewrite
 from tiny_models import CPU, tiny_llama, tokenizer
+from tunebook.cli import main
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.export import serving
 from tunebook.export.choice import smallest_that_holds, why
@@ -222,6 +223,22 @@ def test_quantising_reports_what_is_in_the_file_and_takes_an_importance_matrix(e
     assert measure_importance(export.source, export.adapter, tokenizer(), None, 0) == {}
 
 
+def test_merge_makes_a_model_of_an_adapter_that_answers_alike_and_can_be_trained(export, tmp_path, capsys):
+    adapter, folder = tmp_path / "adapter", tmp_path / "made" / "model"
+    shutil.copytree(export.adapter, adapter)
+    command = ["merge", str(adapter), str(folder), "--base", str(export.source.folder)]
+    assert main(command) == 0 and "float16" in capsys.readouterr().out
+    source = resolve_model(str(folder), needs_weights=True)
+    found = log_probabilities(load_model(source, CPU), export.rows)
+    far = divergence(export.base_expects, found)["kl_mean"]
+    assert divergence(export.expects, found)["kl_mean"] < far / 1000
+    assert main(command) == 2 and "is there already" in capsys.readouterr().err
+    assert main(["merge", str(folder), str(tmp_path / "b")]) == 2 and "is no adapter" in capsys.readouterr().err
+    with pytest.raises(InputProblem, match="`tunebook merge .* makes a model of it"):
+        resolve_model(str(adapter), needs_weights=True, adapter_base=str(export.source.folder))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "made"]
+
+
 def test_a_refusal_leaves_nothing_behind(export, tmp_path, monkeypatch):
     with pytest.raises(InputProblem, match="'q4_k_xxl' is no type"):
         export_files(export.source, export.adapter, tokenizer(), tmp_path, ["q4_k_xxl"])
@@ -319,7 +336,7 @@ def test_the_modelfile_writes_chatml_in_ollamas_language():
 
 
 def test_speed_is_measured_in_a_process_of_its_own(export):
-    found = measure_speed(export.file, [list(range(5, 25))] * 3, 4, 1)
+    found = measure_speed(export.file, [list(range(5, 25))] * 3, 4)
     assert found["requests"] == 60 and all(value > 0 for value in found.values())
     assert (
         found["p50_ms"] <= found["p95_low_ms"] <= found["p95_ms"] <= found["p95_high_ms"]

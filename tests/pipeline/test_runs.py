@@ -133,6 +133,25 @@ def test_each_thing_that_can_change_a_result_prevents_reuse(copy, monkeypatch):
     assert reason(copy, STAGES[1]) == "tunebook/stage.py has changed"
 
 
+def test_a_new_name_in_a_rooms_face_prevents_reuse_only_where_its_module_was_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(manifests, "PACKAGE", tmp_path)
+    (tmp_path / "rows" / "checks").mkdir(parents=True)
+    (tmp_path / "rows" / "read.py").write_text("")
+    (tmp_path / "rows" / "checks" / "text.py").write_text("")
+    entries = ['        "read_rows": "read",  # as dictionaries', '        "languages": "checks.text",  # of texts']
+
+    def code(*lines):
+        face = ["from tunebook.face import face", "names = face(", "    __name__,", "    {", *lines, "    },", ")", ""]
+        (tmp_path / "rows" / "__init__.py").write_text("\n".join(face))
+        return manifests.code_record(tmp_path, ["rows/__init__.py", "rows/read.py", "rows/checks/text.py"])
+
+    before = code(*entries)
+    assert code(*entries, '        "write_rows": "write",  # as JSON lines') == before
+    assert code(*entries, '        "read_all": "read",  # of a folder') != before
+    assert code('        "read_rows": "other",  # elsewhere', entries[1]) != before
+    assert code(entries[0], '        "languages": "checks.words",  # of texts') != before
+
+
 def test_a_verdict_is_not_reused_over_stages_that_ran_again_nor_without_its_own_files(copy):
     folder = copy / "outputs" / "demo"
     edit_manifest(folder / STAGES[0], costs={"seconds": 9})

@@ -17,7 +17,7 @@ from tunebook.statistics.compare import compare_paired
 
 SPEC_STAGE, SCORE_STAGE, DATA_STAGE = "00_should_we_fine_tune", "04_evaluate_pass_at_1", "01_validate_data"
 TASK = "task"
-ORDER = ("base", "sft", "dpo", "grpo", "recover", "gguf")
+ORDER = ("base", *stage_names.ADAPTERS, "gguf")
 
 
 @dataclass
@@ -87,7 +87,7 @@ def gather_evidence(context) -> tuple[Evidence, str, str]:
     on_test = "05_export_gguf" if export and export.metrics.get("selected_on") == "test" else ""
     parts = _rungs(found, spec), _failed(context, found), _slices(found), bits, on_test, file_figures(export)
     evidence = Evidence(scores, TASK, spec, *parts)
-    trained = [name for name in ("recover", "grpo", "dpo", "sft") if name in scores]
+    trained = [name for name in reversed(stage_names.ADAPTERS) if name in scores]
     is_preferred = dpo and not {"recover", "grpo"} & scores.keys()
     weights = export.metrics["adapter"] if export else dpo.metrics["kept"] if is_preferred else (trained or ["sft"])[0]
     shipped = "gguf" if "gguf" in scores else weights

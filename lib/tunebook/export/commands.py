@@ -1,11 +1,16 @@
-"""`tunebook serve`: one base file with the adapters of runs. Parses flags and prints; `server` serves."""
+"""`tunebook serve`, one base file with the adapters of runs, and `tunebook merge`, an adapter as a model of its own.
+
+Parses flags and prints; `server` serves, `merge` merges.
+"""
 
 import argparse
+import tempfile
 from pathlib import Path
 
 
 def add(subparsers) -> None:
-    """Add the `serve` command."""
+    """Add the two commands."""
+    _add_merge(subparsers)
     parser = subparsers.add_parser(
         "serve",
         help="serve a run's adapters from one base file, by OpenAI's chat completions",
@@ -29,6 +34,39 @@ def add(subparsers) -> None:
     parser.add_argument("--max-tokens", type=int, default=512, help="tokens that an answer may take")
     parser.add_argument("--grace", type=float, default=20.0, metavar="SECONDS", help="left to answers at the end")
     parser.set_defaults(handler=serve)
+
+
+def _add_merge(subparsers) -> None:
+    parser = subparsers.add_parser(
+        "merge",
+        help="put an adapter into its base model, as a folder that can be trained further",
+        description="Write the base model with the adapter in its weights (float16) as a new folder.",
+    )
+    parser.add_argument("adapter", metavar="ADAPTER", help="a PEFT folder, such as outputs/RUN/02_train_sft/adapter")
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="the new model: `model: FOLDER` in a study")
+    parser.add_argument("--base", default="", metavar="MODEL", help="its base, where the adapter does not name it")
+    parser.add_argument("--base-revision", default="", help="commit or tag of a Hub base model")
+    parser.set_defaults(handler=merge)
+
+
+def merge(args: argparse.Namespace) -> int:
+    """0 when the folder is there, complete; it gets its name at the end."""
+    from tunebook.errors import InputProblem
+    from tunebook.export.merge import merge_to_folder
+    from tunebook.files import replace
+    from tunebook.models.loading import load_tokenizer
+    from tunebook.models.source import resolve_model
+
+    source = resolve_model(args.adapter, adapter_base=args.base, adapter_base_revision=args.base_revision)
+    if source.adapter is None:
+        raise InputProblem(f"{args.adapter} is no adapter: it has no adapter_config.json, so there is nothing to merge")
+    if args.folder.exists():
+        raise InputProblem(f"{args.folder} is there already: name a new folder, or remove it")
+    args.folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".merge-", dir=args.folder.parent) as made:
+        replace(merge_to_folder(source, None, load_tokenizer(source, "model"), Path(made) / "model"), args.folder)
+    print(f"{args.folder}: {source.name} merged into its base, float16")
+    return 0
 
 
 def serve(args: argparse.Namespace) -> int:

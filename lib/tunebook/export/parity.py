@@ -13,6 +13,7 @@ import numpy
 
 from tunebook.evaluation import prompts
 from tunebook.models.corpus import strings
+from tunebook.models.engine import log_softmax
 from tunebook.models.templates import TemplateRefuses, apply_template, encode_row, ends_of
 
 N_STRINGS = 2000
@@ -64,12 +65,6 @@ def gguf_log_probabilities(engine, rows: HeldOutRows):
     """The same of a GGUF file, one row after the other."""
     for ids, start in zip(rows.ids, rows.starts, strict=True):
         yield log_softmax(engine.read_logits(ids[:-1], start))
-
-
-def log_softmax(logits: numpy.ndarray) -> numpy.ndarray:
-    """Row by row, without overflow."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return shifted - numpy.log(numpy.exp(shifted).sum(axis=1, keepdims=True))
 
 
 def divergence(expected: list[numpy.ndarray], found) -> dict:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from tunebook.errors import InputProblem
 from tunebook.export.convert import convert_adapter, export_files
-from tunebook.export.parity import log_softmax
 from tunebook.inspection.limited import ChildLimits, call
 from tunebook.machine import peak_bytes
-from tunebook.models.engine import Decoding
+from tunebook.machine import threads as usual_threads
+from tunebook.models.engine import Decoding, log_softmax
 from tunebook.models.gguf_engine import GgufModel
 
 # nats between two tokens: below it, the order of the sums in float16 decides which one is greedy's
@@ -129,21 +129,16 @@ FOUND = {
 ENOUGH = ChildLimits(cpu_seconds=1200, wall_seconds=900, memory_bytes=2**44)
 
 
-def measure_speed(
-    path: Path, prompts: list[list[int]], max_new_tokens: int, threads: int, is_judged: bool = True
-) -> dict:
+def measure_speed(path: Path, prompts: list[list[int]], max_new_tokens: int, is_judged: bool = True) -> dict:
     """`load_seconds`, tokens/s of prefill and of decoding at 1 and 8 sequences, p50 and p95 of a request in ms with the
     95% bounds of the p95, `peak_bytes`. A file that is not judged by its p95 is asked each prompt once."""
-    argument = {"path": str(path.resolve()), "prompts": prompts, "max_new_tokens": max_new_tokens, "threads": threads}
-    argument["requests"] = REQUESTS if is_judged else 0
+    argument = {"path": str(path.resolve()), "prompts": prompts, "max_new_tokens": max_new_tokens}
+    argument |= {"threads": usual_threads(), "requests": REQUESTS if is_judged else 0}
     return call("tunebook.export.serving:measure_here", argument, [path], ENOUGH)
 
 
 def measure_here(path: str, prompts: list[list[int]], max_new_tokens: int, threads: int, requests: int) -> dict:
     """The same, in this process, which should have done nothing else before."""
-    from tunebook.models.engine import Decoding
-    from tunebook.models.gguf_engine import GgufModel
-
     before = peak_bytes()
     started = time.perf_counter()
     engine = GgufModel(path, 8, threads=threads, found=FOUND)
@@ -192,8 +187,6 @@ def request_times(ask, prompts: list, requests: int = REQUESTS) -> dict:
 
 
 def _timed(engine, prompts: list[list[int]], new: int) -> float:
-    from tunebook.models.engine import Decoding
-
     started = time.perf_counter()
     list(engine.generate(prompts, Decoding(new)))
     return time.perf_counter() - started
@@ -203,9 +196,6 @@ def measure_memory(path: str, adapters: dict[str, str], others: list[str]) -> di
     """Peak resident bytes above an empty process, with a file, adapters on it, and other files beside it, each asked
     once.
     """
-    from tunebook.models.engine import Decoding
-    from tunebook.models.gguf_engine import GgufModel
-
     before, engines = peak_bytes(), [GgufModel(path, 1, adapters=adapters, found=FOUND)]
     engines += [GgufModel(other, 1, found=FOUND) for other in others]
     for engine in engines:

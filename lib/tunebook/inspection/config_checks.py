@@ -6,6 +6,7 @@ Meant for a child process, `foreign_code` also for the moment before a model is 
 
 import json
 import re
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def unknown_model(config: dict) -> str:
     return name if config.get("auto_map") and not is_known else ""
 
 
+@cache
 def _model_lists() -> tuple[str, str]:
     """The text in which transformers lists its models, and the part of it that lists causal language models."""
     auto = Path(find_spec("transformers").origin).parent / "models" / "auto" / "modeling_auto.py"

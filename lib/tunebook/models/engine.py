@@ -71,13 +71,12 @@ def choose_token(logits, decoding: Decoding, streams: Sequence[random.Random]) -
     return chosen
 
 
-def log_probabilities(logits, tokens: Sequence[int]):
-    """Log-probability in nats of the token chosen in each row of `logits`, a numpy array (rows, vocabulary)."""
+def log_softmax(logits):
+    """Log-probabilities in nats, row by row and without overflow, of `logits`, a numpy array (rows, vocabulary)."""
     import numpy
 
-    highest = logits.max(axis=1)
-    rest = numpy.log(numpy.exp(logits - highest[:, None]).sum(axis=1))
-    return logits[numpy.arange(len(tokens)), tokens] - highest - rest
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - numpy.log(numpy.exp(shifted).sum(axis=1, keepdims=True))
 
 
 class TransformersEngine:

@@ -177,7 +177,7 @@ class _Batch:
             group.lengths = [length + 1 for length in group.lengths]
         logits = self.decoder.logits(states)
         tokens = choose_tokens(logits, self.decoding, [row.stream for row in rows])
-        for row, value in zip(rows, log_probabilities(logits, tokens), strict=True):
+        for row, value in zip(rows, drawn_nats(logits, tokens), strict=True):
             row.logp += value
         return tokens
 
@@ -259,7 +259,7 @@ def choose_tokens(logits: torch.Tensor, decoding: Decoding, streams: Sequence[ra
     return ids.gather(1, picked[:, None])[:, 0].tolist()
 
 
-def log_probabilities(logits: torch.Tensor, tokens: list[int]) -> list[float]:
+def drawn_nats(logits: torch.Tensor, tokens: list[int]) -> list[float]:
     """Log-probability in nats of the token chosen in each row of `logits` (rows, vocabulary)."""
     logits = logits.float()
     chosen = logits.gather(1, torch.tensor(tokens, device=logits.device)[:, None])[:, 0]

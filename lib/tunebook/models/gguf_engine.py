@@ -25,7 +25,7 @@ from tunebook.models.engine import (
     choose_token,
     common_prefix,
     has_stop,
-    log_probabilities,
+    log_softmax,
 )
 from tunebook.models.gguf_tokenizer import GgufTokenizer, api, checked_file, last_words, load_gguf
 from tunebook.models.rendering import asked_text
@@ -194,7 +194,7 @@ class GgufModel:
             tokens = choose_token(logits, decoding, [flight[slot].stream for slot in ready]) if ready else []
             if on_tokens:
                 on_tokens(len(tokens))
-            nats = log_probabilities(logits, tokens)
+            nats = log_softmax(logits)[range(len(tokens)), tokens]
             for slot, token, value in zip(ready, tokens, nats, strict=True):
                 row = flight[slot]
                 row.logp += float(value)

@@ -75,7 +75,10 @@ def resolve_model(
     """
     found = _find(model, revision, (adapter_base, adapter_base_revision))
     if needs_weights and (found.is_gguf or found.adapter):
-        what = "a GGUF file, which can be judged but not trained" if found.is_gguf else "an adapter: merge it first"
+        if found.adapter:
+            remedy = f"`tunebook merge {model} FOLDER` makes a model of it and its base, which can"
+            raise InputProblem(f"model: {model} is an adapter, which cannot be trained on; {remedy}")
+        what = "a GGUF file, which can be judged but not trained"
         raise InputProblem(f"model: {model} is {what}; give a folder or a Hub id with weights in safetensors")
     return found
 

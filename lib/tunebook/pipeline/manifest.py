@@ -6,6 +6,7 @@ Does not run or re-run anything. It is written last, by rename. A reader checks 
 import fnmatch
 import json
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ SCHEMA = "tunebook-manifest/1"
 NAME = "manifest.json"
 DATA = (".yaml", ".jinja")  # files that modules read from their own folder
 PACKAGE = Path(__file__).resolve().parents[1]
+FACE_ENTRY = re.compile(r' +"\w+": "([\w.]+)",.*')  # a name of a room's face and the module that has it
 # Not outputs of the stage: written around it, some of them after the manifest.
 OUTSIDE = (NAME, "executed.ipynb", "params.yaml", "progress.json", "kernel.log", ".*")
 # Scores hold CPU seconds (their metrics.json hashes what they say); log-probabilities differ between machines.
@@ -108,9 +110,20 @@ def code_files() -> list[str]:
 
 def code_record(root: Path, files: list[str]) -> dict:
     """Hash of each file in `files` ("" where it is gone), of requirements.txt, and of all together as `code_hash`."""
-    hashes = {name: sha256_file(PACKAGE / name) if (PACKAGE / name).is_file() else "" for name in files}
+    hashes = {name: _code_hash(name, files) if (PACKAGE / name).is_file() else "" for name in files}
     record = {"files": hashes, "requirements_sha256": provenance.lock_hash(root)}
     return record | {"code_hash": hash_json(record)}
+
+
+def _code_hash(name: str, files: list[str]) -> str:
+    """Hash of a file; of a room's face without the names of modules outside `files`, which no stage here used."""
+    text = (PACKAGE / name).read_text(encoding="utf-8")
+    if "= face(" not in text:
+        return sha256_file(PACKAGE / name)
+    room = name.removesuffix("__init__.py")
+    modules = {path.removesuffix(".py").removesuffix("/__init__") for path in files}
+    entries = ((line, FACE_ENTRY.fullmatch(line)) for line in text.splitlines())
+    return hash_json([line for line, found in entries if not found or room + found[1].replace(".", "/") in modules])
 
 
 def write(folder: Path, manifest: dict) -> None:

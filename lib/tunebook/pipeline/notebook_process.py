@@ -78,7 +78,8 @@ def _import_for(folder: str) -> None:
     has_gpu = any(os.path.exists(f"/dev/{name}") for name in GPUS)
     if not has_gpu and COMPUTES.search("\n".join("".join(cell["source"]) for cell in read_cells(Path(notebook)))):
         for name in SLOW:
-            importlib.import_module(name)
+            with contextlib.suppress(Exception):  # a broken package is named by the cell that needs it
+                importlib.import_module(name)
     gc.collect()
     gc.freeze()  # else every fork copies what the collector touches
 

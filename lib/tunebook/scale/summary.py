@@ -12,7 +12,7 @@ from tunebook.evaluation.score_folder import read_scores
 from tunebook.files import write_bytes, write_text
 from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline import stages as stage_names
-from tunebook.plots import sweep_scores
+from tunebook.plots.scoring import sweep_scores
 from tunebook.scale.points import Point, Sweep
 from tunebook.statistics.compare import compare_paired
 from tunebook.statistics.intervals import mean_interval

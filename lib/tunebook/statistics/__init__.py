@@ -6,6 +6,9 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "compare_paired": "compare",  # B against A, problem by problem
+        "fit_growth": "regression",  # a score against the rows that taught it
+        "tried_on_the_next": "regression",  # each size predicted from the smaller ones
+        "explained": "regression",  # how far one thing follows another
         "rate_line": "intervals",  # k/n with its interval
         "plan": "power",  # problems that a gain takes
         "nearest_rates": "published",  # which k/n a published number is

@@ -1,0 +1,16 @@
+"""An empty figure in the house's style, and its colours. Imports matplotlib late."""
+
+INK, SOFT, ACCENT, WARN = "#1f2937", "#9ca3af", "#2563eb", "#dc2626"
+
+
+def blank(width: float, height: float, rows: int = 1, columns: int = 1):
+    """(figure, axes as a flat list); sizes in inches."""
+    from matplotlib.figure import Figure
+
+    fig = Figure(figsize=(width, height), layout="constrained")
+    axes = fig.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(axis="x", color="#e5e7eb", linewidth=0.6)
+        ax.set_axisbelow(True)
+    return fig, axes
