@@ -14,9 +14,9 @@ from websocket import WebSocketBadStatusException, WebSocketConnectionClosedExce
 from test_programs import FAIL, FORGED, PASS, SECOND_WAVE, TEST
 from tunebook.cli import main
 from tunebook.errors import InputProblem
-from tunebook.evaluation import openenv
 from tunebook.evaluation.benchmark import from_problems
 from tunebook.evaluation.score import Judging, judge_completions
+from tunebook.export import openenv
 
 DOUBLE = {
     "task_id": "double",

@@ -1,4 +1,4 @@
-"""`tunebook score`, `judge`, `compare` and `power`: arguments in, a short table or one JSON object out."""
+"""`tunebook score`, `tunebook compare` and `tunebook power`: arguments in, a short table or one JSON object out."""
 
 import argparse
 import json
@@ -11,9 +11,8 @@ from tunebook.evaluation.reply import ANSWERS, BLOCKS
 
 
 def add(subparsers) -> None:
-    """Add the four commands to the command line's parser."""
+    """Add the three commands to the command line's parser."""
     _add_score(subparsers)
-    _add_judge(subparsers)
     parser = subparsers.add_parser("compare", help="is score B better than score A, or is it chance?")
     parser.add_argument("scores_a", metavar="SCORES_A", help="score folder or scores.jsonl")
     parser.add_argument("scores_b", metavar="SCORES_B", help="score folder or scores.jsonl")
@@ -38,7 +37,7 @@ def add(subparsers) -> None:
 
 def _add_score(subparsers) -> None:
     parser = subparsers.add_parser("score", help="judge completions of a benchmark and print pass@1 with its interval")
-    _add_judging(parser)
+    add_judging(parser)
     parser.add_argument(
         "--completions", required=True, help="rows with task_id and completion, or samples of EvalPlus or a harness"
     )
@@ -58,7 +57,8 @@ def _add_score(subparsers) -> None:
     parser.set_defaults(handler=score_command)
 
 
-def _add_judging(parser) -> None:
+def add_judging(parser) -> None:
+    """Adds what a benchmark and its judge are told by: for `score` and `judge`."""
     parser.add_argument(
         "--benchmark",
         required=True,
@@ -73,49 +73,6 @@ def _add_judging(parser) -> None:
     parser.add_argument(
         "--allow-unisolated", action="store_true", help="run model code even where the machine gives no isolation"
     )
-
-
-def _add_judge(subparsers) -> None:
-    parser = subparsers.add_parser(
-        "judge",
-        help="serve the judge of `score` as an OpenEnv environment on this machine",
-        description=(
-            "Serve the judge of `score` as an OpenEnv environment at 127.0.0.1: reset gives a problem, step takes a"
-            " completion and gives its verdict and the reward, 1 for a pass. Only this machine reaches it."
-        ),
-    )
-    _add_judging(parser)
-    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one")
-    parser.set_defaults(handler=judge_command)
-
-
-def judge_command(args) -> int:
-    """Serves until it is interrupted, after the self-check that comes before every score."""
-    import asyncio
-
-    from tunebook.evaluation.benchmark import load_benchmark
-    from tunebook.evaluation.openenv import serve_judge
-    from tunebook.evaluation.protocol import Protocol, filled_in
-    from tunebook.evaluation.readiness import Judging, check_runner
-    from tunebook.evaluation.reply import Reading
-
-    if not 0 <= args.port < 65536:
-        raise InputProblem(f"--port is {args.port}: it is below 65536, 0 takes a free one")
-    benchmark = load_benchmark(args.benchmark)
-    given = {key: getattr(args, key) for key in ("answer_reading", "code_block", "cpu_seconds") if getattr(args, key)}
-    protocol = filled_in(Protocol(benchmark.sha256, **given), benchmark)
-    reading = Reading(protocol.answer_reading, protocol.code_block)
-    judging = Judging(args.workers, args.allow_unisolated, reading, protocol.cpu_seconds)
-    check_runner(benchmark, judging)
-
-    def say(port: int) -> None:
-        print(f"http://127.0.0.1:{port} judges {benchmark.name}, {len(benchmark)} problems; Ctrl-C ends it", flush=True)
-
-    try:
-        asyncio.run(serve_judge(benchmark, judging, args.port, say))
-    except KeyboardInterrupt:
-        print("ended", flush=True)
-    return 0
 
 
 def score_command(args) -> int:
