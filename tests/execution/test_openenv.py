@@ -124,9 +124,13 @@ def test_an_episode_is_one_problem_and_one_step(port):
         for data in ({"completion": 3}, {"text": "x"}, {"completion": "x", "reward": 1}):
             assert say(session, "step", **data)[1]["code"] == "VALIDATION_ERROR"
         assert say(session, "leave")[1]["code"] == "UNKNOWN_TYPE"
-        for text in ("{", "[]", '{"data": {}}', '{"type": "reset", "data": 3}'):
+        for text in ("{", "[]", '{"data": {}}'):
             session.send(text)
             assert json.loads(session.recv())["data"]["code"] == "INVALID_JSON"
+        session.send('{"type": "reset", "data": 3}')
+        assert json.loads(session.recv())["data"]["code"] == "VALIDATION_ERROR"
+        for data in ({"self": 1, "seed": "a"}, {"task_id": ["noon"]}, {"episode_id": 3}):
+            assert say(session, "reset", **data)[1]["code"] == "VALIDATION_ERROR"
         assert say(session, "step", completion="0 12 * * *", task_id="noon")[1]["reward"] == 1.0
 
 

@@ -44,6 +44,7 @@ class Judge(threading.Thread):
         self.benchmark, self.judging = benchmark, judging
         self.problems = {problem["task_id"]: problem for problem in benchmark.problems}
         self.waiting: SimpleQueue = SimpleQueue()
+        self.sessions: set = set()
 
     def submit(self, task_id: str, completion: str) -> Future:
         """The verdict word, once it is there; the future raises where the machine or the problem's test is at fault."""
@@ -86,17 +87,19 @@ class Session:
         self.judge, self.problem, self.is_done = judge, {}, True
         self.episode, self.steps = None, 0
 
-    def reset(self, seed=None, episode_id=None, task_id=None, **_) -> dict:
+    def reset(self, data: dict) -> dict:
         """Begins an episode with the problem `task_id`, or one drawn by `seed`."""
-        if not isinstance(seed, int | None) or not isinstance(episode_id, str | None):
-            raise InputProblem("seed is a whole number, episode_id a text")
+        fits = isinstance(data, dict) and isinstance(data.get("seed"), int | None)
+        if not fits or not isinstance(data.get("episode_id"), str | None):
+            raise InputProblem("reset takes an object: seed is a whole number, episode_id a text")
+        seed, episode, task_id = (data.get(key) for key in ("seed", "episode_id", "task_id"))
         names = self.judge.benchmark.task_ids()
         task_id = random.Random(seed).choice(names) if task_id is None else task_id
-        if task_id not in self.judge.problems:
+        if not isinstance(task_id, str) or task_id not in self.judge.problems:
             known = f"{self.judge.benchmark.name} has {len(names)}, from {names[0]} to {names[-1]}"
             raise InputProblem(f"no problem {task_id!r}: {did_you_mean(str(task_id), names, known)}")
         self.problem, self.is_done, self.steps = self.judge.problems[task_id], False, 0
-        self.episode = episode_id or str(uuid.uuid4())
+        self.episode = episode or str(uuid.uuid4())
         return self._result(None, "")
 
     async def step(self, action: dict) -> dict:
@@ -106,7 +109,7 @@ class Session:
         if unknown := sorted(action.keys() - FIELDS["action"]):
             raise InputProblem(f"an action has completion, and may have task_id; {unknown[0]!r} is not known")
         if "task_id" in action:
-            self.reset(task_id=action["task_id"], episode_id=self.episode)
+            self.reset({"task_id": action["task_id"], "episode_id": self.episode})
         if self.is_done:
             raise InputProblem("no episode is open: reset first, or name the action's task_id")
         self.is_done, self.steps = True, 1
@@ -161,7 +164,7 @@ class _Http(RequestHandler):
         session = Session(self.judge)
         try:
             reset = self.request.path == "/reset"
-            self.finish(session.reset(**body) if reset else await session.step(body.get("action")))
+            self.finish(session.reset(body) if reset else await session.step(body.get("action")))
         except InputProblem as problem:
             self.set_status(422)
             self.finish({"detail": str(problem)})
@@ -175,23 +178,22 @@ class _Socket(WebSocketHandler):
     by tornado's `check_origin`.
     """
 
-    open_sessions: set = set()
-
     def initialize(self, judge: Judge) -> None:
         self.session, self.lock, self.waiting = Session(judge), asyncio.Lock(), 0
+        self.others = judge.sessions
 
     def prepare(self) -> None:
         if not is_here(self.request.host_name):
             raise HTTPError(403)
 
     async def open(self, *_) -> None:
-        if len(self.open_sessions) >= MOST_SESSIONS:
+        if len(self.others) >= MOST_SESSIONS:
             await self._error("CAPACITY_REACHED", f"{MOST_SESSIONS} sessions are open: close one")
             return self.close()
-        self.open_sessions.add(self)
+        self.others.add(self)
 
     def on_close(self) -> None:
-        self.open_sessions.discard(self)
+        self.others.discard(self)
 
     def on_message(self, message) -> None:
         """Answers in a task of its own: while a program is judged, pings are answered."""
@@ -205,22 +207,24 @@ class _Socket(WebSocketHandler):
             try:
                 message = json.loads(text)
                 kind, data = message["type"], message.get("data", {})
-                if kind == "close":
-                    return self.close()
-                if kind == "state":
-                    return await self._send("state", self.session.state())
-                if kind not in ("reset", "step"):
-                    return await self._error("UNKNOWN_TYPE", f"no message {kind!r}: send reset, step, state or close")
-                ask = self.session.reset(**data) if kind == "reset" else await self.session.step(data)
-                await self._send("observation", ask)
-            except InputProblem as problem:
-                await self._error("VALIDATION_ERROR", str(problem))
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-                await self._error("INVALID_JSON", "a message is a JSON object with type, and data where it needs some")
-            except MachineProblem as problem:
-                await self._error("EXECUTION_ERROR", str(problem))
+                return await self._error("INVALID_JSON", "a message is a JSON object with type, and data where needed")
             finally:
                 self.waiting -= 1
+            try:
+                if kind == "close":
+                    self.close()
+                elif kind == "state":
+                    await self._send("state", self.session.state())
+                elif kind in ("reset", "step"):
+                    found = self.session.reset(data) if kind == "reset" else await self.session.step(data)
+                    await self._send("observation", found)
+                else:
+                    await self._error("UNKNOWN_TYPE", f"no message {kind!r}: send reset, step, state or close")
+            except InputProblem as problem:
+                await self._error("VALIDATION_ERROR", str(problem))
+            except MachineProblem as problem:
+                await self._error("EXECUTION_ERROR", str(problem))
 
     async def _error(self, code: str, message: str) -> None:
         await self._send("error", {"message": message, "code": code})
