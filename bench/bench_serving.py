@@ -21,8 +21,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ADAPTERS, SPREAD = 8, 0.07  # spread: standard deviation of the random B, with A as PEFT draws it
 NEW = 16  # tokens an answer
-REQUESTS, MIXED = 8, 32  # of a point of the curve (twice the concurrency at least); of each run with 8 at once
-CONCURRENCY, PROMPTS = (1, 2, 4, 8), (64, 256)  # requests at once; tokens
+REQUESTS, MIXED = 6, 24  # of a point of the curve (twice the concurrency at least); of each run with 8 at once
+CONCURRENCY, PROMPTS = (1, 4, 8), (64, 256)  # requests at once; tokens
 SLOTS, CONTEXT = 8, 512
 LIMITS_MS = (1000, 2000, 4000, 8000)  # as `largest_latency_ms` of a specification
 SHAPES = ((8, 512), (8, 2048), (16, 2048))  # slots x context, of the KV cache
