@@ -109,6 +109,8 @@ def serving(bench: Path) -> str:
         [
             *lines,
             "",
+            *_curve(found["curve"]),
+            "",
             f"On {cpu['model']} with {cpu['cores']} cores. {_served(found, n)}",
             "",
             "An activated adapter (`alora_invocation_tokens`) leaves the text before its invocation as base reads it"
@@ -127,17 +129,25 @@ def _served(found: dict, n: int) -> str:
     answers, memory, kv = found["answers"], found["memory"], found["kv_cache"][-1]
     one, merged = (memory[name]["pss_bytes"] / 2**20 for name in ("one_base", "merged_files"))
     said = [kv[key] / 2**20 for key in ("predicted_bytes", "llama_cpp_bytes", "process_grew_bytes")]
-    knees = "; ".join(
-        f"{limit}: {', '.join(f'{many} with {length}' for length, many in knee.items())}"
-        for limit, knee in found["knee"].items()
-    )
     return (
         f"Under mixed traffic {answers['same_text']} of {answers['n']} answers are those of the same adapter alone,"
         f" {answers['near_ties']} part at a near-tie. Each step takes one adapter's sequences: the price of mixing. One"
         f" base with {n} adapters takes {one:.0f} MiB (PSS), {n} merged files {merged:.0f}. Keys and values of"
         f" {kv['slots']} × {kv['context']} tokens: {said[0]:.0f} MiB predicted, {said[1]:.0f} by llama.cpp, the process"
-        f" grew by {said[2]:.0f}. Most at once whose p95 keeps a `largest_latency_ms`, by prompt tokens: {knees}."
+        f" grew by {said[2]:.0f}."
     )
+
+
+def _curve(points: list[dict]) -> list[str]:
+    """p95 over requests at once and prompt length: where it passes `largest_latency_ms` is the knee."""
+    many = sorted({point["concurrency"] for point in points})
+    found = {(point["prompt_tokens"], point["concurrency"]): point["latency_p95_ms"] / 1000 for point in points}
+    head = ["p95 of the latency by requests at once, adapters in turn", *map(str, many)]
+    rows = [
+        [f"prompts of {length} tokens", *(f"{found[length, n]:.1f} s" for n in many)]
+        for length in sorted({length for length, _ in found})
+    ]
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
 def write_between(readme: Path, text: str) -> None:

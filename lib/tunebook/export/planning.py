@@ -13,18 +13,7 @@ from tunebook.inspection.gguf_header import Header, read_gguf
 CELL_BYTES = 2  # of a number: llama.cpp keeps keys and values as float16 unless it is told otherwise
 CELLS_AT_ONCE = 256  # llama.cpp rounds a context up to a multiple of it
 # signs of a state, or of layers, that the formula does not know: latent attention, layers that share, recurrent layers
-OTHER = (
-    "kv_lora_rank",
-    "shared_kv_layers",
-    "length_swa",
-    "indexer",
-    "nextn",
-    "ssm.",
-    "shortconv.",
-    "wkv",
-    "time_",
-    "kda",
-)
+OTHER = "kv_lora_rank shared_kv_layers length_swa indexer nextn ssm. shortconv. wkv time_ kda".split()
 GIB = 2**30
 
 
