@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tunebook import tasks
 from tunebook.cli import build_parser
-from tunebook.decision.readme import BEGIN, END, list_checks, list_runs, results
+from tunebook.decision.readme import BEGIN, END, list_checks, list_runs, results, serving
 from tunebook.pipeline.params import load_base
 
 ROOT = Path(__file__).parent.parent
@@ -18,6 +18,7 @@ OUTPUTS = ROOT / "outputs"
 
 def test_the_results_are_those_of_the_recorded_run():
     made = {".": results(OUTPUTS), "outputs": list_runs(OUTPUTS), "lib/tunebook/data": list_checks()}
+    made["notebooks"] = serving(OUTPUTS / "bench")
     for name, text in made.items():
         assert READMES[name].partition(BEGIN)[2].partition(END)[0].strip() == text.strip(), name
 

@@ -2,8 +2,10 @@
 what is in flight is finished at the end.
 """
 
+import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,14 +21,19 @@ from pathlib import Path
 import pytest
 from gguf import GGUFReader
 
-from tunebook.errors import InputProblem
+from tiny_files import gguf, metadata
+from tiny_models import CPU
+from tunebook.errors import InputProblem, MachineProblem
 from tunebook.evaluation.benchmark import from_problems
 from tunebook.evaluation.hosted import Hosted, ask_hosted
 from tunebook.evaluation.protocol import Protocol
 from tunebook.export.batching import Request
+from tunebook.export.planning import cells, kv_bytes, plan_memory
 from tunebook.export.server import KEY, Limits, Server, served_files
+from tunebook.inspection.gguf_header import read_gguf
 from tunebook.models.engine import Decoding
-from tunebook.models.gguf_engine import GgufModel
+from tunebook.models.gguf_engine import GgufModel, api
+from tunebook.models.loading import load_model, merge_adapter
 
 ASKED = [{"role": "user", "content": "every day at noon"}]
 
@@ -222,3 +229,61 @@ def test_at_sigterm_the_answer_in_flight_is_finished_and_the_command_ends(run):
         assert process.returncode == 0 and "answers in flight are finished" in said and said.endswith("ended\n")
     finally:
         process.kill()
+
+
+def test_memory_of_keys_and_values_is_known_before_and_as_llama_cpp_says_it(server, run):
+    base, llama, lines = served_files({"run": run})[0], api(), []
+    keep = llama.llama_log_callback(lambda level, text, data: lines.append(text.decode(errors="replace")))
+    llama.llama_log_set(keep, None)
+    try:
+        engine = GgufModel(base, 3)
+        engine.open_context(3, 2048)
+        engine.close()
+    finally:
+        llama.llama_log_set(llama.quiet_log, None)
+    (said,) = re.findall(r"KV buffer size = +([\d.]+) MiB", "".join(lines))
+    assert cells(3, 700) == 2304 and kv_bytes(read_gguf(str(base)), 3 * 2048) == float(said) * 2**20
+    assert server.plan.startswith("4 slots of 256 tokens take 0.00 GiB") and "(256 bytes a token)" in server.plan
+
+
+def test_a_context_that_memory_cannot_hold_is_refused_before_it_is_taken(run, monkeypatch):
+    import psutil
+
+    files = served_files({"run": run})
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: argparse.Namespace(available=100_000))
+    with pytest.raises(
+        MachineProblem, match="8 slots of 256 tokens take .* at most 48 tokens fit at 8 slots"
+    ) as problem:
+        Server(*files, ("127.0.0.1", 0), Limits(8, 8, 256))
+    assert "\n" not in str(problem.value)
+
+
+@pytest.mark.parametrize("key", ["ssm.state_size", "attention.kv_lora_rank", "attention.shared_kv_layers"])
+def test_memory_of_a_model_with_another_state_is_not_guessed(tmp_path, key):
+    pairs = metadata() | {f"llama.{key}": ("u32", 1)}
+    (tmp_path / "odd.gguf").write_bytes(gguf(pairs))
+    assert kv_bytes(read_gguf(str(tmp_path / "odd.gguf")), 256) is None
+    assert "not known" in plan_memory(tmp_path / "odd.gguf", 1, 64)
+
+
+def test_heads_that_differ_between_layers_are_added_up(tmp_path):
+    """As OpenELM's and other files say it; keys and values may have sizes of their own."""
+    pairs = metadata() | {"llama.block_count": ("u32", 3), "llama.attention.head_count_kv": ("arr", ("u32", [1, 2, 2]))}
+    pairs |= {"llama.attention.key_length": ("u32", 6), "llama.attention.value_length": ("u32", 4)}
+    (tmp_path / "layers.gguf").write_bytes(gguf(pairs))
+    assert kv_bytes(read_gguf(str(tmp_path / "layers.gguf")), 10) == 10 * (1 + 2 + 2) * (6 + 4) * 2
+
+
+def test_an_activated_adapter_is_refused_and_never_made_a_plain_one(converted, tmp_path):
+    """It acts from its invocation on; merged or converted it would act on the whole text, and nobody would see it."""
+    from tunebook.export.convert import convert_adapter
+    from tunebook.models.source import resolve_model
+
+    adapter = shutil.copytree(converted / "adapter", tmp_path / "adapter")
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"alora_invocation_tokens": [1, 2]}))
+    with pytest.raises(InputProblem, match="alora_invocation_tokens"):
+        convert_adapter(converted / "base", adapter, tmp_path / "adapter.gguf")
+    with pytest.raises(InputProblem, match="activated LoRA"):
+        merge_adapter(load_model(resolve_model(str(converted / "base")), CPU), adapter)
+    assert not (tmp_path / "adapter.gguf").exists()

@@ -94,6 +94,62 @@ def _others(outputs: Path) -> list[str]:
     return [*head, *rows] if rows else []
 
 
+def serving(bench: Path) -> str:
+    """Markdown: many adapters on one base file, an activated adapter, and the served judge, from their benchmarks."""
+    record, alora, judge = (read_json(bench / f"{name}.json") for name in ("serving", "alora", "openenv"))
+    found, cpu, saved, judged = record["result"], record["environment"]["cpu"], alora["result"], judge["result"]
+    n, ends = found["answers"]["models"] - 1, ("latency_p50", "latency_p95", "first_token_p50", "first_token_p95")
+    head = f"{found['slots']} at once, prompts of 64 tokens, answers of {found['new_tokens']}"
+    lines = [f"| {head} | requests/s | {' | '.join(end.replace('_', ' ') for end in ends)} |", "|---" * 6 + "|"]
+    for way, what in {"mixed": f"{n} adapters in turn", "one_adapter": "one adapter", "base": "base alone"}.items():
+        times = " | ".join(f"{found[way][f'{end}_ms'] / 1000:.1f} s" for end in ends)
+        lines.append(f"| {what} | {found[way]['requests_per_second']:.2f} | {times} |")
+    tokens, kinds = saved["second_step_tokens"], judged["programs"]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            *_curve(found["curve"]),
+            "",
+            f"On {cpu['model']} with {cpu['cores']} cores. {_served(found, n)}",
+            "",
+            "An activated adapter (`alora_invocation_tokens`) leaves the text before its invocation as base reads it"
+            f" (bit-equal: {'yes' if saved['logits_before_are_base'] else 'no'}). So {saved['adapters']} adapters that"
+            f" judge one document of {saved['document_tokens']} tokens read {tokens['alora']} tokens instead of"
+            f" {tokens['lora']}, in {saved['seconds_ratio']:.2f} of the time. The kit neither trains nor serves them:"
+            " such an adapter is refused.",
+            "",
+            f"The served judge gave {judged['same_reward']} of {sum(kinds.values())} programs the reward of a score and"
+            f" {judged['same_verdict']} its verdict ({', '.join(f'{count} {kind}' for kind, count in kinds.items())}).",
+        ]
+    )
+
+
+def _served(found: dict, n: int) -> str:
+    answers, memory, kv = found["answers"], found["memory"], found["kv_cache"][-1]
+    one, merged = (memory[name]["pss_bytes"] / 2**20 for name in ("one_base", "merged_files"))
+    said = [kv[key] / 2**20 for key in ("predicted_bytes", "llama_cpp_bytes", "process_grew_bytes")]
+    return (
+        f"Under mixed traffic {answers['same_text']} of {answers['n']} answers are those of the same adapter alone,"
+        f" {answers['near_ties']} part at a near-tie. Each step takes one adapter's sequences: the price of mixing. One"
+        f" base with {n} adapters takes {one:.0f} MiB (PSS), {n} merged files {merged:.0f}. Keys and values of"
+        f" {kv['slots']} × {kv['context']} tokens: {said[0]:.0f} MiB predicted, {said[1]:.0f} by llama.cpp, the process"
+        f" grew by {said[2]:.0f}."
+    )
+
+
+def _curve(points: list[dict]) -> list[str]:
+    """p95 over requests at once and prompt length: where it passes `largest_latency_ms` is the knee."""
+    many = sorted({point["concurrency"] for point in points})
+    found = {(point["prompt_tokens"], point["concurrency"]): point["latency_p95_ms"] / 1000 for point in points}
+    head = ["p95 of the latency by requests at once, adapters in turn", *map(str, many)]
+    rows = [
+        [f"prompts of {length} tokens", *(f"{found[length, n]:.1f} s" for n in many)]
+        for length in sorted({length for length, _ in found})
+    ]
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+
+
 def write_between(readme: Path, text: str) -> None:
     """Replaces what stands between the two marks of a README."""
     whole = readme.read_text(encoding="utf-8")
@@ -129,6 +185,7 @@ def main() -> None:
     outputs = root / "outputs"
     write_between(root / "README.md", results(outputs))
     write_between(outputs / "README.md", list_runs(outputs))
+    write_between(root / "notebooks" / "README.md", serving(outputs / "bench"))
     write_between(root / "lib" / "tunebook" / "data" / "README.md", list_checks())
 
 

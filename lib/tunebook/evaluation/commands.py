@@ -37,11 +37,7 @@ def add(subparsers) -> None:
 
 def _add_score(subparsers) -> None:
     parser = subparsers.add_parser("score", help="judge completions of a benchmark and print pass@1 with its interval")
-    parser.add_argument(
-        "--benchmark",
-        required=True,
-        help='"humaneval", or a file in its schema or as MBPP, EvalPlus or GSM8K publish theirs',
-    )
+    add_judging(parser)
     parser.add_argument(
         "--completions", required=True, help="rows with task_id and completion, or samples of EvalPlus or a harness"
     )
@@ -57,6 +53,17 @@ def _add_score(subparsers) -> None:
         help="where a field of ours stands in a row of another form",
     )
     parser.add_argument("--leave-out", action="append", default=[], metavar="TASK_ID,...", help="problems not to score")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(handler=score_command)
+
+
+def add_judging(parser) -> None:
+    """Adds what a benchmark and its judge are told by: for `score` and `judge`."""
+    parser.add_argument(
+        "--benchmark",
+        required=True,
+        help='"humaneval", or a file in its schema or as MBPP, EvalPlus or GSM8K publish theirs',
+    )
     parser.add_argument(
         "--answer-reading", choices=ANSWERS, help="how the answer is taken (default: as the benchmark says)"
     )
@@ -66,8 +73,6 @@ def _add_score(subparsers) -> None:
     parser.add_argument(
         "--allow-unisolated", action="store_true", help="run model code even where the machine gives no isolation"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(handler=score_command)
 
 
 def score_command(args) -> int:

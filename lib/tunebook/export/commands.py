@@ -1,6 +1,7 @@
-"""`tunebook serve`, one base file with the adapters of runs, and `tunebook merge`, an adapter as a model of its own.
+"""`tunebook serve`, one base file with the adapters of runs, `tunebook merge`, an adapter as a model of its own, and
+`tunebook judge`, the judge of a score as an environment.
 
-Parses flags and prints; `server` serves, `merge` merges.
+Parses flags and prints; `server` and `openenv` serve, `merge` merges.
 """
 
 import argparse
@@ -9,8 +10,9 @@ from pathlib import Path
 
 
 def add(subparsers) -> None:
-    """Add the two commands."""
+    """Add the three commands."""
     _add_merge(subparsers)
+    _add_judge(subparsers)
     parser = subparsers.add_parser(
         "serve",
         help="serve a run's adapters from one base file, by OpenAI's chat completions",
@@ -87,6 +89,7 @@ def serve(args: argparse.Namespace) -> int:
     with Server(base, adapters, (args.host, args.port), limits) as server:
         host, port = server.server_address[:2]
         print(f"http://{host}:{port}/v1 serves {', '.join(server.names)}; Ctrl-C or SIGTERM ends it", flush=True)
+        print(server.plan, flush=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
@@ -94,6 +97,53 @@ def serve(args: argparse.Namespace) -> int:
         is_done = server.finish()
     print("ended" if is_done else f"ended after {args.grace:g} s; some answers were cut", flush=True)
     return 0 if is_done else 1
+
+
+def _add_judge(subparsers) -> None:
+    from tunebook.evaluation.commands import add_judging
+
+    parser = subparsers.add_parser(
+        "judge",
+        help="serve the judge of `score` as an OpenEnv environment on this machine",
+        description=(
+            "Serve the judge of `score` as an OpenEnv environment at 127.0.0.1: reset gives a problem, step takes a"
+            " completion and gives its verdict and the reward, 1 for a pass. Only this machine reaches it."
+        ),
+    )
+    add_judging(parser)
+    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one")
+    parser.set_defaults(handler=judge)
+
+
+def judge(args: argparse.Namespace) -> int:
+    """Serves until it is interrupted, after the self-check that comes before every score."""
+    import asyncio
+
+    from tunebook.errors import InputProblem
+    from tunebook.evaluation.benchmark import load_benchmark
+    from tunebook.evaluation.protocol import Protocol, filled_in
+    from tunebook.evaluation.readiness import Judging, check_runner
+    from tunebook.evaluation.reply import Reading
+    from tunebook.export.openenv import serve_judge
+
+    if not 0 <= args.port < 65536:
+        raise InputProblem(f"--port is {args.port}: it is below 65536, 0 takes a free one")
+    benchmark = load_benchmark(args.benchmark)
+    given = {key: getattr(args, key) for key in ("answer_reading", "code_block", "cpu_seconds")}
+    given = {key: value for key, value in given.items() if value is not None}
+    protocol = filled_in(Protocol(benchmark.sha256, **given), benchmark)
+    reading = Reading(protocol.answer_reading, protocol.code_block)
+    judging = Judging(args.workers, args.allow_unisolated, reading, protocol.cpu_seconds)
+    check_runner(benchmark, judging)
+
+    def say(port: int) -> None:
+        print(f"http://127.0.0.1:{port} judges {benchmark.name}, {len(benchmark)} problems; Ctrl-C ends it", flush=True)
+
+    try:
+        asyncio.run(serve_judge(benchmark, judging, args.port, say))
+    except KeyboardInterrupt:
+        print("ended", flush=True)
+    return 0
 
 
 def _place(run: str) -> Path:

@@ -21,7 +21,10 @@ from tunebook.models.device import Placement
 from tunebook.models.loading import copy_tokenizer, free_memory, load_model, with_trained
 from tunebook.models.source import ModelSource
 
-REFUSED = ("use_dora", "modules_to_save", "alpha_pattern", "trainable_token_indices", "lora_bias", "target_parameters")
+REFUSED = (
+    *("use_dora", "modules_to_save", "alpha_pattern", "trainable_token_indices", "lora_bias", "target_parameters"),
+    "alora_invocation_tokens",
+)
 IN_FLOAT32 = Placement("cpu", "float32", "float32", "", "merged in float32")
 
 

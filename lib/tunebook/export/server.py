@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from tunebook.errors import InputProblem, did_you_mean
+from tunebook.errors import InputProblem, MachineProblem, did_you_mean
 from tunebook.export.batching import Batcher, Request
+from tunebook.export.planning import plan_memory
 from tunebook.files import sha256_file
 from tunebook.machine import is_here
 from tunebook.models.engine import Decoding
@@ -94,7 +95,13 @@ class Server(ThreadingHTTPServer):
         self.engine = GgufModel(base, limits.slots, adapters=adapters)
         self.context = min(limits.context, self.engine.limit)
         self._rendering = threading.Lock()
-        self.batcher = Batcher(self.engine, self.context, limits.queue)
+        try:
+            self.plan = plan_memory(base, limits.slots, self.context)
+            self.batcher = Batcher(self.engine, self.context, limits.queue)
+        except MachineProblem:
+            self.server_close()
+            self.engine.close()
+            raise
         self.batcher.start()
 
     def verify_request(self, request, client_address) -> bool:

@@ -30,6 +30,8 @@ def adapter_config_findings(config: dict) -> Objections:
         found.error(f"its lora_alpha is {_shown(config.get('lora_alpha'))}, expected a number")
     if config.get("layer_replication"):
         found.error("it repeats layers of its base (layer_replication), which is not read")
+    if config.get("alora_invocation_tokens"):
+        found.error("it is an activated LoRA (alora_invocation_tokens): it acts from its invocation on, not merged")
     problems = {key: names_problem(config.get(key)) for key in ("target_modules", "exclude_modules", "layers_pattern")}
     problems |= {key: _patterns_problem(key, config.get(key)) for key in PATTERNS}
     for key, problem in problems.items():
