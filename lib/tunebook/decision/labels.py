@@ -133,7 +133,8 @@ def label_queue(answers: Answers, n_random: int, n_doubtful: int, seed: int) -> 
     order = sorted(answers.rows, key=lambda row: by_hash(row["task_id"]))
     n_random = min(n_random or len(order), len(order))
     chosen, rest = order[:n_random], order[n_random:]
-    doubt = numpy.array([max(1 - abs(2 * word["right"] - 1) + word["apart"] for word in _words(row)) for row in rest])
+    said = [row["says"].values() for row in rest]
+    doubt = [max(1 - abs(2 * word["right"] - 1) + word["apart"] for word in words) for words in said]
     ranks = sum(rankdata(values) for values in (doubt, _novelty(answers.rows, rest)))
     doubtful = [rest[at] for at in numpy.argsort(-ranks, kind="stable")[:n_doubtful]] if rest else []
     every = max(1, n_random // (len(doubtful) + 1))
@@ -143,18 +144,8 @@ def label_queue(answers: Answers, n_random: int, n_doubtful: int, seed: int) -> 
         if at % every == 0 and doubtful:
             queue.append((doubtful.pop(0), "doubtful"))
     queue += [(row, "doubtful") for row in doubtful]
-    return [
-        {
-            "task_id": row["task_id"],
-            "kind": kind,
-            "ids": sorted(set(row["ids"].values()), key=lambda name: by_hash("order", name)),
-        }
-        for row, kind in queue
-    ]
-
-
-def _words(row: dict) -> list[dict]:
-    return list(row["says"].values())
+    mixed = [sorted(set(row["ids"].values()), key=lambda name: by_hash("order", name)) for row, _ in queue]
+    return [{"task_id": row["task_id"], "kind": kind, "ids": ids} for (row, kind), ids in zip(queue, mixed)]
 
 
 def _novelty(rows: list[dict], wanted: list[dict]):
@@ -182,12 +173,9 @@ def sheet_rows(answers: Answers, queue: list[dict]) -> list[dict]:
         texts = {row["ids"][model]: text for model, text in row["texts"].items()}
         for name in entry["ids"]:
             shown = {"prompt": row["prompt"], "reference": row["reference"], "answer": texts[name]}
-            rows.setdefault(name, {"id": name, **{key: _shown(text) for key, text in shown.items()}, "label": ""})
+            plain = {key: f"'{text}" if text.startswith(FORMULAS) else text for key, text in shown.items()}
+            rows.setdefault(name, {"id": name, **plain, "label": ""})
     return [{"place": at, **row} for at, row in enumerate(rows.values(), start=1)]
-
-
-def _shown(text: str) -> str:
-    return f"'{text}" if text.startswith(FORMULAS) else text
 
 
 def write_sheet(context, rows: list[dict]) -> Path:
@@ -375,13 +363,10 @@ def label_result(estimates: list[dict], people: list[dict[str, bool]], smallest_
     found = agreement(*([person[name] for name in both] for person in people[:2])) if both else None
     told = "one person labelled, so how far people agree is not known"
     if found:
-        kappa = (
-            "not defined"
-            if found["kappa"] is None
-            else "{:.2f} [{:.2f}, {:.2f}]".format(found["kappa"], *found["kappa_interval"])
-        )
         told = f"two people agree on {_points(found['agree'], found['agree_interval'])}% of {found['n']} answers"
-        told += f", kappa {kappa}: on the others right is a matter of who labels"
+        if found["kappa"] is not None:
+            told += ", kappa {kappa:.2f} [{0:.2f}, {1:.2f}]".format(*found["kappa_interval"], **found)
+        told += ": on the others right is a matter of who labels"
     result = {"gained": None, "agreement": told if people else "nobody labelled", "people": found}
     if not estimates:
         return result | {"result": f"not labelled yet: {waiting}"}
