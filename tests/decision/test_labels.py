@@ -181,8 +181,10 @@ def test_too_few_labels_are_no_number_and_say_what_waits():
     few = {name: True for entry in queue[:9] for name in entry["ids"]}
     tasks, _ = room.counted(queue, [few])
     assert room.label_estimates(found, tasks, [few]) == [] == room.label_estimates(found, [], [])
-    result = room.label_result([], [few], 0.0, "31 answers wait in run/labels/a.csv")
+    result = room.label_result([], [], 0.0, "31 answers wait in run/labels/a.csv")
     assert result["result"] == "not labelled yet: 31 answers wait in run/labels/a.csv" and result["gained"] is None
+    result = room.label_result([], [few], 0.0, "31 answers wait in run/labels/a.csv")
+    assert result["result"].startswith(f"{len(few)} labels are too few for an estimate: 31 answers")
 
 
 def test_what_is_open_says_what_would_settle_it_and_two_people_how_far_they_agree():
@@ -313,3 +315,26 @@ def test_answers_that_are_not_there_are_one_sentence(tmp_path):
     context.needs()["04_evaluate_pass_at_1@sft"].manifest["params"]["split"] = "dev"
     with pytest.raises(InputProblem, match="set split: test"):
         room.answers_to_judge(context, [], CRITERION)
+
+
+def test_a_judge_that_was_stopped_goes_on_where_it_stood(tmp_path, monkeypatch):
+    found, asked = answers(40), []
+
+    def judge(engine, part, criterion, thinking):
+        asked.append(len(part))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return [{"right": 0.5, "apart": 0.0, "mass": 1.0} for _ in part]
+
+    monkeypatch.setattr(room, "judge_answers", judge)
+    engine = SimpleNamespace(identity=lambda: "weights", chat_template="t")
+    context = SimpleNamespace(answers_folder=tmp_path, progress=lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        room.ask_judge(engine, found, context)
+    done = room.ask_judge(engine, found, context)
+    total = len({name for row in found.rows for name in row["ids"].values()})
+    assert sum(asked) - asked[1] == total and room.judge_mass(done) == 1.0
+    room.ask_judge(engine, found, context)
+    assert sum(asked) - asked[1] == total, "a second try asks nothing"
+    room.ask_judge(SimpleNamespace(identity=lambda: "other", chat_template="t"), found, context)
+    assert sum(asked) - asked[1] == 2 * total, "another judge is asked"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -27,6 +28,7 @@ from tunebook.statistics.predicted import DIFFERENCE, FEWEST, agreement, labels_
 
 COLUMNS = ("place", "id", "prompt", "reference", "answer", "label")
 WORDS = {"right": True, "yes": True, "true": True, "1": True, "wrong": False, "no": False, "false": False, "0": False}
+AT_ONCE = 32  # answers that a judge reads before they are kept
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # how a text begins that a spreadsheet would compute
 
 
@@ -100,19 +102,21 @@ def _texts(found: dict, stages: dict, problems: Benchmark, name: str, context) -
 
 def ask_judge(engine, answers: Answers, context, thinking: str = "none") -> Answers:
     """The answers with what the judge says of each; equal answers to one request are judged once, and those that it
-    judged in an earlier try of this run are not asked again.
+    judged in an earlier try of this run, killed or not, are not asked again.
     """
     asked = {
         row["ids"][model]: {"prompt": row["prompt"], "reference": row["reference"], "answer": text}
         for row in answers.rows
         for model, text in row["texts"].items()
     }
-    key = hash_json([engine.identity(), engine.chat_template, thinking, JUDGED, *QUESTIONS, *asked])
-    kept = context.answers_folder / f"judge-{key[:32]}.json"
-    if not kept.is_file():
-        words = judge_answers(engine, list(asked.values()), answers.criterion, thinking, context.progress)
-        write_json(kept, {"words": words})
-    said = dict(zip(asked, read_json(kept)["words"], strict=True))
+    asker, said = [engine.identity(), engine.chat_template, thinking, JUDGED, *QUESTIONS], {}
+    for part in itertools.batched(asked, AT_ONCE):
+        kept = context.answers_folder / f"judge-{hash_json([*asker, *part])[:32]}.json"
+        if not kept.is_file():
+            words = judge_answers(engine, [asked[name] for name in part], answers.criterion, thinking)
+            write_json(kept, {"words": words})
+        said |= zip(part, read_json(kept)["words"], strict=True)
+        context.progress(len(said), len(asked), "judged")
     rows = [row | {"says": {model: said[name] for model, name in row["ids"].items()}} for row in answers.rows]
     return Answers(answers.models, answers.criterion, rows)
 
@@ -357,7 +361,7 @@ def label_result(estimates: list[dict], people: list[dict[str, bool]], smallest_
     points, None where that is open; `result` in words, with what would settle it; and how far people agree, as
     `agreement` in words and `people` (of `statistics.agreement`).
 
-    `waiting` says what is to be labelled where, for the case that there are too few labels.
+    `waiting` says how many answers lie in which sheet, for the case that too few of them are labelled.
     """
     both = sorted(people[0].keys() & people[1].keys()) if len(people) > 1 else []
     found = agreement(*([person[name] for name in both] for person in people[:2])) if both else None
@@ -369,7 +373,8 @@ def label_result(estimates: list[dict], people: list[dict[str, bool]], smallest_
         told += ": on the others right is a matter of who labels"
     result = {"gained": None, "agreement": told if people else "nobody labelled", "people": found}
     if not estimates:
-        return result | {"result": f"not labelled yet: {waiting}"}
+        few = f"{len(people[0])} labels are too few for an estimate" if people else "not labelled yet"
+        return result | {"result": f"{few}: {waiting}"}
     row = estimates[-1]
     text = f"{row['what']}: {_points(row['estimate'], row['interval'])} points"
     if "→" not in row["what"]:
