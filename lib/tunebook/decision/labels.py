@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -110,7 +109,8 @@ def ask_judge(engine, answers: Answers, context, thinking: str = "none") -> Answ
         for model, text in row["texts"].items()
     }
     asker, said = [engine.identity(), engine.chat_template, thinking, JUDGED, *QUESTIONS], {}
-    for part in itertools.batched(asked, AT_ONCE):
+    names = list(asked)
+    for part in (names[at : at + AT_ONCE] for at in range(0, len(names), AT_ONCE)):
         kept = context.answers_folder / f"judge-{hash_json([*asker, *part])[:32]}.json"
         if not kept.is_file():
             words = judge_answers(engine, [asked[name] for name in part], answers.criterion, thinking)

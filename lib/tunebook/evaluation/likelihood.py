@@ -56,7 +56,7 @@ def _read(engine, rows: list[tuple[tuple[int, ...], int]]) -> dict[tuple, float]
     return found
 
 
-def judge_answers(engine, answers: Sequence[dict], criterion: str, thinking: str = "none", progress=None) -> list[dict]:
+def judge_answers(engine, answers: Sequence[dict], criterion: str, thinking: str = "none") -> list[dict]:
     """What a judge says of each of `answers` (`prompt`, `reference` or "", `answer`) by `criterion`: `right`, the
     probability that it meets it; `apart`, how far its answers to two opposite questions are from each other (both
     between 0 and 1); and `mass`, the share of its first token that is yes or no at all.
@@ -70,14 +70,11 @@ def judge_answers(engine, answers: Sequence[dict], criterion: str, thinking: str
     if texts and len(max(texts, key=len)) > limit:
         raise InputProblem(f"judge: an answer with its request has {len(max(texts, key=len))} tokens, it reads {limit}")
     waiting, said = sorted(set(texts), key=len), {}
-    n_texts = len(waiting)
     while waiting:
         longest = len(waiting[-1])
         batch = [waiting.pop() for _ in range(min(len(waiting), max(1, READ_TOKENS // longest)))]
         for text, logps in zip(batch, _log_probabilities(engine, batch, last=True), strict=True):
             said[text] = [float(logps[-1, ids].exp().sum()) for ids in words]
-        if progress:
-            progress(len(said), n_texts, "judged")
     rows = []
     for at in range(0, len(texts), 2):
         (yes, no), (fails, meets) = said[texts[at]], said[texts[at + 1]]
