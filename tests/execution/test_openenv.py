@@ -162,8 +162,9 @@ def test_pages_of_other_sites_and_large_messages_are_refused(port):
 
 
 def test_a_fault_of_the_machine_is_an_error_and_no_reward(port, monkeypatch):
-    from tunebook.execution import runner
+    from tunebook.execution import isolation, runner
 
+    isolation.probe()  # what it finds is kept for the whole process
     monkeypatch.setattr(runner.sys, "executable", "/bin/false")
     with connect(port) as session:
         kind, data = say(session, "step", completion=PASS["right"], task_id="double")
