@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 IMPORTED = "datasets IPython.core.interactiveshell matplotlib.pyplot nbformat papermill.iorw papermill.parameterize pandas peft sklearn.linear_model".split()
 WITH_PREFERENCES = ("own_pairs", "own_labels")  # of the others 03 samples answers, all wrong: there is nothing to train
 SHORT = ["00", "01", "04@base", "02", "04@sft", "06"]
+LABELLED = "tool_calls"  # with a judge, and a sheet that nobody fills in
 AS_IT_IS = "smoke"
 SMALL = {
     "n_rows": 12, "dpo_prompts": 6, "dpo_samples": 2, "dpo_least_pairs": 0, "dpo_epochs": 1.0, "max_new_tokens": 6,
@@ -96,6 +97,9 @@ def main(outputs: Path, names: list[str]) -> None:
     for name in names:
         settings = SMALL | {"model": str(outputs / "tiny")}
         settings |= {} if name in WITH_PREFERENCES else {"stages": SHORT}
+        if name == LABELLED:
+            judge = {"judge_model": settings["model"], "judge_revision": ""}
+            settings |= judge | {"stages": [*SHORT[:-1], "11", SHORT[-1]]}
         settings = {} if name == AS_IT_IS else settings
         sets = tuple(
             f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()

@@ -45,10 +45,23 @@ def test_a_study_of_own_rows_comes_to_its_verdict(outputs, name):
     """The model is random and the problems are four, so nothing is shown, and the page says so."""
     states = json.loads((outputs / name / "run.json").read_text())["states"]
     assert [entry["state"] for entry in states.values() if entry["state"] not in ("pass", "warn")] == []
-    assert len(states) == (8 if name in own_study.WITH_PREFERENCES else 6)
+    assert len(states) == (8 if name in own_study.WITH_PREFERENCES else 6) + (name == own_study.LABELLED)
     report = json.loads((outputs / name / "report.json").read_text())
     assert report["verdict"] == "INCONCLUSIVE" and "INCONCLUSIVE" in (outputs / name / "report.html").read_text()
     assert metrics(outputs / name, "04*@sft")["scores"]["task"]["n"] == 4
+
+
+def test_answers_that_nobody_labelled_are_no_failure_and_no_number(outputs):
+    folder = outputs / own_study.LABELLED
+    found, report = metrics(folder, "11_label"), json.loads((folder / "report.json").read_text())
+    (sheet,) = (folder / "labels").glob("*.csv")
+    assert found["estimates"] == [] and found["gained"] is None and found["models"] == ["base", "sft"]
+    assert found["result"].startswith("not labelled yet: ") and found["result"].endswith(
+        f"answers wait in {own_study.LABELLED}/labels/{sheet.name}"
+    )
+    (gate,) = (row for row in report["gates"] if row["source"] == "11_label/manifest.json")
+    assert gate["verdict"] == "INCONCLUSIVE" and gate["evidence"].startswith("not labelled yet")
+    assert "not labelled yet" in (folder / "report.html").read_text()
 
 
 def test_the_rows_are_trained_as_the_study_says(outputs):

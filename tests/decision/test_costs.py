@@ -54,6 +54,25 @@ def test_machine_time_and_data_are_fixed_costs():
 
 
 @pytest.mark.parametrize(
+    ("months", "ends"),
+    [
+        ({}, (10, "retrain_months")),
+        ({"frontier_lag_months": 4.0}, (4, "frontier_lag_months")),
+        ({"frontier_lag_months": 4.0, "stable_months": 3.0}, (3, "stable_months")),
+        ({"frontier_lag_months": 40.0}, (10, "retrain_months")),
+        ({"retrain_months": 0.0}, (12, "no month was said")),
+    ],
+)
+def test_a_training_is_paid_back_before_its_advantage_expires(months, ends):
+    """300 in 4 months are 75 a month, so 75 / 0.0019 / 30.44 days = 1,297 calls a day instead of 519."""
+    prices = Prices(**(GIVEN | months))
+    assert prices.horizon() == ends and fixed_a_month(prices, 0) == pytest.approx(300 / ends[0])
+    found = break_even(CALLS, prices, 0, 1.0)
+    assert found["own"]["calls_a_day"] == pytest.approx(300 / ends[0] / 0.0019 / (365.25 / 12))
+    assert ends[1] in found["horizon"]
+
+
+@pytest.mark.parametrize(
     ("change", "named"),
     [
         ({"price_source": ""}, "price_source"),

@@ -362,6 +362,17 @@ def test_a_recovery_is_told_with_what_both_models_scored(point, verdict):
     assert "bits_per_byte: recover +4.0%" in row["evidence"] and "gguf" not in row["evidence"]
 
 
+@pytest.mark.parametrize(("gained", "verdict"), [(True, "GO"), (False, "NO-GO"), (None, "INCONCLUSIVE")])
+def test_labels_decide_their_gate_also_where_a_weak_judge_warned(gained, verdict):
+    """The estimate holds however bad the judge is, so a warning about the judge takes nothing from it."""
+    check = {"name": "judge_is_sure", "measured": "3%", "ok": False, "severity": "warn"}
+    found = {"gained": gained, "result": "base → sft: 9.0 [1.0, 17.0] points", "agreement": "one person labelled"}
+    stage = SimpleNamespace(status="warn", name="11_label", manifest={"checks": [check]}, metrics=found)
+    row = gates.labels_gate(stage, "")
+    assert row["verdict"] == verdict and row["evidence"] == "base → sft: 9.0 [1.0, 17.0] points; one person labelled"
+    assert gates.labels_gate(None, "")["verdict"] == "INCONCLUSIVE"
+
+
 def test_a_teachers_yield_and_its_price_stand_beside_its_gate():
     gave = {"kept": 30, "prompts": 100, "yield": 0.3, "yield_low": 0.22, "yield_high": 0.4, "right": 80, "answers": 400}
     gave |= {"seconds": 61.2, "money_per_kept_row": "no price given"}

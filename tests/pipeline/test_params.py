@@ -180,6 +180,12 @@ def test_reinforcement_starts_from_the_demonstrations_or_from_a_foreign_adapter(
     assert stages.upstream(scored[2], scored) == scored[:2]
 
 
+def test_labelling_reads_every_model_that_was_scored_before_it():
+    names = ["01_validate_data", "04_evaluate_pass_at_1@base", "02_train_sft", "04_evaluate_pass_at_1@sft", "11_label"]
+    assert stages.upstream("11_label", names) == [names[0], names[1], names[3]]
+    assert stages.upstream("11_label", [names[0], "11_label"]) == [names[0]], "answers may come from files"
+
+
 def test_a_recovery_is_read_where_it_stands_before_and_asked_for_by_who_scores_it():
     """A notebook that a person adds after the export must not make the export that was there out of date."""
     names = ["01_validate_data", "02_train_sft", "09_recover", "05_export_gguf"]

@@ -47,6 +47,19 @@ __getattr__, __dir__, __all__ = face(
         "agreement_rows": "teacher",  # what agreement is worth
         "slice_rows": "teacher",  # the same by slice
         "judge_student": "teacher",  # the data gate on the student's rows
+        "answers_to_judge": "labels",  # what the models answered
+        "ask_judge": "labels",  # a judge's word on each
+        "label_queue": "labels",  # which problems a person labels
+        "sheet_rows": "labels",  # what the person sees
+        "write_sheet": "labels",  # the file to fill in
+        "read_all_labels": "labels",  # what the people said
+        "counted": "labels",  # the labels that count
+        "label_estimates": "labels",  # rates and change from both
+        "estimate_table": "labels",  # the same for a reader
+        "doubtful_line": "labels",  # where the judge errs
+        "label_here": "labels",  # labelling at the keyboard
+        "judge_mass": "labels",  # does it say yes or no at all?
+        "label_result": "labels",  # is it settled, and what would
         "read_run": "drift",  # a finished run
         "read_inputs": "drift",  # new inputs
         "input_drift": "drift",  # have the inputs moved?

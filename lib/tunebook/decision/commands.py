@@ -1,11 +1,11 @@
-"""`tunebook drift` and `tunebook report`. Parses flags and prints; `drift` and `page` do the work."""
+"""`tunebook drift`, `report` and `upgrade`. Parses flags and prints; `drift`, `page` and `upgrade` do the work."""
 
 import argparse
 import json
 
 
 def add(subparsers) -> None:
-    """Add the two commands."""
+    """Add the three commands."""
     parser = subparsers.add_parser("report", help="make a run's page anew from what is on disk, also without a verdict")
     parser.add_argument("run", metavar="RUN", help="name under outputs/ or path of a run")
     parser.set_defaults(handler=report)
@@ -28,6 +28,21 @@ def add(subparsers) -> None:
     parser.add_argument("--allow-unisolated", action="store_true", help="run model code even without isolation")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(handler=drift)
+    parser = subparsers.add_parser(
+        "upgrade",
+        help="a new base or price since a run shipped: keep what ships, train again, or retire it?",
+        description="Runs what has changed beside RUN, pairs it with what ships: exit 1 on RETRAIN and RETIRE.",
+    )
+    parser.add_argument("run", metavar="RUN", help="name under outputs/ or path of the run that shipped")
+    parser.add_argument("--model", default="", metavar="NEW", help="the new base, in the forms of the parameter model")
+    parser.add_argument("--model-revision", default="", metavar="R", help="its version, commit or tag")
+    parser.add_argument("--hosted-model", default="", metavar="NAME", help="the new hosted model's name at its server")
+    parser.add_argument("--set", dest="sets", action="append", nargs="+", default=[], metavar="KEY=VALUE",
+                        help="prices, and what the new model needs")  # fmt: skip
+    parser.add_argument("--retrain", action="store_true", help="train the new base too, as the old one was trained")
+    parser.add_argument("--name", default="", help="name of the new run; by default RUN-upgrade-...")
+    parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
+    parser.set_defaults(handler=upgrade)
 
 
 def drift(args: argparse.Namespace) -> int:
@@ -58,6 +73,25 @@ def drift(args: argparse.Namespace) -> int:
     else:
         print(describe(moved, watched, advice))
     return 1 if any(row["holds"] is False for row in advice) else 0
+
+
+def upgrade(args: argparse.Namespace) -> int:
+    """0 on KEEP, 1 where something must be done, the code of the problem where a stage broke off."""
+    import sys
+
+    from tunebook.decision.upgrade import changes, sheet, upgrading
+    from tunebook.pipeline.progress import Display
+    from tunebook.pipeline.runs import find_root, outputs_root, run_folder_to_read
+
+    root = find_root()
+    sets = tuple(text for texts in args.sets for text in texts)
+    asked = changes.Asked(args.model, args.model_revision, args.hosted_model, sets, args.retrain)
+    folder = run_folder_to_read(args.run, outputs_root(root))
+    found, code = upgrading.upgrade(root, folder, asked, args.name, Display(sys.stderr if args.json else sys.stdout))
+    if found:
+        print(json.dumps(found, sort_keys=True) if args.json else sheet.text_of(found))
+        return int(found["answer"] != "KEEP")
+    return code
 
 
 def report(args: argparse.Namespace) -> int:

@@ -50,7 +50,7 @@ def gain_comparisons(evidence: Evidence) -> list[dict]:
         if target == "base" or found is None or base is None:
             continue
         require_equal(base.protocol, found.protocol, "base", target)
-        rows.append(_compared(target, "base", base, found, evidence.spec))
+        rows.append(compared(target, "base", base, found, evidence.spec))
     return _corrected(rows)
 
 
@@ -78,7 +78,7 @@ def rung_comparisons(evidence: Evidence) -> list[dict]:
                 raise InputProblem(f"rung {rung['rung']} and {target} answered different problems: run 00 and 04 again")
             if samples_of(before) != samples_of(found):
                 continue
-            rows.append(_compared(target, rung["rung"], before, found, evidence.spec))
+            rows.append(compared(target, rung["rung"], before, found, evidence.spec))
     return _corrected(rows)
 
 
@@ -104,7 +104,7 @@ def left_out(evidence: Evidence, shipped: str) -> list[tuple[str, str]]:
     return said
 
 
-def _compared(target: str, against: str, before: Scores, found: Scores, spec: dict) -> dict:
+def compared(target: str, against: str, before: Scores, found: Scores, spec: dict) -> dict:
     row = {"model": target, "against": against, **compare_paired(before.passed, found.passed, spec["smallest_gain"])}
     limit = spec.get("measured_by", {}).get("unfinished_limit", 10.0)
     shares = {name: 100 * unfinished_share(scores.metrics) for name, scores in ((against, before), (target, found))}

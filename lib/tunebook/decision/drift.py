@@ -28,9 +28,8 @@ from tunebook.statistics.domains import separate
 
 TEXT_KEYS = ("prompt", "messages", "input", "question", "text")
 UPGRADE = (
-    "base-model upgrade: before anything is trained, score the new base on the same benchmark (a copy of the study with"
-    " the new model and stages 00, 01, 04@base, 06); when it meets target_score, prompting is enough; else run the"
-    " whole study as a new run and compare"
+    "a new base model or new prices: before anything is trained, `tunebook upgrade RUN --model NEW` scores the new base"
+    " under the frozen specification, paired with what ships: keep, retrain or retire"
 )
 
 

@@ -41,12 +41,30 @@ class Prices:
     data_cost: float = 0.0
     utilisation: float = 1.0
     retrain_months: float = 0.0
+    stable_months: float = 0.0
+    frontier_lag_months: float = 0.0
 
     def given(self) -> list[str]:
         """Names of the prices that were given."""
         return [
             f.name for f in fields(self) if f.name.startswith("price_") and f.type == "float" and getattr(self, f.name)
         ]
+
+    def horizon(self) -> tuple[float, str]:
+        """Months for which one training is used, and what ends them: the next training, a task that changes, or a
+        prompted model of the same price that has caught up (`frontier_lag_months`); 12 where none was said.
+
+        >>> Prices(retrain_months=12, stable_months=120, frontier_lag_months=6).horizon()
+        (6, 'frontier_lag_months')
+        """
+        names = ("retrain_months", "stable_months", "frontier_lag_months")
+        said = [(getattr(self, name), name) for name in names if getattr(self, name)]
+        return min(said, key=lambda one: one[0], default=(12.0, "no month was said"))
+
+    def horizon_words(self) -> str:
+        """The horizon in one sentence."""
+        months, name = self.horizon()
+        return f"what a training costs is spread over {months:g} months ({name})"
 
     def missing(self) -> list[str]:
         """What the user must name for a break-even in money: `data_cost` may stand for the staff."""
@@ -86,12 +104,16 @@ def _is_past_day(text: str) -> bool:
 
 
 def fixed_a_month(prices: Prices, machine_seconds: float) -> float:
-    """Money a month that does not depend on the number of calls: staff, data and machine time, spread over the
-    months between two trainings (over 12 where `retrain_months` is 0).
+    """Money a month that does not depend on the number of calls: what a training costs, spread over the months for
+    which it is used (`Prices.horizon`). An advantage that has expired saves nothing, so it pays for nothing.
     """
+    return training_cost(prices, machine_seconds) / prices.horizon()[0]
+
+
+def training_cost(prices: Prices, machine_seconds: float) -> float:
+    """Money of one training: staff, data and machine time."""
     machine = machine_seconds / 3600 * prices.price_machine_hour
-    once = prices.staff_hours * prices.price_staff_hour + prices.data_cost + machine
-    return once / (prices.retrain_months or 12)
+    return prices.staff_hours * prices.price_staff_hour + prices.data_cost + machine
 
 
 def machine_cost(seconds: float, price_hour: float) -> str:
@@ -158,7 +180,12 @@ def break_even(
     if not calls:
         raise InputProblem("no call was sampled, so there is no cost: score the task first")
     costs, fixed = per_call(calls, prices, hosted_calls), fixed_a_month(prices, machine_seconds)
-    found = {"fixed_a_month": fixed, "n_calls": len(calls), "missing": prices.missing()}
+    found = {
+        "fixed_a_month": fixed,
+        "n_calls": len(calls),
+        "missing": prices.missing(),
+        "horizon": prices.horizon_words(),
+    }
     found |= {f"{name}_per_call": float(values.mean()) for name, values in costs.items()}
     for name, share in (("own", 1.0), ("cascade", pass_rate)):
         found[name] = pays_from(fixed, costs["own"], share * costs["hosted"], seed)
@@ -213,7 +240,7 @@ def sweep(
             given = {"price_machine_hour": hour, "price_hosted_input": price, "price_hosted_output": price}
             swept = Prices(**{**vars(prices), **given})
             if not prices.price_staff_hour * prices.staff_hours and not prices.data_cost:
-                swept = Prices(**{**vars(swept), "data_cost": UNIT_A_MONTH * (prices.retrain_months or 12)})
+                swept = Prices(**{**vars(swept), "data_cost": UNIT_A_MONTH * prices.horizon()[0]})
             found = break_even(calls, swept, machine_seconds, pass_rate, seed, hosted_calls)
             for kind in ("own", "cascade"):
                 low, high = found[kind]["interval"]

@@ -312,6 +312,19 @@ def teacher_gate(stage, state: str) -> dict:
     return row | {"evidence": f"{text}; {row['evidence']}"}
 
 
+def labels_gate(stage, state: str) -> dict:
+    """Evaluation: did the answers get better by people's labels? By the interval of judge and labels together, which
+    holds however bad the judge is.
+    """
+    rule = "by judge and labels of a random sample, the 95% interval of the change lies above smallest_gain"
+    row = stage_gate(PHASES[4], "people find the answers better", stage, state, rule)
+    if stage is None or stage.status == "fail":
+        return row
+    found = stage.metrics
+    word = {True: GO, False: NO_GO, None: INCONCLUSIVE}[found["gained"]]
+    return row | {"verdict": word, "evidence": f"{found['result']}; {found['agreement']}"}
+
+
 def problems_needed(row: dict) -> int | None:
     """Problems with which a new study tells the difference from its margin in 8 of 10 repetitions (see `n_to_settle`);
     None where the measured one lies on the margin.

@@ -28,11 +28,19 @@ FIGURES = {
     "02_train_sft/figures/checkpoints.png": "Learned and forgotten on the way",
     "08_train_grpo/figures/reward.png": "Reward, and truth on problems that are never rewarded",
     "09_recover/figures/front.png": "What came back, and what it cost",
+    "11_label/figures/labelled.png": "Answers that people find right",
     "00_should_we_fine_tune/figures/break_even.png": "When it pays against a hosted model",
     "06_verdict/figures/break_even.png": "When it pays against a hosted model",
     "06_verdict/figures/cascade.png": "Wrong answers, and answers that stay local, against the threshold",
 }
-STEPS = ("02", "03", "08", "09", "10")  # stages whose gates say what each training, or its teacher, did
+STEPS = (
+    "02",
+    "03",
+    "08",
+    "09",
+    "10",
+    "11",
+)  # stages whose gates say what each training, its teacher or its readers, did
 SHOWN_ROWS = 10  # of a table, on the page of a run without a verdict
 LONG = 40  # characters from which a cell holds a sentence
 SHOWN_CARDS = 5  # problems of each change
@@ -74,7 +82,7 @@ def remake(run_folder: Path) -> list[str]:
     else:
         values = {"run": run_folder.name, "study": run["study"]["name"], "stages": stages, "missing": missing}
         values["done"] = sum(bool(stage["status"]) for stage in stages)
-        write_text(run_folder / "report.html", _templates().get_template(STAGES).render(values) + "\n")
+        write_text(run_folder / "report.html", templates().get_template(STAGES).render(values) + "\n")
     return missing
 
 
@@ -124,7 +132,7 @@ def _number(text: str):
         return text
 
 
-def _templates():
+def templates():
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     kind = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined, "finalize": visible}
@@ -148,7 +156,7 @@ def render(report: dict, run_folder: Path, figures: list[tuple[str, str]]) -> st
         "frozen": FROZEN[report["frozen_before_training"]],
         "spec_file": SPEC,
     }
-    return _templates().get_template(TEMPLATE).render(report=report, **values) + "\n"
+    return templates().get_template(TEMPLATE).render(report=report, **values) + "\n"
 
 
 def visible(value):

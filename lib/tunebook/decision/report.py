@@ -140,21 +140,14 @@ def all_gates(context, outcome: dict) -> list[dict]:
         ("08_train_grpo", gates.reward_gate, (rooms.reinforced(found),)),
         ("09_recover", gates.recovery_gate, (outcome,)),
         ("10_distil", gates.teacher_gate, ()),
+        ("11_label", gates.labels_gate, ()),
     ):
         if name in context.stages:
             rows.append(judged(found.get(name), states.get(name, {}).get("state", ""), *seen))
     text = outcome["reasons"][0] if outcome["reasons"] else "nothing was compared"
-    return [
-        *rows,
-        gates.gate(
-            gates.PHASES[4],
-            "the gain is real and nothing gated was lost",
-            outcome["verdict"],
-            text,
-            "the frozen rules",
-            "report.json",
-        ),
-    ]
+    name = "the gain is real and nothing gated was lost"
+    last = gates.gate(gates.PHASES[4], name, outcome["verdict"], text, "the frozen rules", "report.json")
+    return [*rows, last]
 
 
 def economics(found: dict, outcome: dict, seed: int) -> dict:

@@ -179,6 +179,8 @@ def freeze_for_run(spec: dict, context) -> str:
     """
     digest = hash_json(spec)
     path = context.run_folder / FROZEN
+    if path.is_file() and read_json(path).get("inherited_from"):
+        return freeze(inherited(spec, path), context.folder / "spec.json")
     kept = read_json(path) if path.is_file() else {"spec": {}}
     if hash_json(kept["spec"]) == kept.get("sha256") == digest:
         return freeze(spec, context.folder / "spec.json")
@@ -190,6 +192,38 @@ def freeze_for_run(spec: dict, context) -> str:
         )
     write_json(path, {"spec": spec, "sha256": digest, "frozen_at": datetime.now(UTC).isoformat(timespec="seconds")})
     return freeze(spec, context.folder / "spec.json")
+
+
+def inherit(old: Path, path: Path, run: str, changed: list[str]) -> None:
+    """Write the frozen specification of the run called `run` as that of another one, which may differ from it in what
+    `changed` names.
+    """
+    spec, digest = read_frozen(old)
+    more = {"frozen_at": read_json(old)["frozen_at"], "inherited_from": run, "changed": changed}
+    write_json(path, {"spec": spec, "sha256": digest, **more})
+
+
+def inherited(spec: dict, path: Path) -> dict:
+    """The specification that a run has from another one. InputProblem where this run's own `spec` says otherwise in
+    anything but what was to change; what came later than the old text is no difference.
+    """
+    kept, (old, _) = read_json(path), read_frozen(path)
+    before, now = _flat(old), _flat(spec)
+    free = {*kept["changed"], *(f"sha256 of {name}" for name in kept["changed"])}
+    differs = sorted(name for name in before if name not in free and now.get(name) != before[name])
+    if differs:
+        raise InputProblem(
+            f"the specification inherited from run {kept['inherited_from']} differs from this run's in"
+            f" {', '.join(differs)}: it was judged by other problems or another text; start a new study"
+        )
+    return old
+
+
+def _flat(spec: dict) -> dict:
+    """Every field of a specification by one name; the hashes of what it is measured by have one each."""
+    by = spec.get("measured_by", {})
+    hashes = {f"sha256 of {name}": value for name, value in by.get("sha256", {}).items()}
+    return spec | by | hashes | {"measured_by": "", "sha256": ""}
 
 
 def was_frozen_first(run_folder: Path, digest: str, started_at: list[str]) -> bool | None:

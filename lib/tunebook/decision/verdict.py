@@ -114,12 +114,12 @@ def _judge_gain(votes: Votes, evidence: Evidence, tables: dict, shipped: str) ->
         row["p_decides"] = p
         row["verdict"] = decide_gain(row["difference"], row["interval"], p, row["margin"])
         if "unfinished" in row:
-            _judge_unfinished(row)
+            judge_unfinished(row)
         about = "gain" if row["against"] == "base" else f"rung {row['against']}"
-        votes.add(gain_sentence(row, evidence.task), about, row["verdict"], _plain_gain(row), _settles(row, evidence))
+        votes.add(gain_sentence(row, evidence.task), about, row["verdict"], _plain_gain(row), settles(row, evidence))
 
 
-def _judge_unfinished(row: dict) -> None:
+def judge_unfinished(row: dict) -> None:
     """A gain stands where it is shown even if every unfinished answer of the other side were right, a loss even if all
     of its own were; else nothing is shown. The bounds are those of the worst case (Manski 2003, chapter 1).
     """
@@ -167,7 +167,7 @@ def _plain_gain(row: dict) -> str:
     return f"it solves fewer test problems than {name} ({counts})"
 
 
-def _settles(row: dict, evidence: Evidence) -> str:
+def settles(row: dict, evidence: Evidence) -> str:
     """How many problems or texts would settle an open comparison in 8 of 10 repetitions, and what they cost."""
     what = row.get("benchmark", "")
     if "against" in row:
@@ -235,7 +235,7 @@ def _judge_retained(votes: Votes, evidence: Evidence, tables: dict, names: tuple
             row["benchmark"],
             word if row["gated"] else "",
             plain,
-            _settles(row, evidence) if word == INCONCLUSIVE else "",
+            settles(row, evidence) if word == INCONCLUSIVE else "",
         )
     measured = {row["benchmark"] for row in judged}
     for benchmark in gated:

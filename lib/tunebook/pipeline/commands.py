@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.pipeline import manifest as manifests
-from tunebook.pipeline import params, record, runs
+from tunebook.pipeline import record, runs
 from tunebook.pipeline import study as studies
 from tunebook.pipeline.executor import read_progress
 from tunebook.pipeline.progress import Display
@@ -127,18 +127,20 @@ def _folder(root, text: str):
 def describe_run(root: Path, folder: Path) -> str:
     """The table as text, with the verdict below it."""
     loaded = record.load_record(folder)
-    study = params.Study(path=folder / record.NAME, **loaded["study"])
+    study, missing = record.study_of(root, folder)
     try:
-        plan, hindrance = studies.make_plan(root, folder, study, Display(io.StringIO())), ""
+        plan = studies.make_plan(root, folder, study, Display(io.StringIO()))
+        notes = record.came_later(folder.name, missing, plan.declared)
     except InputProblem as problem:  # the notebooks have moved on since
-        plan, hindrance = None, f"it cannot run again as it is: {problem}"
+        plan, notes = None, [f"it cannot run again as it is: {problem}"]
     is_writing = any(state["state"] == "running" for state in loaded["states"].values()) and _is_locked(folder)
     rows = [("stage", "state", "seconds", "hash", "now")]
     for instance, state in loaded["states"].items():
-        now = "cannot run" if hindrance else _now(plan, instance, state)
+        now = _now(plan, instance, state) if plan else "cannot run"
         rows.append((instance, *_describe_state(folder / instance, state, is_writing), now))
-    lines = [aligned(rows), *([hindrance] if hindrance else [])]
+    lines = [aligned(rows), *notes]
     lines += [f"  {name}: {state['message']}" for name, state in loaded["states"].items() if state.get("message")]
+    lines += [f"upgrade: {loaded['answer']}"] if loaded.get("answer") else []
     return "\n".join([*lines, f"verdict: {loaded.get('verdict') or 'none yet'}"])
 
 

@@ -23,8 +23,11 @@ KEYS = (
     "recover_from",
     "grpo_from",
     "teacher",
+    "judge_model",
+    "judged",
+    "labels",
 )
-FILES = ("hosted_completions", "inputs")  # these are always files
+FILES = ("hosted_completions", "inputs", "labels")  # these are always files
 FILE_ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gz", ".gguf", ".txt")
 
 

@@ -70,7 +70,7 @@ def load_study(path: str | Path, sets: tuple[str, ...] | list[str] = (), root: P
                 value = checked_value(key, value, base, str(file), runner_keys=True)
                 values |= inputs.resolve_paths({key: value}, root, file.parent, str(file))
     for text in sets:
-        key, value = _parse_setting(text, base)
+        key, value = parse_setting(text, base)
         values |= inputs.resolve_paths({key: value}, root, Path.cwd(), f"--set {text}")
     is_narrowed = any(text.partition("=")[0] == "stages" for text in sets)
     run_stages = _resolve_stages(values.pop("stages", []), known, "--set stages" if is_narrowed else path)
@@ -147,7 +147,7 @@ def _scalar(key: str, value, where: str):
     return value
 
 
-def _parse_setting(text: str, base: dict) -> tuple:
+def parse_setting(text: str, base: dict) -> tuple:
     """`KEY=VALUE` of the command line; the declared type says how to read VALUE, so 2e-4 is a number here."""
     key, equals, raw = text.partition("=")
     where = f"--set {text}"
@@ -287,7 +287,7 @@ NOT_NEGATIVE = (
     " dpo_beta watch_points save_seconds warmup_share recover_steps replay_steps recover_problems recover_scales"
     " parity_rows grpo_beta start_range importance_rows served_prompts sensitivity_limit price_machine_hour"
     " price_hosted_input price_hosted_output price_staff_hour staff_hours data_cost cell_timeout_seconds"
-    " teacher_prompts teacher_temperature teacher_max_tokens search_share cascade_risk"
+    " frontier_lag_months teacher_prompts teacher_temperature teacher_max_tokens search_share cascade_risk"
 ).split()
 # (above, up to)
 SHARES = {

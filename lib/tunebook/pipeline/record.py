@@ -4,13 +4,14 @@ understood.
 Does not decide states. Only the process that holds the lock of the run writes it.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from tunebook.errors import InputProblem
 from tunebook.files import read_json, sha256_file, write_json
 from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline import provenance, stages
-from tunebook.pipeline.params import Study
+from tunebook.pipeline.params import RUNNER_KEYS, Study, load_base
 
 SCHEMA = "tunebook-run/1"
 NAME = "run.json"
@@ -42,6 +43,20 @@ def load_record(folder: Path) -> dict:
             f"{folder / NAME} is damaged: take it from a copy, or run the study again under another --run"
         )
     return record
+
+
+def study_of(root: Path, folder: Path) -> tuple[Study, list[str]]:
+    """The study of a run, and the parameters that it lacks because they came later: these have base.yaml's defaults."""
+    study = Study(path=folder / NAME, **load_record(folder)["study"])
+    missing = {name: value for name, value in load_base(root).items() if name not in (*RUNNER_KEYS, *study.params)}
+    return replace(study, params=missing | study.params), list(missing)
+
+
+def came_later(run: str, missing: list[str], declared: dict[str, dict]) -> list[str]:
+    """A sentence about the `missing` parameters that notebooks declare (`Plan.declared`), [] for none."""
+    names = [name for name in missing if any(name in names for names in declared.values())]
+    text = f"{run}'s frozen study lacks {', '.join(names)}, which came later: base.yaml's default stands for each here"
+    return [text] if names else []
 
 
 def start(root: Path, folder: Path, study: Study) -> dict:

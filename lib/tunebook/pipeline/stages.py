@@ -30,9 +30,11 @@ UPSTREAM = {
     "08": ["01"],  # a foreign adapter needs no other stage
     "09": ["01"],
     "10": ["01"],
+    "11": ["01"],
 }
 # What a stage reads besides, where it stands before it in the run.
 ALSO = {"02": ("10",), "05": ("03", "08", "09"), "08": ("02",), "09": ("02", "03", "08")}
+ALSO["11"] = tuple(name for name in UPSTREAM if name.startswith("04@"))
 SHORT = re.compile(r"(\d\d)(_\w+)?(@[a-z0-9_]+)?(\+[1-9]\d*)?")
 TRAINING = ("02", "03")  # their seed is another one in a further training; rows, splits and questions stay
 REPEATED = (*TRAINING, "04@sft", "04@dpo")

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -276,6 +277,18 @@ def run_point(plan: Plan, instances: list[str], siblings: dict[str, list[Path]])
             return run_stages(plan, instances)
 
 
+def run_concluded(plan: Plan, instances: list[str], conclude: Callable[[StageError | None], str]) -> None:
+    """Go through `instances` of a run whose own command answers: `conclude` gets what broke off, and returns the word
+    for the ledger.
+    """
+    with runs.RunLock(plan.folder, "tunebook upgrade"), _in_ledger(plan, instances) as line:
+        record.start(plan.root, plan.folder, plan.study)
+        error = run_stages(plan, instances)
+        if instances and stage_names.is_verdict(instances[-1]):
+            _conclude(plan, instances, error, Request(""))
+        line["verdict"] = conclude(error)
+
+
 def _adopt(plan: Plan, instance: str, siblings: list[Path]) -> None:
     """Copy a finished stage of another run where it may stand for this one: the same check as for reuse."""
     wanted, own = wanted_now(plan, instance), plan.folder / instance
@@ -303,9 +316,9 @@ def _in_ledger(plan: Plan, chosen: list[str]):
     if killed:
         ledger.append(plan.outputs, {**about, "ended": "killed", "ran": killed, "opened": [], "verdict": ""})
     before = {name: _stamp(plan.folder / name) for name in chosen}
-    started, ended = time.monotonic(), "interrupted"
+    started, ended, line = time.monotonic(), "interrupted", {}
     try:
-        yield
+        yield line
         ended = "broke off" if _is_broken_off(plan.folder) else "complete"
     except (MachineProblem, InputProblem, IntegrityProblem) as problem:
         ended = type(problem).__name__
@@ -321,7 +334,7 @@ def _in_ledger(plan: Plan, chosen: list[str]):
         ran = [f"{stage_names.short_name(manifest['stage'])} {manifest['status']}" for manifest in made]
         seconds = round(time.monotonic() - started, 1)
         entry = {**about, "ended": ended, "ran": ran, "opened": opened, "verdict": verdict, "seconds": seconds}
-        ledger.append(plan.outputs, entry)
+        ledger.append(plan.outputs, entry | line)
 
 
 def _is_broken_off(folder: Path) -> bool:

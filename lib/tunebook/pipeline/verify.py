@@ -51,7 +51,7 @@ def verify_run(folder: Path) -> Verification:
         if manifest:
             _check_files(folder / instance, manifest, found)
             _check_chain(folder, manifest, manifest_of, found)
-    if not manifest_of and not found.problems:
+    if not manifest_of and not found.problems and not run.get("reports"):
         raise InputProblem(f"{folder}: no stage has finished, so there is nothing to verify: run the study first")
     for instance, manifest in manifest_of.items():
         if manifest and stages.is_verdict(instance):

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = face(
         "taxonomy": "scoring",  # how completions ended
         "sizes": "scoring",  # file size, score and speed
         "possible_splits": "scoring",  # gained and lost that fit two scores
+        "labelled": "scoring",  # what judge and people say
         "growth": "scoring",  # score against rows
         "loss": "learning",  # the training loss
         "rates": "learning",  # the pilot's learning rates

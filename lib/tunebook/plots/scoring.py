@@ -24,6 +24,33 @@ def scores(rows: list[dict], title: str = ""):
     return fig
 
 
+def labelled(rows: list[dict]):
+    """Right answers by judge and labels, by the labels alone and by the judge alone, in points; rows of
+    `decision.label_estimates`. A change between two models stands in the lower panel.
+    """
+    parts = [[row for row in rows if ("→" in row["what"]) == is_change] for is_change in (False, True)]
+    parts = [part for part in parts if part]
+    fig, axes = blank(8, 0.6 * len(rows) + 1.3 * len(parts), rows=len(parts))
+    ways = [("estimate", "interval", ACCENT, "judge and labels"), ("labels", "labels_interval", SOFT, "labels alone")]
+    for ax, part in zip(axes, parts, strict=True):
+        at = range(len(part))
+        for shift, (key, ends, colour, name) in zip((-0.12, 0.12), ways, strict=True):
+            spread = [[100 * (r[key] - r[ends][0]) for r in part], [100 * (r[ends][1] - r[key]) for r in part]]
+            places = [place + shift for place in at]
+            values = [100 * r[key] for r in part]
+            ax.errorbar(values, places, xerr=spread, fmt="o", color=colour, capsize=4, label=f"{name}, 95%")
+        ax.plot([100 * r["judge"] for r in part], at, "x", color=WARN, label="judge alone")
+        ax.set_yticks(at, [r["what"] for r in part])
+        ax.set_ylim(len(part) - 0.5, -0.5)
+        what = "the change" if "→" in part[0]["what"] else "right answers"
+        ax.set_title(f"{what}, {part[0]['n']} of {part[0]['n_all']} problems labelled", loc="left", fontsize=10)
+    if "→" in rows[-1]["what"]:
+        axes[-1].axvline(0, color=INK, lw=1)
+    axes[0].legend(frameon=False, fontsize=8)
+    axes[-1].set_xlabel("points")
+    return fig
+
+
 def sweep_scores(rows: list[dict], split: str):
     """Pass@1 in points of every setting of a sweep with its 95% interval; small dots are its trainings."""
     fig, (ax,) = blank(8, 0.45 * len(rows) + 1.4)
