@@ -77,7 +77,7 @@ def test_every_end_is_in_the_protocol_whatever_form_the_model_has(models, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("base.gguf", "a GGUF file, which can be judged"), ("adapter", "merge it")]
+    ("name", "words"), [("base.gguf", "a GGUF file, which can be judged"), ("adapter", "tunebook merge")]
 )
 def test_training_needs_weights(models, name, words):
     with pytest.raises(InputProblem, match=words):

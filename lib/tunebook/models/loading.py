@@ -106,9 +106,11 @@ def tokenizer_findings(tokenizer) -> list[Finding]:
 
 def read_otherwise(folder: str) -> dict:
     """`tokenizer_findings` of a model folder, for a child process with limits, which has no folder to write into."""
+    import sys
     import tempfile
 
     tempfile.tempdir = folder  # libraries ask for one when they are imported
+    sys.modules.setdefault("torch", None)  # a tokenizer needs none, and importing it takes longer than the rest
     from transformers import AutoTokenizer
 
     with one_sentence(f"model: {folder} has no readable tokenizer", "save it there with tokenizer.save_pretrained"):
