@@ -31,6 +31,7 @@ UPSTREAM = {
     "09": ["01"],
     "10": ["01"],
     "11": ["01"],
+    "12": ["01"],
 }
 # What a stage reads besides, where it stands before it in the run.
 ALSO = {"02": ("10",), "05": ("03", "08", "09"), "08": ("02",), "09": ("02", "03", "08")}

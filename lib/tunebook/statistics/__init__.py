@@ -16,5 +16,7 @@ __getattr__, __dir__, __all__ = face(
         "most_lost_that_shows": "published",  # how few may be lost
         "usual_split": "published",  # at the usual correlation
         "verdict": "published",  # from the numbers alone
+        "read_runs": "headroom",  # recorded trainings
+        "expected_score": "headroom",  # what score a training will reach
     },
 )

@@ -68,5 +68,7 @@ __getattr__, __dir__, __all__ = face(
         "Watching": "watch",  # how a training is watched
         "Watch": "watch",  # held-out loss, distance from base, health
         "held_out": "watch",  # the rows that it watches
+        "Mini": "headroom.probe",  # how much is tried before a training
+        "probe": "headroom.probe",  # what base and a mini-adapter do on dev
     },
 )
