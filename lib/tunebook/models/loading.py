@@ -6,6 +6,8 @@ Does not download (see `source`) and does not choose the device (see `device`).
 from __future__ import annotations
 
 import shutil
+import sys
+import tempfile
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -106,9 +108,6 @@ def tokenizer_findings(tokenizer) -> list[Finding]:
 
 def read_otherwise(folder: str) -> dict:
     """`tokenizer_findings` of a model folder, for a child process with limits, which has no folder to write into."""
-    import sys
-    import tempfile
-
     tempfile.tempdir = folder  # libraries ask for one when they are imported
     sys.modules.setdefault("torch", None)  # a tokenizer needs none, and importing it takes longer than the rest
     from transformers import AutoTokenizer
