@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tunebook.errors import InputProblem
-from tunebook.statistics.headroom import MODEL, WORDS, Run, expected_score, predict, read_runs, word_of
+from tunebook.statistics.headroom import MODEL, OPEN, WORDS, Run, expected_score, predict, read_runs, word_of
 
 SIZES = (32, 64, 128, 160)
 
@@ -80,6 +80,7 @@ def test_a_flat_curve_is_out_of_reach_and_a_steep_one_is_teachable():
     steep = expected_score(probe(3.0, 0.6, 20), 128, 5.0, RUNS, MODEL)
     assert (flat["word"], flat["sure"], flat["beyond"]) == (WORDS[2], True, [])
     assert (steep["word"], steep["sure"]) == (WORDS[0], True)
+    assert expected_score(probe(13.0, 0.0), 1e4, 5.0, RUNS, MODEL)["word"] == OPEN, "few rows say little of many"
     assert flat["line"].startswith("out of reach: base solves 0% of dev, after 128 rows")
 
 

@@ -28,6 +28,7 @@ LEAST = 1e-4  # nats an answer below which nothing more is gained
 START, HOLD = (0.0, 0.5, 0.5), 0.1  # the mean of two estimates: likelihood and mini-adapter; how strongly it is held
 FLOOR = 0.05  # of an error's measure at a score of 0 or 1
 WORDS = ("teachable", "reachable by reinforcement", "out of reach")
+OPEN = "open"  # what more rows would do than were ever recorded, where fewer do not teach it
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,8 @@ def expected_score(probe: dict, n_rows: float, wanted: float, runs: Sequence[Run
     }
     forecast, beyond = predict(probe, nearest, runs), [text for text, holds in unlike.items() if holds]
     found = forecast | word_of(forecast, probe, wanted) | {"beyond": beyond}
+    if n_rows > max(recorded) and found["word"] == WORDS[2]:
+        found["word"] = OPEN
     found["sure"] = found["sure"] and not beyond
     base, doubt = 100 * probe["base"]["k"] / probe["base"]["n"], "" if found["sure"] else " (not sure)"
     found["line"] = (
