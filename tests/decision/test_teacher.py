@@ -2,6 +2,7 @@
 
 import pytest
 
+from tunebook import tasks
 from tunebook.decision.economics import Prices
 from tunebook.decision.teacher import Teacher, agreement_rows, judge_student, rows_to_ask, student_rows, yield_row
 from tunebook.errors import InputProblem
@@ -76,6 +77,16 @@ def test_only_rows_with_one_answer_in_words_are_asked():
     assert len(rows_to_ask(rows, "", 2)[0]) == 2
     with pytest.raises(InputProblem, match="nothing to ask"):
         rows_to_ask([pair], "")
+
+
+def test_what_rows_ask_in_two_wordings_is_asked_once():
+    """Rows of the shipped task say one phrase with other words around it; its problems are distinct phrases."""
+    rows = tasks.load("schedule_to_cron").make_rows(900, 0)
+    chosen, problems = rows_to_ask(rows, "schedule_to_cron", 600)
+    assert len(chosen) == len(problems.problems) == 600
+    for row, problem in zip(chosen, problems.problems, strict=True):
+        assert row["phrase"] in problem["prompt"] and problem["canonical_solution"] == row["completion"][0]["content"]
+    assert len(rows_to_ask([*ROWS, *ROWS], "")[0]) == len(ROWS)
 
 
 def test_a_teacher_is_one_model_or_one_server():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tunebook.data.notes import word_finding
 from tunebook.data.row_types import demonstrations
-from tunebook.data.splits import prompt_text
+from tunebook.data.splits import normalise, prompt_text
 from tunebook.data.study_data import StudyData, problems_of
 from tunebook.data.validate import judge_study
 from tunebook.decision.economics import NO_PRICE, Prices
@@ -50,7 +50,7 @@ class Teacher:
 def rows_to_ask(rows: list[dict], task: str, limit: int = 0, seed: int = 0) -> tuple[list[dict], Benchmark]:
     """The training rows whose prompts the teacher gets (`limit` of them, 0 for all), and these prompts as problems.
 
-    A shipped task brings its own checker, else right is the row's own answer.
+    A shipped task brings its own checker, else right is the row's own answer. What several rows ask is asked once.
 
     Rows of 01 with several turns to train, a tool call, or a rejected answer are passed over. InputProblem where none
     is left.
@@ -58,7 +58,10 @@ def rows_to_ask(rows: list[dict], task: str, limit: int = 0, seed: int = 0) -> t
     wanted = [row for row in demonstrations(rows) if _is_answered(row)]
     if not wanted:
         raise InputProblem("teacher: no training row has one answer in words, so there is nothing to ask")
-    chosen = pick(wanted, limit, seed, prompt_text)
+    once: dict[str, dict] = {}  # two wordings of one request are one problem of a shipped task
+    for row in wanted:
+        once.setdefault(normalise(problems_of(task, [{**row, "record": 1}])[0]["prompt"]), row)
+    chosen = pick(list(once.values()), limit, seed, prompt_text)
     numbered = [{**row, "record": at} for at, row in enumerate(chosen, start=1)]
     return chosen, from_problems("task", problems_of(task, numbered), source="train.jsonl")
 
