@@ -110,15 +110,27 @@ def _trainings(found: dict, weights: str) -> list[Path]:
 def _add_costs(evidence: Evidence, found: dict, pair: tuple[str, str]) -> None:
     """What asking and training took on this run's machine, and the price of its hour."""
     for target in pair:
-        stage = scored(found).get(target)
-        for name, metrics in stage.metrics["scores"].items() if stage else ():
-            cost = (stage.manifest.get("costs") or {}).get(name, {})
-            if cost.get("seconds") and metrics.get("n"):
-                evidence.seconds[name] = evidence.seconds.get(name, 0.0) + cost["seconds"] / metrics["n"]
-    trained = [found[name] for name in stage_names.ADAPTERS.values() if name in found]
-    evidence.training_seconds = sum(stage.manifest["timing"]["seconds"] for stage in trained)
+        for name, seconds in problem_seconds(scored(found).get(target)).items():
+            evidence.seconds[name] = evidence.seconds.get(name, 0.0) + seconds
+    evidence.training_seconds = training_seconds(found)
     if has_file(found[SPEC_STAGE], "prices.json"):
         evidence.price_hour = read_json(found[SPEC_STAGE].file("prices.json"))["price_machine_hour"]
+
+
+def problem_seconds(stage) -> dict[str, float]:
+    """Seconds that one problem of each benchmark took a stage of 04, where they are known; {} for None."""
+    found = {}
+    for name, metrics in stage.metrics["scores"].items() if stage else ():
+        cost = (stage.manifest.get("costs") or {}).get(name, {})
+        if cost.get("seconds") and metrics.get("n"):
+            found[name] = cost["seconds"] / metrics["n"]
+    return found
+
+
+def training_seconds(found: dict) -> float:
+    """What the first training of each kind took, together."""
+    trained = [found[name] for name in stage_names.ADAPTERS.values() if name in found]
+    return sum(stage.manifest["timing"]["seconds"] for stage in trained)
 
 
 def file_figures(export) -> dict[str, list]:

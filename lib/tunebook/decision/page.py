@@ -33,14 +33,8 @@ FIGURES = {
     "06_verdict/figures/break_even.png": "When it pays against a hosted model",
     "06_verdict/figures/cascade.png": "Wrong answers, and answers that stay local, against the threshold",
 }
-STEPS = (
-    "02",
-    "03",
-    "08",
-    "09",
-    "10",
-    "11",
-)  # stages whose gates say what each training, its teacher or its readers, did
+# Stages whose gates say what each training, its teacher or its readers, did.
+STEPS = ("02", "03", "08", "09", "10", "11")
 SHOWN_ROWS = 10  # of a table, on the page of a run without a verdict
 LONG = 40  # characters from which a cell holds a sentence
 SHOWN_CARDS = 5  # problems of each change

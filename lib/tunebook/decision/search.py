@@ -260,9 +260,6 @@ class Asker:
 
 def fitting(engine, dev_problems: list[dict], rows: list[dict], asking: Asking) -> tuple[int, ...]:
     """How many examples a prompt may show so that the longest one fits into the model's context; () without rows."""
-    limit = getattr(engine, "limit", None)
-    if limit is None and hasattr(engine, "model"):
-        limit = getattr(engine.model.config.get_text_config(), "max_position_embeddings", None)
     texts = [f"{row['prompt']}\n{row['completion']}" for row in prompts.examples_from(rows)]
     asked = [f"{asking.instruction or max(WORDINGS, key=len)}\n{problem['prompt']}" for problem in dev_problems]
     # the longest by letters, and room for the template's marks around each turn
@@ -270,7 +267,7 @@ def fitting(engine, dev_problems: list[dict], rows: list[dict], asking: Asking) 
     return tuple(
         k
         for k in EXAMPLES
-        if k <= len(rows) and (limit is None or (k + 1) * (tokens[0] + tokens[1]) + asking.max_new_tokens <= limit)
+        if k <= len(rows) and (k + 1) * (tokens[0] + tokens[1]) + asking.max_new_tokens <= engine.limit
     )
 
 

@@ -66,9 +66,9 @@ def judge_answers(engine, answers: Sequence[dict], criterion: str, thinking: str
     """
     words = [_word_ids(engine.tokenizer, word) for word in ("yes", "no")]
     texts = [tuple(engine.encode(_judged(row, criterion, ask), thinking)) for row in answers for ask in QUESTIONS]
-    limit = engine.limit if hasattr(engine, "read_logits") else _longest_read(engine.model)
-    if texts and len(max(texts, key=len)) > limit:
-        raise InputProblem(f"judge: an answer with its request has {len(max(texts, key=len))} tokens, it reads {limit}")
+    longest = max(map(len, texts), default=0)
+    if longest > engine.limit:
+        raise InputProblem(f"judge: an answer with its request has {longest} tokens, it reads {engine.limit}")
     waiting, said = sorted(set(texts), key=len), {}
     while waiting:
         longest = len(waiting[-1])
@@ -98,10 +98,6 @@ def _word_ids(tokenizer, word: str) -> list[int]:
     if not found:
         raise InputProblem(f"judge: its tokenizer has no token for {word!r}, so it cannot be asked: take another judge")
     return found
-
-
-def _longest_read(model) -> float:
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or float("inf")
 
 
 def _log_probabilities(engine, batch: list[tuple[int, ...]], last: bool = False):

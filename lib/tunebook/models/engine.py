@@ -6,6 +6,7 @@ Does not extract and does not score.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -85,6 +86,11 @@ class TransformersEngine:
     def __init__(self, model, tokenizer, slots: int = 32):
         self.model, self.tokenizer, self.slots = model, tokenizer, slots
         self._identity = ""
+
+    @property
+    def limit(self) -> float:
+        """Tokens that the model reads at most; infinity where its config names no number."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or math.inf
 
     @property
     def chat_template(self) -> str:

@@ -63,8 +63,9 @@ def report_of(root: Path, folder: Path, shipped: Shipped, change: Upgrade) -> di
     before = cost_of(shipped, shipped.found, prices_of(shipped.found), calls, seed)
     prices = change.prices()
     now = cost_of(shipped, new if asked_hosted else shipped.found, prices, calls, seed)
-    training = _training_seconds(shipped.found)
-    seconds = sum(_seconds(found, name) for found, name in ((shipped.found, shipped.target), (new, "base")))
+    training = gather.training_seconds(shipped.found)
+    both = gather.scored(shipped.found).get(shipped.target), gather.scored(new).get("base")
+    seconds = sum(gather.problem_seconds(stage).get(gather.TASK, 0.0) for stage in both)
     evidence = evidence_for(shipped.spec, seconds, training, prices.price_machine_hour)
     found = answer(shipped.target, shipped.scores, options, evidence, money_of(now))
     if found["answer"] == KEEP and change.model and not any(option.kind == "tune" for option in options):
@@ -91,18 +92,6 @@ def report_of(root: Path, folder: Path, shipped: Shipped, change: Upgrade) -> di
         "frozen_at": kept["frozen_at"],
         "stages": change.study.stages,
     }
-
-
-def _training_seconds(found: dict) -> float:
-    names = [name for name in found if name[:2] in ("02", "03", "08", "09") and "+" not in name]
-    return sum(found[name].manifest["timing"]["seconds"] for name in names)
-
-
-def _seconds(found: dict, target: str) -> float:
-    """Seconds that one problem of the task takes a model, 0 where unknown."""
-    stage = found.get(f"{gather.SCORE_STAGE}@{target}")
-    cost = (stage.manifest.get("costs") or {}).get(gather.TASK, {}) if stage else {}
-    return cost["seconds"] / stage.metrics["scores"][gather.TASK]["n"] if cost.get("seconds") else 0.0
 
 
 def _looks(root: Path, shipped: Shipped, new: dict) -> dict:
