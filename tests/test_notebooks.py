@@ -53,7 +53,7 @@ def imported(path: Path) -> set[str]:
 
 
 def test_there_is_a_notebook_for_every_question():
-    assert [path.stem[:2] for path in PATHS] == [f"{number:02d}" for number in range(13)]
+    assert [path.stem[:2] for path in PATHS] == [f"{number:02d}" for number in range(14)]
 
 
 @notebooks

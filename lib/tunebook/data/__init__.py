@@ -8,6 +8,9 @@ __getattr__, __dir__, __all__ = face(
         "load_study_data": "study_data",  # a study's rows and problems, split
         "problems_of": "study_data",  # benchmark rows of rows
         "Sizes": "study_data",  # how many rows and problems it takes
+        "row_groups": "splits",  # rows by where they come from
+        "held_rows": "splits",  # some dev rows, each with its group
+        "leave_rows_out": "splits",  # a study without the training rows of a group
         "without_thoughts": "study_data",  # the same for a model that does not think
         "reading_of": "mapping",  # mapping, drop and train_on as one value
         "demonstrations": "row_types",  # the rows that supervised training may imitate

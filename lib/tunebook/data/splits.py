@@ -1,4 +1,4 @@
-"""The one function that says to which split a row belongs, and what counts as the same row.
+"""The one function that says to which split a row belongs, what counts as the same row, and where rows come from.
 
 Does not read rows or balance splits: the share of each split holds only on average.
 """
@@ -6,14 +6,34 @@ Does not read rows or balance splits: the share of each split holds only on aver
 import hashlib
 import re
 import unicodedata
+from dataclasses import replace
 
 from tunebook.data.messages import message_text
-from tunebook.errors import InputProblem
+from tunebook.data.notes import reject
+from tunebook.data.row_types import demonstrations
+from tunebook.errors import InputProblem, did_you_mean
+from tunebook.picking import pick
 
 SPLITS = ("train", "dev", "test")
 # Opening marks before a word and closing marks after it; in front only quotes, so that ".5" and "5" stay different.
 _WORD_ENDS = re.compile(r"(?<![^ ])[\"'`´‘“]+|[.,;:!?\"'`´’”…]+(?![^ ])")
 SHARES = (0.80, 0.05, 0.15)
+# columns that may tell where a row comes from or what kind it is, the likeliest first
+TELLING = (
+    "source",
+    "src",
+    "origin",
+    "dataset",
+    "data_source",
+    "subset",
+    "config",
+    "domain",
+    "category",
+    "kind",
+    "slice",
+)
+MOST_GROUPS = 24
+NONE = "(none)"  # rows in which the column is empty
 
 
 def assign(group: str, seed: int, shares: tuple[float, float, float] = SHARES) -> str:
@@ -86,3 +106,65 @@ def split_rows(rows: list[dict], seed: int, shares=SHARES) -> dict[str, list[dic
     for row in rows:
         parts[split_of(row, seed, shares)].append(row)
     return parts
+
+
+def row_groups(rows: list[dict], column: str = "", least: int = 1) -> tuple[str, dict[str, list[dict]]]:
+    """(the column, its values each with their rows); with "" the first of TELLING that has two groups of `least` rows
+    or more, and at most MOST_GROUPS.
+
+    InputProblem where no column tells groups, or the named one does not.
+
+    >>> column, groups = row_groups([{"source": "a"}, {"source": "b"}, {"source": "a"}, {}])
+    >>> column, {name: len(rows) for name, rows in groups.items()}
+    ('source', {'a': 2, 'b': 1, '(none)': 1})
+    """
+    there = sorted({name for row in rows for name in row})
+    for name in [column] if column else TELLING:
+        groups = {}
+        for row in rows:
+            groups.setdefault(group_name(row, name), []).append(row)
+        if sum(len(part) >= least for part in groups.values()) >= 2 and len(groups) <= MOST_GROUPS:
+            return name, groups
+    if column in there:
+        raise InputProblem(
+            f"group_column: {column} has {len(groups)} values, of which"
+            f" {sum(len(part) >= least for part in groups.values())} have {least} rows or more: to compare, name a"
+            f" column with 2 to {MOST_GROUPS} values and at least two of such a size"
+        )
+    if column:
+        raise InputProblem(f"group_column: no column {column!r}: {did_you_mean(column, there, ', '.join(there))}")
+    raise InputProblem(
+        f"group_column: the rows do not say where they come from: none of {', '.join(TELLING)} has two groups of"
+        f" {least} rows; name a column of yours, or give the rows one such as `source`"
+    )
+
+
+def held_rows(rows: list[dict], column: str, n_wanted: int, seed: int) -> tuple[list[dict], list[str]]:
+    """At most `n_wanted` of the canonical rows (0: all) that are right answers, and the group of each."""
+    kept = pick(demonstrations(rows), n_wanted, seed, lambda row: str(row["prompt"]))
+    return kept, [group_name(row, column) for row in kept]
+
+
+def group_name(row: dict, column: str) -> str:
+    """The group of a row as text."""
+    value = row.get(column)
+    return NONE if value is None or str(value).strip() == "" else str(value)
+
+
+def leave_rows_out(study, named: list[str]):
+    """The `StudyData` without the training rows that `named` names, such as "source=forum"; they go to the rejects. Dev
+    and test keep theirs, so that scores stay comparable. InputProblem where a name has no row.
+    """
+    kept, rejects = study.train, list(study.rejects)
+    for text in named:
+        column, sign, value = str(text).partition("=")
+        out = [row for row in kept if sign and group_name(row, column) == value]
+        if not out:
+            values = sorted({f"{column}={group_name(row, column)}" for row in study.train if column in row})
+            there = ", ".join(values[:MOST_GROUPS]) or "no such column"
+            raise InputProblem(f"left_out_rows: {text!r} names no training row: write column=value ({there})")
+        gone = {id(row) for row in out}
+        kept = [row for row in kept if id(row) not in gone]
+        why = f"left_out_rows: {text}"
+        rejects += [reject("not_used", row.get("record", at), None, row, why) for at, row in enumerate(out)]
+    return replace(study, train=kept, rejects=rejects)

@@ -279,6 +279,7 @@ POSITIVE = (
     " dpo_prompts dpo_samples slots epochs dpo_epochs rehearsal_tokens quantisation_margin recover_points"
     " recover_prompts recover_tokens recover_rows recover_rate general_prompts grpo_prompts grpo_steps grpo_problems"
     " grpo_samples grpo_temperature grpo_rate start_scale sealed_problems sealed_samples sealed_points teacher_samples"
+    " hurt_warm_rows hurt_draws hurt_steps"
 ).split()
 # numbers that must not be below 0
 NOT_NEGATIVE = (
@@ -288,6 +289,7 @@ NOT_NEGATIVE = (
     " parity_rows grpo_beta start_range importance_rows served_prompts sensitivity_limit price_machine_hour"
     " price_hosted_input price_hosted_output price_staff_hour staff_hours data_cost cell_timeout_seconds"
     " frontier_lag_months teacher_prompts teacher_temperature teacher_max_tokens search_share cascade_risk"
+    " hurt_dev_rows"
 ).split()
 # (above, up to)
 SHARES = {

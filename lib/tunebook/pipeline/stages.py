@@ -32,6 +32,7 @@ UPSTREAM = {
     "10": ["01"],
     "11": ["01"],
     "12": ["01"],
+    "13": ["01"],
 }
 # What a stage reads besides, where it stands before it in the run.
 ALSO = {"02": ("10",), "05": ("03", "08", "09"), "08": ("02",), "09": ("02", "03", "08")}

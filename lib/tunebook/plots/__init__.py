@@ -25,6 +25,7 @@ __getattr__, __dir__, __all__ = face(
         "moved_words": "texts",  # words that new inputs have
         "effort": "deciding",  # score and its price
         "break_even": "deciding",  # calls a day at which it pays
+        "groups": "deciding",  # what groups of rows do to dev
         "cascade": "deciding",  # which answers stay local
     },
 )

@@ -93,3 +93,29 @@ def cascade(rows: list[dict], chosen: float | None, risk: float):
         ax.set_xlabel("stays where the answer's probability is above")
         ax.legend(frameon=False, fontsize=8)
     return fig
+
+
+def groups(rows: list[dict]):
+    """What each group of rows adds, with simultaneous intervals; rows of `statistics.group_advice`. One without an
+    effect has no mark.
+    """
+    fig, (ax,) = blank(8, 1.4 + 0.45 * len(rows))
+    colours, marks = {"hurts": WARN, "helps": ACCENT}, []
+    for at, row in enumerate(reversed(rows)):
+        if row["effect"] is not None:
+            colour, reach = (
+                colours.get(row["verdict"], INK),
+                [[row["effect"] - row["low"]], [row["high"] - row["effect"]]],
+            )
+            ax.errorbar([row["effect"]], [at], xerr=reach, fmt="o", color=colour, ecolor=colour, capsize=3)
+        if row["own"] is not None:
+            marks.append(ax.scatter([row["own"]], [at], marker="D", facecolors="none", edgecolors=SOFT))
+    ax.axvline(0, color=SOFT, lw=1)
+    ax.set_yticks(range(len(rows)), [f"{row['group']} ({row['rows']} rows)" for row in reversed(rows)])
+    ax.set_ylim(-0.6, len(rows) - 0.4)
+    ax.set_xlabel("nats that a right answer costs more with the group's rows than without, on dev rows of other groups")
+    own = "; grey: on its own dev rows" if marks else ""
+    ax.set_title(
+        f"right of 0 hurts (red), left helps (blue); intervals hold for all groups at once{own}", loc="left", fontsize=9
+    )
+    return fig

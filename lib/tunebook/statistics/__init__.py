@@ -17,6 +17,9 @@ __getattr__, __dir__, __all__ = face(
         "usual_split": "published",  # at the usual correlation
         "verdict": "published",  # from the numbers alone
         "read_runs": "headroom",  # recorded trainings
+        "group_effects": "harm",  # what each group of rows does, all intervals at once
+        "group_advice": "harm",  # keep or leave out, and why
+        "settle_lines": "harm",  # what would settle the rest, in seconds
         "expected_score": "headroom",  # what score a training will reach
     },
 )

@@ -69,6 +69,8 @@ __getattr__, __dir__, __all__ = face(
         "Watch": "watch",  # held-out loss, distance from base, health
         "held_out": "watch",  # the rows that it watches
         "Mini": "headroom.probe",  # how much is tried before a training
+        "Continued": "headroom.continued",  # how much is tried to see what groups of rows do
+        "with_and_without": "headroom.continued",  # dev after continuations with a group's rows and without
         "probe": "headroom.probe",  # what base and a mini-adapter do on dev
     },
 )

@@ -1,0 +1,59 @@
+"""How often `group_effects` says of a group that it hurts or helps where the truth is known.
+
+The difference that a group makes to held-out answer i in draw s is effect + draw + answer + rest + control: draws of
+the group's rows differ, held-out answers differ (with heavy tails, Student's t with 3 degrees of freedom), and the
+control of a draw is the same for all groups, so that their errors are alike. `wide` has draws that differ three times
+as much in half of the groups.
+
+- none: no group has an effect; `false_alarm` is the share of simulations in which any of them is said to hurt or help.
+- one hurts: three groups help, one hurts, one has no effect: `found` is how often the one that hurts is said to,
+  `false_alarm` how often a group is said to do what it does not.
+- covered: the share of simulations in which every interval holds its truth.
+"""
+
+import numpy
+
+from tunebook.statistics.harm import HELPS, HURTS, group_effects
+
+TRIES = 1000
+DRAW, ANSWER, REST, CONTROL = 0.3, 1.5, 1.5, 0.2  # standard deviations, nats
+CASES = {"none": (0.0,) * 5, "none, 12 groups": (0.0,) * 12}
+CASES |= {f"one hurts by {size:g}": (-1.0, -1.0, -1.0, 0.0, size) for size in (0.5, 1.0, 2.0, 3.0)}
+SIZES = ((5, 24), (8, 40), (8, 100))  # draws and held-out answers
+
+
+def measure() -> dict:
+    found = {}
+    for name, effects in CASES.items():
+        for draws, held in SIZES:
+            for spread, wide in (("", 1.0), (", wide", 3.0)):
+                found[f"{name}, {draws} draws, {held} answers{spread}"] = _tries(effects, draws, held, wide)
+    return found
+
+
+def _tries(effects: tuple, draws: int, held: int, wide: float) -> dict:
+    rng, counts = numpy.random.default_rng([len(effects), draws, held, int(wide)]), numpy.zeros(3)
+    truth = {f"g{n}": effect for n, effect in enumerate(effects)}
+    for _ in range(TRIES):
+        control = rng.normal(0, CONTROL, (draws, 1))
+        tables = {
+            name: _table(rng, effect, draws, held, wide if n % 2 else 1.0) + control
+            for n, (name, effect) in enumerate(truth.items())
+        }
+        rows = group_effects(tables, [""] * held)
+        wrong = any(
+            (row["verdict"] == HURTS and truth[row["group"]] <= 0)
+            or (row["verdict"] == HELPS and truth[row["group"]] >= 0)
+            for row in rows
+        )
+        hurt = next((row for row in rows if truth[row["group"]] > 0), None)
+        covered = all(row["low"] <= truth[row["group"]] <= row["high"] for row in rows)
+        counts += (wrong, bool(hurt) and hurt["verdict"] == HURTS, covered)
+    alarm, power, cover = (counts / TRIES).round(3).tolist()
+    return {"false_alarm": alarm, **({"found": power} if max(effects) > 0 else {}), "covered": cover}
+
+
+def _table(rng, effect: float, draws: int, held: int, wide: float) -> numpy.ndarray:
+    answers = rng.standard_t(3, held) * ANSWER / 3**0.5
+    rest = rng.standard_t(3, (draws, held)) * REST / 3**0.5
+    return effect + rng.normal(0, DRAW * wide, (draws, 1)) + answers + rest
