@@ -3,7 +3,8 @@
 The difference that a group makes to held-out answer i in draw s is effect + draw + answer + rest + control: draws of
 the group's rows differ, held-out answers differ (with heavy tails, Student's t with 3 degrees of freedom), and the
 control of a draw is the same for all groups, so that their errors are alike. `wide` has draws that differ three times
-as much in half of the groups.
+as much in half of the groups. Held-out rows are of all groups in turn. To those of the group that hurts each other
+group does FOUL, since they are wrong as its training rows are; the truth is that of the other held-out rows.
 
 - none: no group has an effect; `false_alarm` is the share of simulations in which any of them is said to hurt or help.
 - one hurts: three groups help, one hurts, one has no effect: `found` is how often the one that hurts is said to,
@@ -19,6 +20,7 @@ TRIES = 1000
 DRAW, ANSWER, REST, CONTROL = 0.3, 1.5, 1.5, 0.2  # standard deviations, nats
 CASES = {"none": (0.0,) * 5, "none, 12 groups": (0.0,) * 12}
 CASES |= {f"one hurts by {size:g}": (-1.0, -1.0, -1.0, 0.0, size) for size in (0.5, 1.0, 2.0, 3.0)}
+FOUL = 3.0  # nats that right rows add to a wrong answer
 SIZES = ((5, 24), (8, 40), (8, 100))  # draws and held-out answers
 
 
@@ -40,7 +42,11 @@ def _tries(effects: tuple, draws: int, held: int, wide: float) -> dict:
             name: _table(rng, effect, draws, held, wide if n % 2 else 1.0) + control
             for n, (name, effect) in enumerate(truth.items())
         }
-        rows = group_effects(tables, [""] * held)
+        groups = [f"g{n % len(effects)}" for n in range(held)]
+        for bad in (name for name, effect in truth.items() if effect > 0):
+            for name in truth:
+                tables[name][:, [group == bad for group in groups]] += -FOUL if name == bad else FOUL
+        rows = group_effects(tables, groups)
         wrong = any(
             (row["verdict"] == HURTS and truth[row["group"]] <= 0)
             or (row["verdict"] == HELPS and truth[row["group"]] >= 0)

@@ -27,29 +27,52 @@ def group_effects(
     """The groups, the most harmful first. `by_group`: a row of differences, with the group less without it, for each of
     three draws or more; one difference for each held-out row, whose own groups `held_groups` names ("" for none).
 
-    `effect`, `low` and `high` are over held-out rows of the other groups: a wrong source has wrong held-out rows, too,
-    which it would make likelier. `own`, `own_low`, `own_high` are over its own ones, None for fewer than FEWEST_HELD.
-    One looks for the worst of G groups, so each interval has the level 1 - (1 - confidence) / G, and all of them hold
-    at once (Bonferroni). `verdict`: HURTS where the whole interval is above 0, HELPS where it is below, else OPEN.
-    `draws_needed`, `held_needed`: what would leave 0 outside, were the effect as estimated (None: more than MOST_DRAWS,
-    or MOST_TIMES the rows). InputProblem for unequal or too few draws.
+    `effect`, `low` and `high` are over held-out rows of the other groups: a wrong source has wrong held-out rows,
+    too, which it would make likelier. For the same reason the rows of a group that hurts, the surest first, no
+    longer count for the others: right answers make them less likely. `own`, `own_low`, `own_high` are over its own
+    ones, None for fewer than FEWEST_HELD. One looks for the worst of G groups, so each interval has the level 1 -
+    (1 - confidence) / G, and all of them hold at once (Bonferroni). `verdict`: HURTS where the whole interval is
+    above 0, HELPS where it is below, else OPEN. `draws_needed`, `held_needed`: what would leave 0 outside, were the
+    effect as estimated (None: more than MOST_DRAWS, or MOST_TIMES the rows). InputProblem for unequal or too few
+    draws.
 
     >>> worse, none = [[0.4, 0.6, 0.5] * 4, [0.6, 0.4, 0.5] * 4, [0.5, 0.5, 0.5] * 4], [[0.1, -0.1, 0.0] * 4] * 3
     >>> [(row["group"], row["verdict"]) for row in group_effects({"none": none, "worse": worse}, [""] * 12)]
     [('worse', 'hurts'), ('none', 'cannot be told')]
     """
     _check(by_group, held_groups)
-    level, found = (1 - confidence) / len(by_group), []
-    for group, differences in by_group.items():
-        table, is_own = numpy.asarray(differences, dtype=float), numpy.array([name == group for name in held_groups])
-        others, own = (_mean(table[:, chosen], level) for chosen in (~is_own, is_own))
-        row = {"group": group, "draws": len(table), "held": int((~is_own).sum())}
-        row |= others or dict.fromkeys(("effect", "low", "high", "draws_needed", "held_needed"))
-        row |= {"own": None, "own_low": None, "own_high": None}
-        row |= {"own": own["effect"], "own_low": own["low"], "own_high": own["high"]} if own else {}
-        row["verdict"] = _side(others)
-        found.append(row)
-    return sorted(found, key=lambda row: -math.inf if row["effect"] is None else row["effect"], reverse=True)
+    tables = {group: numpy.asarray(table, dtype=float) for group, table in by_group.items()}
+    level, hurting, judges = (1 - confidence) / len(tables), {}, numpy.array(held_groups, dtype=object)
+    while True:
+        rows = [_judged(group, table, judges, level) for group, table in tables.items() if group not in hurting]
+        harmful = [row for row in rows if row["verdict"] == HURTS]
+        if not harmful:
+            break
+        worst = max(harmful, key=lambda row: row["effect"] / (row["effect"] - row["low"]))
+        hurting[worst["group"]] = worst
+        judges = numpy.where(judges == worst["group"], None, judges)
+    for row in [*hurting.values(), *rows]:
+        row |= _own(tables[row["group"]], numpy.array([name == row["group"] for name in held_groups]), level)
+    return sorted([*hurting.values(), *rows], key=_rank, reverse=True)
+
+
+def _judged(group: str, table: numpy.ndarray, judges: numpy.ndarray, level: float) -> dict:
+    """What a group does to the held-out rows of the `judges`, the groups of these rows (None: counts no more)."""
+    others = numpy.array([name is not None and name != group for name in judges])
+    found = _mean(table[:, others], level) or dict.fromkeys(("effect", "low", "high", "draws_needed", "held_needed"))
+    verdict = OPEN
+    if found["effect"] is not None and not found["low"] <= 0 <= found["high"]:
+        verdict = HURTS if found["low"] > 0 else HELPS
+    return {"group": group, "draws": len(table), "held": int(others.sum()), **found, "verdict": verdict}
+
+
+def _own(table: numpy.ndarray, is_own: numpy.ndarray, level: float) -> dict:
+    found = _mean(table[:, is_own], level) or {}
+    return {"own": found.get("effect"), "own_low": found.get("low"), "own_high": found.get("high")}
+
+
+def _rank(row: dict) -> float:
+    return -math.inf if row["effect"] is None else row["effect"]
 
 
 def group_advice(effects: Sequence[dict], sizes: dict[str, int], column: str, least: int) -> list[dict]:
@@ -90,12 +113,6 @@ def settle_lines(rows: Sequence[dict], draw_seconds: float) -> list[str]:
         if row["draws_needed"]
     ]
     return lines or ["further draws would settle nothing more"]
-
-
-def _side(mean: dict | None) -> str:
-    if mean is None or mean["low"] <= 0 <= mean["high"]:
-        return OPEN
-    return HURTS if mean["low"] > 0 else HELPS
 
 
 def _mean(table: numpy.ndarray, level: float) -> dict | None:
