@@ -7,9 +7,11 @@ import types
 import pytest
 
 import tunebook
-from tunebook.data.splits import assign, group_of, normalise, split_of
+from tunebook.data.mapping import reading_of
+from tunebook.data.splits import assign, group_of, held_rows, leave_rows_out, normalise, row_groups, split_of
 from tunebook.data.study_data import Sizes, load_study_data, without_thoughts
 from tunebook.data.validate import judge_study
+from tunebook.errors import InputProblem
 from tunebook.evaluation.extraction import extract
 from tunebook.files import write_jsonl
 from tunebook.training.sampling import checker_of
@@ -213,3 +215,51 @@ def test_thoughts_are_not_trained_where_thinking_is_off(tmp_path):
     assert answers == {"Use `sum`.\n"} and len(found.train) == len(study.train)
     [note] = [finding for finding in found.findings if finding.check == "thoughts_left_out"]
     assert note.severity == "info" and note.count == len([*found.train, *found.dev, *found.test])
+
+
+def from_sources(tmp_path):
+    """A study of a table as people keep it: a column that says where a row comes from, empty in some rows."""
+    lines = [f"schedule number {n},{n % 60} {n % 24} * * *,{('forum', 'manual', '')[n % 3]}" for n in range(120)]
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join(["question,answer,Source", *lines]) + "\n")
+    return load_study_data("", str(path), "", reading=reading_of(["prompt=question", "completion=answer"]))
+
+
+def test_rows_are_grouped_by_where_they_come_from(tmp_path):
+    study = from_sources(tmp_path)
+    column, groups = row_groups(study.train, "", 8)
+    assert column == "Source" and groups.keys() == {"forum", "manual", "(none)"}
+    assert sum(map(len, groups.values())) == len(study.train), "no row is missing"
+    held, names = held_rows(study.dev, column, 3, 0)
+    assert len(held) == 3 and set(names) <= groups.keys()
+
+
+def test_a_shipped_task_is_grouped_by_its_slices():
+    column, groups = row_groups(load_study_data("schedule_to_cron", "", "", Sizes(300, 10, 10)).train, "", 8)
+    assert column == "slice" and {"daily", "weekly", "interval"} <= groups.keys()
+
+
+@pytest.mark.parametrize(
+    "rows, column, said",
+    [
+        ([turns(str(n), "1") for n in range(20)], "", "the rows do not say where they come from"),
+        ([{"source": str(n)} for n in range(40)], "source", "source has 40 values"),
+        ([{"source": "a"}] * 30 + [{"source": "b"}] * 3, "", "do not say where they come from"),
+        ([{"source": "a"}, {"source": "b"}], "sourse", "did you mean 'source'"),
+    ],
+)
+def test_rows_that_tell_no_groups_are_one_sentence(rows, column, said):
+    with pytest.raises(InputProblem, match=said):
+        row_groups(rows, column, 8)
+
+
+def test_left_out_rows_are_rejects_with_their_reason_and_dev_and_test_stay(tmp_path):
+    study = from_sources(tmp_path)
+    left = leave_rows_out(study, ["Source=forum", "Source=(none)"])
+    assert {row["Source"] for row in left.train} == {"manual"}
+    assert (left.dev, left.test, left.test_problems) == (study.dev, study.test, study.test_problems)
+    gone = left.rejects[len(study.rejects) :]
+    assert len(gone) == len(study.train) - len(left.train) and gone[0]["reason"] == "left_out_rows: Source=forum"
+    assert leave_rows_out(study, []) == study
+    with pytest.raises(InputProblem, match="'Source=forums' names no training row.*Source=forum, Source=manual"):
+        leave_rows_out(study, ["Source=forums"])

@@ -119,7 +119,7 @@ def row_groups(rows: list[dict], column: str = "", least: int = 1) -> tuple[str,
     ('source', {'a': 2, 'b': 1, '(none)': 1})
     """
     there = sorted({name for row in rows for name in row})
-    for name in [column] if column else TELLING:
+    for name in [column] if column else [name for known in TELLING for name in there if name.lower() == known]:
         groups = {}
         for row in rows:
             groups.setdefault(group_name(row, name), []).append(row)

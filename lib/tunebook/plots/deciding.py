@@ -113,7 +113,7 @@ def groups(rows: list[dict]):
     ax.axvline(0, color=SOFT, lw=1)
     ax.set_yticks(range(len(rows)), [f"{row['group']} ({row['rows']} rows)" for row in reversed(rows)])
     ax.set_ylim(-0.6, len(rows) - 0.4)
-    ax.set_xlabel("nats that a right answer costs more with the group's rows than without, on dev rows of other groups")
+    ax.set_xlabel("change of a right answer's cost on dev rows of other groups (nats)")
     own = "; grey: on its own dev rows" if marks else ""
     ax.set_title(
         f"right of 0 hurts (red), left helps (blue); intervals hold for all groups at once{own}", loc="left", fontsize=9
