@@ -48,7 +48,7 @@ def group_effects(
         harmful = [row for row in rows if row["verdict"] == HURTS]
         if not harmful:
             break
-        worst = max(harmful, key=lambda row: row["effect"] / (row["effect"] - row["low"]))
+        worst = max(harmful, key=lambda row: row["low"] / row["effect"])
         hurting[worst["group"]] = worst
         judges = numpy.where(judges == worst["group"], None, judges)
     for row in [*hurting.values(), *rows]:
