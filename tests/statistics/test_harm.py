@@ -58,6 +58,20 @@ def test_wrong_dev_rows_do_not_speak_against_right_sources():
     assert [row["held"] for row in found] == [40, 20, 20]
 
 
+def test_one_groups_dev_rows_alone_condemn_nobody():
+    """Wrong dev rows of a source that is not shown to hurt would make every right one look harmful."""
+    groups = [name for name in ("odd", "a", "b", "wrong") for _ in range(20)]
+    noise = {
+        name: numpy.array(table(0.0, seed, held=80, spread=0.1)) for seed, name in enumerate(("odd", "a", "wrong"))
+    }
+    shift = {"odd": [0] * 60 + [4] * 20, "a": [-1] * 60 + [4] * 20, "wrong": [0] * 60 + [-4] * 20}
+    found = group_effects({name: (noise[name] + shift[name]).tolist() for name in noise}, groups)
+    odd = next(row for row in found if row["group"] == "odd")
+    assert odd["low"] > 0 and (odd["verdict"], odd["against"]) == (OPEN, "wrong")
+    (told,) = group_advice([odd], {"odd": 60}, "source", 8)
+    assert told["advice"] == "keep: only with the dev rows of wrong it hurts: look which of the two is right"
+
+
 def test_no_group_is_missing_and_each_says_what_would_settle_it():
     found = group_effects({"open": table(0.2, 5, draws=4), "good": table(-2.0, 6, draws=4)}, [""] * 40)
     rows = group_advice(found, {"open": 50, "good": 50, "tiny": 3}, "source", 8)

@@ -15,7 +15,7 @@ from tunebook.errors import InputProblem
 from tunebook.statistics.intervals import CONFIDENCE, require_finite
 
 COLUMNS = ("group", "rows", "verdict", "effect", "low", "high", "own", "own_low", "own_high")
-COLUMNS += ("draws", "held", "draws_needed", "held_needed", "advice")
+COLUMNS += ("draws", "held", "draws_needed", "held_needed", "against", "advice")
 HURTS, HELPS, OPEN = "hurts", "helps", "cannot be told"
 FEWEST_DRAWS, FEWEST_HELD = 3, 8
 MOST_DRAWS, MOST_TIMES = 50, 20  # draws, and times the held-out rows, beyond which more are no remedy
@@ -32,9 +32,9 @@ def group_effects(
     longer count for the others: right answers make them less likely. `own`, `own_low`, `own_high` are over its own
     ones, None for fewer than FEWEST_HELD. One looks for the worst of G groups, so each interval has the level 1 -
     (1 - confidence) / G, and all of them hold at once (Bonferroni). `verdict`: HURTS where the whole interval is
-    above 0, HELPS where it is below, else OPEN. `draws_needed`, `held_needed`: what would leave 0 outside, were the
-    effect as estimated (None: more than MOST_DRAWS, or MOST_TIMES the rows). InputProblem for unequal or too few
-    draws.
+    above 0, HELPS where it is below, and so whichever one other group's held-out rows are left out, else OPEN.
+    `draws_needed`, `held_needed`: what would leave 0 outside, were the effect as estimated (None: more than
+    MOST_DRAWS, or MOST_TIMES the rows). InputProblem for unequal or too few draws.
 
     >>> worse, none = [[0.4, 0.6, 0.5] * 4, [0.6, 0.4, 0.5] * 4, [0.5, 0.5, 0.5] * 4], [[0.1, -0.1, 0.0] * 4] * 3
     >>> [(row["group"], row["verdict"]) for row in group_effects({"none": none, "worse": worse}, [""] * 12)]
@@ -57,13 +57,25 @@ def group_effects(
 
 
 def _judged(group: str, table: numpy.ndarray, judges: numpy.ndarray, level: float) -> dict:
-    """What a group does to the held-out rows of the `judges`, the groups of these rows (None: counts no more)."""
+    """What a group does to the held-out rows of the `judges`, the groups of these rows (None: counts no more).
+
+    `against`: a group without whose rows it would be told otherwise; then it is OPEN, since that one may be wrong.
+    """
     others = numpy.array([name is not None and name != group for name in judges])
-    found = _mean(table[:, others], level) or dict.fromkeys(("effect", "low", "high", "draws_needed", "held_needed"))
-    verdict = OPEN
-    if found["effect"] is not None and not found["low"] <= 0 <= found["high"]:
-        verdict = HURTS if found["low"] > 0 else HELPS
-    return {"group": group, "draws": len(table), "held": int(others.sum()), **found, "verdict": verdict}
+    found, names = _mean(table[:, others], level), sorted(set(judges[others]))
+    verdict, against = _side(found), None
+    if verdict != OPEN and len(names) > 1:
+        sides = {name: _side(_mean(table[:, others & (judges != name)], level)) for name in names}
+        against = next((name for name in names if sides[name] != verdict), None)
+    found = found or dict.fromkeys(("effect", "low", "high", "draws_needed", "held_needed"))
+    told = {"verdict": OPEN if against is not None else verdict, "against": against}
+    return {"group": group, "draws": len(table), "held": int(others.sum()), **found, **told}
+
+
+def _side(mean: dict | None) -> str:
+    if mean is None or mean["low"] <= 0 <= mean["high"]:
+        return OPEN
+    return HURTS if mean["low"] > 0 else HELPS
 
 
 def _own(table: numpy.ndarray, is_own: numpy.ndarray, level: float) -> dict:
@@ -97,6 +109,9 @@ def _advice(row: dict, column: str) -> str:
         return said + ("; its own dev rows become likelier: they say otherwise than the rest of dev" if likes else "")
     if row["verdict"] == HELPS:
         return "keep"
+    if row["against"] is not None:
+        side = "hurts" if row["effect"] > 0 else "helps"
+        return f"keep: only with the dev rows of {row['against']} it {side}: look which of the two is right"
     ways = [f"{row['draws_needed']} draws instead of {row['draws']}"] if row["draws_needed"] else []
     ways += [f"{row['held_needed']} dev rows of other groups instead of {row['held']}"] if row["held_needed"] else []
     if ways:
