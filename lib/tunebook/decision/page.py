@@ -29,6 +29,7 @@ FIGURES = {
     "08_train_grpo/figures/reward.png": "Reward, and truth on problems that are never rewarded",
     "09_recover/figures/front.png": "What came back, and what it cost",
     "11_label/figures/labelled.png": "Answers that people find right",
+    "13_rows_that_hurt/figures/groups.png": "What each source of rows does to right answers",
     "00_should_we_fine_tune/figures/break_even.png": "When it pays against a hosted model",
     "06_verdict/figures/break_even.png": "When it pays against a hosted model",
     "06_verdict/figures/cascade.png": "Wrong answers, and answers that stay local, against the threshold",

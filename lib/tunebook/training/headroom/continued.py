@@ -3,7 +3,8 @@ group and without, everything else equal.
 
 Every continuation starts from the same weights and the same state of Adam, and takes the same steps with the same rows
 in the same order. A row weighs the same in each of them, whether or not another one stands beside it, so that a
-continuation without the group is not one with more of the others. Does not judge (see `statistics.harm`).
+continuation without the group is not one with more of the others (but for the clipping of large gradients, as in the
+training itself). Does not judge (see `statistics.harm`).
 """
 
 from __future__ import annotations
