@@ -40,7 +40,7 @@ def test_draws_that_agree_on_few_answers_and_answers_that_agree_in_few_draws_sta
 
 def test_a_wrong_source_is_judged_by_the_dev_rows_of_the_others():
     """It makes its own wrong dev rows likelier; counted with the others they would clear it."""
-    groups = ["bad"] * 20 + ["good"] * 20
+    groups = ["bad"] * 20 + ["checked"] * 20
     differences = [[-4 + noise for noise in row[:20]] + [0.8 + noise for noise in row[20:]] for row in table(0.0, 1)]
     (row,) = (r for r in group_effects({"bad": differences, "good": table(-0.5, 2)}, groups) if r["group"] == "bad")
     assert row["verdict"] == HURTS and row["own"] < -3 and row["held"] == 20
@@ -70,6 +70,14 @@ def test_one_groups_dev_rows_alone_condemn_nobody():
     assert odd["low"] > 0 and (odd["verdict"], odd["against"]) == (OPEN, "wrong")
     (told,) = group_advice([odd], {"odd": 60}, "source", 8)
     assert told["advice"] == "keep: only with the dev rows of wrong it hurts: look which of the two is right"
+
+
+def test_of_two_sources_that_contradict_each_other_neither_is_condemned():
+    """Each harms the other's dev rows; which of them is right, no number can say."""
+    tables = {name: (numpy.array(table(0.0, n)) + shift) for n, (name, shift) in enumerate((
+        ("a", [-2] * 20 + [2] * 20), ("b", [2.5] * 20 + [-2] * 20)))}  # fmt: skip
+    found = group_effects({name: rows.tolist() for name, rows in tables.items()}, ["a"] * 20 + ["b"] * 20)
+    assert [(row["verdict"], row["against"]) for row in found] == [(OPEN, "a"), (OPEN, "b")]
 
 
 def test_no_group_is_missing_and_each_says_what_would_settle_it():

@@ -44,7 +44,7 @@ def group_effects(
     tables = {group: numpy.asarray(table, dtype=float) for group, table in by_group.items()}
     level, hurting, judges = (1 - confidence) / len(tables), {}, numpy.array(held_groups, dtype=object)
     while True:
-        rows = [_judged(group, table, judges, level) for group, table in tables.items() if group not in hurting]
+        rows = [_judged(group, tables, judges, level) for group in tables if group not in hurting]
         harmful = [row for row in rows if row["verdict"] == HURTS]
         if not harmful:
             break
@@ -56,17 +56,19 @@ def group_effects(
     return sorted([*hurting.values(), *rows], key=_rank, reverse=True)
 
 
-def _judged(group: str, table: numpy.ndarray, judges: numpy.ndarray, level: float) -> dict:
+def _judged(group: str, tried: dict[str, numpy.ndarray], judges: numpy.ndarray, level: float) -> dict:
     """What a group does to the held-out rows of the `judges`, the groups of these rows (None: counts no more).
 
-    `against`: a group without whose rows it would be told otherwise; then it is OPEN, since that one may be wrong.
+    `against`: a tried group without whose rows it would be told otherwise; then it is OPEN, since that one may be
+    wrong. Held-out rows of groups that are not tried are taken to be right.
     """
-    others = numpy.array([name is not None and name != group for name in judges])
+    table, others = tried[group], numpy.array([name is not None and name != group for name in judges])
     found, names = _mean(table[:, others], level), sorted(set(judges[others]))
     verdict, against = _side(found), None
-    if verdict != OPEN and len(names) > 1:
-        sides = {name: _side(_mean(table[:, others & (judges != name)], level)) for name in names}
-        against = next((name for name in names if sides[name] != verdict), None)
+    if verdict == HURTS or verdict == HELPS and len(names) > 1:
+        doubted = [name for name in names if name in tried]
+        sides = {name: _side(_mean(table[:, others & (judges != name)], level)) for name in doubted}
+        against = next((name for name in doubted if sides[name] != verdict), None)
     found = found or dict.fromkeys(("effect", "low", "high", "draws_needed", "held_needed"))
     told = {"verdict": OPEN if against is not None else verdict, "against": against}
     return {"group": group, "draws": len(table), "held": int(others.sum()), **found, **told}
@@ -159,7 +161,10 @@ def _mean(table: numpy.ndarray, level: float) -> dict | None:
 
     reach, further = float(half(draws, held)), {"draws_needed": None, "held_needed": None}
     if reach >= abs(centre):
-        more, rows = numpy.arange(draws + 1, MOST_DRAWS + 1), numpy.arange(held + 1, MOST_TIMES * held + 1)
+        more, rows = (
+            numpy.arange(draws + 1, MOST_DRAWS + 1),
+            numpy.geomspace(held + 1, MOST_TIMES * held, 60).astype(int),
+        )
         further = {"draws_needed": needed(more, half(more, held)), "held_needed": needed(rows, half(draws, rows))}
     return {"effect": centre, "low": centre - reach, "high": centre + reach} | further
 
