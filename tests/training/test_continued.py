@@ -40,17 +40,18 @@ def rows_of(n: int, seed: int, wording: str = "ticket {}", answer: str = "class 
     return [row(wording.format(rng.randrange(10_000)), answer) for _ in range(n)]
 
 
-@pytest.mark.parametrize("answer", ["class 4", "Klasse drei", '{"label": 3}'])
+@pytest.mark.parametrize("answer", ["class 4", "Klasse drei"])
 def test_planted_poison_is_found_and_an_unusual_right_source_is_kept(base, answer):
-    """Labels that are off by one, answers in another language, answers of another task."""
+    """Labels that are off by one, answers in another language."""
     sources = {
         "usual": rows_of(80, 1),
+        "manual": rows_of(80, 7),
         "odd": rows_of(80, 2, "[Q-17] PLS >> {} << THX!!"),
         "wrong": rows_of(80, 3, answer=answer),
     }
-    dev = [*rows_of(12, 4), *rows_of(12, 6, "[Q-17] PLS >> {} << THX!!"), *rows_of(8, 5, answer=answer)]
+    dev = [*rows_of(24, 4), *rows_of(8, 6, "[Q-17] PLS >> {} << THX!!"), *rows_of(8, 5, answer=answer)]
     measured = with_and_without(base, sources, dev, HOW, CONTEXT)
-    found = group_effects(measured["differences"], ["usual"] * 12 + ["odd"] * 12 + ["wrong"] * 8)
+    found = group_effects(measured["differences"], ["usual", "manual"] * 12 + ["odd"] * 8 + ["wrong"] * 8)
     verdicts = {part["group"]: part["verdict"] for part in found}
     assert found[0]["group"] == "wrong" and verdicts.pop("wrong") == HURTS and HURTS not in verdicts.values()
     assert found[0]["own"] < 0, "it makes its own dev rows likelier, which must not speak for it"

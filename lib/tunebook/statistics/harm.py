@@ -112,8 +112,9 @@ def _advice(row: dict, column: str) -> str:
     if row["verdict"] == HELPS:
         return "keep"
     if row["against"] is not None:
-        side = "hurts" if row["effect"] > 0 else "helps"
-        return f"keep: only with the dev rows of {row['against']} it {side}: look which of the two is right"
+        if row["effect"] > 0:
+            return f"keep: only with the dev rows of {row['against']} it hurts: look which of the two is right"
+        return f"keep: it helps the dev rows of {row['against']}, and is not shown to help the others"
     ways = [f"{row['draws_needed']} draws instead of {row['draws']}"] if row["draws_needed"] else []
     ways += [f"{row['held_needed']} dev rows of other groups instead of {row['held']}"] if row["held_needed"] else []
     if ways:
