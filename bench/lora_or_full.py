@@ -1,7 +1,7 @@
 """The recorded trainings of notebooks/studies/lora_or_full.ipynb: full, and LoRA of two ranks, at three rates each.
 
-`python bench/lora_or_full.py SECONDS` makes those that are not there yet, all methods and rates of one seed before the
-next, and begins none after that time. Each is a process of its own, forked from this one, and a row of
+`python bench/lora_or_full.py SECONDS` makes those that are not there yet, full and rank 16 seed by seed and then rank 1,
+and begins none after that time. Each is a process of its own, forked from this one, and a row of
 outputs/lora_or_full/lora_or_full.json, as `scale.study_rows` would write it of a sweep; for the record it is copied
 into outputs/studies/. It trains as 02 does, on a task of bench_headroom.py that few rows teach.
 """
@@ -19,8 +19,9 @@ ROOT = Path(__file__).parent.parent
 RECORD = ROOT / "outputs" / "lora_or_full" / "lora_or_full.json"
 KEYS = ("method", "lora_rank", "learning_rate")
 TASK, ROWS, DOCUMENTS, SEEDS = "units", 64, 12, 3
-GRIDS = [{"method": "full", "learning_rate": rate} for rate in (1e-4, 3e-4, 1e-3)]
-GRIDS += [{"method": "lora", "lora_rank": rank, "learning_rate": r} for rank in (16, 1) for r in (1e-3, 3e-3, 1e-2)]
+GRIDS = [[{"method": "full", "learning_rate": rate} for rate in (1e-4, 3e-4, 1e-3)]]
+GRIDS[0] += [{"method": "lora", "lora_rank": 16, "learning_rate": rate} for rate in (1e-3, 3e-3, 1e-2)]
+GRIDS += [[{"method": "lora", "lora_rank": 1, "learning_rate": rate} for rate in (1e-3, 3e-3, 1e-2)]]
 
 
 def collect(seconds: float) -> None:
@@ -33,7 +34,7 @@ def collect(seconds: float) -> None:
     record |= {"base": None, "seconds": 0.0}
     record = read_json(RECORD) if RECORD.exists() else record
     RECORD.parent.mkdir(parents=True, exist_ok=True)
-    wanted = [{}, *({**point, "seed": seed} for seed in range(SEEDS) for point in GRIDS)]
+    wanted = [{}, *({**point, "seed": seed} for grid in GRIDS for seed in range(SEEDS) for point in grid)]
     done = [{}] * bool(record["base"]) + [
         {key: row[key] for key in (*KEYS, "seed") if key in row} for row in record["rows"]
     ]

@@ -154,8 +154,8 @@ def methods(trainings: list[dict], best: dict[str, dict]):
             right.plot([score], [row["rise"]], mark, ms=4, alpha=0.5, **look)
         left.plot(list(scores), [sum(part) / len(part) for part in scores.values()], label=method, **look)
         right.plot([100 * own["passed"].mean()], [own["rise"].mean()], mark, ms=11, mec=INK, label=method, **look)
-    left.set(xscale="log", xlabel="learning rate", ylabel=f"dev problems solved (%), n = {own['passed'].shape[1]}")
-    right.set(xlabel="dev problems solved (%)", ylabel="more bits for general text (%)")
+    left.set(xscale="log", xlabel="learning rate", ylabel=f"problems solved (%), n = {own['passed'].shape[1]}")
+    right.set(xlabel="problems solved (%)", ylabel="more bits for general text (%)")
     left.set_title(f"learned at each rate, {len(own['passed'])} trainings each", loc="left", fontsize=10)
     right.set_title("learned and forgotten; large: at its own best rate", loc="left", fontsize=10)
     for ax in (left, right):

@@ -64,11 +64,11 @@ def read_sweep(text: str, root: Path) -> Sweep:
     for key, value in content.items():
         if key not in KEYS:
             raise InputProblem(f"{path}: unknown key {key!r}: a sweep has {', '.join(KEYS)}")
-        if key == "grid" and isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
-            continue  # several grids, one after the other
-        if type(value) is not KEYS[key] or (KEYS[key] is int and value < (key != "gpus")):
+        parts = value if key == "grid" and isinstance(value, list) and value else [value]
+        if any(type(part) is not KEYS[key] or (KEYS[key] is int and part < (key != "gpus")) for part in parts):
             wanted = {str: "text", list: "a list", dict: "a mapping `key: value`", int: "a whole number above 0"}
-            raise InputProblem(f"{path}: {key} is {value!r}: it must be {wanted[KEYS[key]]}")
+            several = " or a list of them" if key == "grid" else ""
+            raise InputProblem(f"{path}: {key} is {value!r}: it must be {wanted[KEYS[key]]}{several}")
     if "study" not in content or not runs.RUN_NAME.fullmatch(path.stem):
         raise InputProblem(f"{path}: write `study: NAME`, a file of params/, in a file whose name is a plain word")
     study, split = _study(content, path, root), content.get("split", "dev")
