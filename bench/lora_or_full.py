@@ -1,6 +1,6 @@
 """The recorded trainings of notebooks/studies/lora_or_full.ipynb: full, and LoRA of two ranks, at three rates each.
 
-`python bench/lora_or_full.py SECONDS` makes those that are not there yet, full and rank 16 seed by seed and then rank 1,
+`python bench/lora_or_full.py SECONDS` makes those that are not there yet, full and rank 16 seed by seed, then rank 1,
 and begins none after that time. Each is a process of its own, forked from this one, and a row of
 outputs/lora_or_full/lora_or_full.json, as `scale.study_rows` would write it of a sweep; for the record it is copied
 into outputs/studies/. It trains as 02 does, on a task of bench_headroom.py that few rows teach.
