@@ -166,14 +166,14 @@ def test_the_study_of_adapters_compares_each_method_at_its_own_best_rate(both_wa
     assert "has no score: {('full', 0.0003)}" in text
     shown = {(row["method"], row["what"]): row["shown"] for row in names["compared"]}
     assert shown == {
-        ("lora, rank 16", "learned"): "",
-        ("lora, rank 16", "forgot"): "less",
-        ("lora, rank 1", "learned"): "less",
-        ("lora, rank 1", "forgot"): "less",
+        ("lora 16", "learned"): "",
+        ("lora 16", "forgot"): "less",
+        ("lora 1", "learned"): "less",
+        ("lora 1", "forgot"): "less",
     }
     forgot = next(row for row in names["compared"] if row["what"] == "forgot")
     assert forgot["difference"] == pytest.approx(-6.0, abs=0.5), "percent of bits, against base"
-    assert "lora, rank 16: is enough, within 5 points of full" in text and "lora, rank 1: learned less" in text
+    assert "lora 16: is enough, within 5 points of full" in text and "lora 1: learned less" in text
     assert "90 seconds, 2.80 GiB" in text and "60 seconds, 1.40 GiB" in text
     record(both_ways, "ways", "lora_or_full")
     assert execute("lora_or_full", capsys)[0] == text, "the record alone says the same"

@@ -75,5 +75,9 @@ def test_a_training_that_lacks_is_one_sentence(lost):
     rows = simulated(numpy.random.default_rng(3), "lora", {1: 0.5, 2: 0.5})
     with pytest.raises(InputProblem, match="lora: every setting needs one training"):
         own_best(rows[:lost] + rows[lost + 1 :])
+    with pytest.raises(InputProblem, match="general_documents"):
+        own_best([row | {"rise": None} for row in rows])
+    with pytest.raises(InputProblem, match="full and another method are compared, found lora"):
+        against(own_best(rows), "full")
     with pytest.raises(InputProblem, match="other seeds or problems"):
         own_best(rows + [row | {"method": "full", "passed": row["passed"][1:]} for row in rows])

@@ -53,6 +53,8 @@ def _tables(rows: list[dict], method: str) -> tuple[numpy.ndarray, numpy.ndarray
     """What passed, by setting, seed and problem; what was forgotten, by setting and seed; the settings."""
     settings, seeds = (sorted({row[key] for row in rows}) for key in ("setting", "seed"))
     by = {(row["setting"], row["seed"]): row for row in rows}
+    if any(row.get("rise") is None for row in rows):
+        raise InputProblem(f"{method}: what it forgot was not measured: set general_documents, and score 04@base too")
     whole = len(seeds) > 1 and len(by) == len(rows) == len(settings) * len(seeds)
     if not whole or len({len(row["passed"]) for row in rows}) > 1:
         raise InputProblem(f"{method}: every setting needs one training of each of two seeds or more, on all problems")
@@ -71,6 +73,8 @@ def against(best: dict[str, dict], reference: str) -> list[dict]:
 
     Source: Fisher 1935, The design of experiments, chapter 4 (randomised blocks).
     """
+    if len(best) < 2 or reference not in best:
+        raise InputProblem(f"{reference} and another method are compared, found {', '.join(best) or 'none'}")
     rows, first = [], best[reference]
     of_passed = _spread([own["passed"].mean(axis=1) for own in best.values()])
     of_rise = _spread([own["rise"] for own in best.values()])
