@@ -20,8 +20,8 @@ RECORD = ROOT / "outputs" / "lora_or_full" / "lora_or_full.json"
 KEYS = ("method", "lora_rank", "learning_rate")
 TASK, ROWS, DOCUMENTS, SEEDS = "units", 64, 12, 3
 GRIDS = [[{"method": "full", "learning_rate": rate} for rate in (1e-4, 3e-4, 1e-3)]]
-GRIDS[0] += [{"method": "lora", "lora_rank": 16, "learning_rate": rate} for rate in (1e-3, 3e-3, 1e-2)]
-GRIDS += [[{"method": "lora", "lora_rank": 1, "learning_rate": rate} for rate in (1e-3, 3e-3, 1e-2)]]
+GRIDS[0] += [{"method": "lora", "lora_rank": 16, "learning_rate": rate} for rate in (3e-4, 1e-3, 3e-3)]
+GRIDS += [[{"method": "lora", "lora_rank": 1, "learning_rate": rate} for rate in (3e-4, 1e-3, 3e-3)]]
 
 
 def collect(seconds: float) -> None:
