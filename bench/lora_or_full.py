@@ -51,10 +51,7 @@ def collect(seconds: float) -> None:
             record["seconds"] += round(time.perf_counter() - started, 1)
             write_json(RECORD, record)
             print(
-                time.strftime("%H:%M:%S"),
-                json.dumps(point),
-                {k: v for k, v in found.items() if k != "passed"},
-                flush=True,
+                time.strftime("%H:%M:%S"), point, f"{found['k']}/{found['n']}, {found['rise']:+.1f}% bits", flush=True
             )
 
 
