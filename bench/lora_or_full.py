@@ -6,7 +6,6 @@ outputs/lora_or_full/lora_or_full.json, as `scale.study_rows` would write it of 
 into outputs/studies/. It trains as 02 does, on a task of bench_headroom.py that few rows teach.
 """
 
-import json
 import multiprocessing
 import os
 import sys
@@ -19,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 RECORD = ROOT / "outputs" / "lora_or_full" / "lora_or_full.json"
 KEYS = ("method", "lora_rank", "learning_rate")
 TASK, ROWS, DOCUMENTS, SEEDS = "units", 64, 12, 3
-GRIDS = [[{"method": "full", "learning_rate": rate} for rate in (1e-4, 3e-4, 1e-3)]]
+GRIDS = [[{"method": "full", "learning_rate": rate} for rate in (3e-5, 1e-4, 3e-4)]]
 GRIDS[0] += [{"method": "lora", "lora_rank": 16, "learning_rate": rate} for rate in (3e-4, 1e-3, 3e-3)]
 GRIDS += [[{"method": "lora", "lora_rank": 1, "learning_rate": rate} for rate in (3e-4, 1e-3, 3e-3)]]
 
