@@ -67,7 +67,8 @@ def against(best: dict[str, dict], reference: str) -> list[dict]:
     """Every other method of `own_best` less the reference, seed by seed: what it `learned` (points, over trainings and
     problems) and what it `forgot` (the unit of `rise`, over trainings, on these very texts).
 
-    The spread between trainings is that of all methods together, taken to be alike in them, seeds as blocks: with two
+    The intervals are for the settings that were chosen; that other trainings may choose others is not in them. The
+    spread between trainings is that of all methods together, taken to be alike in them, seeds as blocks: with two
     methods this is the paired t-test. `difference`, `interval` (95%), `p_exact`, `p_holm` over all rows, and `shown`:
     "more", "less" or "".
 
