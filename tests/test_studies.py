@@ -6,7 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from IPython.core.formatters import DisplayFormatter
 
+from tunebook import plots
 from tunebook.errors import InputProblem
 from tunebook.pipeline import manifest as manifests
 from tunebook.statistics import published
@@ -175,5 +177,7 @@ def test_the_study_of_adapters_compares_each_method_at_its_own_best_rate(both_wa
     assert forgot["difference"] == pytest.approx(-6.0, abs=0.5), "percent of bits, against base"
     assert "lora 16: is enough, within 5 points of full" in text and "lora 1: learned less" in text
     assert "90 seconds, 2.80 GiB" in text and "60 seconds, 1.40 GiB" in text
+    shown, _ = DisplayFormatter().format(plots.methods(names["trainings"], names["best"]))
+    assert shown["image/png"].startswith(b"\x89PNG"), "a cell that ends with a figure shows it"
     record(both_ways, "ways", "lora_or_full")
     assert execute("lora_or_full", capsys)[0] == text, "the record alone says the same"
