@@ -158,6 +158,7 @@ def methods(trainings: list[dict], best: dict[str, dict]):
     right.set(xlabel="problems solved (%)", ylabel="more bits for general text (%)")
     left.set_title(f"learned at each rate, {len(own['passed'])} trainings each", loc="left", fontsize=10)
     right.set_title("learned and forgotten; large: at its own best rate", loc="left", fontsize=10)
+    left.set_ylim(0, 102)
     for ax in (left, right):
         ax.legend(fontsize=8)
     return fig
