@@ -79,5 +79,5 @@ def _points(folder: Path) -> list[dict]:
     for stage, name in FRONTS.items():
         if (folder / stage / manifests.NAME).is_file():
             rows = manifests.read_manifest(folder / stage)["metrics"].get(name) or []
-            found += [row for row in rows if row.get("kl") is not None]
+            found += [row for row in rows if row.get("kl")]  # base itself is 0 from base
     return found
