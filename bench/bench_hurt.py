@@ -16,7 +16,7 @@ import numpy
 
 from tunebook.statistics.harm import HELPS, HURTS, group_effects
 
-TRIES = 300
+TRIES = 1000
 DRAW, ANSWER, REST, CONTROL = 0.3, 1.5, 1.5, 0.2  # standard deviations, nats
 CASES = {"none": (0.0,) * 5, "none, 12 groups": (0.0,) * 12}
 CASES |= {f"one hurts by {size:g}": (-1.0, -1.0, -1.0, 0.0, size) for size in (0.5, 1.0, 2.0, 3.0)}
