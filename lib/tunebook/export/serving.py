@@ -89,7 +89,7 @@ def export_served(
         try:
             files[name] = convert_adapter(source.folder, adapter, folder / f"adapter-{name}.gguf")
         except InputProblem as problem:
-            refused[name] = str(problem)
+            refused[name] = str(problem).replace(str(adapter), name)  # no path of this machine
     if not files:
         folder.rmdir()
         return {"adapters": {}, "refused": refused}
