@@ -24,7 +24,7 @@ LABELLED = "tool_calls"  # with a judge, and a sheet that nobody fills in
 AS_IT_IS = "smoke"
 SMALL = {
     "n_rows": 12, "dpo_prompts": 6, "dpo_samples": 2, "dpo_least_pairs": 0, "dpo_epochs": 1.0, "max_new_tokens": 6,
-    "retained": [], "general_documents": 1, "audit_problems": 2, "rehearsal_share": 0.0, "watch_points": 0, "ladder": [], "batch_size": 4,
+    "retained": [], "general_documents": 1, "audit_problems": 2, "rehearsal_share": 0.0, "watch_points": 1, "checkpoints": 2, "ladder": [], "batch_size": 4,
     "search_share": 1e-6, "benchmark_limit": 4, "model_revision": "",
 }  # fmt: skip
 

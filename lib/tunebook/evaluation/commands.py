@@ -75,6 +75,12 @@ def add_judging(parser) -> None:
     )
 
 
+def judging_fields(args) -> dict:
+    """Fields of the Protocol that the options of `add_judging` name; what was not given is left out."""
+    said = {key: getattr(args, key) for key in ("answer_reading", "code_block", "cpu_seconds")}
+    return {key: value for key, value in said.items() if value is not None}
+
+
 def score_command(args) -> int:
     """Exit 0 when every completion was judged, whatever the score."""
     from tunebook.evaluation import completions, measure, shapes
@@ -93,9 +99,7 @@ def score_command(args) -> int:
     rows = completions.read_completions(args.completions, whole, mapping, set(left_out))
     problems = whole.without(left_out)
     protocol = read_json(args.protocol) if args.protocol else {}
-    for key in ("answer_reading", "code_block", "cpu_seconds"):
-        if getattr(args, key) is not None:
-            protocol[key] = getattr(args, key)
+    protocol |= judging_fields(args)
     metrics = score_completions(
         problems, rows, Path(args.out), protocol, workers=args.workers, allow_unisolated=args.allow_unisolated
     )

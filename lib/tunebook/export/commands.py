@@ -53,6 +53,8 @@ def _add_merge(subparsers) -> None:
 
 def merge(args: argparse.Namespace) -> int:
     """0 when the folder is there, complete; it gets its name at the end."""
+    from transformers.utils.logging import disable_progress_bar
+
     from tunebook.errors import InputProblem
     from tunebook.export.merge import merge_to_folder
     from tunebook.files import replace
@@ -65,6 +67,7 @@ def merge(args: argparse.Namespace) -> int:
     if args.folder.exists():
         raise InputProblem(f"{args.folder} is there already: name a new folder, or remove it")
     args.folder.parent.mkdir(parents=True, exist_ok=True)
+    disable_progress_bar()  # seconds of bars over one line of result
     with tempfile.TemporaryDirectory(prefix=".merge-", dir=args.folder.parent) as made:
         replace(merge_to_folder(source, None, load_tokenizer(source, "model"), Path(made) / "model"), args.folder)
     print(f"{args.folder}: {source.name} merged into its base, float16")
@@ -121,6 +124,7 @@ def judge(args: argparse.Namespace) -> int:
 
     from tunebook.errors import InputProblem
     from tunebook.evaluation.benchmark import load_benchmark
+    from tunebook.evaluation.commands import judging_fields
     from tunebook.evaluation.protocol import Protocol, filled_in
     from tunebook.evaluation.readiness import Judging, check_runner
     from tunebook.evaluation.reply import Reading
@@ -129,9 +133,7 @@ def judge(args: argparse.Namespace) -> int:
     if not 0 <= args.port < 65536:
         raise InputProblem(f"--port is {args.port}: it is below 65536, 0 takes a free one")
     benchmark = load_benchmark(args.benchmark)
-    given = {key: getattr(args, key) for key in ("answer_reading", "code_block", "cpu_seconds")}
-    given = {key: value for key, value in given.items() if value is not None}
-    protocol = filled_in(Protocol(benchmark.sha256, **given), benchmark)
+    protocol = filled_in(Protocol(benchmark.sha256, **judging_fields(args)), benchmark)
     reading = Reading(protocol.answer_reading, protocol.code_block)
     judging = Judging(args.workers, args.allow_unisolated, reading, protocol.cpu_seconds)
     check_runner(benchmark, judging)
