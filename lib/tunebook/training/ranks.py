@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 import types
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -88,9 +89,15 @@ class Ranks:
             from accelerate.utils.fsdp_utils import fsdp2_prepare_model
             from torch.distributed.fsdp import register_fsdp_forward_method
 
+            plugin = trainer.accelerator.state.fsdp_plugin
+            if plugin.mixed_precision_policy:  # accelerate's own sums gradients, and gives losses, in half precision
+                whole = {"reduce_dtype": torch.float32, "output_dtype": None}
+                plugin.mixed_precision_policy = replace(plugin.mixed_precision_policy, **whole)
             self._empty = None if self.rank else _without_data(trainer.model)
             fsdp2_prepare_model(trainer.accelerator, trainer.model)
             register_fsdp_forward_method(trainer.model, "generate")
+            with torch.no_grad():  # its first pass says what is trained; in base's own, adapters off, it would find nothing
+                trainer.model(input_ids=torch.zeros((1, 2), dtype=torch.long, device=trainer.args.device))
 
     def even(self, dataset):
         """`dataset` with rows that train nothing at its end, where the last step would leave a process without any;
