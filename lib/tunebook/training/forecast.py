@@ -23,7 +23,7 @@ from tunebook.training.ranks import is_spread
 PILOT_STEPS = 6  # batches that are timed; the first one only warms up
 DRIFT = 0.15  # share by which a machine's speed wanders within an hour; two cores that others use wander more
 # share of the activations that glibc's heap holds on top, since freed pieces of a few MB are not given back. It differs
-# from run to run: three steps of one training took 1,602, 1,719 and 2,098 MiB (the first case of bench/bench_memory.py)
+# from run to run: the same three steps took 1,602, 1,719 and 2,098 MiB (the first case of bench/bench_memory.py)
 HEAP_SHARE = 0.55
 LOGIT_COPIES = 5  # float32 matrices (trained tokens, vocabulary) that the loss and its backward pass hold at once
 

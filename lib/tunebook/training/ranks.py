@@ -96,7 +96,7 @@ class Ranks:
             self._empty = None if self.rank else _without_data(trainer.model)
             fsdp2_prepare_model(trainer.accelerator, trainer.model)
             register_fsdp_forward_method(trainer.model, "generate")
-            with torch.no_grad():  # its first pass says what is trained; in base's own, adapters off, it would find nothing
+            with torch.no_grad():  # its first pass finds what is trained: with adapters off, for base's own, nothing
                 trainer.model(input_ids=torch.zeros((1, 2), dtype=torch.long, device=trainer.args.device))
 
     def even(self, dataset):
