@@ -112,9 +112,23 @@ def test_points_share_only_what_is_made_from_the_same(tmp_path):
     assert read_sweep("both", root).points[0].run not in {point.run for point in points}, "rows 7 is another study"
 
 
+def test_several_grids_are_gone_through_one_after_the_other(tmp_path):
+    root = make_root(tmp_path / "checkout")
+    write_sweep(root, "unlike", grid=[{"rate": [0.3, 0.9]}, {"rate": [0.5], "rows": [5, 6]}], seeds=2)
+    points = read_sweep("unlike", root).points
+    values = [{"rate": 0.3}, {"rate": 0.9}, {"rate": 0.5, "rows": 5}, {"rate": 0.5, "rows": 6}]
+    assert [point.values for point in points[::2]] == values
+    assert len({point.run for point in points}) == 8
+    assert points[0].study.params["rows"] == 7 and points[4].study.params["rows"] == 5
+
+
 @pytest.mark.parametrize(
     "content, sentence",
     [
+        ({"grid": [{"rate": [0.3]}, {"rate": [0.3]}]}, "two points are the same study"),
+        ({"grid": [{"rate": [0.3]}, {"rates": [0.3]}]}, "declares 'rates'"),
+        ({"grid": []}, "grid is .*: it must be a mapping .* or a list of them"),
+        ({"grid": ["rate"]}, "grid is .*: it must be a mapping .* or a list of them"),
         ({"gird": {}}, "unknown key 'gird'"),
         ({"grid": {"rates": [1.0]}}, "declares 'rates'"),
         ({"grid": {"rate": 0.3}}, "write a list of values"),

@@ -84,3 +84,13 @@ def test_the_likelihood_of_an_answer_is_that_of_its_own_tokens(base):
 def test_a_probe_that_would_say_nothing_is_refused(base, tmp_path, changes, said):
     with pytest.raises(InputProblem, match=said):
         probed(base, digits, tmp_path, **changes)
+
+
+def test_all_weights_train_as_an_adapter_does_and_answer_as_a_model_by_itself(base, tmp_path):
+    """The study of adapters against full trains both ways here."""
+    rows = tokenised(rows_of(lambda rng: "yes", 32, 0), base.tokenizer, 64)
+    folder = train_adapter(base, rows, Mini(learning_rate=3e-3, method="full"), tmp_path / "full")
+    assert (folder / "config.json").is_file() and not (folder / "adapter_config.json").exists()
+    with base.engine() as before, base.engine(folder) as after:
+        nats = [sum(value for value, _ in answer_nats(engine.model, rows)) for engine in (before, after)]
+    assert nats[1] < nats[0] / 2

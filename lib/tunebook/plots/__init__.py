@@ -20,6 +20,7 @@ __getattr__, __dir__, __all__ = face(
         "preference": "learning",  # a preference training
         "reward": "learning",  # reward beside truth
         "razor": "learning",  # forgetting against the distance from base
+        "methods": "learning",  # ways of training at their own best rates
         "lengths": "texts",  # tokens a row
         "coverage": "texts",  # kinds of rows
         "moved_words": "texts",  # words that new inputs have

@@ -136,3 +136,29 @@ def razor(points: list[tuple[str, float, float]], law: dict):
     ax.set_title(f"R² {law['r2']:.2f} [{low:.2f}, {high:.2f}], n = {law['n']}", loc="left", fontsize=10)
     ax.legend(fontsize=8)
     return fig
+
+
+def methods(trainings: list[dict], best: dict[str, dict]):
+    """What each method learned at each rate, and what it learned against what it forgot; trainings and findings of
+    `statistics.own_best`. Small marks: a training each; lines: means; large marks: the method at its own best rate.
+    """
+    fig, (left, right) = blank(10, 4, columns=2)
+    for at, (method, own) in enumerate(best.items()):
+        rows, look = [row for row in trainings if row["method"] == method], {"color": f"C{at}"}
+        mark = "o^svDP*X"[at % 8]
+        scores = {row["setting"]: [] for row in sorted(rows, key=lambda row: row["setting"])}
+        for row in rows:
+            score = 100 * sum(row["passed"]) / len(row["passed"])
+            scores[row["setting"]].append(score)
+            left.plot([row["setting"]], [score], mark, ms=4, alpha=0.5, **look)
+            right.plot([score], [row["rise"]], mark, ms=4, alpha=0.5, **look)
+        left.plot(list(scores), [sum(part) / len(part) for part in scores.values()], label=method, **look)
+        right.plot([100 * own["passed"].mean()], [own["rise"].mean()], mark, ms=11, mec=INK, label=method, **look)
+    left.set(xscale="log", xlabel="learning rate", ylabel=f"problems solved (%), n = {own['passed'].shape[1]}")
+    right.set(xlabel="problems solved (%)", ylabel="more bits for general text (%)")
+    left.set_title(f"learned at each rate, {len(own['passed'])} trainings each", loc="left", fontsize=10)
+    right.set_title("learned and forgotten; large: at its own best rate", loc="left", fontsize=10)
+    left.set_ylim(0, 102)
+    for ax in (left, right):
+        ax.legend(fontsize=8)
+    return fig

@@ -7,6 +7,7 @@ reuses what is there.
 
 import itertools
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -63,9 +64,11 @@ def read_sweep(text: str, root: Path) -> Sweep:
     for key, value in content.items():
         if key not in KEYS:
             raise InputProblem(f"{path}: unknown key {key!r}: a sweep has {', '.join(KEYS)}")
-        if type(value) is not KEYS[key] or (KEYS[key] is int and value < (key != "gpus")):
+        parts = value if key == "grid" and isinstance(value, list) and value else [value]
+        if any(type(part) is not KEYS[key] or (KEYS[key] is int and part < (key != "gpus")) for part in parts):
             wanted = {str: "text", list: "a list", dict: "a mapping `key: value`", int: "a whole number above 0"}
-            raise InputProblem(f"{path}: {key} is {value!r}: it must be {wanted[KEYS[key]]}")
+            several = " or a list of them" if key == "grid" else ""
+            raise InputProblem(f"{path}: {key} is {value!r}: it must be {wanted[KEYS[key]]}{several}")
     if "study" not in content or not runs.RUN_NAME.fullmatch(path.stem):
         raise InputProblem(f"{path}: write `study: NAME`, a file of params/, in a file whose name is a plain word")
     study, split = _study(content, path, root), content.get("split", "dev")
@@ -101,16 +104,8 @@ def _points(path: Path, content: dict, study: params.Study, root: Path) -> list[
     declared = {
         name: notebooks.declared(root / "notebooks" / f"{stage_names.split(name)[0]}.ipynb") for name in study.stages
     }
-    grid = content.get("grid", {})
-    for key, values in grid.items():
-        if not isinstance(values, list) or not values:
-            raise InputProblem(f"{path}: grid: {key} is {values!r}: write a list of values")
-        if not any(key in names for names in declared.values()):
-            raise InputProblem(f"{path}: grid: no notebook of `stages` declares {key!r}: it would do nothing")
-    seeds = content.get("seeds", 1)
-    points = []
-    for combination in itertools.product(*grid.values()):
-        values = dict(zip(grid, combination, strict=True))
+    seeds, points = content.get("seeds", 1), []
+    for values in _combinations(path, content.get("grid", {}), declared):
         changed = _changed(study, values, path, root)
         for seed in range(seeds):
             own = replace(changed, overrides=_with_seeds(changed, seed))
@@ -123,6 +118,18 @@ def _points(path: Path, content: dict, study: params.Study, root: Path) -> list[
         label = next(point.label() for point in points if point.run == twice[0])
         raise InputProblem(f"{path}: two points are the same study ({label}): name each value once")
     return points
+
+
+def _combinations(path: Path, grid: dict | list[dict], declared: dict[str, dict]) -> Iterator[dict]:
+    """Every combination of the values of a grid; of several grids, those of each in turn."""
+    for part in grid if isinstance(grid, list) else [grid]:
+        for key, values in part.items():
+            if not isinstance(values, list) or not values:
+                raise InputProblem(f"{path}: grid: {key} is {values!r}: write a list of values")
+            if not any(key in names for names in declared.values()):
+                raise InputProblem(f"{path}: grid: no notebook of `stages` declares {key!r}: it would do nothing")
+        for combination in itertools.product(*part.values()):
+            yield dict(zip(part, combination, strict=True))
 
 
 def _with_seeds(study: params.Study, number: int) -> dict[str, dict]:

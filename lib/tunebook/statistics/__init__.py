@@ -9,6 +9,8 @@ __getattr__, __dir__, __all__ = face(
         "fit_growth": "regression",  # a score against the rows that taught it
         "tried_on_the_next": "regression",  # each size predicted from the smaller ones
         "explained": "regression",  # how far one thing follows another
+        "own_best": "tuned",  # a method where it does best, without reward for the choice
+        "against": "tuned",  # methods with one of them
         "rate_line": "intervals",  # k/n with its interval
         "plan": "power",  # problems that a gain takes
         "nearest_rates": "published",  # which k/n a published number is

@@ -15,16 +15,22 @@ from tunebook.statistics.intervals import CONFIDENCE, require_finite
 SMALLEST = 1e-15  # p-values below it are given as this
 
 
-def over_trainings(differences: Sequence[Sequence[float]], margin: float = 0.0, confidence: float = CONFIDENCE) -> dict:
+def over_trainings(
+    differences: Sequence[Sequence[float]],
+    margin: float = 0.0,
+    confidence: float = CONFIDENCE,
+    spread: tuple[float, int] | None = None,
+) -> dict:
     """Mean gain of a recipe from a row of per-problem differences (-1 to 1) for each of two trainings or more.
 
     Trainings and problems are both draws: d[s, i] = mean + training s + problem i + rest. The variance of the mean is
     MS trainings + max(0, MS problems - MS rest), over trainings * problems; the first part takes Student's quantile
     with trainings - 1 degrees of freedom, the second the normal one, and their half widths add as squares. As in
     `clustered_interval`, half a problem that gains everything, half that loses everything and one unchanged are added,
-    so that trainings which agree do not look certain. `difference`, `interval`, `margin` and `sd` (between trainings,
-    the problems' noise taken off) are in points, `each` is a training's difference. `verdict` follows `decide`; `again`
-    is `verdicts_again`. InputProblem with fewer than two rows or unequal rows.
+    so that trainings which agree do not look certain. `spread`: the variance of one training's mean difference and its
+    degrees of freedom, where more trainings than these tell them. `difference`, `interval`, `margin` and `sd` (between
+    trainings, the problems' noise taken off) are in points, `each` is a training's difference. `verdict` follows
+    `decide`; `again` is `verdicts_again`. InputProblem with fewer than two rows or unequal rows.
 
     >>> result = over_trainings([[1, 1, 0, 1, 1, 0, 1, 1] * 5, [1, 1, 1, 1, 0, 0, 1, 1] * 5])
     >>> result["verdict"], result["trainings"], round(result["difference"]), round(result["sd"])
@@ -42,13 +48,14 @@ def over_trainings(differences: Sequence[Sequence[float]], margin: float = 0.0, 
     trainings = len(table)
     per_problem = table.mean(axis=0)
     ms_problems = trainings * (float((per_problem**2).sum()) + 1.0 - size * centre**2) / (size - 1)
-    ms_trainings = size * float(((means - centre) ** 2).sum()) / (trainings - 1)
+    variance, freedom = spread or (float(((means - centre) ** 2).sum()) / (trainings - 1), trainings - 1)
+    ms_trainings = size * variance
     ms_rest = squares / ((trainings - 1) * max(1, table.shape[1] - 1))
     parts = [ms / (trainings * size) for ms in (ms_trainings, max(0.0, ms_problems - ms_rest))]
 
     def half(level: float) -> float:
         """Half the width of the interval at the two-sided `level` of error."""
-        student, normal = stdtrit(trainings - 1, 1 - level / 2), ndtri(1 - level / 2)
+        student, normal = stdtrit(freedom, 1 - level / 2), ndtri(1 - level / 2)
         return math.sqrt(student**2 * parts[0] + normal**2 * parts[1])
 
     reach = half(1 - confidence)

@@ -55,6 +55,7 @@ class Mini:
     learning_rate: float = 1e-3
     batch_size: int = 2
     seed: int = 0
+    method: str = "lora"  # or full: all weights
 
 
 class AnswerNats(TrainerCallback):
@@ -111,14 +112,15 @@ def likelihood_row(n_rows: int, nats: list[tuple[float, int]]) -> dict:
 
 
 def train_adapter(base: BaseModel, dataset, how: Mini, folder: Path, callbacks=(), **changes) -> Path:
-    """Trains LoRA on the tokenised `dataset`, each row once, by the recipe of `how`, and saves it in `folder`.
-    `changes` go into SFTConfig.
+    """Trains LoRA, or all weights, on the tokenised `dataset`, each row once, by the recipe of `how`, and saves it in
+    `folder`. `changes` go into SFTConfig.
     """
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
-    student = AutoModelForCausalLM.from_pretrained(base.source.folder, **student_settings(base.placement, False))
+    is_full = how.method == "full"
+    student = AutoModelForCausalLM.from_pretrained(base.source.folder, **student_settings(base.placement, is_full))
     arguments = {
         "output_dir": str(folder / "trainer"),
         "learning_rate": how.learning_rate or Mini.learning_rate,
@@ -142,12 +144,13 @@ def train_adapter(base: BaseModel, dataset, how: Mini, folder: Path, callbacks=(
         task_type="CAUSAL_LM",
     )
     told = {"train_dataset": dataset, "processing_class": base.tokenizer, "callbacks": list(callbacks)}
-    trainer = SFTTrainer(model=student, args=SFTConfig(**arguments | changes), peft_config=lora, **told)
+    told["peft_config"] = None if is_full else lora
+    trainer = SFTTrainer(model=student, args=SFTConfig(**arguments | changes), **told)
     keep_trainable_in_float32(trainer.model)
     use_compact_head(trainer), use_short_lora(trainer.model)
     trainer.remove_callback(PrinterCallback)
     trainer.train()
-    save_adapter(trainer.model, folder, base.source)
+    save_adapter(trainer.model, folder, base.source, base.tokenizer)
     del trainer, student
     free_memory()
     return folder
