@@ -22,39 +22,50 @@ LONGEST_SHARE = 0.4  # of the unbroken training's time, until a kill
 
 
 def measure() -> dict:
-    sys.path[:0] = [str(ROOT / name) for name in ("tests", "tests/training")]
-    import test_resume  # noqa: F401 (here, once; its children find it loaded)
+    prepare()
+    import tiny_training
 
     found = {}
     for kind in KINDS:
-        with tempfile.TemporaryDirectory() as folder:
-            started = time.monotonic()
-            unbroken = _train(kind, Path(folder), None)[1]
-            longest = LONGEST_SHARE * (time.monotonic() - started)
-        rng, n_equal, kills, writing, legs = random.Random(kind), 0, 0, 0, []
-        while kills < KILLS:
-            with tempfile.TemporaryDirectory() as folder:
-                result = None
-                while result is None:
-                    wait = rng.uniform(0.05, longest) if kills < KILLS else None
-                    begun, result = _train(kind, Path(folder), wait)
-                    legs.append(begun)
-                    if result is None:
-                        kills += 1
-                        writing += any(Path(folder).glob("resume/trainer/scratch/*"))
-                n_equal += result == unbroken
-        found[kind] = {"kills": kills, "while_a_checkpoint_was_written": writing, "trainings": len(legs) - kills}
-        found[kind] |= {"equal_to_the_unbroken": n_equal, "resumed_from_step": sorted(step for step in legs if step)}
+        found[kind] = survive(kind, getattr(tiny_training, kind), KILLS, STEPS)
         print(kind, found[kind], flush=True)
     return found
 
 
-def _train(kind: str, folder: Path, wait: float | None) -> tuple[int, dict | None]:
+def prepare() -> None:
+    """Imports what a training needs, here, once; its children find it loaded."""
+    sys.path[:0] = [str(ROOT / name) for name in ("tests", "tests/training")]
+    import test_resume  # noqa: F401
+
+
+def survive(kind: str, build, n_kills: int, steps: int) -> dict:
+    """What became of the trainings of `steps` steps that `build` makes, killed `n_kills` times in all."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.monotonic()
+        unbroken = _train(build, steps, Path(folder), None)[1]
+        longest = LONGEST_SHARE * (time.monotonic() - started)
+    rng, n_equal, kills, writing, legs = random.Random(kind), 0, 0, 0, []
+    while kills < n_kills:
+        with tempfile.TemporaryDirectory() as folder:
+            result = None
+            while result is None:
+                wait = rng.uniform(0.05, longest) if kills < n_kills else None
+                begun, result = _train(build, steps, Path(folder), wait)
+                legs.append(begun)
+                if result is None:
+                    kills += 1
+                    writing += any(Path(folder).glob("resume/trainer/scratch/*"))
+            n_equal += result == unbroken
+    found = {"kills": kills, "while_a_checkpoint_was_written": writing, "trainings": len(legs) - kills}
+    return found | {"equal_to_the_unbroken": n_equal, "resumed_from_step": sorted(step for step in legs if step)}
+
+
+def _train(build, steps: int, folder: Path, wait: float | None) -> tuple[int, dict | None]:
     """The step that it went on from, and its result: None where it was killed `wait` seconds after it began."""
     reading, writing = os.pipe()
     if not (pid := os.fork()):
         os.close(reading)
-        _child(kind, folder, writing)
+        _child(build, steps, folder, writing)
     os.close(writing)
     with os.fdopen(reading) as lines:
         begun = json.loads(lines.readline())
@@ -66,17 +77,15 @@ def _train(kind: str, folder: Path, wait: float | None) -> tuple[int, dict | Non
     return begun, json.loads(ended) if ended.endswith("\n") else None
 
 
-def _child(kind: str, folder: Path, pipe: int) -> None:
+def _child(build, steps: int, folder: Path, pipe: int) -> None:
     """Trains in this process, says where it began and what came out, and ends it."""
     import test_resume
-    import tiny_training
     from tunebook.training.checkpoints import KeepAdapters
     from tunebook.training.settings import Report
 
-    test_resume.STEPS = STEPS
+    test_resume.STEPS = steps
     report = Report(SimpleNamespace(progress=lambda *args: None))
     keep = KeepAdapters(POINTS, folder / "kept", folder / "resume", SimpleNamespace(name="tiny", revision=""))
-    build = getattr(tiny_training, kind)
     trainer, checkpoints = test_resume.begin(build, folder, report, keep)
     last = checkpoints.last()
     os.write(pipe, f"{checkpoints.resumed_from}\n".encode())

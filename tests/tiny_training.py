@@ -59,6 +59,10 @@ def full(tmp_path, is_compact: bool, **changes):
     return sft(tmp_path, is_compact, method="full", **{"learning_rate": 1e-3, **changes})
 
 
+def dora(tmp_path, is_compact: bool, **changes):
+    return sft(tmp_path, is_compact, method="dora", **changes)
+
+
 def sft(tmp_path, is_compact: bool, eval_dataset=None, method: str = "lora", **changes):
     from trl import SFTConfig, SFTTrainer
 

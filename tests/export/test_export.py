@@ -30,6 +30,7 @@ from tunebook.export.parity import (
     compare_strings,
     divergence,
     export_checks,
+    gguf_log_probabilities,
     held_out,
     log_probabilities,
 )
@@ -130,6 +131,54 @@ def test_dora_is_merged_and_never_taken_for_plain_lora(export, tmp_path):
     (tmp_path / "adapter" / "adapter_config.json").write_text(config.replace('"use_dora": false', '"use_dora": true'))
     with pytest.raises(InputProblem, match="lora_magnitude_vector.weight, which its file does not have"):
         merge_to_folder(export.source, tmp_path / "adapter", tokenizer(), tmp_path / "merged")
+
+
+@pytest.mark.parametrize(
+    ("changes", "alpha"),
+    [
+        ({}, 16.0),
+        ({"use_rslora": True}, 16.0 * 3),
+        ({"use_rslora": True, "rank_pattern": {"q_proj": 4}, "alpha_pattern": {"layers.1.*v_proj": 4}}, None),
+    ],
+)
+def test_an_adapter_file_has_the_scale_of_its_method_in_each_layer(changes, alpha, converted, tmp_path):
+    """llama.cpp computes alpha / rank; a rank-stabilised adapter wants alpha over the root, a pattern one of its own."""
+    import torch
+    from gguf import GGUFReader
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(1)
+    lora = LoraConfig(r=9, lora_alpha=16, target_modules="all-linear", init_lora_weights=False, **changes)
+    adapted = get_peft_model(tiny_llama(), lora).eval()
+    adapted.save_pretrained(tmp_path / "adapter")
+    file = convert_adapter(converted / "base", tmp_path / "adapter", tmp_path / "adapter.gguf")
+    written = GGUFReader(file).fields["adapter.lora.alpha"].contents()
+    assert alpha is None or written == pytest.approx(alpha)
+    engine, rows = GgufModel(converted / "base.gguf", 1, adapters={"a": file}), held_out(tokenizer(), PROBLEMS, 2)
+    engine.use_adapter("a")
+    found = divergence(log_probabilities(adapted, rows), gguf_log_probabilities(engine, rows))
+    engine.close()
+    assert (
+        found["kl_mean"] < 1e-3
+        and divergence(log_probabilities(adapted, rows), log_probabilities(tiny_llama(), rows))["kl_mean"] > 1
+    )
+
+
+def test_adapters_that_no_file_can_hold_are_named_and_the_others_served(export, tmp_path, monkeypatch):
+    """Of a run of method dora a base file alone was left, and served as if it were the run."""
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(r=4, target_modules="all-linear", use_dora=True, init_lora_weights=False)
+    get_peft_model(tiny_llama(), lora).save_pretrained(tmp_path / "dora")
+    monkeypatch.setattr(serving, "compare_memory", lambda *files: {"files": len(files[1])})
+    asked = (tokenizer(), tmp_path / "served", {"sft": export.file}, CONVERSATIONS[:1], 4)
+    rows, memory = serving.serve_adapters(export.source, {"sft": export.adapter, "dpo": tmp_path / "dora"}, *asked)
+    assert [(row["adapter"], row["n"], row["unexplained"]) for row in rows] == [("sft", 1, 0), ("dpo", 0, 0)]
+    assert "uses use_dora, which no adapter file can hold; serve the merged file" in rows[1]["why"]
+    assert memory == {"files": 1} and len(list((tmp_path / "served").iterdir())) == 2
+    shutil.rmtree(tmp_path / "served")
+    rows, memory = serving.serve_adapters(export.source, {"sft": tmp_path / "dora"}, *asked)
+    assert [row["n"] for row in rows] == [0] and memory == {} and not (tmp_path / "served").exists()
 
 
 @pytest.mark.parametrize("layer", ["lm_head", "embed_tokens"])

@@ -1,17 +1,21 @@
-"""A training in two processes is the training of one: equal losses, equal weights; a process that dies ends it in one
-sentence.
+"""A training in two processes is the training of one, whole in each or spread over both: equal losses, equal weights; a
+process that dies ends it in one sentence.
 """
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.state import PartialState
+from safetensors.torch import load_file
 
 from tiny_models import CPU
 from tunebook.errors import InputProblem, MachineProblem
+from tunebook.models.loading import difference, probe
 from tunebook.training import ranks
 from tunebook.training.ranks import cells, check_processes, handed_over
 
@@ -23,17 +27,19 @@ import test_resume, tiny_models, tiny_training
 from tunebook import training
 """
 BUILD = """
-ranks = training.Ranks(processes, 4, context, globals())
+ranks = training.Ranks(processes, 4, context, globals(), sharding)
 torch.manual_seed(0)
 tokenizer = tiny_models.tokenizer()
 """
 CONSTRUCT = """
 settings = tiny_training.settings(context.folder, max_length=None, max_steps=-1, num_train_epochs=3.0,
-    train_sampling_strategy="sequential", lr_scheduler_type="cosine")
+    train_sampling_strategy="sequential", lr_scheduler_type="cosine", learning_rate=1e-3 if method == "full" else 1e-2)
 report = training.Report(context)
+keep = training.KeepAdapters(2, context.folder / "kept", context.resume_folder, base)
 trainer = SFTTrainer(model=tiny_models.tiny_llama(), args=SFTConfig(**settings | ranks.settings()),
     train_dataset=ranks.even(dataset), eval_dataset=dataset, processing_class=tokenizer,
-    peft_config=tiny_training.lora(), callbacks=[report])
+    peft_config=tiny_training.lora(method), callbacks=[report, keep])
+ranks.shard(trainer)
 training.use_compact_head(trainer), training.use_short_lora(trainer.model), training.MemoryLadder(trainer)
 how = training.Watching(2, 1, 4)
 watch = training.Watch(trainer, tiny_training.ROWS, tokenizer, how)
@@ -50,13 +56,14 @@ torch.save(test_resume.result(trainer)[0], folder / f"weights-{ranks.rank}")
 """
 
 
-def train(folder: Path, n: int, dies: bool = False) -> dict:
-    """The namespace after a notebook's cells ran in `n` processes."""
+def train(folder: Path, n: int, dies: bool = False, method: str = "lora", sharding: str = "none") -> dict:
+    """The namespace after a notebook's cells ran in `n` processes; where they share a model, as if on GPUs."""
     from tiny_models import tokenizer
     from tiny_training import ROWS
     from tunebook.training.dataset import tokenised
 
-    code = {"imports": IMPORTS, "build": BUILD, "construct": CONSTRUCT, "train": TRAIN, "after": "never = 1 / 0"}
+    imports = IMPORTS + ("import cpus_as_gpus\n" if sharding == "fsdp" else "")
+    code = {"imports": imports, "build": BUILD, "construct": CONSTRUCT, "train": TRAIN, "after": "never = 1 / 0"}
     notebook = [{"cell_type": "code", "id": name, "metadata": {}, "source": text} for name, text in code.items()]
     (folder / "notebooks").mkdir(parents=True, exist_ok=True)
     path = folder / "notebooks" / "02_tiny.ipynb"
@@ -66,7 +73,9 @@ def train(folder: Path, n: int, dies: bool = False) -> dict:
     context.notebook, context.root = "02_tiny", folder
     dataset = tokenised(ROWS[:7], tokenizer(), 64)  # the last step has three rows of four
     held = {"context": context, "dataset": dataset, "processes": n, "placement": CPU, "dies": dies, "folder": folder}
-    for text in (IMPORTS, BUILD, CONSTRUCT, TRAIN):
+    held |= {"method": method, "sharding": sharding, "base": SimpleNamespace(name="tiny", revision="", folder=folder)}
+    held |= {"placement": replace(CPU, device="cuda")} if sharding == "fsdp" else {}
+    for text in (imports, BUILD, CONSTRUCT, TRAIN):
         exec(text, held)
     return held
 
@@ -112,6 +121,30 @@ def test_a_killed_process_ends_the_training_in_one_sentence_and_the_next_try_end
     assert all(torch.equal(torch.load(tmp_path / f"weights-{rank}"), two[1][rank]) for rank in (0, 1))
 
 
+def test_a_model_spread_over_two_processes_trains_as_a_whole_one_and_goes_on_from_a_checkpoint(tmp_path, monkeypatch):
+    """accelerate spreads over accelerators alone, so two CPU processes are told that they are two GPUs. All weights are
+    trained; the first process has them whole afterwards, as it has those of the kept points.
+    """
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(PartialState, "__init__", PartialState.__init__)
+    one = train(tmp_path / "one", 1, method="full")
+    with pytest.raises(MachineProblem, match="process 2 of 2 was killed by SIGKILL in step 4.*goes on from step 3"):
+        train(tmp_path / "two", 2, True, "full", "fsdp")
+    two = train(tmp_path / "two", 2, False, "full", "fsdp")
+    assert two["saved"].resumed_from == 3 and "ACCELERATE_USE_FSDP" not in os.environ
+    losses = [[row["loss"] for row in held["report"].rows] for held in (one, two)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5) and len(losses[0]) == 6
+    for point in ("held_out_loss", "kl", "bits_per_byte"):
+        seen = [[row[point] for row in held["watch"].points] for held in (one, two)]
+        assert seen[0] == pytest.approx(seen[1], rel=1e-3, abs=1e-6) and len(seen[0]) == 3, point
+    whole, gathered = (held["trainer"].model for held in (one, two))
+    assert difference(probe(whole), probe(gathered)) < 1e-4 and gathered.get_output_embeddings().weight.requires_grad
+    kept = [load_file(tmp_path / name / "kept" / "step-3" / "model.safetensors") for name in ("one", "two")]
+    assert kept[0].keys() == kept[1].keys() and all(
+        (weights - kept[1][name]).abs().max() < 1e-4 for name, weights in kept[0].items()
+    )
+
+
 @pytest.mark.parametrize(
     ("n", "batch", "device", "four_bit", "said"),
     [
@@ -128,6 +161,17 @@ def test_processes_that_cannot_be_are_refused_in_a_sentence(n, batch, device, fo
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(InputProblem, match=said):
         check_processes(n, batch, device, four_bit)
+
+
+@pytest.mark.parametrize(
+    ("n", "device", "said"), [(1, "cuda", "has one alone"), (2, "cpu", "trains on cpu"), (2, "mps", "on mps")]
+)
+def test_weights_are_spread_over_gpus_alone(n, device, said, monkeypatch):
+    """On one CPU all parts lie in the same memory."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(InputProblem, match=f"sharding: fsdp spreads .*{said}.*use sharding: none"):
+        check_processes(n, 2, device, sharding="fsdp")
+    check_processes(2, 2, "cuda", sharding="fsdp")
 
 
 def test_the_notebooks_cells_from_ranks_to_train_run_in_every_process():

@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from tiny_training import dpo, full, kto, sft
+from tiny_training import dora, dpo, full, kto, sft
 from tunebook.errors import IntegrityProblem, MachineProblem
 from tunebook.training.resume import Checkpoints
 
@@ -70,7 +70,7 @@ def assert_goes_on(build, folder: Path, step: int) -> None:
     assert [path.name for path in (folder / "resume" / "trainer").iterdir()] == [f"step-{STEPS - 1}"]
 
 
-@pytest.mark.parametrize("build", [sft, full, dpo, kto])
+@pytest.mark.parametrize("build", [sft, dora, full, dpo, kto])
 def test_a_stopped_training_goes_on_to_the_same_weights_and_the_same_loss_table(tmp_path, build):
     trainer, _ = begin(build, tmp_path, Stop(3, killed))
     with pytest.raises(KeyboardInterrupt):

@@ -21,7 +21,13 @@ from tunebook.models.templates import render_prompt
 from tunebook.training.checkpoints import KeepAdapters, choose_checkpoint
 from tunebook.training.dataset import tokenised
 from tunebook.training.rehearsal import interleave, own_texts
-from tunebook.training.settings import keep_trainable_in_float32, machine_settings, row_layout
+from tunebook.training.settings import (
+    keep_trainable_in_float32,
+    machine_settings,
+    row_layout,
+    save_adapter,
+    student_settings,
+)
 from tunebook.training.short_forward import use_short_lora
 
 
@@ -217,3 +223,28 @@ def test_half_precision_adapters_stop_at_the_scaler(tmp_path):
     few = {"max_steps": 1, "per_device_train_batch_size": 1}
     with pytest.raises(ValueError, match="unscale FP16 gradients"):
         in_float16(sft(tmp_path, True, **machine_settings(T4), **few), is_kept=False).train()
+
+
+BF16 = choose_placement(Machine(frozenset({"avx512_bf16"})))  # what the choice says for a CPU that multiplies bfloat16
+
+
+def test_bfloat16_on_a_cpu_trains_and_saves_float32_adapters(tmp_path):
+    """Here it is emulated: slow, and the same numbers. The frozen weights are bfloat16, what is trained never is."""
+    few = {"max_steps": 3, "per_device_train_batch_size": 1}
+    assert student_settings(BF16, False)["dtype"] == torch.bfloat16 and machine_settings(BF16)["bf16"]
+    trainer = sft(tmp_path, True, **few | machine_settings(BF16))
+    for weights in trainer.model.parameters():
+        weights.data = weights.data if weights.requires_grad else weights.data.bfloat16()
+    assert keep_trainable_in_float32(trainer.model) == sum(w.numel() for w in lora_weights(trainer.model).values())
+    losses, moved = trained(trainer)
+    plain, wanted = trained(sft(tmp_path, True, **few))
+    assert losses == pytest.approx(plain, rel=0.02) and moved.dtype == torch.float32
+    assert torch.cosine_similarity(moved, wanted, dim=0) > 0.99
+    save_adapter(trainer.model, tmp_path / "adapter", ModelSource("tiny", "1", tmp_path, "0" * 64))
+    saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert {weights.dtype for weights in saved.values()} == {torch.float32}
+    assert all(torch.equal(saved[name.replace(".default", "")], w) for name, w in lora_weights(trainer.model).items())
+
+
+def lora_weights(model) -> dict[str, torch.Tensor]:
+    return {name: weights for name, weights in model.named_parameters() if weights.requires_grad}

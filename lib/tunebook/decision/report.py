@@ -129,8 +129,10 @@ def all_gates(context, outcome: dict) -> list[dict]:
         state = states.get(name, {}).get("state", "")
         rows.append(gates.stage_gate(gates.PHASES[5], words, found.get(name), state, "every check of 05 holds"))
     learned = next((row | {"part": "test"} for row in outcome["gains"] if row["model"] == "sft"), None)
+    trained = found.get("02_train_sft")
+    method = trained.manifest["params"].get("method", "lora") if trained else "no training"
     for name, words, compared in (
-        ("02_train_sft", "it learns from demonstrations", learned),
+        ("02_train_sft", f"it learns from demonstrations ({method})", learned),
         ("03_train_dpo", "preferences help further", rooms.preferred_on_dev(found.get("03_train_dpo"))),
     ):
         if name in context.stages:

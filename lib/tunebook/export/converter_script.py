@@ -103,12 +103,12 @@ def adapter(base: str, archive: str, target: str) -> None:
     writer.add_string("adapter.type", "lora")
     stored = numpy.load(archive)
     names = sorted({key.rpartition(".")[0] for key in stored.files})
-    alphas = {float(stored[f"{name}.scale"]) * stored[f"{name}.a"].shape[0] for name in names}
-    if len(alphas) != 1:
-        sys.exit("its modules have different scales, which an adapter file cannot hold")
-    writer.add_float32("adapter.lora.alpha", alphas.pop())
+    # llama.cpp scales by alpha / rank with one alpha: what a module's own scale is beside that goes into its B
+    alphas = {name: float(stored[f"{name}.scale"]) * stored[f"{name}.a"].shape[0] for name in names}
+    alpha = max(alphas.values(), key=abs)
+    writer.add_float32("adapter.lora.alpha", alpha)
     for name in names:
-        a, b = stored[f"{name}.a"], torch.from_numpy(stored[f"{name}.b"])
+        a, b = stored[f"{name}.a"], torch.from_numpy(stored[f"{name}.b"]) * (alphas[name] / alpha)
         hit = re.search(r"\.(\d+)\.", name)
         made = list(mapping.modify_tensors(b, name, int(hit.group(1)) if hit else None))
         if len(made) != 1 or made[0][1].shape != b.shape:

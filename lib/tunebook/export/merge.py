@@ -22,7 +22,7 @@ from tunebook.models.loading import copy_tokenizer, free_memory, load_model, wit
 from tunebook.models.source import ModelSource
 
 REFUSED = (
-    *("use_dora", "modules_to_save", "alpha_pattern", "trainable_token_indices", "lora_bias", "target_parameters"),
+    *("use_dora", "modules_to_save", "trainable_token_indices", "lora_bias", "target_parameters"),
     "alora_invocation_tokens",
 )
 IN_FLOAT32 = Placement("cpu", "float32", "float32", "", "merged in float32")
@@ -85,8 +85,9 @@ def gguf_name(source: ModelSource, tokenizer) -> str:
 
 def read_deltas(adapter: Path) -> dict[str, tuple]:
     """module path + ".weight" -> (A, B, scale, is_transposed) of a LoRA folder, float32; for an adapter file beside
-    its base.
+    its base. The scale is alpha / rank, of a rank-stabilised one alpha / root of the rank, of each module its own.
     """
+    from peft.utils.other import get_pattern_key
     from safetensors.torch import load_file
 
     if (adapter / "config.json").is_file():
@@ -104,7 +105,9 @@ def read_deltas(adapter: Path) -> dict[str, tuple]:
         if set(shapes) != {"A", "B"}:
             raise InputProblem(f"adapter: {module} has only one of lora_A and lora_B")
         rank = shapes["A"][0]
-        scale = config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank)
+        alphas = config.get("alpha_pattern") or {}
+        alpha = alphas.get(get_pattern_key(alphas, module), config["lora_alpha"])
+        scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
         sides = (weights[f"{PREFIX}{module}{A}"], weights[f"{PREFIX}{module}{B}"])
         found[f"{module}.weight"] = (*sides, scale, bool(config.get("fan_in_fan_out")))
     if len(weights) != 2 * len(found) or not found:

@@ -69,7 +69,8 @@ def served_files(folders: dict[str, Path]) -> tuple[Path, dict[str, Path]]:
         if not found:
             raise InputProblem(
                 f"{folder} has no base file to serve: run 05_export_gguf in that run with served_prompts above 0"
-                " (recorded runs store no weights)"
+                " (recorded runs store no weights); what method dora or full trains is no adapter file: serve its"
+                " 05_export_gguf/model-f16.gguf"
             )
         base = base or found[0]
         if sha256_file(found[0]) != sha256_file(base):

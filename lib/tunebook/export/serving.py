@@ -80,22 +80,27 @@ def export_served(
     source, adapters: dict[str, Path], tokenizer, folder: Path, scratch: Path, made: dict[str, Path]
 ) -> dict:
     """What serving needs: `base` (f16 GGUF) and `adapters` in `folder`, and in `scratch` the `merged` files that `made`
-    lacks.
+    lacks. An adapter that no file can hold (DoRA, whole weights) is in `refused`, with the reason; where all are, there
+    is no folder, since a base alone would be served as if it were the run.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    files, refused = {}, {}
+    for name, adapter in adapters.items():
+        try:
+            files[name] = convert_adapter(source.folder, adapter, folder / f"adapter-{name}.gguf")
+        except InputProblem as problem:
+            refused[name] = str(problem).replace(str(adapter), name)  # no path of this machine
+    if not files:
+        folder.rmdir()
+        return {"adapters": {}, "refused": refused}
 
     def merge(name: str, adapter: Path | None) -> Path:
         (scratch / name).mkdir()
         return export_files(source, adapter, tokenizer, scratch / name, ["f16"])["f16"]
 
-    return {
-        "base": merge("base", None).rename(folder / "base-f16.gguf"),
-        "adapters": {
-            name: convert_adapter(source.folder, adapter, folder / f"adapter-{name}.gguf")
-            for name, adapter in adapters.items()
-        },
-        "merged": {name: made.get(name) or merge(name, adapter) for name, adapter in adapters.items()},
-    }
+    base = merge("base", None).rename(folder / "base-f16.gguf")
+    merged = {name: made.get(name) or merge(name, adapters[name]) for name in files}
+    return {"base": base, "adapters": files, "merged": merged, "refused": refused}
 
 
 def serve_adapters(
@@ -105,18 +110,19 @@ def serve_adapters(
     not.
 
     `made` are merged f16 files that exist already; `new` tokens at most are answered. Nothing is served without a
-    conversation.
+    conversation. An adapter that no file can hold has `n` 0 and says `why`; the others are served.
     """
     if not conversations:
         return [], {}
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".merged-") as scratch:
-        try:
-            found = export_served(source, adapters, tokenizer, folder, Path(scratch), made)
-        except InputProblem as problem:  # some adapters can be merged, but not be a file of their own
-            nothing = {"n": 0, "same_text": 0, "near_ties": 0, "unexplained": 0}
-            return [{"adapter": name, **nothing, "why": str(problem)} for name in adapters], {}
-        rows = compare_served(found["base"], found["adapters"], found["merged"], conversations, new)
-        return rows, compare_memory(found["base"], found["adapters"], list(found["merged"].values()))
+        found, memory = export_served(source, adapters, tokenizer, folder, Path(scratch), made), {}
+        nothing = {"n": 0, "same_text": 0, "near_ties": 0, "unexplained": 0}
+        rows = [{"adapter": name, **nothing, "why": why} for name, why in found["refused"].items()]
+        if found["adapters"]:
+            files = (found["base"], found["adapters"], found["merged"])
+            rows = compare_served(*files, conversations, new) + rows
+            memory = compare_memory(*files[:2], list(files[2].values()))
+        return rows, memory
 
 
 PREFILL_TOKENS = 256

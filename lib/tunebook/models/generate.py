@@ -224,7 +224,7 @@ def lock_step(
         width = max(len(prompts[at]) for at in part)
         ids = torch.tensor([[pad] * (width - len(prompts[at])) + prompts[at] for at in part])
         mask = torch.tensor([[0] * (width - len(prompts[at])) + [1] * len(prompts[at]) for at in part])
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference_mode: a model that is spread trains with the same buffers
             out = model.generate(
                 input_ids=ids.to(model.device),
                 attention_mask=mask.to(model.device),

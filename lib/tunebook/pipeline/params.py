@@ -266,6 +266,7 @@ CHOICES = {
     "train_on": ("all", "last"),
     "report_to": ("none", "tensorboard", "trackio"),
     "method": ("lora", "rslora", "dora", "full"),
+    "sharding": ("none", "fsdp"),
     "preference": ("dpo", "ipo", "rpo", "kto", "none"),
     "grpo_loss": ("grpo", "dapo", "dr_grpo", "bnpo", "cispo", "rloo"),
     "preference_source": ("auto", "own", "sampled", "both"),

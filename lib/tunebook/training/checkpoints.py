@@ -20,6 +20,7 @@ from tunebook.evaluation.score_folder import read_scores
 from tunebook.models.loading import BaseModel
 from tunebook.models.source import ModelSource
 from tunebook.statistics.compare import compare_paired
+from tunebook.training.ranks import whole_state
 from tunebook.training.settings import even_steps, save_adapter
 
 
@@ -61,11 +62,14 @@ class KeepAdapters(TrainerCallback):
             shutil.rmtree(self.resume, ignore_errors=True)
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
-        if state.global_step in even_steps(state.max_steps, self.n) and state.is_world_process_zero:
+        if state.global_step not in even_steps(state.max_steps, self.n):
+            return
+        weights = whole_state(model, trained_only=True)
+        if state.is_world_process_zero:
             place, scratch = self.resume / f"step-{state.global_step}", self.resume / "scratch"
             for old in (scratch, place):
                 shutil.rmtree(old, ignore_errors=True)
-            save_adapter(model, scratch, self.source)
+            save_adapter(model, scratch, self.source, state=weights)
             scratch.rename(place)
 
     def on_train_end(self, args, state, control, **kwargs):

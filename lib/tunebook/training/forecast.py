@@ -18,12 +18,13 @@ import torch
 from tunebook.machine import forget_peak, peak_bytes
 from tunebook.training.advice import batch_of, untouched
 from tunebook.training.out_of_memory import ROWS, is_laddered
+from tunebook.training.ranks import is_spread
 
 PILOT_STEPS = 6  # batches that are timed; the first one only warms up
 DRIFT = 0.15  # share by which a machine's speed wanders within an hour; two cores that others use wander more
-# share of the activations that glibc's heap holds on top, since freed pieces of a few MB are not given back: a step of
-# 915 MiB with MALLOC_MMAP_THRESHOLD_=262144 takes 1,457 MiB without (the first case of bench/bench_memory.py)
-HEAP_SHARE = 0.75
+# share of the activations that glibc's heap holds on top, since freed pieces of a few MB are not given back. It differs
+# from run to run: the same three steps took 1,602, 1,719 and 2,098 MiB (the first case of bench/bench_memory.py)
+HEAP_SHARE = 0.55
 LOGIT_COPIES = 5  # float32 matrices (trained tokens, vocabulary) that the loss and its backward pass hold at once
 
 
@@ -58,10 +59,12 @@ def load_of(trainer) -> Load:
 def forecast_memory(model, load: Load, is_compact: bool = True) -> dict[str, int] | None:
     """Bytes of each part of a training step of `model` (a PeftModel, or one whose weights are all trained): `weights`,
     `gradients`, `optimizer` (Adam: two float32 numbers a weight), `activations`, `heap`, `logits`, and `peak`, their
-    sum where most is held at once. None for a model that cannot be built without data.
+    sum where most is held at once. None for a model that cannot be built without data, or is spread over GPUs.
 
     The process itself and what the libraries hold come on top.
     """
+    if is_spread(model):
+        return None
     try:
         activations = _activations(model, load)
     except (RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError):

@@ -1,16 +1,19 @@
-"""One training in several processes of one machine (DDP): the notebook's own cells run in each of them.
+"""One training in several processes of one machine (DDP, or FSDP): the notebook's own cells run in each of them.
 
 The notebook is the first process. From the cell that makes `Ranks` to the one that trains, the others run the cells of
 the notebook's file, with the names that those cells read handed over; so nothing is built in a second place, and what
 was made before (rows, texts of base's own) is made once. torchrun cannot start a notebook, and accelerate's
 `notebook_launcher` forks, which a process that has computed with threads or a GPU does not survive. Rows of a step are
-divided, gradients averaged by tokens, and the first process alone records. Does not shard a model (FSDP).
+divided, gradients averaged by tokens, and the first process alone records. With `sharding: fsdp` each GPU holds a part
+of every weight, gradient and moment, and a layer is whole only while it computes; after the training the first process
+has the model whole again. Source: Zhao et al. 2023, PyTorch FSDP; accelerate's FSDP2.
 """
 
 from __future__ import annotations
 
 import ast
 import contextlib
+import copy
 import os
 import pickle
 import shutil
@@ -21,6 +24,7 @@ import tempfile
 import threading
 import time
 import types
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -43,18 +47,20 @@ _running: list[Ranks] = []  # those of this notebook that did not end
 class Ranks:
     """The processes of a training: `n` of them, `rank` is this one's number. With one, nothing changes.
 
-    `namespace` is the notebook's globals(). Raises InputProblem where `n` processes cannot do `batch_size` rows a step
-    on this machine, MachineProblem where one does not start.
+    `namespace` is the notebook's globals(); `sharding` is "none" or "fsdp". Raises InputProblem where `n` processes
+    cannot do `batch_size` rows a step on this machine, or weights cannot be spread, MachineProblem where one does not
+    start.
     """
 
-    def __init__(self, n: int, batch_size: int, context, namespace: dict):
+    def __init__(self, n: int, batch_size: int, context, namespace: dict, sharding: str = "none"):
         self.n, self.rank, self.batch_size = n, int(os.environ.get(MINE, 0)), batch_size
+        self.is_sharded, self._empty = sharding == "fsdp", None
         self._children, self._threads, self._is_over = [], torch.get_num_threads(), False
         while _running:
             _running.pop().end()
-        if n == 1 or self.rank:
+        if self.rank or (n == 1 and not self.is_sharded):
             return
-        check_processes(n, batch_size, namespace["placement"].device, namespace.get("four_bit", False))
+        check_processes(n, batch_size, namespace["placement"].device, namespace.get("four_bit", False), sharding)
         self._folder = Path(tempfile.mkdtemp(prefix="tunebook-ranks-"))
         _running.append(self)
         try:
@@ -69,7 +75,29 @@ class Ranks:
         talk = {"ddp_find_unused_parameters": False, "ddp_timeout": SILENT_SECONDS}
         if self.n > 1 and not torch.cuda.is_available():
             talk["ddp_backend"] = "gloo"
+        if self.is_sharded:
+            talk |= {"fsdp": True, "fsdp_config": {"version": 2, "state_dict_type": "FULL_STATE_DICT"}}
         return share | (talk if self.n > 1 else {})
+
+    def shard(self, trainer) -> None:
+        """Spreads the model of `trainer` over the processes, layer by layer; with `sharding: none` nothing changes.
+
+        Now and not when the training begins: what is tried before would not fit one GPU either. The trainer's own way
+        would take the layers of a PeftModel for one.
+        """
+        if self.is_sharded:
+            from accelerate.utils.fsdp_utils import fsdp2_prepare_model
+            from torch.distributed.fsdp import register_fsdp_forward_method
+
+            plugin = trainer.accelerator.state.fsdp_plugin
+            if plugin.mixed_precision_policy:  # accelerate's own sums gradients, and gives losses, in half precision
+                whole = {"reduce_dtype": torch.float32, "output_dtype": None}
+                plugin.mixed_precision_policy = replace(plugin.mixed_precision_policy, **whole)
+            self._empty = None if self.rank else _without_data(trainer.model)
+            fsdp2_prepare_model(trainer.accelerator, trainer.model)
+            register_fsdp_forward_method(trainer.model, "generate")
+            with torch.no_grad():  # its first pass finds what is trained: with adapters off, for base's own, nothing
+                trainer.model(input_ids=torch.zeros((1, 2), dtype=torch.long, device=trainer.args.device))
 
     def even(self, dataset):
         """`dataset` with rows that train nothing at its end, where the last step would leave a process without any;
@@ -98,6 +126,11 @@ class Ranks:
             threading.Thread(target=self._guard, daemon=True).start()
         try:
             yield
+            state = whole_state(trainer.model) if self.is_sharded else None
+            if self._empty:
+                self._empty.load_state_dict(state, assign=True)
+                self._empty.tie_weights()
+                trainer.model = trainer.model_wrapped = self._empty.to(trainer.args.device)
             torch.distributed.barrier()
             self._is_over = True
         except Exception as problem:
@@ -234,8 +267,38 @@ def agreed(value):
     return held[0]
 
 
-def check_processes(n: int, batch_size: int, device: str, four_bit: bool = False) -> None:
-    """InputProblem where `n` processes cannot train `batch_size` rows a step on this machine's `device`.
+def is_spread(model) -> bool:
+    """Whether each process holds only a part of the weights."""
+    return any(hasattr(weights, "full_tensor") for weights in model.parameters())
+
+
+def whole_state(model, trained_only: bool = False) -> dict | None:
+    """The state dict of a model that is spread, on the CPU of the first process, {} in the others; every process must
+    ask for it. None for a model that this process holds whole.
+    """
+    if not is_spread(model):
+        return None
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    how = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=trained_only)
+    return get_model_state_dict(model, options=how)
+
+
+def _without_data(model):
+    """A copy whose weights have a form and no data, and whose forward passes are those of their classes."""
+    empty = {
+        id(weights): torch.nn.Parameter(torch.empty_like(weights, device="meta"), weights.requires_grad)
+        for weights in model.parameters()
+    }
+    copied = copy.deepcopy(model, empty)
+    for module in copied.modules():
+        module.__dict__.pop("forward", None)
+    return copied
+
+
+def check_processes(n: int, batch_size: int, device: str, four_bit: bool = False, sharding: str = "none") -> None:
+    """InputProblem where `n` processes cannot train `batch_size` rows a step on this machine's `device`, or `sharding`
+    cannot be.
 
     >>> check_processes(2, 3, "cpu")
     Traceback (most recent call last):
@@ -243,6 +306,13 @@ def check_processes(n: int, batch_size: int, device: str, four_bit: bool = False
     """
     if n < 1:
         raise InputProblem(f"processes: {n} must be at least 1")
+    if sharding == "fsdp" and (device != "cuda" or n == 1):
+        why = (
+            "processes: 1 has one alone"
+            if device == "cuda"
+            else f"this machine trains on {device}, where none is saved"
+        )
+        raise InputProblem(f"sharding: fsdp spreads a model over the memory of several GPUs; {why}: use sharding: none")
     if batch_size % n:
         raise InputProblem(
             f"processes: {n} cannot divide {batch_size} rows a step evenly; batch_size must be a multiple of it"
@@ -300,7 +370,7 @@ def _leave() -> None:
 
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+    for name in (*"RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT".split(), "ACCELERATE_USE_FSDP"):
         os.environ.pop(name, None)
     AcceleratorState._reset_state(reset_partial_state=True)
     PartialState._reset_state()

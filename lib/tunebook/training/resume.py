@@ -26,7 +26,7 @@ from tunebook.files import hash_json, read_json, sha256_file, write_json
 from tunebook.training.ranks import agreed
 
 NAME = "checkpoint.json"
-NEEDED = ("optimizer.pt", "scheduler.pt", "trainer_state.json")
+NEEDED = ("scheduler.pt", "trainer_state.json")
 # settings of a trainer that say where it writes and what it shows, never what it learns
 SILENT = (
     "output_dir",
@@ -166,7 +166,8 @@ class Checkpoints(TrainerCallback):
         ):  # a card and settings with paths of this machine; neither is read again
             (scratch / name).unlink(missing_ok=True)
         random = [f"rng_state_{rank}.pth" for rank in range(self._n)] if self._n > 1 else ["rng_state.pth"]
-        if missing := [name for name in (*NEEDED, *random) if not (scratch / name).is_file()]:
+        optimizer = "optimizer.bin" if self.trainer.is_fsdp_enabled else "optimizer.pt"
+        if missing := [name for name in (optimizer, *NEEDED, *random) if not (scratch / name).is_file()]:
             raise RuntimeError(f"the trainer left no {missing[0]}")
         files = sorted(path for path in scratch.rglob("*") if path.is_file())
         for path in files:
@@ -236,8 +237,10 @@ def _weights_hash(model) -> str:
     found = hashlib.sha256()
     for name, weights in model.named_parameters():
         if weights.requires_grad:
+            weights = weights.full_tensor() if hasattr(weights, "full_tensor") else weights
             found.update(f"{name} {tuple(weights.shape)} {weights.dtype}".encode())
-            found.update(weights.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+            # a copy: FSDP could never again free the memory of weights that numpy has seen
+            found.update(weights.detach().clone().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return found.hexdigest()
 
 

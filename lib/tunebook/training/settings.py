@@ -137,20 +137,23 @@ def keep_trainable_in_float32(model) -> int:
     return count
 
 
-def save_adapter(model, folder: Path, source: ModelSource, tokenizer=None) -> None:
+def save_adapter(model, folder: Path, source: ModelSource, tokenizer=None, state: dict | None = None) -> None:
     """Saves what was trained: the adapter alone, naming its base model as the study does and not by this machine's
     path; or, of a model without one, all weights in float32, with the config as published and `tokenizer`: a model by
-    itself.
+    itself. `state` are the weights of a model that is spread over processes.
     """
+    held = {"state_dict": state} if state is not None else {}
     if hasattr(model, "peft_config"):
         config = model.peft_config["default"]
         config.base_model_name_or_path = f"{source.name} {source.revision}".strip()
         if isinstance(config.target_modules, set):  # written in an order that differs from process to process
             config.target_modules = sorted(config.target_modules)
-        model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)
+        model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False, **held)
         (folder / "README.md").unlink(missing_ok=True)  # a card without content, with paths of this machine
         return
-    model.save_pretrained(folder)
+    if state is not None:  # gathered, a tied weight is there twice
+        held = {"state_dict": {name: part for name, part in state.items() if name not in model.all_tied_weights_keys}}
+    model.save_pretrained(folder, **held)
     for name in ("config.json", "generation_config.json"):
         (folder / name).unlink(missing_ok=True)
         if (source.folder / name).is_file():

@@ -27,6 +27,7 @@ from tunebook.models.loading import BaseModel
 from tunebook.models.templates import encode_row, ends_of, render_prompt, start_id
 from tunebook.training.dataset import tokenised
 from tunebook.training.health import WINDOW, diagnose, hides_answer
+from tunebook.training.ranks import is_spread
 from tunebook.training.settings import even_steps
 
 HELD_OUT_ROWS = 48
@@ -71,7 +72,8 @@ class Watch(TrainerCallback):
     def __init__(self, trainer, rows: Sequence[dict], tokenizer, how: Watching, base: BaseModel | None = None):
         self.trainer, self.tokenizer, self.how = trainer, tokenizer, how
         self.points, self.sickness, self._spent, self._seen = [], None, 0.0, (0, 0.0)
-        measures = how.points and trainer.is_world_process_zero()  # the other processes only share the evaluation
+        # the other processes only share the evaluation, and each forward pass of a model that is spread
+        measures = how.points and (trainer.is_world_process_zero() or is_spread(trainer.model))
         asking = [row for row in rows if row["prompt"]][:KL_PROMPTS] if measures else []
         self._asked = [render_prompt(tokenizer, row["prompt"], tools=row.get("tools")) for row in asking]
         self._wanted = [(row["prompt"][-1]["content"], _answer_of(row)) for row in rows if row["prompt"]][:SPOKEN]
