@@ -179,4 +179,6 @@ def test_every_study_file_loads():
     assert len(studies) >= 4
     for study in studies:
         if study.stem != "base":
-            assert load_study(study, [], ROOT).stages[-1].startswith("06")
+            stages = load_study(study, [], ROOT).stages
+            trains = any(stage.startswith("02") for stage in stages)
+            assert stages[-1].startswith("06") or not trains, "what is trained ends in a verdict"
