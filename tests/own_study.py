@@ -18,13 +18,14 @@ from tunebook.pipeline.progress import Display
 
 ROOT = Path(__file__).parent.parent
 IMPORTED = "datasets IPython.core.interactiveshell matplotlib.pyplot nbformat papermill.iorw papermill.parameterize pandas peft sklearn.linear_model".split()
+WATCHED = {"watch_points": 1, "checkpoints": 2}
 WITH_PREFERENCES = ("own_pairs", "own_labels")  # of the others 03 samples answers, all wrong: there is nothing to train
 SHORT = ["00", "01", "04@base", "02", "04@sft", "06"]
 LABELLED = "tool_calls"  # with a judge, and a sheet that nobody fills in
 AS_IT_IS = "smoke"
 SMALL = {
     "n_rows": 12, "dpo_prompts": 6, "dpo_samples": 2, "dpo_least_pairs": 0, "dpo_epochs": 1.0, "max_new_tokens": 6,
-    "retained": [], "general_documents": 1, "audit_problems": 2, "rehearsal_share": 0.0, "watch_points": 1, "checkpoints": 2, "ladder": [], "batch_size": 4,
+    "retained": [], "general_documents": 1, "audit_problems": 2, "rehearsal_share": 0.0, "watch_points": 0, "ladder": [], "batch_size": 4,
     "search_share": 1e-6, "benchmark_limit": 4, "model_revision": "",
 }  # fmt: skip
 
@@ -96,7 +97,7 @@ def main(outputs: Path, names: list[str]) -> None:
     gc.freeze()  # else every fork copies what the collector touches
     for name in names:
         settings = SMALL | {"model": str(outputs / "tiny")}
-        settings |= {} if name in WITH_PREFERENCES else {"stages": SHORT}
+        settings |= WATCHED if name in WITH_PREFERENCES else {"stages": SHORT}
         if name == LABELLED:
             judge = {"judge_model": settings["model"], "judge_revision": ""}
             settings |= judge | {"stages": [*SHORT[:-1], "11", SHORT[-1]]}

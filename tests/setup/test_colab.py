@@ -32,7 +32,7 @@ def test_every_notebook_asks_for_what_it_needs_and_has_its_badge():
     """Without the metadata a reader gets a CPU and twelve silent minutes; a badge with another name opens a 404."""
     for path in PATHS:
         metadata = read_json(path)["metadata"]
-        needs_gpu = path.stem[:2] in ("02", "03", "04", "05", "07", "08", "09", "10", "11", "12")
+        needs_gpu = path.stem[:2] in ("02", "03", "04", "05", "07", "08", "09", "10", "11", "12", "13")
         assert (metadata.get("accelerator") == "GPU") is needs_gpu and metadata["colab"]["provenance"] == []
         assert (metadata["colab"].get("gpuType") == "T4") is needs_gpu
         link = (
