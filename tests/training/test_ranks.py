@@ -90,17 +90,18 @@ def two_cores():
         yield
 
 
-def test_two_processes_train_what_one_does_also_where_one_was_killed_on_the_way(tmp_path):
+@pytest.fixture(scope="module")
+def two(two_cores, tmp_path_factory):
+    """A training in two processes, and the weights of each."""
+    folder = tmp_path_factory.mktemp("two")
+    return train(folder, 2), [torch.load(folder / f"weights-{rank}") for rank in (0, 1)]
+
+
+def test_two_processes_train_what_one_does(tmp_path, two):
     """Also with a last step whose rows cannot be divided: accelerate would train the first row twice."""
-    said = r"process 2 of 2 was killed by SIGKILL in step 4: run the stage again, it goes on from step 3"
-    with pytest.raises(MachineProblem, match=said):
-        train(tmp_path / "two", 2, dies=True)
-    assert not torch.distributed.is_initialized() and not ranks._running
-    one, two = train(tmp_path / "one", 1), train(tmp_path / "two", 2)
-    assert two["saved"].resumed_from == 3
-    first, second = (torch.load(tmp_path / "two" / f"weights-{rank}") for rank in (0, 1))
+    one, (two, (first, second)) = train(tmp_path, 1), two
     assert torch.equal(first, second), "every process has the same weights"
-    alone = torch.load(tmp_path / "one" / "weights-0")
+    alone = torch.load(tmp_path / "weights-0")
     assert (first - alone).abs().max() < 1e-5 * alone.abs().max()
     losses = [[row["loss"] for row in held["report"].rows] for held in (one, two)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5) and len(losses[0]) == 6 and losses[0][0] > losses[0][-1]
@@ -108,6 +109,16 @@ def test_two_processes_train_what_one_does_also_where_one_was_killed_on_the_way(
     assert watched[0] == pytest.approx(watched[1], rel=1e-4) and len(watched[0]) == 3
     assert two["watch"].points[-1]["kl"] == pytest.approx(one["watch"].points[-1]["kl"], rel=1e-3)
     assert not torch.distributed.is_initialized() and "WORLD_SIZE" not in os.environ, "the notebook is alone again"
+
+
+def test_a_killed_process_ends_the_training_in_one_sentence_and_the_next_try_ends_alike(tmp_path, two):
+    said = r"process 2 of 2 was killed by SIGKILL in step 4: run the stage again, it goes on from step 3"
+    with pytest.raises(MachineProblem, match=said):
+        train(tmp_path, 2, dies=True)
+    assert not torch.distributed.is_initialized() and not ranks._running
+    again = train(tmp_path, 2)
+    assert again["saved"].resumed_from == 3 and len(again["report"].rows) == 6
+    assert all(torch.equal(torch.load(tmp_path / f"weights-{rank}"), two[1][rank]) for rank in (0, 1))
 
 
 def test_a_model_spread_over_two_processes_trains_as_a_whole_one_and_goes_on_from_a_checkpoint(tmp_path, monkeypatch):

@@ -19,10 +19,11 @@ from random import Random
 import torch
 
 from tunebook.errors import InputProblem
-from tunebook.models.abilities import lora_targets, packs_exactly
+from tunebook.models.abilities import packs_exactly
 from tunebook.models.loading import BaseModel, free_memory
 from tunebook.statistics.harm import FEWEST_DRAWS
 from tunebook.training.dataset import IGNORED, tokenised
+from tunebook.training.headroom.probe import lora_of, row_nats
 from tunebook.training.settings import keep_trainable_in_float32, student_settings
 from tunebook.training.short_forward import is_special, score_trained, use_short_lora
 
@@ -137,21 +138,15 @@ class Student:
     """A model with an adapter that can be set back to where a continuation starts."""
 
     def __init__(self, base: BaseModel, how: Continued):
-        from peft import LoraConfig, get_peft_model
+        from peft import get_peft_model
         from transformers import AutoModelForCausalLM
 
         torch.manual_seed(how.seed)
         model = AutoModelForCausalLM.from_pretrained(base.source.folder, **student_settings(base.placement, False))
         model.to(base.placement.device)
-        lora = LoraConfig(
-            r=how.lora_rank or Continued.lora_rank,
-            lora_alpha=how.lora_alpha,
-            target_modules=lora_targets(model),
-            task_type="CAUSAL_LM",
-        )
         special = is_special(model.config.get_text_config())
         self.packs = not special and base.placement.device == "cpu" and packs_exactly(model)
-        self.model = get_peft_model(model, lora)
+        self.model = get_peft_model(model, lora_of(model, how))
         keep_trainable_in_float32(self.model)
         use_short_lora(self.model)
         self.weights = [weights for weights in self.model.parameters() if weights.requires_grad]
@@ -173,7 +168,7 @@ class Student:
         """Negative log-likelihood of each row's answer, in nats, the token that ends the turn included; (rows,)."""
         if self.packs:
             return self._packed(rows)
-        return torch.stack([self._alone(row) for row in rows])
+        return torch.stack([row_nats(self.model, row) for row in rows])
 
     def _packed(self, rows: Sequence[dict]) -> torch.Tensor:
         """All rows one after another in one sequence, each seeing only itself."""
@@ -185,11 +180,6 @@ class Student:
         scored = score_trained(self.model.get_base_model(), labels, input_ids=ids, position_ids=places)
         nats = torch.nn.functional.pad(-scored.log_probs[0], (1, 0))  # by the token that is predicted
         return torch.stack([part.sum() for part in nats.split(sizes)])
-
-    def _alone(self, row: dict) -> torch.Tensor:
-        ids, labels = (torch.tensor([row[key]], device=self.model.device) for key in ("input_ids", "labels"))
-        logits = self.model(input_ids=ids, use_cache=False).logits[0, :-1].float()
-        return torch.nn.functional.cross_entropy(logits, labels[0, 1:], ignore_index=IGNORED, reduction="sum")
 
     def step(self, rows: Sequence[dict], weight: float, rate: float) -> None:
         """One step of Adam on the sum of the rows' nats times `weight`."""

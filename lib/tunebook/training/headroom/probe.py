@@ -85,13 +85,16 @@ def answer_nats(model, dataset) -> list[tuple[float, int]]:
     model.eval()
     with torch.no_grad():
         for row in dataset:
-            labels = torch.tensor(row["labels"][1:], device=model.device)
-            ids = torch.tensor([row["input_ids"]], device=model.device)
-            logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
-            nats = torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
-            found.append((float(nats), int((labels != IGNORED).sum())))
+            found.append((float(row_nats(model, row)), sum(label != IGNORED for label in row["labels"][1:])))
     model.train(was_training)
     return found
+
+
+def row_nats(model, row: dict) -> torch.Tensor:
+    """The same of one row, with its gradient; a scalar."""
+    ids, labels = (torch.tensor([row[key]], device=model.device) for key in ("input_ids", "labels"))
+    logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
+    return torch.nn.functional.cross_entropy(logits, labels[0, 1:], ignore_index=IGNORED, reduction="sum")
 
 
 def likelihood_row(n_rows: int, nats: list[tuple[float, int]]) -> dict:
@@ -111,11 +114,18 @@ def likelihood_row(n_rows: int, nats: list[tuple[float, int]]) -> dict:
     }
 
 
+def lora_of(model, how):
+    """LoraConfig for `model` by the recipe of `how`: a `Mini`, or what else has its fields."""
+    from peft import LoraConfig
+
+    rank, targets = how.lora_rank or Mini.lora_rank, lora_targets(model)
+    return LoraConfig(r=rank, lora_alpha=how.lora_alpha, target_modules=targets, task_type="CAUSAL_LM")
+
+
 def train_adapter(base: BaseModel, dataset, how: Mini, folder: Path, callbacks=(), **changes) -> Path:
     """Trains LoRA, or all weights, on the tokenised `dataset`, each row once, by the recipe of `how`, and saves it in
     `folder`. `changes` go into SFTConfig.
     """
-    from peft import LoraConfig
     from transformers import AutoModelForCausalLM, PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
@@ -137,14 +147,8 @@ def train_adapter(base: BaseModel, dataset, how: Mini, folder: Path, callbacks=(
         **machine_settings(base.placement, student),
         **row_layout(base.placement, dataset, how.batch_size, student),
     }
-    lora = LoraConfig(
-        r=how.lora_rank or Mini.lora_rank,
-        lora_alpha=how.lora_alpha,
-        target_modules=lora_targets(student),
-        task_type="CAUSAL_LM",
-    )
     told = {"train_dataset": dataset, "processing_class": base.tokenizer, "callbacks": list(callbacks)}
-    told["peft_config"] = None if is_full else lora
+    told["peft_config"] = None if is_full else lora_of(student, how)
     trainer = SFTTrainer(model=student, args=SFTConfig(**arguments | changes), **told)
     keep_trainable_in_float32(trainer.model)
     use_compact_head(trainer), use_short_lora(trainer.model)
