@@ -52,7 +52,8 @@ if ranks.rank and dies:
 TRAIN = """
 with ranks.together(trainer, saved):
     trainer.train(resume_from_checkpoint=start)
-torch.save(test_resume.result(trainer)[0], folder / f"weights-{ranks.rank}")
+if not ranks.is_sharded:  # a part of the weights is no result
+    torch.save(test_resume.result(trainer)[0], folder / f"weights-{ranks.rank}")
 """
 
 
