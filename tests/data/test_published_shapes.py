@@ -325,6 +325,54 @@ def test_dialogues_in_one_text_become_turns_and_part_at_the_first_answer():
     assert [turn["role"] for turn in row["chosen"]] == ["assistant", "user", "assistant"]
 
 
+WRITTEN = {
+    "Llama 2": "<s>[INST] <<SYS>>\n{s}\n<</SYS>>\n\n{q} [/INST] {a} </s><s>[INST] {q2} [/INST] {a2} </s>",
+    "Llama 3": "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n{s}<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n{q}<|eot_id|>"
+    "<|start_header_id|>assistant<|end_header_id|>\n\n{a}<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n{q2}<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n{a2}<|eot_id|>",
+    "ChatML": "<|im_start|>system\n{s}<|im_end|>\n<|im_start|>user\n{q}<|im_end|>\n<|im_start|>assistant\n{a}<|im_end|>\n<|im_start|>user\n{q2}<|im_end|>\n<|im_start|>assistant\n{a2}<|im_end|>\n",
+    "Gemma": "<bos><start_of_turn>user\n{q}<end_of_turn>\n<start_of_turn>model\n{a}<end_of_turn>\n<start_of_turn>user\n{q2}<end_of_turn>\n<start_of_turn>model\n{a2}<end_of_turn>\n",
+    "Zephyr": "<|system|>\n{s}</s>\n<|user|>\n{q}</s>\n<|assistant|>\n{a}</s>\n<|user|>\n{q2}</s>\n<|assistant|>\n{a2}</s>\n",
+    "Guanaco": "### Human: {q}### Assistant: {a}### Human: {q2}### Assistant: {a2}",
+    "Alpaca": "{s}\n\n### Instruction:\n{q}\n\n### Response:\n{a}\n\n### Instruction:\n{q2}\n\n### Response:\n{a2}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_written_out_conversation_is_named_and_its_turns_are_read_when_asked(name):
+    """Else the training would see one form and the evaluation ask in another."""
+    says = [{"s": "Be brief.", "q": r["prompt"], "a": r["completion"], "q2": f"And {n}?", "a2": f"So {n}."}
+            for n, r in enumerate(ROWS)]  # fmt: skip
+    records = [{"text": WRITTEN[name].format(**said)} for said in says]
+    assert "--map messages=text" in findings_text("rows", judge(records)).replace("\n       ", " ")
+    judgement = judge(records, ["messages=text"])
+    row = judgement.examples.row(3)
+    turns = [(turn["role"], turn["content"]) for turn in row["prompt"] + row["completion"]]
+    given = [("system", "Be brief.")] if "{s}" in WRITTEN[name] else []
+    assert turns == [*given, *zip(["user", "assistant"] * 2, [says[3][key] for key in ("q", "a", "q2", "a2")])]
+    assert loud(judgement) == [] and judgement.examples.account.n_trained == 2 * len(ROWS)
+
+
+@pytest.mark.parametrize(
+    "text", ["# Notes\n\n### Response: none was given.", "Write <|user|> before a question.", "### Input: 4 bits"]
+)
+def test_marks_inside_a_document_make_no_conversation(text):
+    assert "--map" not in findings_text("rows", judge([{"text": f"{text} {n}"} for n in range(24)]))
+
+
+def test_blocks_without_a_type_roles_in_capitals_and_answers_that_are_numbers_are_read():
+    """Bedrock's rows, Cohere's, and labels as a csv reader leaves them."""
+    blocks = [{"system": [{"text": "Be brief."}], "messages": [{"role": "user", "content": [{"text": r["prompt"]}]},
+               {"role": "assistant", "content": [{"text": r["completion"]}]}]} for r in ROWS]  # fmt: skip
+    row = judge(blocks, ["system=system"]).examples.row(0)
+    assert [turn["content"] for turn in row["prompt"]] == ["Be brief.", ROWS[0]["prompt"]]
+    capitals = [{"messages": [{"role": "User", "content": r["prompt"]}, {"role": "Chatbot", "content": r["completion"]}]}
+                for r in ROWS]  # fmt: skip
+    assert judge(capitals).examples.row(0)["completion"][0]["content"] == ROWS[0]["completion"]
+    numbers = [{"prompt": r["prompt"], "completion": n} for n, r in enumerate(ROWS)]
+    assert "--map completion=completion writes numbers as text" in " ".join(findings_text("", judge(numbers)).split())
+    assert judge(numbers, ["completion=completion"]).examples.row(7)["completion"][0]["content"] == "7"
+
+
 SILENT = {
     "a tree of single messages": ([{"text": r["prompt"], "role": ["prompter", "assistant"][n % 2], "message_id": str(n),
                                     "parent_id": str(n - 1)} for n, r in enumerate(ROWS)], "left_out", "OASST"),

@@ -17,7 +17,7 @@ import pyarrow as pa
 from tunebook.data import ranking, row_types
 from tunebook.data.checks.accounting import Account, Ids, Types, columns_of
 from tunebook.data.mapping import Reading, check_all_read, flags_of, has_better_shape, likely_mapping
-from tunebook.data.messages import RowProblem, message_text, transcript, unpacked
+from tunebook.data.messages import RowProblem, message_text, transcript, unpacked, written_turns
 from tunebook.data.notes import Notes, reject
 from tunebook.data.rows import BATCH_ROWS, Rows
 from tunebook.data.splits import answer_text, normalise
@@ -290,9 +290,13 @@ def _note_text_rows(examples: Examples) -> None:
     """Plain text is trained whole: a warning where it looks like a rendered chat, else only said."""
     if examples.kind != "text" or not len(examples):
         return
-    heads = (answer[:MAX_HEAD] for _, _, answer in itertools.islice(examples.texts(), N_ROWS_FOR_KIND))
-    is_chat = any(RENDERED_CHAT.search(text) for text in heads)
-    examples.notes.add("text_rows" if is_chat else "documents", detail="there is no question to mask")
+    texts = [answer for _, _, answer in itertools.islice(examples.texts(), N_ROWS_FOR_KIND)]
+    is_chat = any(RENDERED_CHAT.search(text[:MAX_HEAD]) for text in texts)
+    detail = "there is no question to mask"
+    if is_chat and all(transcript(text) or written_turns(text) for text in texts[:N_TRIED]):
+        column = examples.reading.fields.get("text", "text")
+        detail += f", and the model is asked in its own chat template: {flags_of({'messages': column})} reads the turns"
+    examples.notes.add("text_rows" if is_chat else "documents", detail=detail)
     examples.notes.set_count("text_rows" if is_chat else "documents", len(examples))
 
 

@@ -10,7 +10,7 @@ import string
 from dataclasses import dataclass
 
 from tunebook.data import ranking
-from tunebook.data.messages import TRAIN_ON, RowProblem, as_messages, is_blank, unpacked
+from tunebook.data.messages import TRAIN_ON, RowProblem, is_blank, system_text, unpacked
 from tunebook.errors import InputProblem
 from tunebook.evaluation.shapes import at_path
 
@@ -254,8 +254,7 @@ def apply_mapping(row: dict, mapping: dict[str, str]) -> dict:
         if field in TEXT_FIELDS:
             values = [_as_text(value) for value in values]
         if field == "system":
-            values = [as_messages(value, "", path)[0]["content"] if isinstance(value, dict) else value
-                      for value, path in zip(values, paths, strict=True)]  # fmt: skip
+            values = [system_text(value, path) for value, path in zip(values, paths, strict=True)]
         if others:
             _check_texts(field, values, paths)
             mapped[field] = "\n\n".join(str(value) for value in values if not is_blank(value))

@@ -10,7 +10,7 @@ import re
 ROLES = ("system", "developer", "user", "assistant", "tool")
 OTHER_ROLES = {
     **dict.fromkeys(("human", "prompter"), "user"),
-    **dict.fromkeys(("gpt", "bot", "model", "chatgpt", "ai", "function_call", "tool_call"), "assistant"),
+    **dict.fromkeys(("gpt", "bot", "chatbot", "model", "chatgpt", "ai", "function_call", "tool_call"), "assistant"),
     **dict.fromkeys(("observation", "function", "function_response", "tool_response", "ipython"), "tool"),
 }
 CALL_ROLES = ("function_call", "tool_call")
@@ -19,6 +19,21 @@ INPUT_SCHEMA = {"input_schema": "parameters"}  # Anthropic's name
 TRAIN_ON = ("all", "last")
 SPEAKER = r"(?:\A|{gap})\s*(Human|User|Assistant|System|Function response): ?"  # HH-RLHF, Glaive
 SPEAKERS = {"function response": "tool"}
+WRITTEN_TURN = re.compile(  # ChatML, Llama 3, Gemma, Zephyr and Phi, Guanaco and Alpaca, Llama 2
+    r"<\|im_start\|>(\w+)\n|<\|start_header_id\|>(\w+)<\|end_header_id\|>|<start_of_turn>(\w+)\n"
+    r"|<\|(system|user|assistant)\|>|### ?(human|user|assistant|system|instruction|input|response): ?|(\[/?INST\])",
+    re.I,
+)
+WRITTEN_NAMES = {
+    "instruction": "user",
+    "input": "user",
+    "response": "assistant",
+    "[inst]": "user",
+    "[/inst]": "assistant",
+}
+WRITTEN_ENDS = re.compile(
+    r"(?:\s|<\|(?:im_end|eot_id|end|endoftext|begin_of_text|end_of_text)\|>|</?s>|<end_of_turn>|<[be]os>)+\Z"
+)
 EXCHANGES = (("input", "output"), ("human", "assistant"), ("user", "assistant"), ("question", "answer"))  # Capybara
 BLANK_MARKS = frozenset(("nan", "none", "null", "n/a", "<na>", "nat", "#n/a"))
 NUMPY_GAP = re.compile(r"\}\s+\{")
@@ -38,7 +53,7 @@ def as_messages(value, role: str, field: str) -> list[dict]:
     if is_numpy_list(value):
         raise RowProblem("numpy_cell", f"{field} is {value.strip()[:40]!r}")
     if isinstance(value, str) and not role:
-        value = transcript(value) or value
+        value = transcript(value) or written_turns(value) or value
     if isinstance(value, str) and role == "user" and not (turns := transcript(value) or [{}])[-1].get("content", "-"):
         return turns[:-1]  # an open conversation in one text: the answer is to follow
     if isinstance(value, str) and role:
@@ -48,7 +63,9 @@ def as_messages(value, role: str, field: str) -> list[dict]:
     if isinstance(value, dict) and is_message(value):
         value = [value]
     if not isinstance(value, list):
-        raise RowProblem("mixed_types", f"{field} is a {type(value).__name__}, expected a string or a list of messages")
+        detail = f"{field} is of type {type(value).__name__}, expected a string or a list of messages"
+        as_text = f"; --map {field}={field} writes numbers as text" if isinstance(value, bool | int | float) else ""
+        raise RowProblem("mixed_types", detail + as_text)
     if not value:
         raise RowProblem("empty_field", f"{field} is an empty list")
     if all(isinstance(item, str) for item in value) and role:
@@ -74,6 +91,39 @@ def transcript(text: str) -> list[dict]:
     roles = [SPEAKERS.get(name) or OTHER_ROLES.get(name, name) for name in names]
     texts = [content.strip().removesuffix("<|endoftext|>").strip() for content in parts[2::2]]
     return [{"role": role, "content": content} for role, content in zip(roles, texts, strict=True)]
+
+
+def written_turns(text: str) -> list[dict]:
+    """The turns of a conversation that a chat template has written out in one text, [] where it is none. What stands
+    before Alpaca's instruction is its system turn.
+    """
+    marks, turns = list(WRITTEN_TURN.finditer(text)), []
+    if not marks:
+        return []
+    if head := WRITTEN_ENDS.sub("", text[: marks[0].start()]).strip():
+        if marks[0][marks[0].lastindex].lower() != "instruction":
+            return []
+        turns += turn("system", head)
+    for at, mark in enumerate(marks):
+        name = mark[mark.lastindex].lower()
+        role = WRITTEN_NAMES.get(name) or OTHER_ROLES.get(name, name)
+        end = marks[at + 1].start() if at + 1 < len(marks) else len(text)
+        content = WRITTEN_ENDS.sub("", text[mark.end() : end]).strip()
+        if content.startswith("<<SYS>>") and "<</SYS>>" in content:  # Llama 2
+            system, content = content.removeprefix("<<SYS>>").split("<</SYS>>", 1)
+            turns += turn("system", system.strip())
+        if turns and turns[-1]["role"] == role == "user":  # Alpaca's input
+            turns[-1]["content"] += f"\n\n{content.strip()}"
+        else:
+            turns += turn(role, content.strip())
+    return turns if {"user", "assistant"} <= {message["role"] for message in turns} else []
+
+
+def system_text(value, path: str):
+    """The text of a system message (Gemini), or of a list of blocks (Anthropic, Bedrock); a text stays."""
+    if isinstance(value, list):
+        value = {"role": "system", "content": value}
+    return as_messages(value, "", path)[0]["content"] if isinstance(value, dict) else value
 
 
 def turn(role: str, content: str) -> list[dict]:
@@ -181,9 +231,11 @@ def _in_usual_keys(item: dict) -> dict:
     if "role" not in item and isinstance(item.get("speaker"), str) and "text" in item:
         rest = {key: value for key, value in item.items() if key not in ("speaker", "text")}
         item = {"role": item["speaker"], "content": item["text"], **rest}
-    role, parts = item.get("role"), item.get("parts")
-    if isinstance(parts, list) and "content" not in item:  # Gemini
-        parts = [{"type": "text", **part} if "text" in part else {"type": next(iter(part), "")} for part in parts]
+    role, parts = item.get("role"), item.get("content", item.get("parts"))
+    role = role.lower() if isinstance(role, str) else role
+    is_untyped = isinstance(parts, list) and all(isinstance(part, dict) and "type" not in part for part in parts)
+    if parts and is_untyped:  # Gemini, Bedrock
+        parts = [{"type": "text" if "text" in part else next(iter(part), ""), **part} for part in parts]
         item = {key: value for key, value in item.items() if key != "parts"} | {"content": parts}
     if role in CALL_ROLES:
         item = {**item, "content": None, "tool_calls": item.get("content")}
