@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llama_cpp import Llama
 
-FILE = "model-q5_k_m.gguf"
+FILE = "model-q4_k_m.gguf"
 ASKED = [{"role": "user", "content": "Cron expression for: every-13-hours, mon-fri"}]
 EXPECTED = "0 */13 * * 1-5"
 
