@@ -365,6 +365,9 @@ def test_blocks_without_a_type_roles_in_capitals_and_answers_that_are_numbers_ar
                {"role": "assistant", "content": [{"text": r["completion"]}]}]} for r in ROWS]  # fmt: skip
     row = judge(blocks, ["system=system"]).examples.row(0)
     assert [turn["content"] for turn in row["prompt"]] == ["Be brief.", ROWS[0]["prompt"]]
+    typed = [{"messages": [{"role": role, "parts": [{"type": "text", "text": text}]} for role, text in
+              (("user", r["prompt"]), ("assistant", r["completion"]))]} for r in ROWS]  # fmt: skip
+    assert judge(typed).examples.row(0)["completion"][0]["content"] == ROWS[0]["completion"], "AI SDK's parts"
     capitals = [{"messages": [{"role": "User", "content": r["prompt"]}, {"role": "Chatbot", "content": r["completion"]}]}
                 for r in ROWS]  # fmt: skip
     assert judge(capitals).examples.row(0)["completion"][0]["content"] == ROWS[0]["completion"]

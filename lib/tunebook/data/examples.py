@@ -290,10 +290,11 @@ def _note_text_rows(examples: Examples) -> None:
     """Plain text is trained whole: a warning where it looks like a rendered chat, else only said."""
     if examples.kind != "text" or not len(examples):
         return
-    texts = [answer for _, _, answer in itertools.islice(examples.texts(), N_ROWS_FOR_KIND)]
-    is_chat = any(RENDERED_CHAT.search(text[:MAX_HEAD]) for text in texts)
+    heads = (answer[:MAX_HEAD] for _, _, answer in itertools.islice(examples.texts(), N_ROWS_FOR_KIND))
+    is_chat = any(RENDERED_CHAT.search(text) for text in heads)
+    tried = (answer for _, _, answer in itertools.islice(examples.texts(), N_TRIED))
     detail = "there is no question to mask"
-    if is_chat and all(transcript(text) or written_turns(text) for text in texts[:N_TRIED]):
+    if is_chat and all(transcript(text) or written_turns(text) for text in tried):
         column = examples.reading.fields.get("text", "text")
         detail += f", and the model is asked in its own chat template: {flags_of({'messages': column})} reads the turns"
     examples.notes.add("text_rows" if is_chat else "documents", detail=detail)

@@ -233,8 +233,7 @@ def _in_usual_keys(item: dict) -> dict:
         item = {"role": item["speaker"], "content": item["text"], **rest}
     role, parts = item.get("role"), item.get("content", item.get("parts"))
     role = role.lower() if isinstance(role, str) else role
-    is_untyped = isinstance(parts, list) and all(isinstance(part, dict) and "type" not in part for part in parts)
-    if parts and is_untyped:  # Gemini, Bedrock
+    if isinstance(parts, list) and parts and all(isinstance(part, dict) for part in parts):  # Gemini's, Bedrock's too
         parts = [{"type": "text" if "text" in part else next(iter(part), ""), **part} for part in parts]
         item = {key: value for key, value in item.items() if key != "parts"} | {"content": parts}
     if role in CALL_ROLES:
