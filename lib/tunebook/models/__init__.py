@@ -1,4 +1,6 @@
-"""Models: resolve, load, ask and tokenise a model, whatever form it has. Everything torch is imported late."""
+"""Models: resolve, load, ask and tokenise a model, whatever form it has; its layers in less time. Everything torch is
+imported late.
+"""
 
 from tunebook.face import face
 
@@ -18,6 +20,7 @@ __getattr__, __dir__, __all__ = face(
         "GgufModel": "gguf_engine",  # a GGUF file through llama.cpp
         "Decoding": "engine",  # how tokens are drawn
         "lora_targets": "abilities",  # which layers take an adapter
+        "use_lean_layers": "lean_layers",  # a Llama-like layer with its LoRA in two steps of autograd
         "end_texts": "templates",  # what ends a turn, as text
         "mask_html": "rendering",  # rows with the trained part on colour
         "measure_row": "rendering",  # tokens of a row

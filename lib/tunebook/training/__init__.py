@@ -12,7 +12,6 @@ __getattr__, __dir__, __all__ = face(
         "machine_settings": "settings",  # SFTConfig for this machine
         "row_layout": "settings",  # padding, or rows side by side
         "keep_trainable_in_float32": "settings",  # adapters in float32
-        "use_short_lora": "short_forward",  # a layer with its LoRA in one step
         "use_compact_head": "short_forward",  # the vocabulary only where tokens are trained
         "Ranks": "ranks",  # one training in several processes
         "Report": "settings",  # loss and progress, step by step

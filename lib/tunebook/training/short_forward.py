@@ -1,14 +1,10 @@
-"""Two forward passes that compute less, with the same outputs: the vocabulary projection only at the tokens that are
-trained, and a linear layer with its LoRA as one step of autograd.
+"""A forward pass that computes less, with the same outputs: the vocabulary projection only at the tokens that are
+trained.
 
 Off CUDA, TRL's fused head projects every position onto the vocabulary, though in a short instruction row most of them
 are prompt and get no loss. `use_compact_head` gives a model the same head, computed at the trained positions alone.
-Models that scale or cap their logits, or that have a router, keep TRL's path.
-
-PEFT builds an adapted layer of five operations, each with a tensor and a node of its own; for the short batches of a
-CPU that costs as much as the products. `use_short_lora` makes one of them. DoRA, dropout, quantised bases and several
-active adapters keep PEFT's path. Both replace the forward of one model object, as TRL's own `add_fused_lm_head` does;
-no library file changes.
+Models that scale or cap their logits, or that have a router, keep TRL's path. It replaces the forward of one model
+object, as TRL's own `add_fused_lm_head` does; no library file changes.
 """
 
 from __future__ import annotations
@@ -64,18 +60,13 @@ def score_trained(model, labels: torch.Tensor, *args, temperature: float = 1.0, 
     hidden = model.base_model(*args, **kwargs).last_hidden_state[:, :-1]
     targets = labels[:, 1:]
     mask = targets != -100
-    logits = model.get_output_embeddings()(hidden[mask]).float() / temperature
-    logps = torch.log_softmax(logits, dim=-1)
-    chosen = targets[mask]
-    with torch.no_grad():
-        entropy = -(logps.exp() * logps).sum(-1)
-        hits = logits.argmax(-1) == chosen
-        means = logits.mean(-1)
+    logits = model.get_output_embeddings()(hidden[mask])
+    logps, entropy, hits, means = LogProbs.apply(logits, targets[mask], temperature)
 
     def spread(values: torch.Tensor) -> torch.Tensor:
         return values.new_zeros(mask.shape).masked_scatter(mask, values)
 
-    log_probs = spread(logps.gather(1, chosen[:, None])[:, 0])
+    log_probs = spread(logps)
     return FusedCausalLMOutput(
         loss=-log_probs.sum() / mask.sum().clamp(min=1),
         log_probs=log_probs,
@@ -86,64 +77,37 @@ def score_trained(model, labels: torch.Tensor, *args, temperature: float = 1.0, 
     )
 
 
-class LoraProduct(torch.autograd.Function):
-    """x W' + scale (x A') B' for rows x (n, in), frozen W (out, in), A (r, in) and B (out, r), in the precision of W.
+CHUNK = 16  # positions whose whole vocabulary is in work at once: what stays in a CPU's cache
 
-    Source of the form: Hu et al. 2021, equation 3.
+
+class LogProbs(torch.autograd.Function):
+    """Log-probabilities (nats), entropy, hits and mean logit of `targets` (n,) under `logits` (n, vocabulary) in any
+    precision, over a temperature. Only the first has a gradient.
+
+    It is worked out in float32 by a few positions at a time; in the precision of the logits one matrix is kept.
     """
 
     @staticmethod
-    def forward(ctx, rows, weight, bias, a, b, scale):
-        rows, down, up = (part.to(weight.dtype) for part in (rows, a, b))
-        low = rows @ down.t()
-        out = torch.addmm(bias, rows, weight.t()) if bias is not None else rows @ weight.t()
-        ctx.save_for_backward(rows, low, weight, down, up)
-        ctx.scale, ctx.dtypes = scale, (a.dtype, b.dtype)
-        return out.addmm_(low, up.t(), alpha=scale)
+    def forward(ctx, logits, targets, temperature):
+        places, apart, found = torch.arange(CHUNK, device=logits.device), torch.empty_like(logits), []
+        for part, chosen, kept in zip(logits.split(CHUNK), targets.split(CHUNK), apart.split(CHUNK), strict=True):
+            wide = part.float() if temperature == 1 else part.float() / temperature
+            largest, best = wide.max(-1, keepdim=True)
+            shares = (wide - largest).exp_()
+            total = shares.sum(-1, keepdim=True)
+            shares.div_(total)
+            level = (largest + total.log())[:, 0]
+            at = places[: len(part)]
+            logps = wide[at, chosen] - level
+            found.append((logps, level - (shares * wide).sum(-1), best[:, 0] == chosen, wide.mean(-1)))
+            shares[at, chosen] -= 1
+            kept.copy_(shares)
+        outputs = [torch.cat(parts) for parts in zip(*found, strict=True)]
+        ctx.apart, ctx.temperature = apart, temperature
+        ctx.mark_non_differentiable(*outputs[1:])
+        return tuple(outputs)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient):
-        rows, low, weight, down, up = ctx.saved_tensors
-        through = (gradient @ up).mul_(ctx.scale)
-        of_rows = (gradient @ weight).addmm_(through, down) if ctx.needs_input_grad[0] else None
-        of_a = (through.t() @ rows).to(ctx.dtypes[0]) if ctx.needs_input_grad[3] else None
-        of_b = (gradient.t() @ low).mul_(ctx.scale).to(ctx.dtypes[1]) if ctx.needs_input_grad[4] else None
-        return of_rows, None, None, of_a, of_b, None
-
-
-def use_short_lora(model) -> int:
-    """Gives every plain LoRA layer of `model` on a CPU the one-step product; how many there are."""
-    found = [module for module in model.modules() if is_plain(module)]
-    for module in found:
-        module.forward = types.MethodType(_adapted_forward, module)
-    return len(found)
-
-
-def is_plain(module) -> bool:
-    """Whether a module is an adapted layer on a CPU that is x W + scale (x A) B and nothing else, for each adapter."""
-    from peft.tuners.lora.layer import Linear
-
-    if not isinstance(module, Linear):
-        return False
-    base = module.get_base_layer()
-    has_dropout = any(not isinstance(part, torch.nn.Identity) for part in module.lora_dropout.values())
-    has_bias = any(getattr(part, "bias", None) is not None for part in module.lora_B.values())
-    return (
-        type(base) is torch.nn.Linear
-        and base.weight.device.type == "cpu"
-        and not base.weight.requires_grad
-        and not (has_dropout or has_bias or module.lora_variant)
-    )
-
-
-def _adapted_forward(self, x: torch.Tensor, *args, **kwargs) -> torch.Tensor:
-    names = [name for name in self.active_adapters if name in self.lora_A]
-    base, mixed = self.get_base_layer(), torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu")
-    is_mixed = mixed and mixed != base.weight.dtype  # autocast would compute in a precision that W has not
-    if self.disable_adapters or self.merged or len(names) != 1 or is_mixed or args or kwargs:
-        return type(self).forward(self, x, *args, **kwargs)
-    name = names[0]
-    a, b, scale = self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name]
-    out = LoraProduct.apply(x.reshape(-1, x.shape[-1]), base.weight, base.bias, a, b, scale)
-    return out.view(*x.shape[:-1], -1)
+    def backward(ctx, gradient, *_):
+        return ctx.apart * (gradient / -ctx.temperature)[:, None].to(ctx.apart.dtype), None, None

@@ -20,12 +20,13 @@ import torch
 
 from tunebook.errors import InputProblem
 from tunebook.models.abilities import packs_exactly
+from tunebook.models.lean_layers import use_lean_layers
 from tunebook.models.loading import BaseModel, free_memory
 from tunebook.statistics.harm import FEWEST_DRAWS
 from tunebook.training.dataset import IGNORED, tokenised
 from tunebook.training.headroom.probe import lora_of, row_nats
 from tunebook.training.settings import keep_trainable_in_float32, student_settings
-from tunebook.training.short_forward import is_special, score_trained, use_short_lora
+from tunebook.training.short_forward import is_special, score_trained
 
 FEWEST_DEV, HELD_AT_ONCE = 20, 8
 CLIP = 1.0  # largest norm of a step's gradient, as in TRL's trainers
@@ -148,7 +149,7 @@ class Student:
         self.packs = not special and base.placement.device == "cpu" and packs_exactly(model)
         self.model = get_peft_model(model, lora_of(model, how))
         keep_trainable_in_float32(self.model)
-        use_short_lora(self.model)
+        use_lean_layers(self.model)
         self.weights = [weights for weights in self.model.parameters() if weights.requires_grad]
         self.adam = torch.optim.AdamW(self.weights, lr=how.rate, betas=(0.9, 0.98), weight_decay=0.0)
         self.start = None

@@ -22,6 +22,7 @@ from tunebook.evaluation.measure import answer_and_score
 from tunebook.evaluation.protocol import Asking
 from tunebook.evaluation.score_folder import read_scores
 from tunebook.models.abilities import lora_targets
+from tunebook.models.lean_layers import use_lean_layers
 from tunebook.models.loading import BaseModel, free_memory
 from tunebook.picking import pick
 from tunebook.training.dataset import IGNORED, tokenised
@@ -32,7 +33,7 @@ from tunebook.training.settings import (
     save_adapter,
     student_settings,
 )
-from tunebook.training.short_forward import use_compact_head, use_short_lora
+from tunebook.training.short_forward import use_compact_head
 from tunebook.training.watch import held_out
 
 FEWEST_ROWS, FEWEST_PROBLEMS = 16, 20
@@ -151,7 +152,7 @@ def train_adapter(base: BaseModel, dataset, how: Mini, folder: Path, callbacks=(
     told["peft_config"] = None if is_full else lora_of(student, how)
     trainer = SFTTrainer(model=student, args=SFTConfig(**arguments | changes), **told)
     keep_trainable_in_float32(trainer.model)
-    use_compact_head(trainer), use_short_lora(trainer.model)
+    use_compact_head(trainer), use_lean_layers(trainer.model)
     trainer.remove_callback(PrinterCallback)
     trainer.train()
     save_adapter(trainer.model, folder, base.source, base.tokenizer)
