@@ -53,6 +53,7 @@ def one(hidden: int, layers: int, vocabulary: int, rows: int, length: int, metho
     from transformers import LlamaConfig, LlamaForCausalLM
     from trl import SFTConfig, SFTTrainer
 
+    from tunebook.models.lean_layers import use_lean_layers
     from tunebook.models.loading import load_tokenizer
     from tunebook.models.source import resolve_model
     from tunebook.training.forecast import Peak, forecast_memory, load_of
@@ -75,6 +76,7 @@ def one(hidden: int, layers: int, vocabulary: int, rows: int, length: int, metho
             peft_config=None if method == "full" else lora,
         )  # fmt: skip
         is_compact = use_compact_head(trainer)
+        use_lean_layers(trainer.model)
         parts = forecast_memory(trainer.model, load_of(trainer), is_compact)
         peak = Peak()
         trainer.train()

@@ -37,6 +37,11 @@ def use_lean_layers(model) -> int:
     return len(layers)
 
 
+def is_lean(model) -> bool:
+    """Whether `use_lean_layers` has changed this model."""
+    return any(isinstance(getattr(part.__dict__.get("forward"), "__func__", None), _Layer) for part in model.modules())
+
+
 def is_plain(module) -> bool:
     """Whether a module is a frozen linear layer, or one with adapters that each add scale (x A) B and nothing else."""
     from peft.tuners.lora.layer import Linear

@@ -16,6 +16,7 @@ import psutil
 import torch
 
 from tunebook.machine import forget_peak, peak_bytes
+from tunebook.models.lean_layers import is_lean
 from tunebook.training.advice import batch_of, untouched
 from tunebook.training.out_of_memory import ROWS, is_laddered
 from tunebook.training.ranks import is_spread
@@ -25,7 +26,9 @@ DRIFT = 0.15  # share by which a machine's speed wanders within an hour; two cor
 # share of the activations that glibc's heap holds on top, since freed pieces of a few MB are not given back. It differs
 # from run to run: the same three steps took 1,602, 1,719 and 2,098 MiB (the first case of bench/bench_memory.py)
 HEAP_SHARE = 0.55
-LOGIT_COPIES = 5  # float32 matrices (trained tokens, vocabulary) that the loss and its backward pass hold at once
+# matrices (tokens, vocabulary) that the loss and its backward pass hold at once: TRL's own in float32, and those of the
+# compact head in the precision of the logits
+LOGIT_COPIES, COMPACT_COPIES = 5, 2
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def load_of(trainer) -> Load:
     batches = range(0, len(lengths), size)
     most = max(sum(trained[at : at + size]) for at in batches)
     form = (args.gradient_checkpointing, "bfloat16" if args.bf16 else "float16" if args.fp16 else "")
-    if args.padding_free:
+    if args.padding_free and not is_lean(trainer.model):  # lean layers lay the rows apart
         return Load(1, max(sum(lengths[at : at + size]) for at in batches), most, *form)
     heaviest = max(batches, key=lambda at: max(lengths[at : at + size]))
     return Load(min(size, len(lengths)), max(lengths[heaviest : heaviest + size]), most, *form)
@@ -71,6 +74,8 @@ def forecast_memory(model, load: Load, is_compact: bool = True) -> dict[str, int
         return None
     vocabulary = model.get_output_embeddings().weight.shape[0]
     scored = load.trained if is_compact else load.rows * load.length
+    size = getattr(torch, load.autocast or "float32").itemsize
+    logits = COMPACT_COPIES * size if is_compact else LOGIT_COPIES * 4
     trained = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
     found = {
         "weights": sum(weights.numel() * weights.element_size() for weights in model.parameters()),
@@ -78,7 +83,7 @@ def forecast_memory(model, load: Load, is_compact: bool = True) -> dict[str, int
         "optimizer": 8 * trained,
         "activations": activations,
         "heap": int(HEAP_SHARE * activations) if model.device.type == "cpu" else 0,
-        "logits": LOGIT_COPIES * 4 * scored * vocabulary,
+        "logits": logits * scored * vocabulary,
     }
     # gradients grow while activations go: both are never whole at once
     held = found["heap"] + max(activations + found["logits"], found["gradients"] + activations // 2)
@@ -101,13 +106,15 @@ def _activations(model, load: Load) -> int:
         return tensor
 
     mixed = torch.autocast(device.type, getattr(torch, load.autocast or "bfloat16"), enabled=bool(load.autocast))
+    rows = max(2, load.rows)  # of one row a pass reads whether it is several side by side, and here is nothing to read
     with fake, mixed, torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        asked = {"input_ids": torch.zeros((load.rows, load.length), dtype=torch.long, device=device)}
+        asked = {"input_ids": torch.zeros((rows, load.length), dtype=torch.long, device=device)}
         hidden = torch.func.functional_call(layers, empty, (), asked | {"use_cache": False}).last_hidden_state
-    if not load.is_recomputed:
-        return sum(kept.values())
-    n = inner.config.get_text_config().num_hidden_layers
-    return sum(kept.values()) // n + n * hidden.numel() * hidden.element_size()
+    held = sum(kept.values())
+    if load.is_recomputed:
+        n = inner.config.get_text_config().num_hidden_layers
+        held = held // n + n * hidden.numel() * hidden.element_size()
+    return held * load.rows // rows
 
 
 def id_of(tensor) -> int:
