@@ -136,7 +136,9 @@ def test_half_precision_is_as_near_to_float32_as_the_libraries_are():
     assert max(apart[1]) < 0.1 and sum(apart[1]) < 1.2 * sum(apart[0])
 
 
-@pytest.mark.parametrize("lora", [{"use_dora": True}, {"lora_dropout": 0.1}, {"lora_bias": True}])
+@pytest.mark.parametrize(
+    "lora", [{"use_dora": True}, {"lora_dropout": 0.1}, {"lora_bias": True}, {"modules_to_save": ["input_layernorm"]}]
+)
 def test_other_adapters_keep_the_libraries_path(lora):
     assert use_lean_layers(model_of("llama", **lora)) == 0
 

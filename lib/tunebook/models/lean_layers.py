@@ -31,6 +31,9 @@ def use_lean_layers(model) -> int:
     modules = [getattr(part, name) for layer in layers for part, name in _places(layer)]
     if not all(map(is_plain, modules)) or not any(hasattr(module, "lora_A") for module in modules):
         return 0
+    trained = (name for name, weights in layers.named_parameters() if weights.requires_grad)
+    if not all(".lora_A." in name or ".lora_B." in name for name in trained):  # a norm, say
+        return 0
     rows = _Rows(config.num_attention_heads, config.num_key_value_heads or config.num_attention_heads)
     for layer in layers:
         layer.forward = types.MethodType(_Layer(layer, rows, type(layer).forward), layer)
