@@ -65,10 +65,11 @@ def _speeds(bench: Path) -> list[str]:
     training, generation, runner = (one["result"] for one in found)
     training_cpu, generation_cpu, runner_cpu = (one["environment"]["cpu"]["model"] for one in found)
     precision, made = next((name, found) for name, found in generation.items() if isinstance(found, dict))
+    cores = found[0]["environment"]["cpu"]["cores"]
     speeds = [training[who]["tokens_per_second"] for who in ("tunebook", "trl_defaults")]
     return [
         (
-            f"Measured by `make bench` on {found[0]['environment']['cpu']['cores']} cores, each as a ratio within one run:"
+            f"Measured by `make bench` on {cores} cores, each as a ratio within one run:"
             f" training reaches {training['ratio']:.1f} times the tokens a second of `SFTTrainer` at TRL's defaults"
             f" ({speeds[0]:.0f} against {speeds[1]:.0f}, {training_cpu}), generation {made['ratio']:.1f} times those of"
             f" lock-step `generate` in {precision} ({generation['problems']} problems, {generation_cpu}), and scoring"
