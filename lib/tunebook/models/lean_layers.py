@@ -11,6 +11,7 @@ dropout, trained or quantised weights, and weights that are spread over processe
 
 from __future__ import annotations
 
+import functools
 import types
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ import torch
 
 from tunebook.models.decoder import fits
 
+# oneDNN writes a kernel for each new shape, a tenth of the time of a short step: batches of a few sizes share theirs
+TOKENS, LENGTH = 32, 8  # what the tokens of a batch and the length of its rows are filled up to
 NAMES = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
 
 
@@ -37,7 +40,28 @@ def use_lean_layers(model) -> int:
     rows = _Rows(config.num_attention_heads, config.num_key_value_heads or config.num_attention_heads)
     for layer in layers:
         layer.forward = types.MethodType(_Layer(layer, rows, type(layer).forward), layer)
+    model.model.forward = types.MethodType(_filled(type(model.model).forward), model.model)
     return len(layers)
+
+
+def _filled(original):
+    """The forward of a model's body that fills rows side by side up to a multiple of TOKENS with one row more, which
+    none of them sees.
+    """
+
+    @functools.wraps(original)
+    def forward(self, input_ids=None, attention_mask=None, position_ids=None, **kwargs):
+        packed = position_ids is not None and input_ids is not None and attention_mask is None and len(input_ids) == 1
+        lacking = -input_ids.shape[1] % TOKENS if packed and int((position_ids == 0).sum()) > 1 else 0
+        if lacking:
+            input_ids = torch.nn.functional.pad(input_ids, (0, lacking))
+            position_ids = torch.cat([position_ids, torch.arange(lacking)[None]], 1)
+        found = original(self, input_ids, attention_mask, position_ids, **kwargs)
+        if lacking:
+            found.last_hidden_state = found.last_hidden_state[:, :-lacking]
+        return found
+
+    return forward
 
 
 def is_lean(model) -> bool:
@@ -180,7 +204,7 @@ class _Rows:
             lengths = torch.diff(starts, append=torch.tensor([shape[1]]))
             seen = mask if mask.dtype == torch.bool else mask == 0
             if starts[0] == 0 and int(seen.sum()) == int((lengths * (lengths + 1) // 2).sum()):
-                self.count, self.length = len(lengths), int(lengths.max())
+                self.count, self.length = len(lengths), -(-int(lengths.max()) // LENGTH) * LENGTH
                 row = torch.arange(self.count).repeat_interleave(lengths)
                 self.place, mask = row * self.length + positions[0], None
         if mask is None:
