@@ -7,9 +7,9 @@ import contextlib
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from tests.tiny_models import tiny_llama
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from tiny_models import tiny_llama
 from tunebook.models.lean_layers import use_lean_layers
 from tunebook.training.short_forward import LogProbs
 
