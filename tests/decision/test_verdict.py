@@ -148,11 +148,11 @@ def test_a_threshold_that_means_nothing_is_refused(change):
 def test_with_several_trainings_the_verdict_is_about_the_recipe_too(folder_of):
     evidence = study(folder_of, 10, 40)
     assert decide(evidence, "sft")["trainings"] is None
-    evidence.trainings = [folder_of("task", 41), folder_of("task", 39)]
+    evidence.trainings = [study(folder_of, 10, k) for k in (41, 39)]
     outcome = decide(evidence, "sft")
     assert outcome["verdict"] == "GO" and outcome["trainings"]["each"] == pytest.approx([50.0, 51.67, 48.33], abs=0.01)
     assert outcome["trainings"]["again"]["GO"] > 0.99
-    evidence.trainings = [folder_of("task", 12), folder_of("task", 1)]  # two other seeds learned nothing
+    evidence.trainings = [study(folder_of, 10, k) for k in (12, 1)]  # two other seeds learned nothing
     outcome = decide(evidence, "sft")
     assert outcome["gains"][0]["verdict"] == "GO", "this file is better"
     assert (
@@ -160,3 +160,17 @@ def test_with_several_trainings_the_verdict_is_about_the_recipe_too(folder_of):
     )
     assert outcome["verdict"] == "INCONCLUSIVE" and "another training" in " ".join(outcome["reasons"])
     assert any("another training" in row["question"] for row in comparison_rows(outcome))
+
+
+def test_a_further_training_that_forgets_what_is_gated_leaves_the_recipe_open(folder_of):
+    evidence = study(folder_of, 10, 40, kept=(60, 60), gated=["other"])
+    evidence.trainings = [study(folder_of, 10, 40, kept=(60, k), gated=["other"]) for k in (60, 60)]
+    outcome = decide(evidence, "sft")
+    assert outcome["verdict"] == "GO" and "2 of 2 further trainings keep everything" in " ".join(outcome["reasons"])
+    evidence.trainings[1] = study(folder_of, 10, 40, kept=(60, 31), gated=["other"])
+    outcome = decide(evidence, "sft")
+    said = " ".join(outcome["reasons"])
+    assert outcome["verdict"] == "INCONCLUSIVE" and "1 of 2 further trainings" in said
+    assert "training 3: other (gate): base 60/60 → sft 31/60" in said
+    rows = {row["question"]: row["verdict"] for row in comparison_rows(outcome)}
+    assert rows["forgetting, training 2 (gate)"] == "non-inferior" != rows["forgetting, training 3 (gate)"]

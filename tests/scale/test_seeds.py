@@ -51,8 +51,13 @@ def test_the_stages_of_a_further_training_stand_before_the_verdict(tmp_path):
     assert stages.upstream("04_e@sft+2", expanded) == ["01_d", "02_t+2"]
     assert stages.upstream("06_v", expanded) == expanded[:-1]
     assert stages.with_repeats(names, 1) == names
+    led_back = [*names[:4], "09_r", "04_e@recover", "06_v"]
+    expanded = stages.with_repeats(led_back, 2)
+    assert expanded[6:] == ["02_t+1", "04_e@sft+1", "09_r+1", "04_e@recover+1", "06_v"]
+    assert stages.upstream("09_r+1", expanded) == ["01_d", "02_t+1"]
+    assert stages.upstream("04_e@recover+1", expanded) == ["01_d", "09_r+1"]
     root = make_root(tmp_path / "checkout")
-    with pytest.raises(InputProblem, match="needs 02 and 04@sft"):
+    with pytest.raises(InputProblem, match="such as 02 and 04@sft"):
         params.load_study("demo", ("seeds=2", "stages=01,04@base"), root)
     with pytest.raises(InputProblem, match="seeds is 0"):
         params.load_study("demo", ("seeds=0",), root)

@@ -20,6 +20,7 @@ from tunebook.evaluation.forgetting import TOPICS
 from tunebook.models.device import Placement
 from tunebook.models.engine import Decoding
 from tunebook.models.generate import generate
+from tunebook.models.lean_layers import use_lean_layers
 from tunebook.models.loading import BaseModel, load_model, merge_adapter
 from tunebook.models.source import resolve_model
 from tunebook.training.checkpoints import Yardstick
@@ -81,9 +82,11 @@ def test_the_adapter_comes_nearer_to_base_and_keeps_the_task(world, tmp_path, wa
     assert sum(row["task_loss"] for row in rows[-4:]) / 4 < 0.5 * world.said[0]["loss"]
 
 
-def test_the_divergence_is_that_of_the_two_models_own_logits(world, tmp_path):
+@pytest.mark.parametrize("layers", ["lean", "libraries"])
+def test_the_divergence_is_that_of_the_two_models_own_logits(world, tmp_path, layers):
     """Over the whole vocabulary, at each token of the answer and at the one after it, whatever the padding."""
     trainer = trainer_of(world, tmp_path, 1)
+    assert layers == "libraries" or use_lean_layers(trainer.model)
     student, prompts, answers = trainer.model.eval(), [[1, 5, 9], [1, 7]], [[30, 40], [50, 60, 70, 80]]
     with torch.no_grad():
         found = float(trainer._divergence(student, prompts, answers))

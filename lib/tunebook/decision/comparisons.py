@@ -208,10 +208,21 @@ def trainings_comparison(evidence: Evidence, weights: str) -> dict | None:
     if not evidence.trainings or base is None or own is None:
         return None
     rows = []
-    for found in (own, *map(read_kept, evidence.trainings)):
+    for found in (own, *(training.read(weights, evidence.task) for training in evidence.trainings)):
         require_equal(base.protocol, found.protocol, "base", "a further training")
         rows.append([_share(found.passed[task]) - _share(base.passed[task]) for task in base.passed])
     return {"model": weights, "against": "base", **over_trainings(rows, evidence.spec["smallest_gain"])}
+
+
+def kept_by_trainings(evidence: Evidence) -> list[dict]:
+    """What each further training keeps: rows of `retentions` and `bits_comparisons`, with the number of the `training`
+    (the study's own is the first).
+    """
+    return [
+        row | {"training": number}
+        for number, further in enumerate(evidence.trainings, 2)
+        for row in retentions(further) + bits_comparisons(further)
+    ]
 
 
 def _share(samples: list[bool]) -> float:

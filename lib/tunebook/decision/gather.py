@@ -27,8 +27,8 @@ class Evidence:
     maps a document to its bits per byte; `file` has, for each of `spec.LIMITS`, the shipped file's figure as [low,
     value, high] (95% bounds, None where there are too few requests); `chosen_on_test` names the stage that chose what
     ships on the test problems themselves; `seconds` are what a further problem of a benchmark takes, asked of base and
-    of the model that ships; `trainings` are the task's scores of further trainings of the same recipe; money is in
-    the user's currency.
+    of the model that ships; `trainings` are further trainings of the same recipe, each with the scores and bits of base
+    and of its own model under the name of the study's; money is in the user's currency.
     """
 
     scores: dict[str, dict[str, Path | Scores]]
@@ -43,7 +43,7 @@ class Evidence:
     seconds: dict[str, float] = field(default_factory=dict)
     training_seconds: float = 0.0
     price_hour: float = 0.0
-    trainings: list[Path | Scores] = field(default_factory=list)
+    trainings: list[Evidence] = field(default_factory=list)
 
     def read(self, target: str, benchmark: str) -> Scores | None:
         """The scores of one model on one benchmark, None where there are none."""
@@ -75,12 +75,9 @@ def gather_evidence(context) -> tuple[Evidence, str, str]:
     for target, stage in scored(found).items():
         if stage.manifest["params"].get("split") == "dev":
             raise InputProblem(f"{stage.name} scored dev problems, on which choices are made: set split: test for 06")
-        names = sorted(stage.metrics["scores"], key=lambda bench: bench != TASK)  # the task first
-        scores[target] = {bench: verified(stage, f"scores/{bench}") for bench in names}
-        kept = forgetting_of(stage)
-        if kept.get("documents"):
-            bits[target] = {d["name"]: d["bits"] / d["bytes"] for d in kept["documents"]}
-            texts[target] = kept["texts_sha256"]
+        scores[target] = _scores_of(stage)
+        if kept := _bits_of(stage):
+            bits[target], texts[target] = kept, forgetting_of(stage)["texts_sha256"]
     if len(set(texts.values())) > 1:
         raise InputProblem(f"{', '.join(texts)} read different general texts (another Python?): run 04 again for all")
     export, dpo = found.get("05_export_gguf"), found.get("03_train_dpo")
@@ -92,19 +89,32 @@ def gather_evidence(context) -> tuple[Evidence, str, str]:
     weights = export.metrics["adapter"] if export else dpo.metrics["kept"] if is_preferred else (trained or ["sft"])[0]
     shipped = "gguf" if "gguf" in scores else weights
     _add_costs(evidence, found, ("base", shipped))
-    evidence.trainings = _trainings(found, weights)
+    evidence.trainings = _trainings(found, evidence, weights, bool(is_preferred))
     return evidence, shipped, weights
 
 
-def _trainings(found: dict, weights: str) -> list[Path]:
-    """The task's scores of each further training: of what its own 03 kept, else of the kind of weights that ships."""
-    scores = []
+def _trainings(found: dict, evidence: Evidence, weights: str, is_preferred: bool) -> list[Evidence]:
+    """Each further training: of what its own 03 kept where that decides, else of the kind of weights that ships."""
+    trainings = []
     for number in sorted({stage_names.repeat(name) for name in found} - {0}):
-        dpo = found.get(f"03_train_dpo+{number}")
+        dpo = found.get(f"03_train_dpo+{number}") if is_preferred else None
         stage = found.get(f"{SCORE_STAGE}@{dpo.metrics['kept'] if dpo else weights}+{number}")
         if stage and not _broken_checks(stage):
-            scores.append(verified(stage, f"scores/{TASK}"))
-    return scores
+            scores = {"base": evidence.scores.get("base", {}), weights: _scores_of(stage)}
+            bits = {"base": evidence.bits.get("base", {}), weights: _bits_of(stage)}
+            trainings.append(Evidence(scores, TASK, evidence.spec, bits=bits))
+    return trainings
+
+
+def _scores_of(stage) -> dict[str, Path]:
+    """The score folders of a stage of 04, the task first."""
+    names = sorted(stage.metrics["scores"], key=lambda bench: bench != TASK)
+    return {bench: verified(stage, f"scores/{bench}") for bench in names}
+
+
+def _bits_of(stage) -> dict[str, float]:
+    """Bits per byte of each general text that a stage of 04 read."""
+    return {row["name"]: row["bits"] / row["bytes"] for row in forgetting_of(stage).get("documents") or ()}
 
 
 def _add_costs(evidence: Evidence, found: dict, pair: tuple[str, str]) -> None:

@@ -283,9 +283,8 @@ def _escaped(text: str) -> str:
 
 
 def comparison_rows(outcome: dict) -> list[dict]:
-    """Every comparison of the verdict, one row each; differences in points, those of bits per byte in percent.
-
-    `p_holm` is the p that decided where the model ships (over base and the best prompt), else Holm's over the models.
+    """Every comparison of the verdict, one row each; differences in points, those of bits per byte in percent; `p_holm`
+    is the p that decided where the model ships (over base and the best prompt), else Holm's over the models.
     """
     rows = []
     for question, found in (("gain", outcome["gains"]), ("gain over a prompt", outcome["rungs"])):
@@ -302,18 +301,19 @@ def comparison_rows(outcome: dict) -> list[dict]:
                 }
             )
     rows += _over_trainings(outcome.get("trainings"))
-    kept = outcome["retentions"] + ([outcome["file"]] if outcome["file"] else [])
-    for row in kept:
-        question = "exported file" if "against" in row else "forgetting" + (" (gate)" if row["gated"] else "")
+    further = outcome["kept_by_trainings"]
+    kept = outcome["retentions"] + [row for row in further if "rise" not in row]
+    for row in [*kept, outcome["file"]] if outcome["file"] else kept:
+        question = "exported file" if "against" in row else _forgetting(row)
         interval = f"[{row['lower']:+.1f}, {row['upper']:+.1f}]"
         rows.append(
             {**_pair(row, question, row.get("against", "base")), "interval": interval, "verdict": row["verdict"]}
         )
-    for row in outcome["bits"]:
+    for row in outcome["bits"] + [row for row in further if "rise" in row]:
         low, high = row["lower"], row["upper"]
         rows.append(
             {
-                "question": "forgetting" + (" (gate)" if row["gated"] else ""),
+                "question": _forgetting(row),
                 "model": row["model"],
                 "against": "base",
                 "benchmark": row["benchmark"],
@@ -326,6 +326,11 @@ def comparison_rows(outcome: dict) -> list[dict]:
         )
     columns = [key for key in dict.fromkeys(key for row in rows for key in row) if key != "verdict"] + ["verdict"]
     return [{key: row.get(key, "") for key in columns} for row in rows] or [{"question": "nothing was compared"}]
+
+
+def _forgetting(row: dict) -> str:
+    which = f"forgetting, training {row['training']}" if "training" in row else "forgetting"
+    return which + (" (gate)" if row["gated"] else "")
 
 
 def _over_trainings(row: dict | None) -> list[dict]:

@@ -14,6 +14,7 @@ from tunebook.decision.comparisons import (
     bits_comparisons,
     file_comparison,
     gain_comparisons,
+    kept_by_trainings,
     kept_of,
     left_out,
     retentions,
@@ -82,12 +83,13 @@ def decide(evidence: Evidence, shipped: str, weights: str = "") -> dict:
         "bits": bits_comparisons(evidence),
         "file": file_comparison(evidence, shipped, weights or shipped),
         "trainings": trainings_comparison(evidence, weights or shipped),
+        "kept_by_trainings": kept_by_trainings(evidence),
     }
     votes = Votes()
     for name, how in evidence.failed.items():
         votes.add(f"the study is incomplete: {name} {how}", name, INCONCLUSIVE, settles=f"a run in which {name} passes")
     _judge_gain(votes, evidence, tables, shipped)
-    _judge_trainings(votes, tables["trainings"])
+    _judge_trainings(votes, tables["trainings"], tables["kept_by_trainings"])
     _judge_slices(votes, evidence, tables["slices"], shipped)
     _judge_retained(votes, evidence, tables, (shipped, weights))
     _judge_file(votes, evidence, tables["file"])
@@ -132,8 +134,18 @@ def judge_unfinished(row: dict) -> None:
         row["unfinished"] += ", so nothing is shown: raise max_new_tokens"
 
 
-def _judge_trainings(votes: Votes, row: dict | None) -> None:
-    """Whether another training of the recipe would gain as well, where there were several."""
+def _judge_trainings(votes: Votes, row: dict | None, kept: list[dict]) -> None:
+    """Whether another training of the recipe would gain as well, and whether the further ones `kept` what is gated."""
+    gated = [found for found in kept if found["gated"]]
+    lost = [found for found in gated if found["verdict"] != NON_INFERIOR]
+    if gated:
+        n, n_lost = (len({found["training"] for found in rows}) for rows in (gated, lost))
+        text = f"{n - n_lost} of {n} further trainings keep everything that is gated"
+        each = [bits_sentence(found) if "rise" in found else retention_sentence(found) for found in lost]
+        text += "".join(f"; training {found['training']}: {said}" for found, said in zip(lost, each, strict=True))
+        plain = f"another training of this recipe may forget more ({n_lost} of {n} further ones did not hold a gate)"
+        word = INCONCLUSIVE if lost else GO
+        votes.add(text, "trainings", word, plain if lost else "", "further trainings that keep what is gated")
     if row:
         low, high = row["interval"]
         each = ", ".join(f"{gain:+.1f}" for gain in row["each"])

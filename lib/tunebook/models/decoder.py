@@ -72,7 +72,7 @@ class Decoder:
             queries, keys, values = joined.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
             if block["q_norm"] is not None:
                 queries, keys = _normed(queries, block["q_norm"]), _normed(keys, block["k_norm"])
-            turned = _rotated(torch.cat([queries, keys], dim=1), cosine, sine)
+            turned = rotated(torch.cat([queries, keys], dim=1), cosine, sine)
             mixed = attend(layer, turned[:, : self.heads], turned[:, self.heads :], values)
             state = state + block["out"](mixed.reshape(len(ids), -1))
             gate, up = block["gate_up"](_normed(state, block["second"])).chunk(2, dim=-1)
@@ -164,7 +164,10 @@ def _normed(rows: torch.Tensor, norm) -> torch.Tensor:
     return norm.weight * scaled.to(rows.dtype)
 
 
-def _rotated(rows: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+def rotated(rows: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+    """Heads (n, heads, width) turned by the rotary tables (n, 1, width), as the models' own modules do it; with the
+    negative sine it is the way back.
+    """
     half = rows.shape[-1] // 2
     turned = torch.cat([-rows[..., half:], rows[..., :half]], dim=-1)
     return rows * cosine + turned * sine

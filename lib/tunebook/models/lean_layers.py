@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tunebook.models.decoder import fits
+from tunebook.models.decoder import fits, rotated
 
 # oneDNN writes a kernel for each new shape, a tenth of the time of a short step: batches of a few sizes share theirs
 TOKENS, LENGTH = 32, 8  # what the tokens of a batch and the length of its rows are filled up to
@@ -31,7 +31,7 @@ def use_lean_layers(model) -> int:
     if model.device.type != "cpu" or not fits(config) or getattr(config, "attention_dropout", 0):
         return 0
     layers = model.model.layers
-    modules = [getattr(part, name) for layer in layers for part, name in _places(layer)]
+    modules = [module for layer in layers for names in NAMES for module in _modules(layer, names)]
     if not all(map(is_plain, modules)) or not any(hasattr(module, "lora_A") for module in modules):
         return 0
     trained = (name for name, weights in layers.named_parameters() if weights.requires_grad)
@@ -45,17 +45,25 @@ def use_lean_layers(model) -> int:
 
 
 def _filled(original):
-    """The forward of a model's body that fills rows side by side up to a multiple of TOKENS with one row more, which
-    none of them sees.
+    """The forward of a model's body that fills a batch up to a few sizes: rows side by side with one row more, which
+    none of them sees, padded rows with more padding.
     """
 
     @functools.wraps(original)
     def forward(self, input_ids=None, attention_mask=None, position_ids=None, **kwargs):
-        packed = position_ids is not None and input_ids is not None and attention_mask is None and len(input_ids) == 1
-        lacking = -input_ids.shape[1] % TOKENS if packed and int((position_ids == 0).sum()) > 1 else 0
+        lacking = 0
+        if input_ids is None or kwargs.get("past_key_values") is not None:
+            pass
+        elif position_ids is None and attention_mask is not None and kwargs.get("use_cache") is False:
+            if attention_mask.shape == input_ids.shape:
+                lacking = -input_ids.shape[1] % LENGTH
+                attention_mask = torch.nn.functional.pad(attention_mask, (0, lacking))
+        elif position_ids is not None and attention_mask is None and len(input_ids) == 1:
+            if int((position_ids == 0).sum()) > 1:
+                lacking = -input_ids.shape[1] % TOKENS
+                position_ids = torch.cat([position_ids, torch.arange(lacking)[None]], 1)
         if lacking:
             input_ids = torch.nn.functional.pad(input_ids, (0, lacking))
-            position_ids = torch.cat([position_ids, torch.arange(lacking)[None]], 1)
         found = original(self, input_ids, attention_mask, position_ids, **kwargs)
         if lacking:
             found.last_hidden_state = found.last_hidden_state[:, :-lacking]
@@ -73,7 +81,9 @@ def is_plain(module) -> bool:
     """Whether a module is a frozen linear layer, or one with adapters that each add scale (x A) B and nothing else."""
     from peft.tuners.lora.layer import Linear
 
-    base = module.get_base_layer() if isinstance(module, Linear) else module
+    if not isinstance(module, torch.nn.Linear | Linear):
+        return False
+    base = _base(module)
     frozen = type(base) is torch.nn.Linear and type(base.weight) is torch.nn.Parameter and not base.weight.requires_grad
     if module is base or not frozen:
         return frozen and (base.bias is None or not base.bias.requires_grad)
@@ -82,8 +92,12 @@ def is_plain(module) -> bool:
     return not (has_dropout or has_bias or module.lora_variant)
 
 
-def _places(layer) -> list[tuple]:
-    return [(layer.mlp if hasattr(layer.mlp, name) else layer.self_attn, name) for part in NAMES for name in part]
+def _modules(layer, names: tuple) -> list:
+    return [getattr(layer.mlp if hasattr(layer.mlp, name) else layer.self_attn, name) for name in names]
+
+
+def _base(module):
+    return module.get_base_layer() if hasattr(module, "get_base_layer") else module
 
 
 @dataclass
@@ -102,7 +116,7 @@ class _Product:
 
     def __init__(self, modules: list):
         self.modules = modules
-        bases = [module.get_base_layer() if hasattr(module, "get_base_layer") else module for module in modules]
+        bases = [_base(module) for module in modules]
         self.sizes = [len(base.weight) for base in bases]
         self.weight = bases[0].weight.data if len(bases) == 1 else torch.cat([base.weight.data for base in bases])
         for base, part in zip(bases, self.weight.split(self.sizes), strict=True):
@@ -220,40 +234,24 @@ class _Layer:
 
     def __init__(self, layer, rows: _Rows, original):
         attention = layer.self_attn
-        self.products = [_Product([getattr(part, name) for part, name in _group(layer, names)]) for names in NAMES]
+        self.products = [_Product(_modules(layer, names)) for names in NAMES]
         self.norms = [_Norm(layer.input_layernorm), _Norm(layer.post_attention_layernorm)]
         self.head_norms = [_Norm(getattr(attention, name)) for name in ("q_norm", "k_norm") if hasattr(attention, name)]
         self.width, self.scale, self.rows, self.original = attention.head_dim, attention.scaling, rows, original
         self.heads, self.kv_heads = rows.heads, rows.kv_heads
 
-    def __call__(
-        self,
-        layer,
-        hidden_states,
-        attention_mask=None,
-        position_ids=None,
-        past_key_values=None,
-        use_cache=False,
-        position_embeddings=None,
-        **kwargs,
-    ):
+    def __call__(self, layer, hidden_states, attention_mask=None, position_ids=None, **kwargs):
         mixed = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu")
         dtype = self.products[0].weight.dtype
-        is_ours = hidden_states.dtype == dtype and (not mixed or mixed == dtype) and past_key_values is None
-        if not is_ours or not all(product.is_ready() for product in self.products):
-            return self.original(
-                layer,
-                hidden_states,
-                attention_mask=attention_mask,
-                position_ids=position_ids,
-                past_key_values=past_key_values,
-                use_cache=use_cache,
-                position_embeddings=position_embeddings,
-                **kwargs,
-            )
+        is_ours = hidden_states.dtype == dtype and (not mixed or mixed == dtype)
+        is_whole = kwargs.get("past_key_values") is None and all(product.is_ready() for product in self.products)
+        if not is_ours or not is_whole:
+            return self.original(layer, hidden_states, attention_mask, position_ids, **kwargs)
         shape = hidden_states.shape
         self.rows.read(attention_mask, position_ids, shape[:2], dtype)
-        cosine, sine = (part.expand(shape[0], -1, -1).reshape(-1, 1, self.width) for part in position_embeddings)
+        cosine, sine = (
+            part.expand(shape[0], -1, -1).reshape(-1, 1, self.width) for part in kwargs["position_embeddings"]
+        )
         adapters = [product.adapters() for product in self.products]
         with torch.autocast("cpu", enabled=False):
             state = hidden_states.reshape(-1, shape[-1])
@@ -278,10 +276,6 @@ class _Layer:
         return flat if place is None else flat.index_select(0, place)
 
 
-def _group(layer, names: tuple) -> list[tuple]:
-    return [place for place in _places(layer) if place[1] in names]
-
-
 class _Attention(torch.autograd.Function):
     """state + attention(norm(state)) for tokens (n, hidden)."""
 
@@ -294,28 +288,29 @@ class _Attention(torch.autograd.Function):
         heads = joined.view(len(state), -1, layer.width)
         n = layer.heads + layer.kv_heads
         turning, values = heads[:, :n], heads[:, n:]
-        kept = ()
+        before_norm = ()
         if layer.head_norms:
             parts = [norm.forward(part) for norm, part in zip(layer.head_norms, _split(turning, layer), strict=True)]
-            kept = (turning, *(rate for _, rate in parts))
+            before_norm = (turning, *(rate for _, rate in parts))
             turning = torch.cat([part for part, _ in parts], 1)
-        turned = _turned(turning, cosine, sine)
+        turned = rotated(turning, cosine, sine)
         rows = (layer.rows.count, layer.rows.length, layer.rows.place, layer.rows.mask)
         queries, keys, values = (layer.spread(part, rows) for part in (*_split(turned, layer), values))
         scores = torch.baddbmm(rows[3], queries, keys.transpose(1, 2), alpha=layer.scale)
         shares = torch.softmax(scores, dim=-1)
         mixed = layer.gathered(torch.bmm(shares, values), rows).reshape(len(state), -1)
         added, low_out = out.forward(mixed, updates[1])
-        ctx.layer, ctx.rows, ctx.updates, ctx.n = layer, rows, updates, (n_first, len(adapters))
-        ctx.save_for_backward(state, rate, normed, low, queries, keys, values, shares, mixed, low_out, cosine, sine)
-        ctx.kept = kept
+        ctx.layer, ctx.rows, ctx.updates = layer, rows, updates
+        kept = (cosine, sine, *before_norm)
+        ctx.save_for_backward(state, rate, normed, low, queries, keys, values, shares, mixed, low_out, *kept)
         return added.add_(state)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
         layer, rows = ctx.layer, ctx.rows
-        state, rate, normed, low, queries, keys, values, shares, mixed, low_out, cosine, sine = ctx.saved_tensors
+        state, rate, normed, low, queries, keys, values, shares, mixed, low_out, *kept = ctx.saved_tensors
+        cosine, sine, *before_norm = kept
         qkv, out = layer.products[:2]
         of_mixed, of_out = out.backward(gradient, mixed, low_out, ctx.updates[1])
         of_mixed = layer.spread(of_mixed.view(len(state), -1, layer.width), rows)
@@ -324,9 +319,9 @@ class _Attention(torch.autograd.Function):
         of_scores = torch._softmax_backward_data(of_shares, shares, -1, shares.dtype).mul_(layer.scale)
         of_queries, of_keys = torch.bmm(of_scores, keys), torch.bmm(of_scores.transpose(1, 2), queries)
         of_queries, of_keys, of_values = (layer.gathered(part, rows) for part in (of_queries, of_keys, of_values))
-        of_turning = _turned(torch.cat([of_queries, of_keys], 1), cosine, -sine)
+        of_turning = rotated(torch.cat([of_queries, of_keys], 1), cosine, -sine)
         if layer.head_norms:
-            turning, *rates = ctx.kept
+            turning, *rates = before_norm
             three = zip(layer.head_norms, _split(of_turning, layer), _split(turning, layer), rates, strict=True)
             of_turning = torch.cat([norm.backward(part, before, rate) for norm, part, before, rate in three], 1)
         of_joined = torch.cat([of_turning, of_values], 1).view(len(state), -1)
@@ -337,11 +332,6 @@ class _Attention(torch.autograd.Function):
 
 def _split(heads: torch.Tensor, layer: _Layer) -> tuple:
     return heads.split([layer.heads, layer.kv_heads], dim=1)
-
-
-def _turned(heads: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
-    half = heads.shape[-1] // 2
-    return (heads * cosine).addcmul_(torch.cat([-heads[..., half:], heads[..., :half]], -1), sine)
 
 
 class _Perceptron(torch.autograd.Function):

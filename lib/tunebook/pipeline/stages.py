@@ -2,7 +2,8 @@
 
 A stage instance is a notebook's file name without suffix, plus `@target` where one notebook runs once per model:
 `02_train_sft`, `04_evaluate_pass_at_1@sft`. Its short form is `02`, `04@sft`. With `seeds: 3` a study also trains and
-scores under other seeds: `02+1`, `04@sft+1` and `02+2`, `04@sft+2` are the same stages of the further trainings.
+scores under other seeds: `02+1`, `04@sft+1` and `02+2`, `04@sft+2` are the same stages of the further trainings, and
+so with what follows 02.
 """
 
 import re
@@ -38,8 +39,9 @@ UPSTREAM = {
 ALSO = {"02": ("10",), "05": ("03", "08", "09"), "08": ("02",), "09": ("02", "03", "08")}
 ALSO["11"] = tuple(name for name in UPSTREAM if name.startswith("04@"))
 SHORT = re.compile(r"(\d\d)(_\w+)?(@[a-z0-9_]+)?(\+[1-9]\d*)?")
-TRAINING = ("02", "03")  # their seed is another one in a further training; rows, splits and questions stay
-REPEATED = (*TRAINING, "04@sft", "04@dpo")
+# their seed is another one in a further training; rows, splits and questions stay
+TRAINING = tuple(name[:2] for name in ADAPTERS.values())
+SCORED = tuple(f"04@{name}" for name in ADAPTERS)
 
 
 def discover(root: Path) -> dict[str, str]:
@@ -95,14 +97,15 @@ def with_repeats(run_stages: list[str], seeds: int) -> list[str]:
     """The stages with those of the further trainings before the verdict. InputProblem where nothing would be trained
     or scored again.
     """
-    short = [short_name(name) for name in run_stages]
-    if seeds > 1 and not {"02", "04@sft"} <= set(short):
-        raise InputProblem(f"seeds: {seeds} trains and scores again, so `stages` needs 02 and 04@sft: add them")
+    short = {short_name(name) for name in run_stages}
+    if seeds > 1 and not any({*pair} <= short for pair in zip(TRAINING, SCORED, strict=True)):
+        lacks = "`stages` needs a training and the score of its model, such as 02 and 04@sft"
+        raise InputProblem(f"seeds: {seeds} trains and scores again, so {lacks}: add them")
     further = [
         f"{name}+{number}"
         for number in range(1, seeds)
         for name in run_stages
-        if short_name(name) in REPEATED and f"{name}+{number}" not in run_stages
+        if short_name(name) in (*TRAINING, *SCORED) and f"{name}+{number}" not in run_stages
     ]
     last = [name for name in run_stages if is_verdict(name)]
     return [name for name in run_stages if name not in last] + further + last

@@ -74,8 +74,8 @@ def forecast_memory(model, load: Load, is_compact: bool = True) -> dict[str, int
         return None
     vocabulary = model.get_output_embeddings().weight.shape[0]
     scored = load.trained if is_compact else load.rows * load.length
-    size = getattr(torch, load.autocast or "float32").itemsize
-    logits = COMPACT_COPIES * size if is_compact else LOGIT_COPIES * 4
+    precision = getattr(torch, load.autocast or "float32")
+    of_a_logit = COMPACT_COPIES * precision.itemsize if is_compact else LOGIT_COPIES * 4
     trained = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
     found = {
         "weights": sum(weights.numel() * weights.element_size() for weights in model.parameters()),
@@ -83,7 +83,7 @@ def forecast_memory(model, load: Load, is_compact: bool = True) -> dict[str, int
         "optimizer": 8 * trained,
         "activations": activations,
         "heap": int(HEAP_SHARE * activations) if model.device.type == "cpu" else 0,
-        "logits": logits * scored * vocabulary,
+        "logits": of_a_logit * scored * vocabulary,
     }
     # gradients grow while activations go: both are never whole at once
     held = found["heap"] + max(activations + found["logits"], found["gradients"] + activations // 2)

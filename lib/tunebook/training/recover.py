@@ -18,6 +18,7 @@ from tunebook.errors import InputProblem
 from tunebook.files import hash_json, read_json, write_json
 from tunebook.models.engine import Decoding
 from tunebook.models.generate import generate
+from tunebook.models.lean_layers import is_lean
 from tunebook.models.loading import BaseModel
 from tunebook.models.source import ADAPTER, resolve_model
 from tunebook.models.templates import ends_of, render_prompt
@@ -181,15 +182,21 @@ def _labelled(prompts: list[list[int]], answers: list[list[int]]) -> tuple[list,
 
 def predicted(student, rows: list[list[int]], places) -> torch.Tensor:
     """Logits (places, vocabulary) in float32 of a PeftModel after the tokens at `places` of each row, in order; only
-    those are projected where the model has a plain head.
+    those are projected where the model has a plain head. Lean layers get the rows side by side, others padded.
     """
     model = student.get_base_model()
     width = max(map(len, rows))
-    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=model.device)
     seen = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=model.device)
+    asked = {"input_ids": torch.tensor([row + [0] * (width - len(row)) for row in rows], device=model.device)}
     which = torch.tensor([at for at, part in enumerate(places) for _ in part], device=model.device)
     where = torch.tensor([place for part in places for place in part], device=model.device)
+    if is_lean(model):
+        order = seen.flatten().cumsum(0).view(seen.shape) - 1  # each token's place among all
+        asked = {"input_ids": asked["input_ids"][seen > 0][None], "position_ids": (seen.cumsum(1) - 1)[seen > 0][None]}
+        which, where = torch.zeros_like(which), order[which, where]
+    else:
+        asked["attention_mask"] = seen
     if is_special(model.config.get_text_config()):
-        return model(input_ids=ids, attention_mask=seen, use_cache=False).logits[which, where].float()
-    hidden = model.base_model(input_ids=ids, attention_mask=seen, use_cache=False).last_hidden_state
+        return model(**asked, use_cache=False).logits[which, where].float()
+    hidden = model.base_model(**asked, use_cache=False).last_hidden_state
     return model.get_output_embeddings()(hidden[which, where]).float()

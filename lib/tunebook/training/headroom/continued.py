@@ -24,7 +24,7 @@ from tunebook.models.lean_layers import use_lean_layers
 from tunebook.models.loading import BaseModel, free_memory
 from tunebook.statistics.harm import FEWEST_DRAWS
 from tunebook.training.dataset import IGNORED, tokenised
-from tunebook.training.headroom.probe import lora_of, row_nats
+from tunebook.training.headroom.probe import Recipe, lora_of, row_nats
 from tunebook.training.settings import keep_trainable_in_float32, student_settings
 from tunebook.training.short_forward import is_special, score_trained
 
@@ -32,26 +32,15 @@ FEWEST_DEV, HELD_AT_ONCE = 20, 8
 CLIP = 1.0  # largest norm of a step's gradient, as in TRL's trainers
 
 
-@dataclass(frozen=True)
-class Continued:
+@dataclass(frozen=True, kw_only=True)
+class Continued(Recipe):
     """How much is tried: `warm_rows` of the common start, taken from the groups in turn; `draws` of rows; `steps` of a
-    continuation, each with a row of any group and one of the group in question beside it. And the recipe of the planned
-    training at a constant rate; 0 for rank or rate is the default.
+    continuation, each with a row of any group and one of the group in question beside it.
     """
 
     warm_rows: int = 128
     draws: int = 6
     steps: int = 8
-    max_length: int = 128
-    lora_rank: int = 16
-    lora_alpha: int = 32
-    learning_rate: float = 1e-3
-    batch_size: int = 2
-    seed: int = 0
-
-    @property
-    def rate(self) -> float:
-        return self.learning_rate or Continued.learning_rate
 
 
 def with_and_without(base: BaseModel, groups: dict[str, list[dict]], dev: list[dict], how: Continued, context) -> dict:

@@ -40,22 +40,31 @@ FEWEST_ROWS, FEWEST_PROBLEMS = 16, 20
 PARTS = (4, 2, 1)  # the likelihood is measured after a quarter, a half and all of the rows
 
 
-@dataclass(frozen=True)
-class Mini:
-    """How much is tried: training `rows`, dev `problems` (0: all), answers of base to each (`samples`), tokens a row.
-    And the recipe of the planned training, at a constant rate after the first quarter of the rows, which are seen once;
-    0 for rank or rate is the default.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The planned training, at a constant rate; 0 for rank or rate is the default."""
 
-    rows: int = 64
-    problems: int = 40
-    samples: int = 4
-    max_length: int = 128
+    max_length: int = 128  # tokens a row
     lora_rank: int = 16
     lora_alpha: int = 32
     learning_rate: float = 1e-3
     batch_size: int = 2
     seed: int = 0
+
+    @property
+    def rate(self) -> float:
+        return self.learning_rate or Recipe.learning_rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mini(Recipe):
+    """How much is tried: training `rows`, which are seen once, the first quarter as a warm-up; dev `problems` (0: all)
+    and answers of base to each (`samples`).
+    """
+
+    rows: int = 64
+    problems: int = 40
+    samples: int = 4
     method: str = "lora"  # or full: all weights
 
 
@@ -115,11 +124,11 @@ def likelihood_row(n_rows: int, nats: list[tuple[float, int]]) -> dict:
     }
 
 
-def lora_of(model, how):
-    """LoraConfig for `model` by the recipe of `how`: a `Mini`, or what else has its fields."""
+def lora_of(model, how: Recipe):
+    """LoraConfig for `model`."""
     from peft import LoraConfig
 
-    rank, targets = how.lora_rank or Mini.lora_rank, lora_targets(model)
+    rank, targets = how.lora_rank or Recipe.lora_rank, lora_targets(model)
     return LoraConfig(r=rank, lora_alpha=how.lora_alpha, target_modules=targets, task_type="CAUSAL_LM")
 
 
@@ -134,7 +143,7 @@ def train_adapter(base: BaseModel, dataset, how: Mini, folder: Path, callbacks=(
     student = AutoModelForCausalLM.from_pretrained(base.source.folder, **student_settings(base.placement, is_full))
     arguments = {
         "output_dir": str(folder / "trainer"),
-        "learning_rate": how.learning_rate or Mini.learning_rate,
+        "learning_rate": how.rate,
         "num_train_epochs": 1.0,
         "per_device_train_batch_size": how.batch_size,
         "lr_scheduler_type": "constant_with_warmup",
