@@ -10,6 +10,7 @@ from tunebook.evaluation.prompts import messages
 from tunebook.evaluation.protocol import Asking
 from tunebook.evaluation.reply import is_open_thought, opened_thought
 from tunebook.models.engine import TAIL_TOKENS, Decoding
+from tunebook.models.generate import lock_step
 from tunebook.models.loading import BaseModel
 from tunebook.models.templates import ends_of, render_prompt
 from tunebook.training.preferences import Preferences, sampled_preferences
@@ -112,26 +113,11 @@ def answers_before_and_after(model, base: BaseModel, problems: list[dict], askin
 
 
 def _greedy(model, tokenizer, problems: list[dict], asking: Asking) -> list[str]:
-    import torch
-
-    style = "chat" if asking.prompt_style == "few_shot" else asking.prompt_style
-    texts = []
+    style, prompts = "chat" if asking.prompt_style == "few_shot" else asking.prompt_style, []
     for problem in problems:
         asked = messages(problem, style, asking.instruction)
-        ids = (
-            list(tokenizer(asked)["input_ids"])
-            if isinstance(asked, str)
-            else render_prompt(tokenizer, asked, asking.thinking)
-        )
-        given = torch.tensor([ids], device=model.device)
-        with torch.inference_mode():
-            made = model.generate(
-                input_ids=given,
-                attention_mask=torch.ones_like(given),
-                max_new_tokens=asking.max_new_tokens,
-                do_sample=False,
-                eos_token_id=sorted(ends_of(tokenizer)),
-                pad_token_id=tokenizer.pad_token_id,
-            )
-        texts.append(tokenizer.decode(made[0, len(ids) :], skip_special_tokens=True).strip())
-    return texts
+        is_text = isinstance(asked, str)
+        prompts.append(tokenizer(asked)["input_ids"] if is_text else render_prompt(tokenizer, asked, asking.thinking))
+    made = lock_step(model, prompts, ends_of(tokenizer), Decoding(asking.max_new_tokens), max(1, len(prompts)))
+    texts = {done.index: tokenizer.decode(done.ids, skip_special_tokens=True).strip() for done in made}
+    return [texts[at] for at in range(len(problems))]
