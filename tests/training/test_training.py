@@ -71,8 +71,10 @@ def test_gradients_equal_those_of_the_plain_head(tmp_path):
         trainer.compute_loss(trainer.model, batch).backward()
         found = [weights.grad.flatten() for weights in trainer.model.parameters() if weights.grad is not None]
         gradients.append(torch.cat(found))
-    assert gradients[0].abs().max() > 1e-4
-    assert torch.allclose(*gradients, rtol=1e-4, atol=1e-6)
+    largest = gradients[0].abs().max()
+    assert largest > 1e-4
+    # each is 2e-6 to 3e-6 of it away from the gradients in float64
+    assert (gradients[0] - gradients[1]).abs().max() <= 1e-5 * largest
 
 
 def test_accumulated_small_batches_equal_one_large(tmp_path):
