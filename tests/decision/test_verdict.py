@@ -172,5 +172,9 @@ def test_a_further_training_that_forgets_what_is_gated_leaves_the_recipe_open(fo
     said = " ".join(outcome["reasons"])
     assert outcome["verdict"] == "INCONCLUSIVE" and "1 of 2 further trainings" in said
     assert "training 3: other (gate): base 60/60 → sft 31/60" in said
+    del evidence.trainings[0].scores["sft"]["other"]
+    unmeasured = decide(evidence, "sft")
+    assert "0 of 2 further trainings" in " ".join(unmeasured["reasons"])
+    assert "training 2: other is gated but was not measured" in " ".join(unmeasured["reasons"])
     rows = {row["question"]: row["verdict"] for row in comparison_rows(outcome)}
     assert rows["forgetting, training 2 (gate)"] == "non-inferior" != rows["forgetting, training 3 (gate)"]

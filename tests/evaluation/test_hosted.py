@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
@@ -25,7 +26,7 @@ PROBLEMS = [
 class Server(BaseHTTPRequestHandler):
     """Answers as llama.cpp's and vLLM's servers do; `script` may put a status in front."""
 
-    asked, script, wants_newer_name = [], [], False
+    asked, script, wants_newer_name, said = [], [], False, staticmethod(lambda text: text)
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -37,7 +38,7 @@ class Server(BaseHTTPRequestHandler):
             return self.reply(400, text.encode())
         Server.asked.append((self.path, self.headers.get("authorization"), body))
         text = body["messages"][-1]["content"].split()[-1]
-        message = {"role": "assistant", "content": text, "reasoning_content": "let me think"}
+        message = {"role": "assistant", "content": Server.said(text), "reasoning_content": "let me think"}
         usage = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25}
         reply = {"model": "served-7b", "choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
         self.reply(200, json.dumps(reply).encode())
@@ -82,10 +83,44 @@ def test_answers_come_with_the_servers_own_counts_and_are_never_asked_for_twice(
     assert len(Server.asked) == 20  # another model's answers are others
 
 
+def test_a_key_from_a_file_has_no_end_of_line_and_is_never_quoted(url, tmp_path, monkeypatch):
+    monkeypatch.setenv(room.KEY, "secret-key\n")
+    ask(Hosted(url, "m"), tmp_path)
+    assert {key for _, key, _ in Server.asked} == {"Bearer secret-key"}
+    monkeypatch.setenv(room.KEY, "s\u00e9cret")
+    with pytest.raises(InputProblem, match="TUNEBOOK_HOSTED_KEY: the key holds") as found:
+        ask(Hosted(url, "m"), tmp_path)
+    assert "cret" not in str(found.value)
+
+
+def test_the_same_request_among_others_is_not_paid_again_and_the_budget_is_for_all(url, tmp_path):
+    few, all_of = (from_problems("task", [dict(problem) for problem in part]) for part in (PROBLEMS[:4], PROBLEMS))
+    server = Hosted(url, "m", budget=250.0, price_input=1e6, price_output=2e6)
+    ask_hosted(replace(server, budget=1e6), few, Protocol(few.sha256, max_new_tokens=8), kept=tmp_path)
+    with pytest.raises(InputProblem, match="4 answers have cost 120 of 250"):
+        ask(server, tmp_path)
+    assert len(Server.asked) == 4
+    rows = ask(replace(server, budget=1e6), tmp_path)
+    assert [row["task_id"] for row in rows] == all_of.task_ids() and len(Server.asked) == 10
+
+
+def test_an_answer_in_parts_is_its_text(url, tmp_path, monkeypatch):
+    parts = [{"type": "thinking", "thinking": []}, {"type": "text", "text": "4"}, {"type": "text", "text": "2"}]
+    monkeypatch.setattr(Server, "said", lambda text: parts)
+    assert {row["completion"] for row in ask(Hosted(url, "m"), tmp_path)} == {"42"}
+
+
+def test_several_greedy_answers_are_refused_before_they_cost(url, tmp_path):
+    bench = from_problems("task", [dict(problem) for problem in PROBLEMS])
+    with pytest.raises(InputProblem, match="4 greedy completions would be the same text"):
+        ask_hosted(Hosted(url, "m"), bench, Protocol(bench.sha256, n_samples=4, temperature=0.0), kept=tmp_path)
+    assert not Server.asked
+
+
 def test_the_budget_is_never_passed_and_what_was_paid_for_is_kept(url, tmp_path):
     """An answer costs 20 x 1 + 5 x 2 = 30 units here; the next four may cost up to their bytes and 8 tokens each."""
     prices = {"price_input": 1e6, "price_output": 2e6}
-    with pytest.raises(InputProblem, match=r"hosted_budget: 4 of 10 answers have cost 120 of 300"):
+    with pytest.raises(InputProblem, match=r"hosted_budget: 4 answers have cost 120 of 300"):
         ask(Hosted(url, "m", budget=300.0, **prices), tmp_path)
     before = len(Server.asked)
     assert 0 < before < 10

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tunebook.data.study_data import make_own_problems
+from tunebook.data.study_data import Sizes, load_study_data, problems_of
 from tunebook.errors import InputProblem
 from tunebook.evaluation.benchmark import from_problems, load_benchmark
 from tunebook.evaluation.extraction import extract
@@ -240,11 +240,25 @@ def test_answers_that_are_all_numbers_are_read_as_the_last_number(tmp_path):
 def test_own_rows_that_mark_their_answer_are_judged_by_it(tmp_path, solution, right, wrong):
     """Solutions were compared word for word, so no answer to them could be right."""
     row = {"prompt": [{"role": "user", "content": "?"}], "completion": [{"role": "assistant", "content": solution}]}
-    benchmark = from_problems("own", make_own_problems([{**row, "record": n} for n in range(2)]))
+    benchmark = from_problems("own", problems_of("", [{**row, "record": n} for n in range(2)]))
     texts = [{"task_id": f"own/{n}", "completion": text} for n, text in enumerate((right, wrong))]
     score(benchmark, texts, tmp_path / "s", workers=1)
     found = [json.loads(line)["verdict"] for line in (tmp_path / "s" / "scores.jsonl").read_text().splitlines()]
     assert found == ["pass", "wrong"]
+
+
+def test_a_row_without_the_mark_of_the_others_leaves_and_does_not_make_all_word_for_word(tmp_path):
+    """One odd row in train had 08 reward nothing and 10 pay for nothing, while dev and test were judged by value."""
+    rows = [{"prompt": f"What is {n} + 1?", "completion": f"We add. So $\\boxed{{{n + 1}}}$."} for n in range(160)]
+    rows += [{"prompt": f"What is {n} + 1?", "completion": f"It is {n + 1}."} for n in range(160, 166)]
+    path = write(tmp_path / "rows.jsonl", rows)
+    data = load_study_data("", str(path), "", Sizes(80, 10, 10))
+    for problems in (data.dev_problems, data.test_problems, problems_of("", data.train)):
+        assert problems and {problem.get("reading") for problem in problems} == {"boxed"}
+    assert len(data.dev) == len(data.dev_problems) and len(data.test) == len(data.test_problems)
+    plain = [{**row, "completion": row["completion"] if n % 2 else "noon"} for n, row in enumerate(rows)]
+    data = load_study_data("", str(write(tmp_path / "half.jsonl", plain)), "", Sizes(80, 10, 10))
+    assert {problem.get("reading") for problem in data.dev_problems + data.test_problems} == {None}
 
 
 def test_questions_with_answers_in_words_stay_exact(tmp_path):

@@ -130,6 +130,9 @@ def test_an_episode_is_one_problem_and_one_step(port):
         for data in ({"self": 1, "seed": "a"}, {"task_id": ["noon"]}, {"episode_id": 3}):
             assert say(session, "reset", **data)[1]["code"] == "VALIDATION_ERROR"
         assert say(session, "step", completion="0 12 * * *", task_id="noon")[1]["reward"] == 1.0
+        say(session, "reset", task_id="noon")
+        judged = say(session, "step", completion="0 12 * * *", task_id=None)[1]
+        assert judged["reward"] == 1.0, "null names no problem: the open one is meant"
 
 
 def test_requests_without_a_session_name_their_problem(port):
@@ -140,6 +143,7 @@ def test_requests_without_a_session_name_their_problem(port):
     assert http(port, "/step", {"action": {"task_id": "noon", "completion": "0 12 * * *"}})[1]["reward"] == 1.0
     status, text = http(port, "/step", {"action": {"completion": "0 12 * * *"}})
     assert status == 422 and "name the action's task_id" in text
+    assert http(port, "/reset", {"seed": 1}, **{"Content-Type": "application/json; charset=utf-8"})[0] == 200
     assert http(port, "/step", b"{")[0] == 400 and http(port, "/mcp", {})[1]["jsonrpc"] == "2.0"
 
 

@@ -130,6 +130,8 @@ def test_pieces_of_a_text_never_hold_half_a_character_or_half_a_stop_string():
         (400, "the content of each turn is a text", {"model": "sft", "messages": [{"role": "user", "content": [1]}]}),
         (400, "temperature 0 to 2", {"model": "sft", "messages": ASKED, "temperature": 9}),
         (400, "cannot be read", {"model": "sft", "messages": ASKED, "max_tokens": "many"}),
+        (400, "cannot be read", {"model": "sft", "messages": ASKED, "max_tokens": float("inf")}),
+        (400, "stop a text", {"model": "sft", "messages": ASKED, "stop": [5]}),
         (400, "no JSON", {"data": b"{"}),
         (400, "JSON object", {"data": b"[]"}),
         (413, "at most", {"data": b"{}", "headers": {"Content-Length": "9000000"}.items()}),
@@ -142,6 +144,13 @@ def test_what_cannot_be_answered_is_one_sentence(server, status, words, body):
     message = json.loads(text)["error"]["message"]
     assert found == status and words in message and "\n" not in message
     assert ask(server, "dpo")
+
+
+def test_an_error_within_one_request_leaves_the_others_their_answers(server):
+    broken = server.read({"model": "sft", "messages": ASKED})
+    broken.tell = lambda *_: 1 / 0
+    assert server.batcher.submit(broken)
+    assert broken.pieces.get(timeout=60) == ("error", "division by zero") and ask(server, "sft")
 
 
 def test_a_key_is_asked_for_where_one_is_set_and_needed_beyond_this_machine(server, run, monkeypatch):

@@ -95,6 +95,15 @@ def test_fewer_rows_a_pass_train_the_same_weights(tmp_path, build, most):
     assert [loss for loss, _ in tables[0]] == pytest.approx([loss for loss, _ in tables[1]], rel=1e-3)
 
 
+def test_a_pilot_recomputes_what_the_training_will(tmp_path):
+    """transformers begins with it in `train` alone: a pilot before held more, and the ladder thought it was done."""
+    trainer = sft(tmp_path, True, gradient_checkpointing=True)
+    ladder, seen = MemoryLadder(trainer), []
+    plant(trainer, lambda rows, tokens, is_recomputed: seen.append(is_recomputed) or is_recomputed)
+    pilot(trainer)
+    assert seen and all(seen) and not ladder.rungs
+
+
 def test_then_activations_are_recomputed_and_last_the_rows_are_cut(tmp_path):
     trainer = sft(tmp_path, True)
     ladder = MemoryLadder(trainer)

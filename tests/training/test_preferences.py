@@ -52,6 +52,16 @@ def test_every_sampled_answer_is_labelled_and_pairs_need_both_kinds():
     assert [(p["chosen"][0]["content"], p["rejected"][0]["content"]) for p in found.pairs] == [("a", "b")]
 
 
+def test_tools_stay_with_what_is_asked():
+    """The policy was asked and trained on another prompt than SFT's and 04's."""
+    tools = [{"type": "function", "function": {"name": "clock", "parameters": {}}}]
+    row = ROWS[0] | {"tools": tools}
+    found = sampled_preferences([row], [["a", "b"]], lambda row, text: text == "a")
+    own = Preferences([PAIRS[0] | {"tools": tools}], [label | {"tools": tools} for label in LABELS[:2]])
+    for method in ("dpo", "kto"):
+        assert all(made["tools"] == tools for made in rows_for(METHODS[method], own, found, 8, 0))
+
+
 class Answers:
     """A base model whose prompts are numbers: even ones are answered "a" and "b", odd ones "a" alone."""
 
@@ -62,7 +72,7 @@ class Answers:
         self.asked = []
         yield self
 
-    def encode(self, prompt):
+    def encode(self, prompt, tools=None):
         return [int(prompt[0]["content"])]
 
     def decode(self, ids):

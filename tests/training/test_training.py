@@ -26,6 +26,7 @@ from tunebook.training.settings import (
     save_adapter,
     student_settings,
 )
+from tunebook.training.short_forward import use_compact_head
 
 
 def trained(trainer) -> tuple[list[float], torch.Tensor]:
@@ -61,6 +62,18 @@ def test_only_short_batches_on_a_cpu_lie_flat():
     cpu, gpu = (Placement(device, "float32", "float32", "", "") for device in ("cpu", "cuda"))
     assert not row_layout(gpu, dataset, 4, tiny_llama())["padding_free"]
     assert not row_layout(cpu, dataset, 512, tiny_llama())["padding_free"]
+
+
+def test_a_head_of_several_layers_is_refused_before_it_learns_something_else():
+    """Ettin's logits pass a dense layer and a norm first: TRL's loss head leaves both out, as the compact one did."""
+    from transformers import ModernBertDecoderConfig, ModernBertDecoderForCausalLM
+
+    sizes = {"vocab_size": 512, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2}
+    ids = {"num_attention_heads": 2, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2, "cls_token_id": 1}
+    model = ModernBertDecoderForCausalLM(ModernBertDecoderConfig(**sizes, **ids, sep_token_id=2))
+    with pytest.raises(InputProblem, match="logits of ModernBertDecoderForCausalLM.*use another model"):
+        use_compact_head(SimpleNamespace(model=model))
+    assert use_compact_head(SimpleNamespace(model=tiny_llama()))
 
 
 def test_gradients_equal_those_of_the_plain_head(tmp_path):

@@ -10,11 +10,12 @@ import pytest
 import torch
 from datasets import Dataset
 
-from tiny_models import tiny_llama, tokenizer
+from tiny_models import CPU, tiny_llama, tokenizer
 from tiny_training import ROWS, sft
+from tunebook.errors import InputProblem
 from tunebook.training.dataset import tokenised
-from tunebook.training.health import diagnose
-from tunebook.training.settings import Report
+from tunebook.training.health import diagnose, hides_answer
+from tunebook.training.settings import Report, machine_settings
 from tunebook.training.watch import Watch, Watching
 
 
@@ -62,8 +63,35 @@ def test_a_loss_that_climbs_back_is_named_before_half_of_the_steps_are_spent():
         row["loss"] = min(8.0, row["loss"] + 0.1 * (row["step"] - 60))
     step, found = first_sickness(rows)
     assert found.name == "diverging" and "learning_rate" in found.remedy and step < 100
-    rows[30]["loss"] = float("nan")
-    assert first_sickness(rows)[0] == 31
+
+
+def test_a_loss_that_is_no_number_ends_the_training_at_that_step(tmp_path):
+    """transformers logs it as 0.0 unless told otherwise, and so every rule held."""
+    settings = machine_settings(CPU)
+    trainer, _, _ = watched(tmp_path, **{key: settings[key] for key in ("logging_nan_inf_filter",)})
+    whole = trainer.compute_loss
+    trainer.compute_loss = lambda *args, **more: whole(*args, **more) * (math.nan if trainer.state.global_step else 1)
+    with pytest.raises(InputProblem, match="the loss of step 2 is not finite.*lower learning_rate"):
+        trainer.train()
+
+
+def test_preferences_and_rewards_are_not_judged_by_rules_for_the_loss_of_tokens():
+    """A slow DPO was called flat, a reward that began at 0 a hidden answer; and no forgetting was ever found."""
+    slow, points = curve(0, 200, 0.693, 0.690, 1.0, 0.03), [{"step": 0, "rise": 0.0}, {"step": 100, "rise": 20.0}]
+    silent = [{"step": at, "loss": 0.0} for at in range(1, 9)]
+    assert diagnose(slow, [], 200, 10.0).name == "flat" and diagnose(slow, [], 200, 10.0, is_likelihood=False) is None
+    assert diagnose(silent, [], 200, 10.0, is_likelihood=False) is None
+    found = diagnose(slow, points, 200, 10.0, is_likelihood=False)
+    assert found.name == "forgetting faster than learning" and "20% more bits" in found.reason
+    assert diagnose(slow, points, 200, 30.0, is_likelihood=False) is None
+
+
+@pytest.mark.parametrize("content", ["<think>\nNoon.\n</think>\n\n0 12 * * *", "<think>a</think>0 12 * * *"])
+def test_a_thought_that_the_prompt_opens_is_no_hidden_answer(content):
+    trained = tokenizer().encode("Noon.\n</think>\n\n0 12 * * *", add_special_tokens=False)
+    rows = [{"completion": [{"role": "assistant", "content": content}]}]
+    assert hides_answer(rows, {"labels": [trained]}, tokenizer()) is None
+    assert hides_answer(rows, {"labels": [trained[:-3]]}, tokenizer()).name == "mask hides the answer"
 
 
 def test_a_flat_loss_is_named_after_a_third():

@@ -192,10 +192,11 @@ def _own_data(source: str, sizes: Sizes, has_benchmark: bool, reading: Reading) 
         parts["test"] = []
     else:
         parts = own.split(SHARES)
+    mark = mark_of([row for part in parts.values() for row in demonstrations(part)]) if not has_benchmark else ""
     for name in ("dev", "test"):
-        parts[name] = own.without_problem(parts[name], name)
+        parts[name] = own.without_problem(parts[name], name, mark)
     train, dev, test = (own.keep(parts[name], n, name) for name, n in zip(parts, counts, strict=True))
-    problems = ([], []) if has_benchmark else (make_own_problems(dev), make_own_problems(test))
+    problems = ([], []) if has_benchmark else (make_own_problems(dev, mark), make_own_problems(test, mark))
     return StudyData(train, dev, test, *problems, own.findings, source, own.rejects, own.n_records, account=own.account)
 
 
@@ -283,8 +284,10 @@ class OwnRows:
         self.leave_out(left, f"there are more {split} rows than the {n_wanted} wanted")
         return chosen
 
-    def without_problem(self, rows: list[dict], split: str) -> list[dict]:
-        """The rows that make a problem: one answer in words that is not KTO's bad one; the others leave."""
+    def without_problem(self, rows: list[dict], split: str, mark: str = "") -> list[dict]:
+        """The rows that make a problem: one answer in words that is not KTO's bad one, with the `mark` of the others;
+        the rest leave.
+        """
         good = [
             r for r in demonstrations(rows) if len(r["completion"]) == 1 and not r["completion"][0].get("tool_calls")
         ]
@@ -293,7 +296,11 @@ class OwnRows:
         self.leave_out(
             left, f"its answer is a tool call, several turns, or marked as bad, which makes no {split} problem"
         )
-        return good
+        marked = marked_rows(good, mark)
+        kept = {id(row) for row in marked}
+        unmarked = [row for row in good if id(row) not in kept]
+        self.leave_out(unmarked, f"its answer has no {mark}, as the others have, by which it could be judged")
+        return marked
 
     def leave_out(self, rows: list[dict], reason: str) -> None:
         """These rows take no part in the study."""
@@ -328,28 +335,49 @@ def problems_of(task: str, rows: list[dict]) -> list[dict]:
     """
     from tunebook import tasks
 
-    return tasks.load(task).make_problems(rows) if task else make_own_problems(demonstrations(rows))
+    if task:
+        return tasks.load(task).make_problems(rows)
+    known = demonstrations(rows)
+    mark = mark_of(known)
+    return make_own_problems(marked_rows(known, mark), mark)
 
 
-def _problem_of(answers: list[str]):
-    """How own answers become problems: where all of them mark their answer, as MATH (`\\boxed{}`) or GSM8K (`####`) do,
-    by its value, else by its words.
-    """
-    if answers and all("\\boxed{" in answer for answer in answers):
-        return lambda task_id, prompt, answer: {"task_id": task_id, **math_answers.problem_of(prompt, answer)}
-    if answers and all(re.search(r"####\s*-?\$?\d[\d,]*(\.\d+)?%?\s*\Z", answer) for answer in answers):
-        return lambda task_id, prompt, answer: {"task_id": task_id, **number_problem(prompt, answer)}
-    return exact_problem
+def _boxed(task_id: str, prompt: str, answer: str) -> dict:
+    return {"task_id": task_id, **math_answers.problem_of(prompt, answer)}
 
 
-def make_own_problems(rows: list[dict]) -> list[dict]:
+def _numbered(task_id: str, prompt: str, answer: str) -> dict:
+    return {"task_id": task_id, **number_problem(prompt, answer)}
+
+
+# how answers mark their result, as MATH and GSM8K do: a pattern, and what makes a problem that compares its value
+MARKS = {
+    "\\boxed{}": (re.compile(r"\\boxed\{"), _boxed),
+    "####": (re.compile(r"####\s*-?\$?\d[\d,]*(\.\d+)?%?\s*\Z"), _numbered),
+}
+MARKED = 0.9  # share of the answers from which the mark is how the rows answer, and one without it an odd one
+
+
+def mark_of(rows: list[dict]) -> str:
+    """How the answers of canonical `rows` mark their result (a key of MARKS), "" where they do not."""
+    answers = [answer_text(row) for row in rows if row.get("completion")]
+    shares = {mark: sum(bool(found.search(text)) for text in answers) for mark, (found, _) in MARKS.items()}
+    return next((mark for mark, n in shares.items() if answers and n >= MARKED * len(answers)), "")
+
+
+def marked_rows(rows: list[dict], mark: str) -> list[dict]:
+    """The rows whose answer has the `mark`; all for ""."""
+    return [row for row in rows if MARKS[mark][0].search(answer_text(row))] if mark else rows
+
+
+def make_own_problems(rows: list[dict], mark: str = "") -> list[dict]:
     """Benchmark rows of kind `answer` from canonical rows: right is only the row's own answer, white space apart, both
-    as the extractor reads them; of marked answers (see `_problem_of`) only what is marked counts.
+    as the extractor reads them; of answers with a `mark` (see MARKS) only what is marked counts, by its value.
 
     Good for labels, numbers and short texts; for free text it is far too strict, so give a benchmark file there.
     `messages` holds the whole prompt where it is more than one user turn.
     """
-    problems, made = [], _problem_of([answer_text(row) for row in rows])
+    problems, made = [], MARKS[mark][1] if mark else exact_problem
     for row in rows:
         problem = made(f"own/{row['record']}", prompt_text(row), answer_text(row))
         problem["slice"] = slice_of(row)

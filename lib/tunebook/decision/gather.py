@@ -76,8 +76,8 @@ def gather_evidence(context) -> tuple[Evidence, str, str]:
         if stage.manifest["params"].get("split") == "dev":
             raise InputProblem(f"{stage.name} scored dev problems, on which choices are made: set split: test for 06")
         scores[target] = _scores_of(stage)
-        if kept := _bits_of(stage):
-            bits[target], texts[target] = kept, forgetting_of(stage)["texts_sha256"]
+        if (kept := forgetting_of(stage)).get("documents"):
+            bits[target], texts[target] = _bits_of(kept), kept["texts_sha256"]
     if len(set(texts.values())) > 1:
         raise InputProblem(f"{', '.join(texts)} read different general texts (another Python?): run 04 again for all")
     export, dpo = found.get("05_export_gguf"), found.get("03_train_dpo")
@@ -101,7 +101,7 @@ def _trainings(found: dict, evidence: Evidence, weights: str, is_preferred: bool
         stage = found.get(f"{SCORE_STAGE}@{dpo.metrics['kept'] if dpo else weights}+{number}")
         if stage and not _broken_checks(stage):
             scores = {"base": evidence.scores.get("base", {}), weights: _scores_of(stage)}
-            bits = {"base": evidence.bits.get("base", {}), weights: _bits_of(stage)}
+            bits = {"base": evidence.bits.get("base", {}), weights: _bits_of(forgetting_of(stage))}
             trainings.append(Evidence(scores, TASK, evidence.spec, bits=bits))
     return trainings
 
@@ -112,9 +112,9 @@ def _scores_of(stage) -> dict[str, Path]:
     return {bench: verified(stage, f"scores/{bench}") for bench in names}
 
 
-def _bits_of(stage) -> dict[str, float]:
-    """Bits per byte of each general text that a stage of 04 read."""
-    return {row["name"]: row["bits"] / row["bytes"] for row in forgetting_of(stage).get("documents") or ()}
+def _bits_of(kept: dict) -> dict[str, float]:
+    """Bits per byte of each general text in a forgetting.json."""
+    return {row["name"]: row["bits"] / row["bytes"] for row in kept.get("documents") or ()}
 
 
 def _add_costs(evidence: Evidence, found: dict, pair: tuple[str, str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tunebook.data.notes import word_finding
 from tunebook.data.row_types import demonstrations
 from tunebook.data.splits import normalise, prompt_text
-from tunebook.data.study_data import StudyData, problems_of
+from tunebook.data.study_data import StudyData, mark_of, marked_rows, problems_of
 from tunebook.data.validate import judge_study
 from tunebook.decision.economics import NO_PRICE, Prices
 from tunebook.errors import InputProblem
@@ -56,6 +56,7 @@ def rows_to_ask(rows: list[dict], task: str, limit: int = 0, seed: int = 0) -> t
     is left.
     """
     wanted = [row for row in demonstrations(rows) if _is_answered(row)]
+    wanted = wanted if task else marked_rows(wanted, mark_of(wanted))
     if not wanted:
         raise InputProblem("teacher: no training row has one answer in words, so there is nothing to ask")
     once: dict[str, dict] = {}  # two wordings of one request are one problem of a shipped task

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import product
 
 from tunebook.decision.comparisons import (
     PROMPT_RUNGS,
@@ -89,7 +90,7 @@ def decide(evidence: Evidence, shipped: str, weights: str = "") -> dict:
     for name, how in evidence.failed.items():
         votes.add(f"the study is incomplete: {name} {how}", name, INCONCLUSIVE, settles=f"a run in which {name} passes")
     _judge_gain(votes, evidence, tables, shipped)
-    _judge_trainings(votes, tables["trainings"], tables["kept_by_trainings"])
+    _judge_trainings(votes, evidence, tables)
     _judge_slices(votes, evidence, tables["slices"], shipped)
     _judge_retained(votes, evidence, tables, (shipped, weights))
     _judge_file(votes, evidence, tables["file"])
@@ -134,16 +135,21 @@ def judge_unfinished(row: dict) -> None:
         row["unfinished"] += ", so nothing is shown: raise max_new_tokens"
 
 
-def _judge_trainings(votes: Votes, row: dict | None, kept: list[dict]) -> None:
-    """Whether another training of the recipe would gain as well, and whether the further ones `kept` what is gated."""
-    gated = [found for found in kept if found["gated"]]
-    lost = [found for found in gated if found["verdict"] != NON_INFERIOR]
-    if gated:
-        n, n_lost = (len({found["training"] for found in rows}) for rows in (gated, lost))
-        text = f"{n - n_lost} of {n} further trainings keep everything that is gated"
-        each = [bits_sentence(found) if "rise" in found else retention_sentence(found) for found in lost]
-        text += "".join(f"; training {found['training']}: {said}" for found, said in zip(lost, each, strict=True))
-        plain = f"another training of this recipe may forget more ({n_lost} of {n} further ones did not hold a gate)"
+def _judge_trainings(votes: Votes, evidence: Evidence, tables: dict) -> None:
+    """Whether another training of the recipe would gain as well, and whether the further ones kept what is gated."""
+    row, n = tables["trainings"], len(evidence.trainings)
+    kept = {(found["training"], found["benchmark"]): found for found in tables["kept_by_trainings"] if found["gated"]}
+    gated = [name for name in evidence.spec.get("gated", []) if name != NOTHING]
+    if n and gated:
+        lost = {}
+        for key in product(range(2, n + 2), gated):
+            found = kept.get(key)
+            if found is None or found["verdict"] != NON_INFERIOR:
+                said = f"{key[1]} is gated but was not measured" if found is None else kept_sentence(found)
+                lost.setdefault(key[0], []).append(said)
+        text = f"{n - len(lost)} of {n} further trainings keep everything that is gated"
+        text += "".join(f"; training {number}: {'; '.join(said)}" for number, said in lost.items())
+        plain = f"another training of this recipe may forget more ({len(lost)} of {n} further ones did not hold a gate)"
         word = INCONCLUSIVE if lost else GO
         votes.add(text, "trainings", word, plain if lost else "", "further trainings that keep what is gated")
     if row:
@@ -237,18 +243,12 @@ def _judge_retained(votes: Votes, evidence: Evidence, tables: dict, names: tuple
     judged, gated = kept_of(tables, names), evidence.spec.get("gated", [])
     for row in judged:
         word = NO_GO if row["verdict"] == VIOLATION else INCONCLUSIVE if row["verdict"] != NON_INFERIOR else GO
-        sentence = bits_sentence(row) if "rise" in row else retention_sentence(row)
         unit = "%" if "rise" in row else " points"
-        plain = f"whether {row['benchmark']} lost more than {row['margin']:g}{unit} cannot be told"
-        held = f"{row['benchmark']} lost less than {row['margin']:g}{unit}"
-        plain = loss_words(row) if word == NO_GO else plain if word == INCONCLUSIVE else held
-        votes.add(
-            sentence,
-            row["benchmark"],
-            word if row["gated"] else "",
-            plain,
-            settles(row, evidence) if word == INCONCLUSIVE else "",
-        )
+        lost = f"{row['benchmark']} lost {{}} than {row['margin']:g}{unit}"
+        open_or_held = f"whether {lost.format('more')} cannot be told" if word == INCONCLUSIVE else lost.format("less")
+        plain = loss_words(row) if word == NO_GO else open_or_held
+        settled = settles(row, evidence) if word == INCONCLUSIVE else ""
+        votes.add(kept_sentence(row), row["benchmark"], word if row["gated"] else "", plain, settled)
     measured = {row["benchmark"] for row in judged}
     for benchmark in gated:
         if benchmark not in (*measured, NOTHING) and evidence.scores.get("base"):
@@ -347,9 +347,18 @@ def gain_sentence(row: dict, task: str) -> str:
     )
 
 
-def retention_sentence(row: dict) -> str:
-    """What was forgotten, and whether the benchmark could have shown it."""
+def kept_sentence(row: dict) -> str:
+    """What was forgotten, and whether the measure could have shown it: of a benchmark in points, of general text in
+    percent of the bits a byte that base needs.
+    """
     gate = "gate" if row["gated"] else "reported, no gate"
+    if "rise" in row:
+        interval = "" if row["lower"] is None else f" [{row['lower']:+.1f}, {row['upper']:+.1f}]"
+        return (
+            f"bits per byte of general text ({gate}): base {row['before']:.3f} → {row['model']} {row['after']:.3f} on"
+            f" {row['n']} documents, {row['rise']:+.1f}%{interval} against a margin of {row['margin']:g}%:"
+            f" {row['verdict']}"
+        )
     blind = f"{BLIND} of {row['margin']:g} points: base solves too little"
     meaning = shown_loss(row) or (blind if row["verdict"] == BLIND else row["verdict"])
     return (
@@ -370,16 +379,6 @@ def shown_loss(row: dict) -> str:
         BLIND: f"whether it is less than {margin} cannot be told: base solves too little",
     }.get(row["verdict"], f"whether it is less than {margin} cannot be told: too few problems")
     return f"a loss is shown (exact p = {row['p_exact']:.2g}); {size}"
-
-
-def bits_sentence(row: dict) -> str:
-    """How much worse the model reads general text, in percent of the bits a byte that base needs."""
-    gate = "gate" if row["gated"] else "reported, no gate"
-    interval = "" if row["lower"] is None else f" [{row['lower']:+.1f}, {row['upper']:+.1f}]"
-    return (
-        f"bits per byte of general text ({gate}): base {row['before']:.3f} → {row['model']} {row['after']:.3f} on"
-        f" {row['n']} documents, {row['rise']:+.1f}%{interval} against a margin of {row['margin']:g}%: {row['verdict']}"
-    )
 
 
 def file_sentence(row: dict) -> str:

@@ -309,7 +309,7 @@ def fingerprint(engine, protocol: Protocol, encoded: list[list[int]]) -> str:
 
 
 def _filled_in(protocol: Protocol, engine, benchmark: Benchmark, examples: Sequence[dict]) -> Protocol:
-    _check(protocol)
+    check_protocol(protocol)
     is_raw, asked = protocol.prompt_style == "raw", engine.asked_text(protocol.thinking)
     kinds = dict.fromkeys(problem["kind"] for problem in benchmark.problems)
     usual = dict.fromkeys(stop for kind in kinds for stop in prompts.default_stops(kind, protocol.prompt_style))
@@ -326,7 +326,7 @@ def _filled_in(protocol: Protocol, engine, benchmark: Benchmark, examples: Seque
     )
 
 
-def _check(protocol: Protocol) -> None:
+def check_protocol(protocol: Protocol) -> None:
     """InputProblem for a protocol that cannot be carried out, or would not measure what it says."""
     rules = {
         "thinking": (protocol.thinking in THINKING, f"use {', '.join(THINKING)}"),

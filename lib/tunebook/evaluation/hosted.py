@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.evaluation import prompts
 from tunebook.evaluation.benchmark import Benchmark
-from tunebook.evaluation.completions import CompletionLog, check_completions
+from tunebook.evaluation.completions import CompletionLog, check_completions, check_protocol
 from tunebook.evaluation.protocol import Protocol
 from tunebook.files import hash_json
 from tunebook.machine import is_here
@@ -51,7 +51,7 @@ class Hosted:
             raise InputProblem("hosted_model: name the model as its server calls it")
         if self.is_local:
             return
-        if parts.scheme == "http" and os.environ.get(KEY):
+        if parts.scheme == "http" and _key():
             raise InputProblem(f"hosted_url: {self.url} would send the key of {KEY} in the clear; use https")
         if not self.budget or not (self.price_input or self.price_output):
             raise InputProblem(
@@ -75,32 +75,38 @@ def ask_hosted(
     """Completions of every problem and sample, with `input_tokens`, `n_tokens`, `seconds` and the `model` that the
     server says it is.
 
-    `examples` as in `complete`. Answers lie in the folder `kept`, one file for each set of requests, and are taken from
-    there the next time. InputProblem where the next requests could cost more than is left of the budget, or the server
-    refuses them; MachineProblem where it cannot be reached. What has come is kept then too.
+    `examples` as in `complete`. Answers lie in the folder `kept`, one file for each server and model, and are taken
+    from there when the same is asked again, also among other questions; the budget is for all of them. InputProblem
+    where the next requests could cost more than is left of it, or the server refuses them; MachineProblem where it
+    cannot be reached. What has come is kept then too.
     """
     hosted.check()
+    check_protocol(protocol)
     if protocol.prompt_style == "raw":
         raise InputProblem("hosted_url: a server of chats cannot continue a raw text; use prompt_style: chat")
     samples = range(protocol.n_samples)
     bodies = {(p["task_id"], i): _body(hosted, p, protocol, examples, i) for p in problems.problems for i in samples}
-    key = hash_json([hosted.url, [[*at, body] for at, body in bodies.items()]])
+    names: dict[tuple, list] = {}  # as the log calls a request -> whose it is
+    for at, body in bodies.items():
+        names.setdefault((hash_json(body), at[1]), []).append(at)
+    key = hash_json([hosted.url, hosted.model])
     with CompletionLog(kept / f"{key[:32]}.jsonl", key) as log, _client(hosted) as client:
-        left = [at for at in bodies if at not in log.done_keys]
+        left = [name for name in names if name not in log.done_keys]
         with ThreadPoolExecutor(PARALLEL) as pool:
             for start in range(0, len(left), PARALLEL):
                 wave = left[start : start + PARALLEL]
-                _require_affordable(hosted, log.rows, [bodies[at] for at in wave], len(bodies))
-                asked = [pool.submit(_answer, client, bodies[at]) for at in wave]
+                _require_affordable(hosted, log.rows, [bodies[names[name][0]] for name in wave])
+                asked = [pool.submit(_answer, client, bodies[names[name][0]]) for name in wave]
                 failed = [future.exception() for future in asked]
-                for at, future, problem in zip(wave, asked, failed, strict=True):
+                for name, future, problem in zip(wave, asked, failed, strict=True):
                     if problem is None:
-                        log.append(*at, **future.result())
+                        log.append(*name, **future.result())
                 if on_progress:
-                    on_progress(len(log.rows), len(bodies), "hosted")
+                    on_progress(len(names) - len(left) + start + len(wave), len(names), "hosted")
                 if problems_met := [problem for problem in failed if problem]:
                     raise problems_met[0]
-        return check_completions(log.rows, problems)
+        kept_rows = ((row, names.get((row["task_id"], row["sample"]), ())) for row in log.rows)
+        return check_completions([{**row, "task_id": at[0]} for row, whose in kept_rows for at in whose], problems)
 
 
 def _body(hosted: Hosted, problem: dict, protocol: Protocol, examples, sample: int) -> dict:
@@ -118,23 +124,32 @@ def _body(hosted: Hosted, problem: dict, protocol: Protocol, examples, sample: i
     return {**body, **tools, **stops}
 
 
-def _require_affordable(hosted: Hosted, rows: list[dict], bodies: list[dict], wanted: int) -> None:
+def _require_affordable(hosted: Hosted, rows: list[dict], bodies: list[dict]) -> None:
     """InputProblem unless these requests fit into the budget at their most: a token of input is at least a byte."""
     if not hosted.budget:
         return
     spent = sum(hosted.cost(row["input_tokens"], row["n_tokens"]) for row in rows)
-    most = sum(hosted.cost(len(str(body["messages"]).encode()), body["max_tokens"]) for body in bodies)
+    texts = [str([body["messages"], body.get("tools")]).encode() for body in bodies]
+    most = sum(hosted.cost(len(text), body["max_tokens"]) for text, body in zip(texts, bodies, strict=True))
     if spent + most > hosted.budget:
         raise InputProblem(
-            f"hosted_budget: {len(rows)} of {wanted} answers have cost {spent:.4g} of {hosted.budget:g}, and the next"
-            f" {len(bodies)} may cost up to {most:.4g}; raise hosted_budget or lower n_test, the answers are kept"
+            f"hosted_budget: {len(rows)} answers have cost {spent:.4g} of {hosted.budget:g}, and the next {len(bodies)}"
+            f" may cost up to {most:.4g}; raise hosted_budget or ask fewer problems, the answers are kept"
         )
+
+
+def _key() -> str:
+    """The server's key. InputProblem, which does not quote it, where no header could carry it."""
+    key = os.environ.get(KEY, "").strip()  # a file's end of line is no part of it
+    if not (key.isascii() and key.isprintable()):
+        raise InputProblem(f"{KEY}: the key holds characters that no request can carry: set it again")
+    return key
 
 
 def _client(hosted: Hosted):
     import httpx
 
-    key = os.environ.get(KEY)
+    key = _key()
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     base = hosted.url.rstrip("/").removesuffix("/chat/completions") + "/"
     return httpx.Client(base_url=base, headers=headers, timeout=TIMEOUT, trust_env=not hosted.is_local)
@@ -146,8 +161,11 @@ def _answer(client, body: dict) -> dict:
     reply = _post(client, body)
     try:
         choice, usage = reply["choices"][0], reply["usage"]
+        said = choice["message"].get("content") or ""
+        if not isinstance(said, str):  # parts, as of models that think: only the text is the answer
+            said = "".join(part["text"] for part in said if part.get("type") == "text")
         return {
-            "completion": choice["message"].get("content") or "",
+            "completion": said,
             "finish_reason": choice.get("finish_reason") or "stop",
             "n_tokens": int(usage["completion_tokens"]),
             "input_tokens": int(usage["prompt_tokens"]),

@@ -11,7 +11,6 @@ from collections import deque
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
-from tunebook.errors import MachineProblem
 from tunebook.models.engine import Decoding, choose_token
 from tunebook.models.gguf_engine import GgufModel, Row, api
 
@@ -85,9 +84,9 @@ class Batcher(threading.Thread):
         while self._admit():
             try:
                 self._step()
-            except MachineProblem as problem:
+            except Exception as problem:  # whatever one request meets, the next ones are answered
                 for slot, request in list(self.flight.items()):
-                    request.pieces.put(("error", str(problem)))
+                    request.pieces.put(("error", str(problem) or type(problem).__name__))
                     self._leave(slot)
 
     def _admit(self) -> bool:

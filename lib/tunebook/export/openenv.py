@@ -108,7 +108,7 @@ class Session:
             raise InputProblem("an action has completion, a text")
         if unknown := sorted(action.keys() - FIELDS["action"]):
             raise InputProblem(f"an action has completion, and may have task_id; {unknown[0]!r} is not known")
-        if "task_id" in action:
+        if action.get("task_id") is not None:  # a client that knows the field sends null for none
             self.reset({"task_id": action["task_id"], "episode_id": self.episode})
         if self.is_done:
             raise InputProblem("no episode is open: reset first, or name the action's task_id")
@@ -134,7 +134,8 @@ class _Http(RequestHandler):
     def prepare(self) -> None:
         if not is_here(self.request.host_name):
             raise HTTPError(403, reason="asked by another name than this machine's")
-        if self.request.method == "POST" and self.request.headers.get("Content-Type", "") != "application/json":
+        kind = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if self.request.method == "POST" and kind != "application/json":
             raise HTTPError(415, reason="send application/json")  # a page of another site cannot send this type unasked
 
     def write_error(self, status_code: int, **_) -> None:

@@ -140,11 +140,12 @@ class Server(ThreadingHTTPServer):
             with self._rendering:
                 self.engine.tokenizer.renew()
                 prompt = self.engine.encode(turns)
-        except (TypeError, ValueError, InputProblem) as problem:
+        except (TypeError, ValueError, OverflowError, InputProblem) as problem:
             raise Refused(400, f"the request cannot be read: {problem}") from None
-        if new < 1 or not 0 <= decoding.temperature <= 2 or not 0 < decoding.top_p <= 1 or not all(stops):
+        is_text = all(isinstance(stop, str) and stop for stop in stops)
+        if new < 1 or not 0 <= decoding.temperature <= 2 or not 0 < decoding.top_p <= 1 or not is_text:
             raise Refused(
-                400, "max_tokens is at least 1, temperature 0 to 2, top_p above 0 and at most 1, stop not empty"
+                400, "max_tokens is at least 1, temperature 0 to 2, top_p above 0 and at most 1, stop a text not empty"
             )
         if len(prompt) + new > self.context:
             raise Refused(
@@ -216,7 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.active.discard(threading.get_ident())
 
     def _require_key(self) -> None:
-        key = os.environ.get(KEY)
+        key = os.environ.get(KEY, "").strip()  # a file's end of line is no part of it
         if key and not hmac.compare_digest(self.headers.get("Authorization", "").encode(), f"Bearer {key}".encode()):
             raise Refused(401, "the request brings no right key: send Authorization: Bearer KEY")
 

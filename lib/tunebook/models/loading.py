@@ -19,6 +19,7 @@ from tunebook.findings import Finding
 from tunebook.inspection.adapter_checks import refuse_config
 from tunebook.inspection.config_checks import refuse_base
 from tunebook.inspection.template_sandbox import render_probes
+from tunebook.machine import free_heap
 from tunebook.models.corpus import check_pieces, strings
 from tunebook.models.device import Placement
 from tunebook.models.gguf_tokenizer import GgufTokenizer
@@ -391,10 +392,8 @@ def _first_line(problem: Exception) -> str:
 
 def free_memory() -> None:
     """Returns unused memory to the machine after a model was dropped."""
-    import gc
-
     import torch
 
-    gc.collect()
+    free_heap()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -5,9 +5,11 @@ parse and then injects nothing there without an error. Where the two differ, the
 """
 
 import ast
+import dis
 import json
 import os
 import sys
+import types
 from pathlib import Path
 
 from tunebook.errors import InputProblem
@@ -56,6 +58,29 @@ def declared(path: Path) -> dict:
     in the cell).
     """
     return {name: value for name, (value, _) in _read_parameters(path).items()}
+
+
+def handed_over(sources: list[str], namespace: dict) -> list[str]:
+    """The names of `namespace` that the cells read before they make them, without modules and what the first cell
+    imports. A second run in the same kernel finds there what the first one made.
+    """
+    imported, read, made = set(), set(), {"context"}
+    _follow(compile(sources[0], "cell", "exec"), set(), imported)
+    for text in sources:
+        _follow(compile(text, "cell", "exec"), read, made)
+    names = read & namespace.keys() - imported
+    return sorted(name for name in names if not isinstance(namespace[name], types.ModuleType))
+
+
+def _follow(code: types.CodeType, read: set, made: set) -> None:
+    """Adds the names that the code reads before they are `made`, and those that it makes."""
+    for step in dis.get_instructions(code):
+        if step.opname in ("LOAD_NAME", "LOAD_GLOBAL") and step.argval not in made:
+            read.add(step.argval)
+        elif step.opname == "STORE_NAME":
+            made.add(step.argval)
+        elif isinstance(step.argval, types.CodeType):
+            _follow(step.argval, read, made)
 
 
 def check_papermill_agrees(path: Path) -> None:

@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = face(
         "keep_trainable_in_float32": "settings",  # adapters in float32
         "use_compact_head": "short_forward",  # the vocabulary only where tokens are trained
         "Ranks": "ranks",  # one training in several processes
+        "warmup_steps": "settings",  # in which the rate rises
         "Report": "settings",  # loss and progress, step by step
         "save_adapter": "settings",  # the adapter with its base named
         "answers_before_and_after": "sampling",  # base and trained model, side by side

@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from tunebook.errors import MachineProblem
 from tunebook.models.abilities import lora_targets
+from tunebook.training.out_of_memory import is_out_of_memory
 from tunebook.training.ranks import agreed
 
 AUTO = (0, "auto")
@@ -143,7 +145,13 @@ def pilot_rates(trainer, asked: float | str, rate: float) -> list[dict]:
     with untouched(trainer):
         for share in TRIED:
             torch.manual_seed(trainer.args.seed)
-            loss = _train_briefly(trainer, trained, rate * share, steps)
+            try:
+                loss = _train_briefly(trainer, trained, rate * share, steps)
+            except (MemoryError, RuntimeError) as problem:
+                if is_out_of_memory(problem):
+                    short = "learning_rate: the pilot of three rates needs more memory than there is"
+                    raise MachineProblem(f"{short}; set a rate, or lower batch_size or max_length") from None
+                raise
             rows.append({"rate": rate * share, "steps": steps, "held_out_loss": loss})
             for weights, kept in zip(trained, start, strict=True):
                 weights.data.copy_(kept)

@@ -150,7 +150,7 @@ def _is_worse(row: dict, other: dict) -> bool:
     return rival[0] >= pair[0] and rival[1] >= pair[1] and rival != pair
 
 
-RULE = "the new adapter when it solves more dev problems than the one it began with, else that one"
+RULE = "the new adapter when it solves more dev problems than the one that was given, else that one"
 NO_CHOICE = "the first adapter goes on"
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-from tunebook.machine import forget_peak, peak_bytes
+from tunebook.machine import forget_peak, free_heap, peak_bytes
 from tunebook.models.lean_layers import is_lean
 from tunebook.training.advice import batch_of, untouched
 from tunebook.training.out_of_memory import ROWS, is_laddered
@@ -140,12 +140,13 @@ class Peak:
         return torch.cuda.max_memory_allocated() if self.device == "cuda" else peak_bytes()
 
 
-def pilot(trainer, watch=None) -> dict:
-    """`seconds`, `low` and `high` (95%) of the whole training, and `memory`, the most bytes that a step held.
+def pilot(trainer, watch=None, parts: dict | None = None) -> dict:
+    """`seconds`, `low` and `high` (95%) of the whole training, and `memory`: the most bytes that a step held, and what
+    the heap will hold on top after batches of many lengths (by `parts` of `forecast_memory`).
 
-    The batches lie at even distances in the rows, and the heaviest one is among them; time goes with tokens, so the
-    interval is that of seconds a token, and a machine's drift. What `watch` measures at its points is added. Weights,
-    gradients and random numbers are afterwards as they were.
+    The batches lie at even distances in the rows, between the heaviest one twice, without and with moments; time goes
+    with tokens, so the interval is that of seconds a token, and a machine's drift. What `watch` measures at its points
+    is added. Weights, gradients and random numbers are afterwards as they were.
     """
     from scipy.stats import t as student
 
@@ -154,13 +155,17 @@ def pilot(trainer, watch=None) -> dict:
     starts = list(range(0, max(1, len(lengths) - size + 1), size))
     heaviest = max(starts, key=lambda at: sum(lengths[at : at + size]))
     n = min(PILOT_STEPS, len(starts))
-    places = [heaviest, *(starts[len(starts) * part // n] for part in range(n))]
+    places = [heaviest, *(starts[len(starts) * part // n] for part in range(n)), heaviest]
     peak, speeds = Peak(trainer.model.device.type), []
+    trained = [weights for weights in trainer.model.parameters() if weights.requires_grad]
     with untouched(trainer):
+        optimizer = torch.optim.AdamW(trained, lr=0.0, weight_decay=0.0)
         for at in places:
-            seconds = _timed_step(trainer, [rows[i] for i in range(at, min(at + size, len(rows)))])
+            seconds = _timed_step(trainer, optimizer, [rows[i] for i in range(at, min(at + size, len(rows)))])
             speeds.append(seconds / sum(lengths[at : at + size]))
-    speeds, tokens = speeds[1:], sum(lengths) * trainer.args.num_train_epochs / trainer.args.world_size
+    memory = peak.bytes() + (parts or {}).get("heap", 0)
+    free_heap()  # of what the steps left between the weights
+    speeds, tokens = speeds[1:-1], sum(lengths) * trainer.args.num_train_epochs / trainer.args.world_size
     mean = statistics.fmean(speeds)
     error = statistics.stdev(speeds) / math.sqrt(len(speeds)) if len(speeds) > 1 else mean
     quantile = float(student.ppf(0.975, max(1, len(speeds) - 1)))
@@ -170,7 +175,7 @@ def pilot(trainer, watch=None) -> dict:
         "seconds": tokens * mean + looking,
         "low": tokens * max(0.0, mean - spread) + looking / 2,
         "high": tokens * (mean + spread) + 2 * looking,
-        "memory": peak.bytes(),
+        "memory": memory,
     }
 
 
@@ -180,17 +185,19 @@ def _looking(trainer, watch, seconds_a_token: float) -> float:
     return (watch.how.points + 1) * (watch.seconds_a_point + held * seconds_a_token / 3)
 
 
-def _timed_step(trainer, rows: list[dict]) -> float:
-    """Seconds of one step on `rows` whose optimizer has the rate 0; a ladder on the trainer goes down here already."""
+def _timed_step(trainer, optimizer, rows: list[dict]) -> float:
+    """Seconds of one step on `rows` of an `optimizer` with the rate 0; a ladder on the trainer goes down here
+    already.
+    """
     model, started = trainer.model, time.perf_counter()
     batch = batch_of(trainer, rows)
     items = trainer._get_num_items_in_batch([batch], trainer.args.device)
     trainer.current_gradient_accumulation_steps = 1
     trainer.training_step(model, batch | {ROWS: rows} if is_laddered(trainer) else batch, num_items_in_batch=items)
-    trained = [weights for weights in model.parameters() if weights.requires_grad]
+    trained = optimizer.param_groups[0]["params"]
     norm = torch.nn.utils.clip_grad_norm_(trained, trainer.args.max_grad_norm)
     if torch.isfinite(norm):  # 0 times infinity would be no number
-        torch.optim.AdamW(trained, lr=0.0, weight_decay=0.0).step()
+        optimizer.step()
     model.zero_grad(set_to_none=True)
     if model.device.type == "cuda":
         torch.cuda.synchronize()
@@ -215,7 +222,7 @@ def forecast_rows(found: dict, parts: dict | None, price_hour: float) -> list[di
     if price_hour:
         cost = {key: found[name] / 3600 * price_hour for key, name in (("forecast", "seconds"), ("low", "low"))}
         rows.append({"what": "cost", **cost, "high": found["high"] / 3600 * price_hour, "unit": "price_machine_hour's"})
-    rows.append({"what": "memory of a step, tried", "forecast": found["memory"] / 2**30, "unit": "GiB"})
+    rows.append({"what": "memory, from steps tried", "forecast": found["memory"] / 2**30, "unit": "GiB"})
     for name, size in (parts or {}).items():
         rows.append({"what": f"memory by form: {name}", "forecast": size / 2**30, "unit": "GiB"})
     return rows

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import variance
 
+from tunebook.errors import InputProblem
+
 WINDOW = 20  # logged steps whose mean is compared; single steps of few rows scatter by half their mean
 # a loss diverges that climbs back by so many nats, by this share of what it had fallen, and by so many standard errors
 CLIMB_NATS, CLIMB_SHARE, CLIMB_ERRORS = 0.5, 0.5, 5.0
@@ -20,6 +22,7 @@ FLAT_STEPS, FLAT_SHARE = 60, 0.3  # flat is said after so many steps, and not be
 FLAT_FALL, FLAT_MOST = 0.02, 0.1
 KNOWN_NATS = 0.3  # below it a loss has nowhere to fall: the task is known
 OVERFIT_RISE, OVERFIT_NATS = 0.1, 0.02  # held-out loss above its best by this share and so many nats, twice in a row
+SLOWER = "lower learning_rate, to a third to begin with, or raise warmup_share"
 FASTEST_FORGETTING = 1.0  # percent of general text lost since the last point, where learning gained less
 
 
@@ -36,18 +39,28 @@ class Sickness:
         return f"{self.name}: {self.reason}; {self.remedy}"
 
 
-def diagnose(rows: Sequence[dict], points: Sequence[dict], n_steps: int, largest_rise: float) -> Sickness | None:
+def require_finite(value: float | None, what: str) -> None:
+    """InputProblem for a number that is none: nothing can be saved of such a training."""
+    if value is not None and not math.isfinite(value):
+        raise InputProblem(
+            f"{what} is not finite, so the weights are of no use: {SLOWER}; look at the rows of that step"
+        )
+
+
+def diagnose(
+    rows: Sequence[dict], points: Sequence[dict], n_steps: int, largest_rise: float, is_likelihood: bool = True
+) -> Sickness | None:
     """The first sickness that shows, None for a healthy training.
 
     `rows`: `step`, `loss` of each logged step of one kind, in order. `points`: `step`, `held_out_loss` (nats a token)
     and `rise` (percent more bits for general text than base; None where no text is read), the first of them before step
-    1. `n_steps`: of the whole training. `largest_rise`: percent that general text may cost.
+    1. `n_steps`: of the whole training. `largest_rise`: percent that general text may cost. `is_likelihood`: whether
+    the loss is one of tokens; that of preferences and of rewards may begin at 0, and fall little, in health.
     """
     losses = [row["loss"] for row in rows]
     return (
         _diverging(losses)
-        or _hidden(rows)
-        or _flat(losses, points, n_steps)
+        or (_hidden(rows) or _flat(losses, points, n_steps) if is_likelihood else None)
         or _overfitting(rows, points)
         or _forgetting(points, largest_rise)
     )
@@ -58,9 +71,6 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _diverging(losses: Sequence[float]) -> Sickness | None:
-    remedy = "lower learning_rate, to a third to begin with, or raise warmup_share"
-    if losses and not math.isfinite(losses[-1]):
-        return Sickness("diverging", f"the loss of step {len(losses)} is not finite", remedy)
     if len(losses) < 2 * WINDOW:
         return None
     means = [_mean(losses[at : at + WINDOW]) for at in range(len(losses) - WINDOW + 1)]
@@ -69,7 +79,7 @@ def _diverging(losses: Sequence[float]) -> Sickness | None:
     error = math.sqrt(sum(variance(part) / WINDOW for part in (losses[lowest : lowest + WINDOW], losses[-WINDOW:])))
     if last - best > max(CLIMB_NATS, CLIMB_SHARE * (first - best), CLIMB_ERRORS * error):
         shown = f"the loss fell to {best:.3g} and climbed back to {last:.3g} (means of {WINDOW} steps)"
-        return Sickness("diverging", shown, remedy)
+        return Sickness("diverging", shown, SLOWER)
     return None
 
 
@@ -133,18 +143,23 @@ def _overfitting(rows: Sequence[dict], points: Sequence[dict]) -> Sickness | Non
 
 
 def _forgetting(points: Sequence[dict], largest_rise: float) -> Sickness | None:
-    """General text costs more than allowed, and since the last point it lost more percent than the task gained."""
-    seen = [point for point in points if point.get("rise") is not None and point.get("held_out_loss") is not None]
+    """General text costs more than allowed, and since the last point it lost more percent than the task gained, where
+    held-out rows show what it gained.
+    """
+    seen = [point for point in points if point.get("rise") is not None]
     if len(seen) < 2 or seen[-1]["rise"] <= largest_rise:
         return None
     lost = seen[-1]["rise"] - seen[-2]["rise"]
-    gained = 100 * (seen[-2]["held_out_loss"] - seen[-1]["held_out_loss"]) / max(seen[0]["held_out_loss"], 1e-9)
+    first, before, now = (seen[at].get("held_out_loss") for at in (0, -2, -1))
+    is_held = None not in (first, before, now)
+    gained = 100 * (before - now) / max(first, 1e-9) if is_held else 0.0
     if lost <= max(FASTEST_FORGETTING, gained):
         return None
+    learned = f", in which the held-out loss fell by {gained:.2g}% of its start" if is_held else ""
     return Sickness(
         "forgetting faster than learning",
         f"general text costs {seen[-1]['rise']:.3g}% more bits than for base, {lost:.2g} points of it since step"
-        f" {seen[-2]['step']}, in which the held-out loss fell by {gained:.2g}% of its start",
+        f" {seen[-2]['step']}{learned}",
         "lower learning_rate, raise rehearsal_share, or train fewer epochs",
         is_fatal=False,
     )
@@ -154,12 +169,13 @@ def hides_answer(rows: Sequence[dict], dataset, tokenizer, ignored: int = -100) 
     """Whether the labels of the first rows of `dataset` (`labels`, ignored where nothing is trained) leave out the
     answers of `rows`.
 
-    The trained tokens as text must hold each row's last answer; dataset[i] is made of rows[i].
+    The trained tokens as text must hold each row's last answer, white space and a thought before it apart: the prompt
+    may open the thought, and the template write it otherwise. dataset[i] is made of rows[i].
     """
     for at, (row, labels) in enumerate(zip(rows, dataset["labels"], strict=False)):
         wanted = str(row["completion"][-1].get("content") or "").strip()
         shown = tokenizer.decode([label for label in labels if label != ignored])
-        if wanted and " ".join(wanted.split()) not in " ".join(shown.split()):
+        if wanted and "".join(wanted.rpartition("</think>")[2].split()) not in "".join(shown.split()):
             return Sickness(
                 "mask hides the answer",
                 f"of row {at} the text {shown[:60]!r} is trained, its answer is {wanted[:60]!r}",

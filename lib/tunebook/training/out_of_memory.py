@@ -33,7 +33,9 @@ class MemoryLadder:
     def __init__(self, trainer, fewest: int = 1):
         self.trainer, self.fewest, self.rungs = trainer, fewest, []
         self.rows_a_pass = trainer.args.per_device_train_batch_size
-        self.longest, self._is_recomputed = 0, trainer.args.gradient_checkpointing
+        self.longest, self._is_recomputed = 0, False
+        if trainer.args.gradient_checkpointing:  # `train` would begin with it; a pilot before must cost the same
+            self._recompute()
         self._step, trainer.training_step = trainer.training_step, self._climb
         self._loader, trainer.get_train_dataloader = trainer.get_train_dataloader, self._load
         self._collate = trainer.data_collator

@@ -173,11 +173,14 @@ def sampled_preferences(rows: Sequence[dict], samples: Sequence[Sequence[str]], 
         counts = [Counter(text for text in texts if verdicts[text] is wanted) for wanted in (True, False)]
         if all(counts):
             chosen, rejected = (_answer(count.most_common(1)[0][0]) for count in counts)
-            found.pairs.append({"prompt": row["prompt"], "chosen": chosen, "rejected": rejected})
-        found.labels += [
-            {"prompt": row["prompt"], "completion": _answer(text), "label": verdicts[text]} for text in texts
-        ]
+            found.pairs.append(_asked(row) | {"chosen": chosen, "rejected": rejected})
+        found.labels += [_asked(row) | {"completion": _answer(text), "label": verdicts[text]} for text in texts]
     return found
+
+
+def _asked(row: dict) -> dict:
+    """What is asked: the prompt, and the tools that the template writes into it."""
+    return {key: row[key] for key in ("prompt", "tools") if key in row}
 
 
 def _answer(text: str) -> list[dict]:
@@ -208,7 +211,7 @@ def rows_for(method: Method, own: Preferences, sampled: Preferences, batch_size:
         sides = [(pair, key) for pair in own.pairs for key in ("chosen", "rejected")]
         rows = (
             own.labels
-            + [{"prompt": p["prompt"], "completion": p[key], "label": key == "chosen"} for p, key in sides]
+            + [_asked(pair) | {"completion": pair[key], "label": key == "chosen"} for pair, key in sides]
             + sampled.labels
         )
     rows = random.Random(seed).sample(rows, len(rows))
@@ -219,11 +222,9 @@ def _paired(labels: Sequence[dict]) -> list[dict]:
     """A pair of each prompt that has a right and a wrong answer: the first of each."""
     by_prompt: dict[str, dict[bool, dict]] = {}
     for row in labels:
-        by_prompt.setdefault(str(row["prompt"]), {}).setdefault(row["label"], row)
+        by_prompt.setdefault(str(_asked(row)), {}).setdefault(row["label"], row)
     both = [kinds for kinds in by_prompt.values() if len(kinds) == 2]
-    return [
-        {"prompt": k[True]["prompt"], "chosen": k[True]["completion"], "rejected": k[False]["completion"]} for k in both
-    ]
+    return [_asked(k[True]) | {"chosen": k[True]["completion"], "rejected": k[False]["completion"]} for k in both]
 
 
 def label_weights(rows: Sequence[dict]) -> dict[str, float]:

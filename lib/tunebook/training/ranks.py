@@ -11,7 +11,6 @@ has the model whole again. Source: Zhao et al. 2023, PyTorch FSDP; accelerate's 
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import copy
 import os
@@ -23,7 +22,6 @@ import sys
 import tempfile
 import threading
 import time
-import types
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -163,7 +161,7 @@ class Ranks:
         _leave()
         threads = str(max(1, self._threads // self.n))
         sources = cells(notebooks.read_cells(notebooks.running(context.notebook, context.root)))
-        names = handed_over(sources, namespace)
+        names = notebooks.handed_over(sources, namespace)
         folders = (context.resume_folder, context.params)
         with open(self._folder / "job", "wb") as stream:
             pickle.dump((sources, {name: namespace[name] for name in names}, folders), stream)
@@ -334,22 +332,6 @@ def cells(notebook_cells: list[dict]) -> list[str]:
     if first is None or last is None:
         raise InputProblem(f"the notebook's file has no cell with {FIRST}...) and one with {LAST}...): save it first")
     return [source for name, source in code if name == "imports"] + sources[first : last + 1]
-
-
-def handed_over(sources: list[str], namespace: dict) -> list[str]:
-    """The names of `namespace` that the cells read, without modules and what the first cell imports."""
-    read = {node.id for text in sources for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
-    imported = {
-        alias.asname or alias.name
-        for node in ast.walk(ast.parse(sources[0]))
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in node.names
-    }
-    return sorted(
-        name
-        for name in read & namespace.keys() - imported - {"context"}
-        if not isinstance(namespace[name], types.ModuleType)
-    )
 
 
 def _join(rank: int, n: int, store) -> None:

@@ -42,7 +42,7 @@ def sample_preferences(base: BaseModel, adapter: Path, rows: list[dict], how: Sa
         return Preferences(), promise
     n_probed = PROBED if 0 < how.least_pairs and PROBED < len(rows) else len(rows)
     with base.engine(adapter) as engine:
-        prompts = [engine.encode(row["prompt"]) for row in rows for _ in range(how.samples)]
+        prompts = [engine.encode(row["prompt"], tools=row.get("tools")) for row in rows for _ in range(how.samples)]
         texts: list[str] = [""] * len(prompts)
         opened = opened_thought(engine.decode(prompts[0][-TAIL_TOKENS:]))
 

@@ -5,6 +5,7 @@ The settings that a person chooses stand in the notebook. Does not build a train
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
@@ -19,6 +20,7 @@ from tunebook.models.abilities import has_router, packs_exactly
 from tunebook.models.device import Placement
 from tunebook.models.loading import copy_tokenizer
 from tunebook.models.source import ModelSource
+from tunebook.training.health import require_finite
 
 EXPERTS = ("num_local_experts", "n_routed_experts", "moe_num_experts")  # how configs name their count
 # what sends Trackio's figures elsewhere from the environment alone; Source: trackio 0.43, utils.py and run.py
@@ -43,6 +45,7 @@ def machine_settings(placement: Placement, model=None) -> dict:
         "use_cpu": on_cpu,
         "bf16": placement.autocast == "bfloat16",
         "fp16": placement.autocast == "float16",
+        "logging_nan_inf_filter": False,  # else a loss that is no number is logged as 0
         "gradient_checkpointing": not on_cpu,
         "dataloader_pin_memory": placement.device == "cuda",
         **no_router,
@@ -115,6 +118,15 @@ def reporting(report_to: str, folder: Path) -> dict:
     return {"report_to": report_to, "push_to_hub": False, **local}
 
 
+def warmup_steps(share: float, n_rows: int, batch_size: int, epochs: float = 1.0) -> int:
+    """Steps in which the rate rises. A training of few has none: at the first of them the rate is 0.
+
+    >>> warmup_steps(0.05, 4064, 8), warmup_steps(0.05, 30, 8), warmup_steps(0.25, 1, 8)
+    (25, 0, 0)
+    """
+    return int(share * math.ceil(n_rows / batch_size) * epochs)
+
+
 def even_steps(max_steps: int, n: int) -> set[int]:
     """The steps at which `n` even parts of a training end.
 
@@ -184,6 +196,7 @@ class Report(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if logs and "loss" in logs:
+            require_finite(logs["loss"], f"the loss of step {state.global_step}")
             row = state.log_history[-1]
             row |= {
                 "kind": self.kinds[(state.global_step - 1) % len(self.kinds)],

@@ -15,8 +15,10 @@ import types
 import torch
 from trl.trainer.utils import FusedCausalLMOutput
 
+from tunebook.errors import InputProblem
 from tunebook.models.abilities import has_router
 
+SAME = 0.02  # of the largest logit: two orders of the same sums in half precision differ by less
 SPECIAL = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
 
 
@@ -29,11 +31,14 @@ def use_compact_head(trainer) -> bool:
     """Gives the model of a TRL trainer the compact head, and says whether it did.
 
     Left as it is: a model on CUDA, where TRL's own kernel already skips untrained positions, and one with special
-    logits or routed experts.
+    logits or routed experts. InputProblem for a model whose logits are neither: TRL's head would be wrong too.
     """
     model = trainer.model.get_base_model() if hasattr(trainer.model, "get_base_model") else trainer.model
     temperature = getattr(trainer, "temperature", 1.0)
-    if model.device.type == "cuda" or is_special(model.config.get_text_config()):
+    if is_special(model.config.get_text_config()):
+        return False
+    require_one_product(model)
+    if model.device.type == "cuda":
         return False
     fused = model.forward
 
@@ -46,6 +51,26 @@ def use_compact_head(trainer) -> bool:
 
     model.forward = types.MethodType(forward, model)
     return True
+
+
+def require_one_product(model) -> None:
+    """InputProblem where logits are more than the last hidden states times the output embeddings, as where a head of
+    several layers predicts (ModernBERT's decoder) or a cap has a name of its own (RecurrentGemma, xLSTM).
+    """
+    if any(hasattr(weights, "full_tensor") for weights in model.parameters()):  # spread over processes
+        return
+    tokens, was_training = torch.arange(8, device=model.device)[None], model.training
+    model.eval()
+    with torch.no_grad():
+        logits = model(input_ids=tokens, use_cache=False).logits.float()
+        hidden = model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
+        product = model.get_output_embeddings()(hidden).float()
+    model.train(was_training)
+    if not torch.allclose(logits, product, rtol=SAME, atol=SAME * float(logits.abs().max())):
+        raise InputProblem(
+            f"model: the logits of {type(model).__name__} are not its last hidden states times its output embeddings,"
+            " which the loss of TRL and of this kit take them for: it would learn something else; use another model"
+        )
 
 
 def score_trained(model, labels: torch.Tensor, *args, temperature: float = 1.0, **kwargs) -> FusedCausalLMOutput:

@@ -21,12 +21,13 @@ from transformers import TrainerCallback
 
 from tunebook.data.row_types import demonstrations
 from tunebook.evaluation.forgetting import general_texts
+from tunebook.machine import free_heap
 from tunebook.models.engine import Decoding
 from tunebook.models.generate import lock_step
 from tunebook.models.loading import BaseModel
 from tunebook.models.templates import encode_row, ends_of, render_prompt, start_id
 from tunebook.training.dataset import tokenised
-from tunebook.training.health import WINDOW, diagnose, hides_answer
+from tunebook.training.health import WINDOW, diagnose, hides_answer, require_finite
 from tunebook.training.ranks import is_spread
 from tunebook.training.settings import even_steps
 
@@ -103,12 +104,12 @@ class Watch(TrainerCallback):
         )
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        """Looks at the losses every few steps, and at once at one that is no number."""
+        """Looks at the losses every few steps."""
         if not logs or "loss" not in logs:
             return
         if self._is_due(state) and self.trainer.eval_dataset is None:
             self._look(state)
-        if state.global_step % (WINDOW // 2) == 0 or not math.isfinite(logs["loss"]):
+        if state.global_step % (WINDOW // 2) == 0:
             self._judge(state, control)
 
     def on_evaluate(self, args, state, control, **kwargs):
@@ -129,7 +130,9 @@ class Watch(TrainerCallback):
 
     def _judge(self, state, control) -> None:
         rows = [row for row in state.log_history if "loss" in row and row.get("kind", "rows") == "rows"]
-        self.sickness = self.sickness or diagnose(rows, self.points, state.max_steps, self.how.largest_rise)
+        is_likelihood = "labels" in (self.trainer.train_dataset.column_names or ())
+        limits = state.max_steps, self.how.largest_rise, is_likelihood
+        self.sickness = self.sickness or diagnose(rows, self.points, *limits)
         control.should_training_stop = control.should_training_stop or self.sickness is not None
 
     def _measure(self, state) -> None:
@@ -138,6 +141,7 @@ class Watch(TrainerCallback):
         entry, trained = state.log_history[-1], [row for row in state.log_history if "loss" in row]
         with self._quiet():
             bits, distance, answers = self._bits(), self._distance(), self._speak()
+        require_finite(bits, f"what general text costs after step {state.global_step}")
         entry |= {
             "kl": distance,
             "answers": answers,
@@ -161,7 +165,9 @@ class Watch(TrainerCallback):
 
     @contextlib.contextmanager
     def _quiet(self):
-        """Evaluation mode, no gradients, the trainer's precision; the random streams stay where they were."""
+        """Evaluation mode, no gradients, the trainer's precision; the random streams stay where they were, and so does
+        the heap.
+        """
         model = self.trainer.model
         was_training, devices = model.training, [model.device] if model.device.type == "cuda" else []
         model.eval()
@@ -170,6 +176,7 @@ class Watch(TrainerCallback):
                 yield
         finally:
             model.train(was_training)
+            free_heap()
 
     def _logps(self, ids: list[int]) -> torch.Tensor:
         """Log-probabilities (tokens, vocabulary) in float32 after each token."""

@@ -32,6 +32,7 @@ from tunebook.training.settings import (
     row_layout,
     save_adapter,
     student_settings,
+    warmup_steps,
 )
 from tunebook.training.short_forward import use_compact_head
 from tunebook.training.watch import held_out
@@ -147,7 +148,7 @@ def train_adapter(base: BaseModel, dataset, how: Mini, folder: Path, callbacks=(
         "num_train_epochs": 1.0,
         "per_device_train_batch_size": how.batch_size,
         "lr_scheduler_type": "constant_with_warmup",
-        "warmup_steps": max(1, len(dataset) // how.batch_size // 4),
+        "warmup_steps": warmup_steps(0.25, len(dataset), how.batch_size),
         "train_sampling_strategy": "sequential",
         "adam_beta2": 0.98,
         "save_strategy": "no",
