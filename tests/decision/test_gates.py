@@ -93,6 +93,9 @@ def test_a_rung_that_meets_the_specification_stops_training():
     assert gates.ladder_gate([rung], 90.0)["verdict"] == "NO-GO"
     assert gates.ladder_gate([{**rung, "meets_spec": False}], 90.0)["verdict"] == "GO"
     assert gates.ladder_gate([], 90.0)["verdict"] == "INCONCLUSIVE"
+    found = {"k": 190, "n": 200, "pass_at_1": 0.95, "interval": (0.91, 0.97)}
+    met = [gates.rung_row("hosted", found, 90.0, is_offline)["meets_spec"] for is_offline in (False, True)]
+    assert met == [True, False], "a hosted model is nothing where the specification asks for no network"
 
 
 def test_gates_stand_in_the_order_of_the_phases():

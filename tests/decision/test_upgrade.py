@@ -156,6 +156,15 @@ def test_new_prices_generate_nothing_and_the_advantage_expires(outputs, capsys):
     assert "upgrade.html" in verify_run(outputs / "new").problems[0]
 
 
+def test_without_a_price_there_is_no_figure_of_money_that_needs_it(outputs, capsys):
+    unknown = upgrade(outputs, capsys, "--set", "staff_hours=0", name="unpaid")[1]["money"]["now"]
+    assert (unknown["missing"], unknown["training"], unknown["pays_from"]) == (["staff_hours"], None, None)
+    assert unknown["own"] and unknown["hosted"], "these need no staff"
+    sets = ["price_hosted_input=0", "price_date=2026-11-20"]
+    half = upgrade(outputs, capsys, "--set", *sets, name="half")[1]["money"]["now"]
+    assert (half["hosted"], half["saved"]) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("model", "more", "word", "why"),
     [
@@ -278,6 +287,18 @@ def test_many_prompts_do_not_meet_the_specification_by_chance():
     prompt = rules.Option("few_shot", rules.PROMPT, solves(373))
     assert decided(300, [prompt])["answer"] == "RETIRE"
     assert decided(300, [prompt, *[rules.Option("other", rules.PROMPT, solves(9))] * 5])["answer"] == "RETRAIN"
+
+
+def test_a_gain_below_the_margin_is_no_loss():
+    """With smallest_gain NO-GO says that the gain is too small, and the sentence said that what ships solves more."""
+    better = rules.Option("new base", rules.PROMPT, solves(208))
+    kept = decided(200, [better], smallest_gain=5.0)
+    assert kept["answer"] == "KEEP" and "nothing that could take its place gains the 5 points" in kept["sentence"]
+    retired = decided(372, [rules.Option("new base", rules.PROMPT, solves(376))], smallest_gain=5.0)
+    assert retired["answer"] == "RETIRE" and "solves fewer" not in retired["sentence"]
+    assert (
+        "it solves more than everything" in decided(300, [rules.Option("few", rules.PROMPT, solves(100))])["sentence"]
+    )
 
 
 def test_a_better_tune_must_fit_the_budget_and_its_own_verdict():

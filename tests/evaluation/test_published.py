@@ -97,6 +97,20 @@ def test_a_published_benchmark_is_read_and_judged(tmp_path, problem, right, wron
     assert judged(tmp_path, problem, [right, wrong]) == ["pass", "wrong"]
 
 
+@pytest.mark.parametrize("kind", ["SkipTest", "case._ShouldStop"])
+def test_a_program_cannot_have_its_test_skipped(tmp_path, kind):
+    """unittest calls a test that was skipped, or told to stop, a success."""
+    source = f"import unittest, unittest.case\n\ndef task_func(n):\n    raise unittest.{kind}('not today')\n"
+    assert judged(tmp_path, BIGCODE, [source])[0] in ("exception", "wrong")
+
+
+def test_an_error_of_the_judge_is_not_taken_for_the_one_that_a_test_expects(tmp_path):
+    test = "def check(plus):\n    try:\n        plus(1, 2)\n    except ValueError:\n        return\n    assert False\n"
+    solved = {**PACK, "test": test, "canonical_solution": "    raise ValueError\n"}
+    killed = "import os\n\ndef plus(a, b):\n    os.kill(os.getpid(), 40)\n"
+    assert judged(tmp_path, solved, ["def plus(a, b):\n    raise ValueError\n", killed])[1] in ("early_exit", "denied")
+
+
 def test_a_benchmark_may_be_one_packed_list(tmp_path):
     path = tmp_path / "b.json.gz"
     path.write_bytes(gzip.compress(json.dumps([MBPP, {**MBPP, "task_id": 78}], indent=1).encode()))
@@ -166,6 +180,18 @@ def test_completions_of_another_form_are_mapped_or_their_fields_named(tmp_path):
         read_completions(path, two())
     found = read_completions(path, two(), {"completion": "choices[0].message.content"})
     assert [row["completion"] for row in found] == ["x", "x"]
+
+
+def test_a_mapped_id_of_the_harness_wins_over_the_place(tmp_path):
+    """Answers went to other problems, without a word, where the harness had another order."""
+    rows = [{"doc_id": at, "doc": {"name": f"Mbpp/{2 - at}"}, "resps": [[f"of {2 - at}"]]} for at in (0, 1)]
+    found = read_completions(write(tmp_path / "c.jsonl", rows), two(), {"task_id": "doc.name"})
+    assert [(row["task_id"], row["completion"]) for row in found] == [("Mbpp/1", "of 1"), ("Mbpp/2", "of 2")]
+    for odd in ("x", None):
+        with pytest.raises(InputProblem, match="resps is a list of texts, found"):
+            read_completions(write(tmp_path / "c.jsonl", [{"doc_id": 0, "doc": {}, "resps": odd}]), two())
+    with pytest.raises(InputProblem, match="task_id must be text, found list"):
+        read_completions(write(tmp_path / "c.jsonl", [{"task_id": ["x"], "completion": "x"}]), two())
 
 
 TAG = {

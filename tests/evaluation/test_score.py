@@ -420,6 +420,10 @@ def test_the_evaluate_metric_gives_the_same_result_without_a_network(tmp_path, m
     monkeypatch.setattr(sys, "path", list(sys.path))
     path = f"{evaluation.__path__[0]}/metric/tunebook_pass_at_k.py"
     metric = evaluate.load(path, cache_dir=str(tmp_path / "cache"), experiment_id="test")
+    (tmp_path / "g.jsonl").write_text(json.dumps({"question": "6 bags of 3?", "answer": "6 * 3 = 18\n#### 18"}) + "\n")
+    problem = load_benchmark(tmp_path / "g.jsonl").task_ids()[0]
+    reply = metric.compute(predictions=[["It is 6, so 18."]], references=[problem], benchmark=str(tmp_path / "g.jsonl"))
+    assert reply["pass@1"] == 1.0, "read as the benchmark says: its last number"
     (tmp_path / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (ADD, SIGN, NOON)))
     rows = RIGHT[:2] + texts("", "", "0 0 * * *")[2:]
     found = metric.compute(

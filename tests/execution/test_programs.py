@@ -113,6 +113,8 @@ SEND = (
 FORGED = {
     "sys_exit": ("import sys\nsys.exit(0)\n", {"early_exit"}),
     "sys_exit_in_function": ("import sys\ndef double(x):\n    sys.exit(0)\n", {"early_exit"}),
+    "signal_without_a_name": ("import os\nos.kill(os.getpid(), 40)\n", {"early_exit", "denied"}),
+    "signal_in_function": ("import os\ndef double(x):\n    os.kill(os.getpid(), 40)\n", {"early_exit", "denied"}),
     "raise_system_exit": ("raise SystemExit\n", {"early_exit"}),
     "os_exit": ("import os\nos._exit(0)\n", {"early_exit"}),
     "os_exit_in_function": ("import os\ndef double(x):\n    os._exit(0)\n", {"early_exit"}),

@@ -66,11 +66,13 @@ def task_gate(spec: dict) -> dict:
     return gate(PHASES[0], "the task is narrow and stable", GO, spec["stability"], rule, "spec.json")
 
 
-def rung_row(rung: str, found: dict, target: float) -> dict:
+def rung_row(rung: str, found: dict, target: float, needs_offline: bool = False) -> dict:
     """`rung, benchmark, k, n, pass_at_1, low, high` (points), `unfinished` (percent of answers), and whether it
-    `meets_spec`: the lower end of its 95% interval reaches `target`.
+    `meets_spec`: the lower end of its 95% interval reaches `target`, and it is no hosted model where the specification
+    `needs_offline`.
     """
     low, high = (100 * end for end in found["interval"])
+    is_away = rung == "hosted" and needs_offline
     return {
         "rung": rung,
         "benchmark": "task",
@@ -81,8 +83,8 @@ def rung_row(rung: str, found: dict, target: float) -> dict:
         "low": low,
         "high": high,
         "unfinished": 100 * unfinished_share(found),
-        "meets_spec": low >= target,
-        "rule": f"lower end of the 95% interval at least {target:g} points",
+        "meets_spec": low >= target and not is_away,
+        "rule": f"lower end of the 95% interval at least {target:g} points" + is_away * ", without a network",
     }
 
 

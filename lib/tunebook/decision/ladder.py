@@ -38,7 +38,7 @@ class Ladder:
 
     `few_shot` examples are shown in the rungs few_shot and retrieved; `larger_model` (in the form `chat_template`, its
     turns closed by `end_of_turn` where that is named) and a hosted model, as a file `hosted_completions` or as the
-    server `hosted`, are rungs of their own where they are named.
+    server `hosted`, are rungs of their own where they are named. What `needs_offline` is no hosted model.
     """
 
     rungs: Sequence[str]
@@ -51,6 +51,7 @@ class Ladder:
     target_score: float = 90.0
     end_of_turn: str = ""
     searched: Prompt | None = None
+    needs_offline: bool = False
 
     def with_searched(self, found: Search) -> Ladder:
         """The ladder with the prompt that a search found as one rung more; the same ladder where it found none."""
@@ -119,7 +120,7 @@ def climb(ladder: Ladder, engine, problems, rows: list[dict], asking: Asking, co
             shown = {"few_shot": fixed, "instruction": ()}.get(rung)
             shown = nearest_examples(rows, problems, ladder.few_shot) if shown is None else shown
             metrics, calls[rung] = score_rung(rung, engine, problems, context, _asking_of(asking, shown), shown)
-        found.append(rung_row(rung, metrics, ladder.target_score))
+        found.append(rung_row(rung, metrics, ladder.target_score, ladder.needs_offline))
     return found, calls
 
 

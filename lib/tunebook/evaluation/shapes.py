@@ -361,12 +361,19 @@ def completions_from(
 
 
 def _harness_rows(row: dict, task_ids: list[str], where: str) -> list[dict]:
-    """lm-evaluation-harness' row: raw responses in `resps`; the id is the document's, or its place in the benchmark."""
-    place = row.get("doc_id")
-    named = row["doc"].get("task_id") if isinstance(row.get("doc"), dict) else None
+    """lm-evaluation-harness' row: raw responses in `resps`; the id is the one that a mapping names, the document's, or
+    its place in the benchmark.
+    """
+    place, doc = row.get("doc_id"), row.get("doc")
+    named = row.get("task_id", doc.get("task_id") if isinstance(doc, dict) else None)
     if named is None and not (type(place) is int and 0 <= place < len(task_ids)):
         raise InputProblem(
             f"{where}: doc_id {place!r} is no place in the benchmark, and doc has no task_id: name it with --map"
+        )
+    if not isinstance(row["resps"], list):
+        found = type(row["resps"]).__name__
+        raise InputProblem(
+            f"{where}: resps is a list of texts, found {found}: name the text with --map completion=FIELD"
         )
     texts = row["resps"][0] if row["resps"] and isinstance(row["resps"][0], list) else row["resps"]
     task_id = task_ids[place] if named is None else str(named)
@@ -389,6 +396,6 @@ def _with_ids_of(rows: list[dict], task_ids: list[str]) -> list[dict]:
     known = set(task_ids)
     for change in (lambda task: f"Mbpp/{task}", lambda task: task.removeprefix("Mbpp/")):
         changed = [change(str(row.get("task_id"))) for row in rows]
-        if known.isdisjoint(row.get("task_id") for row in rows) and known.issuperset(changed):
+        if known.isdisjoint(str(row.get("task_id")) for row in rows) and known.issuperset(changed):
             return [{**row, "task_id": task} for row, task in zip(rows, changed, strict=True)]
     return rows

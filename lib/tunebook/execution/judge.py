@@ -279,6 +279,9 @@ def proxy_for(session: Session, calls: dict, names: dict):
         except Stop as stop:
             calls["fatal"] = stop
             raise
+        except Exception as error:  # the judge's own; a test that expects one must not take it for the candidate's
+            calls["fatal"] = error if isinstance(error, Fault) else Fault(f"the judge failed: {shown(error)}")
+            raise calls["fatal"] from None
         calls["raised"] = _exception_of(message, names)
         raise calls["raised"]
 
@@ -332,10 +335,13 @@ def _exception_of(message, names):
 
 
 def _class_of(module, name, names):
-    """A class of the test's own, or of a module of the standard library that is loaded; never one of the runner's."""
+    """A class of the test's own, or of a module of the standard library that is loaded; never one of the runner's, nor
+    of unittest, where some mean that a test is skipped.
+    """
+    top = module.partition(".")[0]
     if module == MODULE_NAME:
         found = names.get(name)
-    elif module.partition(".")[0] in sys.stdlib_module_names:
+    elif top in sys.stdlib_module_names and top != "unittest":
         found = getattr(sys.modules.get(module), name, None)
     else:
         return None

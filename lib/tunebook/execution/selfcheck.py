@@ -48,6 +48,7 @@ def cheating_sources(entry_point: str, solution: str) -> dict[str, str]:
     head = f"def {entry_point}(*args, **kwargs):\n    "
     return {
         "returns an object that equals everything": f"{_EQUAL}\n{head}return AlwaysEqual()\n",
+        "has the test skipped": f"import unittest\n\n{head}raise unittest.SkipTest\n",
         "exits early, as if all were well": f"import os\n\n{head}os._exit(0)\n",
         "patches the builtins of the test": f"{_PATCHED}\n{head}return True\n",
         "prints the expected answer": f"{head}print({solution!r})\n",

@@ -199,7 +199,8 @@ class Session:
     def _stop_for_end(self):
         self._measure()
         code = os.waitstatus_to_exitcode(self.ended)
-        how = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+        names = {int(one): one.name for one in signal.Signals}  # a real-time signal has none
+        how = f"exit code {code}" if code >= 0 else f"killed by {names.get(-code, f'signal {-code}')}"
         if not self.is_armed:
             raise Fault(f"the candidate process could not be set up ({how})")
         if -code == signal.SIGKILL and processes.out_of_memory_kills() > self.memory_kills:

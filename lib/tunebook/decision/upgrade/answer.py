@@ -53,7 +53,7 @@ def answer(name: str, shipped: Scores, options: list[Option], evidence: Evidence
     ships is shown to cost more than a hosted one, and the hosted model is non-inferior. All these tests together err
     in 5%: they share it. RETRAIN: the new base, prompted or tuned, is shown to solve more than what ships by
     `smallest_gain` (exact test, Holm over the options), and a training fits the budget. Else KEEP, which is settled
-    where what ships is shown to be better than each option.
+    where each option is shown not to gain as much.
     """
     rows = [_row(name, shipped, option, evidence.spec) for option in options]
     for row, p in zip(rows, holm([row["p_exact"] for row in rows]), strict=True):
@@ -61,6 +61,8 @@ def answer(name: str, shipped: Scores, options: list[Option], evidence: Evidence
         row["verdict"] = decide_gain(row["difference"], row["interval"], p, row["margin"])
         if "unfinished" in row:
             judge_unfinished(row)
+        shown = decide_gain(row["difference"], row["interval"], p, 0.0)  # NO-GO by a margin is only too small a gain
+        row["is_worse"] = shown == NO_GO and row.get("stands") is not False
     _judge_retire(rows, options, shipped, evidence.spec, money)
     word, sentence = _decide(name, rows, evidence.spec, money)
     open_rows = [row for row in rows if row["verdict"] == INCONCLUSIVE] if word == KEEP else []
@@ -103,7 +105,7 @@ def _decide(name: str, rows: list[dict], spec: dict, money: Money) -> tuple[str,
     """The answer and its sentence. What was named first of several is the one that solves most."""
     ranked = sorted(rows, key=lambda row: -row["k_b"] / row["n"])
     if enough := [row for row in ranked if row["meets_spec"]]:
-        loss = " It solves fewer, which the specification allows." if enough[0]["verdict"] == NO_GO else ""
+        loss = " It solves fewer, which the specification allows." if enough[0]["is_worse"] else ""
         target = f"as the specification asks (at least {spec['target_score']:g} points, with the error of the score)"
         text = f"without training {_solves(enough[0])}, {target}.{loss}{_privacy(enough[0], spec)}"
         return RETIRE, f"Retire {name}: {text}"
@@ -122,8 +124,10 @@ def _decide(name: str, rows: list[dict], spec: dict, money: Money) -> tuple[str,
     if not rows:
         return KEEP, f"Keep {name}: nothing that could take its place has a score."
     best = ranked[0]
-    text = "it solves more than everything that could take its place"
-    if any(row["verdict"] != NO_GO for row in rows):
+    text = f"nothing that could take its place gains the {best['margin']:g} points that were asked for"
+    if all(row["is_worse"] for row in rows):
+        text = "it solves more than everything that could take its place"
+    elif any(row["verdict"] != NO_GO for row in rows):
         text = "nothing is shown to take its place"
     if best["blocked"]:
         text = f"{text}; {best['blocked']}"

@@ -105,15 +105,16 @@ def cost_of(shipped: Shipped, hosted_found: dict, prices: Prices, calls_per_day:
     hosted = read_jsonl(spec_stage.file(HOSTED_CALLS)) if gather.has_file(spec_stage, HOSTED_CALLS) else []
     seconds = sum(stage.manifest["timing"]["seconds"] for stage in shipped.found.values())
     months, ends = prices.horizon()
+    missing = set(prices.missing())
+    is_known = not missing & {"price_machine_hour", "price_staff_hour", "staff_hours"}
     cost = {
         "missing": prices.missing(),
-        "training": training_cost(prices, seconds) or None,
+        "training": (training_cost(prices, seconds) or None) if is_known else None,
         "months": months,
         "ends": ends,
     }
     cost["hosted_calls"] = len(hosted)
-    is_priced = calls and prices.price_machine_hour and (prices.price_hosted_input or prices.price_hosted_output)
-    if not is_priced:
+    if not calls or missing & {"price_machine_hour", "price_hosted_input", "price_hosted_output"}:
         return cost | dict.fromkeys(("own", "hosted", "saved", "a_month", "pays_from", "interval", "paid_back"))
     each = per_call(calls, prices, hosted)
     drawn = sorted(resampled(each["hosted"], each["own"], seed))
@@ -122,6 +123,7 @@ def cost_of(shipped: Shipped, hosted_found: dict, prices: Prices, calls_per_day:
     a_month = saved[1] * calls_per_day * DAYS_A_MONTH if calls_per_day else None
     rate = shipped.scores.metrics["pass_at_1"]
     pays = break_even(calls, prices, seconds, rate, seed, hosted)["own"]
+    pays = pays if is_known else {"calls_a_day": None, "interval": None}
     paid_back = cost["training"] / a_month if a_month and a_month > 0 and cost["training"] else None
     return cost | {
         **{"own": own, "hosted": other, "saved": saved, "a_month": a_month},

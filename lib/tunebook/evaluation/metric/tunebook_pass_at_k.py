@@ -32,6 +32,7 @@ class TunebookPassAtK(evaluate.Metric):
     def _compute(self, predictions, references, benchmark="humaneval", k=(1,), workers=None, allow_unisolated=False):
         from tunebook.evaluation import completions
         from tunebook.evaluation.benchmark import load_benchmark
+        from tunebook.evaluation.reply import Reading
         from tunebook.evaluation.score import Judging, check_runner, estimate_pass_at_k, judge_completions, rates
 
         problems = load_benchmark(benchmark)
@@ -41,7 +42,7 @@ class TunebookPassAtK(evaluate.Metric):
             for sample, text in enumerate(texts)
         ]
         rows = completions.check_completions(rows, problems, "predictions")
-        judging = Judging(workers, allow_unisolated)
+        judging = Judging(workers, allow_unisolated, Reading(problems.reading))
         check_runner(problems, judging)
         passed = {}
         for row in judge_completions(problems, rows, judging):
