@@ -193,6 +193,20 @@ def test_turns_of_weight_0_are_read_and_not_trained():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("key", ["reasoning_content", "thinking", "reasoning"])
+def test_rows_are_repeats_and_pairs_equal_only_in_all_that_is_trained(key):
+    """Traces of one answer, and one question with other tools, were removed as exact duplicates."""
+    other = [{"type": "function", "function": {"name": "hum", "parameters": {}}}]
+    talk = [user("Ring the bell of the old pier twice."), said("It rings twice, as you asked.", **{key: "Twice."})]
+    longer = [talk[0], {**talk[1], key: "The pier has one bell."}]
+    records = [{"messages": turns, "tools": tools} for turns in (talk, longer) for tools in (TOOLS, other)]
+    found = {item.check: item.rows for item in judge([*records, records[1]]).findings}
+    assert found["exact_duplicates"] == [4]
+    pair = {"prompt": talk[:1], "chosen": talk[1:], "rejected": longer[1:]}
+    found = {item.check: item.rows for item in judge([*PAIRS, pair, {**pair, "rejected": talk[1:]}]).findings}
+    assert found["pair_equal"] == [len(PAIRS) + 1]
+
+
 @pytest.mark.parametrize("train_on, n_trained", [("all", 80), ("last", 40)])
 def test_the_account_counts_the_trained_turns(train_on, n_trained):
     account = judge(chats(), train_on=train_on).examples.account
