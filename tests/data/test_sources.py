@@ -75,6 +75,14 @@ def test_hub_without_a_revision_is_a_finding(monkeypatch):
     assert read_rows("owner/name:config:test", revision="abc").findings == []
 
 
+def test_bytes_on_the_hub_are_seen_as_such(monkeypatch):
+    import datasets
+
+    sounds = datasets.Dataset.from_list([{**row, "sound": b"RIFF"} for row in CLEAN])
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: sounds)
+    assert list(read_rows("owner/name", revision="abc")) == [{**row, "sound": {"binary": 4}} for row in CLEAN]
+
+
 BROKEN = {
     "bad_json_in_line_3": (
         b'{"prompt": "a", "completion": "b"}\n\n{"prompt": "a" "completion": 1}\n{"prompt": "c"}\n',
