@@ -259,6 +259,13 @@ def test_a_name_that_is_dropped_and_not_there_is_bad_input():
         judge(rows(label=1), drop=["lable"])
 
 
+def test_types_and_ids_of_a_column_that_is_dropped_are_no_errors():
+    """The finding said to drop the column, and stayed."""
+    made = rows(meta=lambda n: {"n": n} if n % 5 else "none", id=lambda n: min(n, len(ROWS) - 2))
+    assert {item.check for item in judge(made).findings} >= {"mixed_types", "doubled_ids"}
+    assert judge(made, drop=["meta", "id"]).findings == []
+
+
 LINES = [json.dumps(row) for row in ROWS]
 WHOLE = {
     "spread": ("\n".join(json.dumps(row, indent=2) for row in ROWS), "spread over several lines; 30 rows", 30),

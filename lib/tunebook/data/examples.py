@@ -194,13 +194,16 @@ def read_examples(rows: Rows, asked: Reading = Reading(), limits: Thresholds | N
 
 
 def _converted(rows: Rows, account: Account, notes: Notes, rejects: list, progress) -> Iterator[dict | None]:
-    """The canonical form of every row, None where it has a trouble; the account, types and ids see all of them."""
+    """The canonical form of every row, None where it has a trouble; the account sees all of them, types and ids all
+    that is not dropped by name.
+    """
     types, ids = Types(), Ids()
     for position, (raw, (record, line)) in enumerate(zip(rows, rows.places(), strict=True)):
         if progress and position % BATCH_ROWS == 0:
             progress(position, len(rows), "converting")
-        types.see(raw, record, line)
-        ids.see(raw, record, line)
+        kept = {name: value for name, value in raw.items() if name not in account.reading.drop}
+        types.see(kept, record, line)
+        ids.see(kept, record, line)
         row = None
         if account.reading.kind:
             try:
