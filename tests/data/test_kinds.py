@@ -12,6 +12,7 @@ from planted_data import chats, pairs, prose
 from tunebook.cli import main
 from tunebook.data.commands import load_against
 from tunebook.data.mapping import reading_of
+from tunebook.data.messages import RowProblem, as_messages
 from tunebook.data.rows import rows_from_records
 from tunebook.data.sources import read_rows
 from tunebook.data.study_data import load_study_data
@@ -226,6 +227,20 @@ def test_tool_calls_of_every_form_become_one_form():
     for form in forms:
         row = judge([form]).examples.row(0)
         assert [made["function"] for made in row["completion"][0]["tool_calls"]] == [call] and row["tools"] == TOOLS
+
+
+@pytest.mark.parametrize("calls", [None, "", " ", "null", "[]", [], False, float("nan")])
+@pytest.mark.parametrize("key", ["tool_calls", "function_call"])
+def test_blank_tool_calls_are_none(key, calls):
+    """A cell of a csv file that holds no call is an empty text."""
+    assert as_messages([user("Ring."), said("It rings.", **{key: calls})], "", "messages")[1] == said("It rings.")
+
+
+@pytest.mark.parametrize("calls", [True, 7, 0.5, "7", "true", "ring()"])
+@pytest.mark.parametrize("key", ["tool_calls", "function_call"])
+def test_tool_calls_that_are_no_calls_are_one_sentence(key, calls):
+    with pytest.raises(RowProblem, match="tool_calls in messages is a|a tool call in messages is no JSON"):
+        as_messages([user("Ring."), said("It rings.", **{key: calls})], "", "messages")
 
 
 def test_kto_rows_are_read_by_name_and_only_good_answers_are_demonstrations(tmp_path):

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from tunebook.data.notes import Notes, reject
 from tunebook.data.rows import RowsBuilder, plain
+from tunebook.errors import InputProblem
 
 MAX_FIELD_CHARACTERS = 64 * 1024 * 1024
 PARQUET_BATCH_ROWS = 2_000
@@ -101,11 +102,13 @@ def _chain(first: str, rest):
 
 
 def read_parquet(stream, builder: RowsBuilder, notes: Notes) -> None:
-    """All row groups in small batches. A file that Arrow cannot read is a finding."""
+    """All row groups in small batches. A file that Arrow cannot read is a finding; InputProblem for one that holds a
+    time that Python cannot.
+    """
     try:
         file = pq.ParquetFile(stream.name if isinstance(stream.raw, io.FileIO) else pa.BufferReader(stream.read()))
         for batch in file.iter_batches(PARQUET_BATCH_ROWS):
-            for record in batch.to_pylist():
+            for record in _records(batch, str(stream.name or "the parquet file")):
                 number = _not_a_number(record)
                 if number is not None:
                     notes.add("not_a_number", builder.n_records, None, f"the value is {number}")
@@ -113,6 +116,19 @@ def read_parquet(stream, builder: RowsBuilder, notes: Notes) -> None:
     except (pa.ArrowException, OSError) as problem:
         sentence = str(problem).split("\n")[0].rstrip(".")[:200]
         notes.add("torn_file", detail=f"Arrow cannot read the parquet file: {sentence}")
+
+
+def _records(batch: pa.RecordBatch, file: str) -> list[dict]:
+    """The rows of a batch. Raises InputProblem for a time outside the years 1 to 9999, naming the columns of times."""
+    try:
+        return batch.to_pylist()
+    except (OverflowError, ValueError) as problem:
+        if isinstance(problem, pa.ArrowException):
+            raise
+        names = " or ".join(field.name for field in batch.schema if pa.types.is_temporal(field.type))
+        raise InputProblem(
+            f"{file}: {names or 'a column'} holds a time that Python cannot ({problem}); cast the column to text"
+        ) from problem
 
 
 def _not_a_number(record: dict) -> float | None:
