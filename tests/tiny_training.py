@@ -83,15 +83,15 @@ def sft(tmp_path, is_compact: bool, eval_dataset=None, method: str = "lora", **c
     return trainer
 
 
-def dpo(tmp_path, is_compact: bool, **changes):
+def dpo(tmp_path, is_compact: bool, pairs=PAIRS, template: str = "chatml", **changes):
     from trl import DPOConfig, DPOTrainer
 
     torch.manual_seed(0)
     trainer = DPOTrainer(
         model=tiny_llama(),
         args=DPOConfig(**settings(tmp_path, **({"max_length": 96} | changes))),
-        train_dataset=preference_dataset(PAIRS),
-        processing_class=tokenizer(),
+        train_dataset=preference_dataset(pairs),
+        processing_class=tokenizer(template),
         peft_config=lora(),
     )
     if is_compact:
@@ -106,15 +106,15 @@ LABELS = [
 ]
 
 
-def kto(tmp_path, is_compact: bool, **changes):
+def kto(tmp_path, is_compact: bool, labels=LABELS, template: str = "chatml", **changes):
     from trl import KTOConfig, KTOTrainer
 
     torch.manual_seed(0)
     trainer = KTOTrainer(
         model=tiny_llama(),
-        args=KTOConfig(**settings(tmp_path, max_length=96, **changes)),
-        train_dataset=preference_dataset(random.Random(0).sample(LABELS, len(LABELS))),
-        processing_class=tokenizer(),
+        args=KTOConfig(**settings(tmp_path, **({"max_length": 96} | changes))),
+        train_dataset=preference_dataset(random.Random(0).sample(labels, len(labels))),
+        processing_class=tokenizer(template),
         peft_config=lora(),
     )
     if is_compact:

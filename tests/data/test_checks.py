@@ -169,6 +169,32 @@ def test_harmless_text_is_no_secret(text):
     assert redact(text) == text
 
 
+BODY = "MIIEowIBAAKCAQEAx7Zq9vT2LkN3\nq8Wm5RtY1uIoPzXcVbNmAsDfGhJk\n"
+PPK = "PuTTY-User-Key-File-3: ssh-ed25519\nPrivate-Lines: 1\nq8Wm5RtY1uIoPzXcVbNmAsDfGhJk\nPrivate-MAC: 0a1b2c\n"
+PEM = f"-----BEGIN RSA PRIVATE KEY-----\n{BODY}-----END RSA PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"Put this: {PEM}Then start.", "Put this: ----****\nThen start."),
+        (f"{json.dumps(PEM)[1:-1]}Then {PEM}start.", "----****\\nThen ----****\nstart."),
+        (f"Cut: -----BEGIN PRIVATE KEY-----\n{BODY}", "Cut: ----****"),
+        (f"{PPK}Then start.", "PuTT****\nThen start."),
+        ("Keys of PuTTY begin with PuTTY-User-Key-File-3 and go on.", "Keys of PuTTY begin with PuTT**** and go on."),
+        ("see hunter2x ; connect https://bob:hunter2x@host", "see hu**** ; connect https://bob:hu****@host"),
+        ("a cat at https://bob:a@host", "**** cat at https://bob:****@host"),
+        ("password: hunter42x, I said hunter42x", "password: hu****, I said hu****"),
+        ("hf_" + "abCD" * 9 + " and hf_" + "abCD" * 9, "hf_a**** and hf_a****"),
+        ("Use ghp_" + "a1B2c3D4e5F6" * 3 + " or glpat-" + "aB3" * 6 + "xY.", "Use ghp_**** or glpa****."),
+        ("AKIA" + "IOSFODNN7QUARTZ1 or AKIA" + "IOSFODNN7QUARTZ1", "AKIA**** or AKIA****"),
+    ],
+)
+def test_a_secret_is_masked_whole_and_wherever_it_stands(text, shown):
+    """The body of a private key stayed under its masked first line, and a key that stands twice stayed once."""
+    assert redact(text) == shown
+
+
 def test_paraphrases_and_template_variants_are_not_near_duplicates():
     """Same label, other entity; same template, other number; another wording of one short prompt."""
     rng = random.Random(5)

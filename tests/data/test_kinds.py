@@ -12,6 +12,7 @@ from planted_data import chats, pairs, prose
 from tunebook.cli import main
 from tunebook.data.commands import load_against
 from tunebook.data.mapping import reading_of
+from tunebook.data.messages import RowProblem, as_messages
 from tunebook.data.rows import rows_from_records
 from tunebook.data.sources import read_rows
 from tunebook.data.study_data import load_study_data
@@ -193,6 +194,20 @@ def test_turns_of_weight_0_are_read_and_not_trained():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("key", ["reasoning_content", "thinking", "reasoning"])
+def test_rows_are_repeats_and_pairs_equal_only_in_all_that_is_trained(key):
+    """Traces of one answer, and one question with other tools, were removed as exact duplicates."""
+    other = [{"type": "function", "function": {"name": "hum", "parameters": {}}}]
+    talk = [user("Ring the bell of the old pier twice."), said("It rings twice, as you asked.", **{key: "Twice."})]
+    longer = [talk[0], {**talk[1], key: "The pier has one bell."}]
+    records = [{"messages": turns, "tools": tools} for turns in (talk, longer) for tools in (TOOLS, other)]
+    found = {item.check: item.rows for item in judge([*records, records[1]]).findings}
+    assert found["exact_duplicates"] == [4]
+    pair = {"prompt": talk[:1], "chosen": talk[1:], "rejected": longer[1:]}
+    found = {item.check: item.rows for item in judge([*PAIRS, pair, {**pair, "rejected": talk[1:]}]).findings}
+    assert found["pair_equal"] == [len(PAIRS) + 1]
+
+
 @pytest.mark.parametrize("train_on, n_trained", [("all", 80), ("last", 40)])
 def test_the_account_counts_the_trained_turns(train_on, n_trained):
     account = judge(chats(), train_on=train_on).examples.account
@@ -212,6 +227,20 @@ def test_tool_calls_of_every_form_become_one_form():
     for form in forms:
         row = judge([form]).examples.row(0)
         assert [made["function"] for made in row["completion"][0]["tool_calls"]] == [call] and row["tools"] == TOOLS
+
+
+@pytest.mark.parametrize("calls", [None, "", " ", "null", "[]", [], False, float("nan")])
+@pytest.mark.parametrize("key", ["tool_calls", "function_call"])
+def test_blank_tool_calls_are_none(key, calls):
+    """A cell of a csv file that holds no call is an empty text."""
+    assert as_messages([user("Ring."), said("It rings.", **{key: calls})], "", "messages")[1] == said("It rings.")
+
+
+@pytest.mark.parametrize("calls", [True, 7, 0.5, "7", "true", "ring()"])
+@pytest.mark.parametrize("key", ["tool_calls", "function_call"])
+def test_tool_calls_that_are_no_calls_are_one_sentence(key, calls):
+    with pytest.raises(RowProblem, match="tool_calls in messages is a|a tool call in messages is no JSON"):
+        as_messages([user("Ring."), said("It rings.", **{key: calls})], "", "messages")
 
 
 def test_kto_rows_are_read_by_name_and_only_good_answers_are_demonstrations(tmp_path):
@@ -243,6 +272,13 @@ def test_a_system_text_can_go_into_the_first_user_turn():
 def test_a_name_that_is_dropped_and_not_there_is_bad_input():
     with pytest.raises(InputProblem, match="drop names 'lable'; there are prompt"):
         judge(rows(label=1), drop=["lable"])
+
+
+def test_types_and_ids_of_a_column_that_is_dropped_are_no_errors():
+    """The finding said to drop the column, and stayed."""
+    made = rows(meta=lambda n: {"n": n} if n % 5 else "none", id=lambda n: min(n, len(ROWS) - 2))
+    assert {item.check for item in judge(made).findings} >= {"mixed_types", "doubled_ids"}
+    assert judge(made, drop=["meta", "id"]).findings == []
 
 
 LINES = [json.dumps(row) for row in ROWS]

@@ -8,6 +8,7 @@ from tiny_models import show_mask, tokenizer
 from tunebook.data.lengths import check_lengths
 from tunebook.data.mapping import Reading
 from tunebook.data.row_types import read_row
+from tunebook.errors import InputProblem
 from tunebook.models.rendering import measure_row
 from tunebook.models.templates import encode_row, learn_ends
 
@@ -45,6 +46,42 @@ def test_all_or_the_last_of_the_assistants_turns_are_trained():
     start, rest = f"{OPEN}user\nOpen?{CLOSE}\n{OPEN}assistant\n", f"\n{OPEN}user\nSure?{CLOSE}\n{OPEN}assistant\n"
     assert shown(spoken(), raw) == f"{start}⟦Yes.{CLOSE}⟧{rest}⟦Very.{CLOSE}⟧"
     assert shown(spoken(), raw, train_on="last") == f"{start}Yes.{CLOSE}{rest}⟦Very.{CLOSE}⟧"
+
+
+IN_WORDS = (  # one end of text after all turns, as templates of base models write it
+    "{% for m in messages %}{{ ('### Q:\n' if m.role == 'user' else '### A:\n') + m.content + '\n' }}{% endfor %}{% if"
+    " add_generation_prompt %}{{ '### A:\n' }}{% else %}{{ eos_token }}{% endif %}"
+)
+HARMONY = (  # <|im_end|> in the place of <|end|>, which is no end where <|return|> is one (gpt-oss)
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '<|message|>' + m.content }}{% if loop.last and m.role =="
+    " 'assistant' %}{{ eos_token }}{% else %}{{ '<|im_end|>' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{"
+    " '<|im_start|>assistant<|message|>' }}{% endif %}"
+)
+
+
+@pytest.mark.parametrize("template, last", [(IN_WORDS, "Very.\n<|endoftext|>"), (HARMONY, "Very.<|endoftext|>")])
+def test_an_earlier_answer_that_nothing_closes_is_refused(template, last):
+    """It was trained together with the next question, or not at all."""
+    made = spoken(template)
+    made.eos_token = "<|endoftext|>"
+    made.turn_end = made.eos_token_id
+    made.ends = frozenset([made.eos_token_id])
+    raw = talk("Open?", "Yes.", "Sure?", "Very.")
+    with pytest.raises(InputProblem, match="earlier answer does not end .*turn 2.*, or train_on: last$"):
+        shown(made, raw)
+    assert shown(made, raw, train_on="last").endswith(f"⟦{last}⟧")
+    found, _ = measured(made, raw)
+    assert "an earlier answer has no end" in found["prompt_prefix"]
+
+
+def test_the_opening_of_the_next_turn_may_be_an_answers_end():
+    """GLM-4 stops at <|user|>, which the user's turn begins with."""
+    made = spoken(
+        "{% for m in messages %}{{ '<|im_start|>' if m.role == 'user' else '<repo_name>' }}{{ m.content }}{% endfor %}{%"
+        " if add_generation_prompt %}{{ '<repo_name>' }}{% endif %}"
+    )
+    made.ends = frozenset(made.convert_tokens_to_ids([OPEN, "<|endoftext|>"]))
+    assert f"⟦Yes.{OPEN}⟧Sure?" in shown(made, talk("Open?", "Yes.", "Sure?", "Very."))
 
 
 def test_a_turn_of_weight_0_is_read_and_what_follows_the_last_trained_turn_is_cut():

@@ -306,11 +306,15 @@ def test_chats_as_json_text_are_read_from_tables(tmp_path, ending):
     assert loud(judgement) == ["template_fields"]
 
 
-def test_arguments_of_other_tools_that_arrow_adds_are_not_trained(tmp_path):
+@pytest.mark.parametrize("place", ["calls.parquet", "owner/calls"])
+def test_arguments_of_other_tools_that_arrow_adds_are_not_trained(tmp_path, place, monkeypatch):
+    import datasets
+
     calls = [{"name": "ring", "arguments": {"minutes": 3}}, {"name": "look", "arguments": {"place": "Rome"}}]
     rows = [{"messages": [user(r["prompt"]), said("", tool_calls=[{"type": "function", "function": calls[n % 2]}])]}
             for n, r in enumerate(ROWS)]  # fmt: skip
-    judgement = judge_data(read_rows(write_rows(tmp_path / "calls.parquet", rows)))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: datasets.Dataset.from_list(rows))
+    judgement = judge_data(read_rows(place if "/" in place else write_rows(tmp_path / place, rows)))
     assert [judgement.examples.row(n)["completion"][0]["tool_calls"][0]["function"] for n in (0, 1)] == calls
 
 

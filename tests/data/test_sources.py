@@ -1,5 +1,6 @@
 """Sources and formats: every file format gives the same rows, and what is wrong inside a file is found at its place."""
 
+import gzip
 import json
 
 import pytest
@@ -73,6 +74,14 @@ def test_hub_without_a_revision_is_a_finding(monkeypatch):
     assert set(found(read_rows("owner/name"))) == {"unpinned"}
     assert list(read_rows("owner/name", revision="abc")) == CLEAN
     assert read_rows("owner/name:config:test", revision="abc").findings == []
+
+
+def test_bytes_on_the_hub_are_seen_as_such(monkeypatch):
+    import datasets
+
+    sounds = datasets.Dataset.from_list([{**row, "sound": b"RIFF"} for row in CLEAN])
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: sounds)
+    assert list(read_rows("owner/name", revision="abc")) == [{**row, "sound": {"binary": 4}} for row in CLEAN]
 
 
 BROKEN = {
@@ -177,6 +186,21 @@ def test_torn_gzip_keeps_what_can_be_read(tmp_path):
     path.write_bytes(path.read_bytes()[:-2000])
     result = read_rows(str(path))
     assert set(found(result)) == {"torn_file"} and 1000 < len(result) < 20000
+
+
+@pytest.mark.parametrize("ending", ["parquet", "parquet.gz"])
+@pytest.mark.parametrize(("kind", "last"), [("timestamp[us]", 2**60), ("timestamp[ms]", 2**62), ("date32", 2**30)])
+def test_a_time_that_python_cannot_hold_is_one_sentence(tmp_path, kind, last, ending):
+    """The last day of a database's calendar, as an open end is written, lies outside the years 1 to 9999."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    place, times = tmp_path / f"a.{ending}", pa.array([1, last], kind)
+    pq.write_table(pa.table({"prompt": ["a", "b"], "completion": ["c", "d"], "until": times}), tmp_path / "plain")
+    packed = (tmp_path / "plain").read_bytes()
+    place.write_bytes(gzip.compress(packed) if ending.endswith("gz") else packed)
+    with pytest.raises(InputProblem, match="until holds a time that Python cannot .*; cast the column to text"):
+        read_rows(str(place))
 
 
 def test_torn_json_and_torn_parquet(tmp_path):

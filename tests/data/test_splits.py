@@ -201,18 +201,26 @@ def test_beside_a_benchmark_file_every_row_without_a_split_trains(tmp_path):
     assert [(reject["row"], reject["check"]) for reject in data.rejects] == [(7, "not_used")]
 
 
-def test_thoughts_are_not_trained_where_thinking_is_off(tmp_path):
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"content": "<think>\nThe sum is linear.\n</think>\n\nUse `sum`.\n"},
+        {"content": "Use `sum`.\n", "reasoning_content": "The sum is linear."},
+    ],
+)
+def test_thoughts_are_not_trained_where_thinking_is_off(tmp_path, said):
     """The template puts an empty thought into the prompt: every row of a reasoning data set failed its mask."""
-    thought = "<think>\nThe sum is linear.\n</think>\n\nUse `sum`.\n"
-    turns = [{"role": "user", "content": "Add {}."}, {"role": "assistant", "content": thought}]
+    turns = [{"role": "user", "content": "Add {}."}, {"role": "assistant", **said}]
     rows = [[{**turn, "content": turn["content"].replace("{}", str(at))} for turn in turns] for at in range(40)]
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
     study = load_study_data("", str(path), "")
     assert without_thoughts(study, "on") is study
     found = without_thoughts(study, "off")
-    answers = {row["completion"][-1]["content"] for row in [*found.train, *found.dev, *found.test]}
-    assert answers == {"Use `sum`.\n"} and len(found.train) == len(study.train)
+    answers = {json.dumps(row["completion"][-1]) for row in [*found.train, *found.dev, *found.test]}
+    assert answers == {json.dumps({"role": "assistant", "content": "Use `sum`.\n"})} and len(found.train) == len(
+        study.train
+    )
     [note] = [finding for finding in found.findings if finding.check == "thoughts_left_out"]
     assert note.severity == "info" and note.count == len([*found.train, *found.dev, *found.test])
 

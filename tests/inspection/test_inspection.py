@@ -347,6 +347,58 @@ def test_parts_that_are_not_there_are_named(tmp_path, capsys):
     assert command(capsys, first)[0] == 0
 
 
+def test_a_first_part_without_tensors_is_no_fault(tmp_path):
+    """`gguf-split --no-tensor-first-split` writes the metadata alone into it."""
+    pairs = metadata(split__no=("u16", 0), split__count=("u16", 2))
+    found = gguf_checks.inspect_gguf(write(tmp_path / "a.gguf", gguf(pairs, tensors=[], data=b"")))
+    assert errors(found) == set() and found["tokens"]["vocabulary"] == len(WORDS)
+
+
+def test_every_objection_is_listed_once(tmp_path):
+    pairs = metadata(general__architecture=None, general__type=("str", "adapter"))
+    for content in (gguf(metadata(general__architecture=None)), gguf(pairs)):
+        messages = [row["message"] for row in gguf_checks.inspect_gguf(write(tmp_path / "a.gguf", content))["findings"]]
+        assert len(set(messages)) == len(messages) and any("architecture" in message for message in messages)
+
+
+def adapter_file(*tensors) -> bytes:
+    """A LoRA adapter as llama.cpp's converter writes it, of tensors (name, dims)."""
+    pairs = {"general.architecture": ("str", "llama"), "general.type": ("str", "adapter")}
+    pairs |= {"adapter.type": ("str", "lora"), "adapter.lora.alpha": ("f32", 16.0)}
+    places, end = [], 0
+    for name, dims in tensors:
+        places.append((name, dims, 0, end))
+        end += -(-4 * math.prod(dims) // 32) * 32
+    return gguf(pairs, tensors=places, data=struct.pack(f"<{end // 4}f", *[0.5] * (end // 4)))
+
+
+Q = "blk.0.attn_q.weight.lora_"
+EXPERTS = "blk.0.ffn_up_exps.weight.lora_"
+TABLE = "token_embd.weight.lora_"
+
+
+@pytest.mark.parametrize(
+    ("tensors", "fault"),
+    [
+        ([(Q + "a", (8, 4)), (Q + "b", (4, 8))], ""),
+        ([(Q + "a", (8,)), (Q + "b", (1, 8))], ""),
+        ([(Q + "a", (8, 4)), (Q + "b", (2, 8))], "attn_q.weight: the ranks of its two halves differ"),
+        ([(EXPERTS + "a", (8, 4, 3)), (EXPERTS + "b", (4, 8, 3))], ""),
+        ([(EXPERTS + "a", (8, 4, 3)), (EXPERTS + "b", (3, 8, 3))], "the ranks of its two halves differ"),
+        ([(TABLE + "a", (4, 16)), (TABLE + "b", (4, 8))], ""),
+        ([(TABLE + "a", (4, 16)), (TABLE + "b", (2, 8))], "the ranks of its two halves differ"),
+        ([(Q + "a", (8, 4)), (Q + "b", (4, 8)), ("blk.0.attn_norm.weight", (8,))], ""),
+        ([(Q + "a", (8, 4))], "lacks its other half"),
+        ([(Q + "a", (8, 4)), (Q + "b", (4, 8)), ("blk.0.attn_q.bias", (8,))], "lacks its other half"),
+    ],
+)
+def test_an_adapter_is_judged_as_llama_cpp_reads_it(tensors, fault, tmp_path):
+    """Adapters of embeddings, of experts and with trained norms were called broken, and llama.cpp takes them."""
+    found = gguf_checks.inspect_gguf(write(tmp_path / "a.gguf", adapter_file(*tensors)))
+    assert found["kind"] == "gguf_adapter" and errors(found) == ({"adapter"} if fault else set())
+    assert fault in "".join(row["message"] for row in found["findings"])
+
+
 def test_a_pointer_of_git_lfs_is_named(tmp_path, capsys):
     path = write(tmp_path / "a.gguf", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
     assert main(["inspect", path]) == 2 and "git lfs pull" in capsys.readouterr().err

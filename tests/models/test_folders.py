@@ -12,6 +12,7 @@ from tunebook.errors import InputProblem, MachineProblem
 from tunebook.inspection import folder_checks
 from tunebook.inspection.adapter_checks import pattern_problem
 from tunebook.models.device import Placement
+from tunebook.models.inspect import inspect
 from tunebook.models.loading import load_model, load_tokenizer, one_sentence
 from tunebook.models.source import ModelSource, resolve_base, resolve_model
 
@@ -119,6 +120,23 @@ def test_an_index_that_names_the_wrong_file_is_refused(tmp_path):
     assert "index: model.safetensors.index.json looks for the tensor" in objections(tmp_path)
     with pytest.raises(InputProblem, match="which its files do not have"):
         load(tmp_path)
+
+
+def test_weights_that_no_index_names_are_not_counted_and_not_hashed(tmp_path):
+    """Mistral's folders hold all weights a second time, in a file that transformers does not read."""
+    from safetensors.torch import load_file, save_file
+
+    tiny_llama(vocab_size=64).save_pretrained(tmp_path, max_shard_size="60KB")
+    before = inspect(str(tmp_path))
+    whole = {f"own.{name}": value for file in tmp_path.glob("*.safetensors") for name, value in load_file(file).items()}
+    save_file(whole, tmp_path / "consolidated.safetensors")
+    after = inspect(str(tmp_path))
+    assert [after[key] for key in ("parameters", "tensors", "sha256", "findings")] == [
+        before[key] for key in ("parameters", "tensors", "sha256", "findings")
+    ]
+    assert resolve_model(str(tmp_path)).sha256 == before["sha256"]
+    (tmp_path / "consolidated.safetensors").write_bytes(b"torn")
+    assert "consolidated.safetensors: it has 4 bytes" in objections(tmp_path)
 
 
 def test_an_index_that_points_out_of_the_folder_is_refused_before_loading(tmp_path):

@@ -2,6 +2,7 @@
 settings.
 """
 
+import json
 from contextlib import contextmanager
 
 import pytest
@@ -10,6 +11,7 @@ from datasets import Dataset
 from tiny_training import LABELS, PAIRS, ROWS, dpo, kto, settings
 from tunebook.errors import InputProblem
 from tunebook.models.engine import Decoding, Generated
+from tunebook.training.dataset import use_own_tokens
 from tunebook.training.preferences import (
     METHODS,
     Preferences,
@@ -50,6 +52,31 @@ def test_every_sampled_answer_is_labelled_and_pairs_need_both_kinds():
     found = sampled_preferences(ROWS[:3], samples, lambda row, text: text == "a")
     assert [row["label"] for row in found.labels] == [True, False, False, True, True, True, False, False, False]
     assert [(p["chosen"][0]["content"], p["rejected"][0]["content"]) for p in found.pairs] == [("a", "b")]
+
+
+VALUES = (1, "one", None, [1], {"of": 1}, 0.5, True, "")
+
+
+@pytest.mark.parametrize("is_paired", [True, False])
+def test_arguments_of_every_type_are_trained_as_the_row_has_them(tmp_path, is_paired):
+    """One tool was called with a number and another with a text: Arrow has one type for both."""
+    tools = [{"type": "function", "function": {"name": "set", "parameters": {}}}]
+
+    def said(value):
+        call = {"type": "function", "function": {"name": "set", "arguments": {"to": value}}}
+        return [{"role": "assistant", "content": "", "tool_calls": [call]}]
+
+    rows = [
+        {"prompt": ROWS[0]["prompt"], "tools": tools}
+        | ({"chosen": said(one), "rejected": said("no")} if is_paired else {"completion": said(one), "label": n < 4})
+        for n, one in enumerate(VALUES)
+    ]
+    trainer = (dpo if is_paired else kto)(tmp_path, False, rows, "chatml_tools", max_length=192)
+    use_own_tokens(trainer, rows)
+    trainer.train()
+    key = "chosen_ids" if is_paired else "completion_ids"
+    texts = {trainer.processing_class.decode(row[key]) for row in trainer.train_dataset}
+    assert all(any(f'"to": {json.dumps(value)}}}' in text for text in texts) for value in VALUES)
 
 
 def test_tools_stay_with_what_is_asked():

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tunebook.data.notes import Notes, reject
-from tunebook.data.rows import RowsBuilder
+from tunebook.data.rows import RowsBuilder, plain
+from tunebook.errors import InputProblem
 
 MAX_FIELD_CHARACTERS = 64 * 1024 * 1024
 PARQUET_BATCH_ROWS = 2_000
@@ -101,33 +102,43 @@ def _chain(first: str, rest):
 
 
 def read_parquet(stream, builder: RowsBuilder, notes: Notes) -> None:
-    """All row groups in small batches. A file that Arrow cannot read is a finding."""
+    """All row groups in small batches. A file that Arrow cannot read is a finding; InputProblem for one that holds a
+    time that Python cannot.
+    """
     try:
         file = pq.ParquetFile(stream.name if isinstance(stream.raw, io.FileIO) else pa.BufferReader(stream.read()))
         for batch in file.iter_batches(PARQUET_BATCH_ROWS):
-            for record in batch.to_pylist():
+            for record in _records(batch, str(stream.name or "the parquet file")):
                 number = _not_a_number(record)
                 if number is not None:
                     notes.add("not_a_number", builder.n_records, None, f"the value is {number}")
-                builder.add(json.dumps(_without_none_fields(record, is_row=True), default=_plain))
+                builder.add(json.dumps(without_none_fields(record, is_row=True), default=plain))
     except (pa.ArrowException, OSError) as problem:
         sentence = str(problem).split("\n")[0].rstrip(".")[:200]
         notes.add("torn_file", detail=f"Arrow cannot read the parquet file: {sentence}")
 
 
-def _plain(value):
-    """What JSON cannot hold: bytes become an object, so that binary columns are seen as such; dates become text."""
-    return {"binary": len(value)} if isinstance(value, bytes) else str(value)
+def _records(batch: pa.RecordBatch, file: str) -> list[dict]:
+    """The rows of a batch. Raises InputProblem for a time outside the years 1 to 9999, naming the columns of times."""
+    try:
+        return batch.to_pylist()
+    except (OverflowError, ValueError) as problem:
+        if isinstance(problem, pa.ArrowException):
+            raise
+        names = " or ".join(field.name for field in batch.schema if pa.types.is_temporal(field.type))
+        raise InputProblem(
+            f"{file}: {names or 'a column'} holds a time that Python cannot ({problem}); cast the column to text"
+        ) from problem
 
 
 def _not_a_number(record: dict) -> float | None:
     return next((v for v in record.values() if isinstance(v, float) and not math.isfinite(v)), None)
 
 
-def _without_none_fields(value, is_row: bool = False):
+def without_none_fields(value, is_row: bool = False):
     """Drop keys inside columns that Arrow added because other rows have them (their value is None): keys of messages,
     arguments of other tools.
     """
     if isinstance(value, dict):
-        return {key: _without_none_fields(item) for key, item in value.items() if is_row or item is not None}
-    return [_without_none_fields(item) for item in value] if isinstance(value, list) else value
+        return {key: without_none_fields(item) for key, item in value.items() if is_row or item is not None}
+    return [without_none_fields(item) for item in value] if isinstance(value, list) else value

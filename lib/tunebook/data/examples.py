@@ -7,6 +7,7 @@ import collections
 import functools
 import hashlib
 import itertools
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from tunebook.data.notes import Notes, reject
 from tunebook.data.rows import BATCH_ROWS, Rows
 from tunebook.data.splits import answer_text, normalise
 from tunebook.errors import InputProblem
+from tunebook.models.templates import THOUGHT_KEYS
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,9 @@ class Examples:
     `reading`: how the rows are read; `account`: what becomes of every column (see `checks.accounting`). `positions`:
     their positions in `rows`. `prompts`: the prompt with its system turn; `answers`: the text that is learnt;
     `rejected`: the worse answer of preference rows, else None. `notes` and `rejects` hold the schema's troubles,
-    `matches` the rows that hold a benchmark's problem, `bad` the numbers of KTO's bad answers; `progress(done, total,
-    note)` is called by the longer checks.
+    `matches` the rows that hold a benchmark's problem, `bad` the numbers of KTO's bad answers; `beside` one hash a row
+    of what is trained beside these texts (tools, and thoughts in keys of their own), 0 for nothing, `parted` the pairs
+    whose thoughts differ; `progress(done, total, note)` is called by the longer checks.
     """
 
     rows: Rows
@@ -87,6 +90,8 @@ class Examples:
     progress: Callable | None = None
     matches: list = field(default_factory=list)
     bad: frozenset = frozenset()
+    beside: np.ndarray | None = None
+    parted: frozenset = frozenset()
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -167,32 +172,38 @@ def read_examples(rows: Rows, asked: Reading = Reading(), limits: Thresholds | N
     notes = Notes(rows.n_records)
     reading = _decide_reading(rows, asked, notes)
     builder, account = _Columns(has_rejected=reading.kind == "preference"), Account(reading)
-    rejects, positions, bad = [], [], set()
+    rejects, positions, bad, beside, parted = [], [], set(), [], set()
     for position, row in enumerate(_converted(rows, account, notes, rejects, progress)):
         if row is not None:
             if row.get("label") is False:
                 bad.add(len(positions))
+            if "rejected" in row and _thoughts(row["chosen"]) != _thoughts(row["rejected"]):
+                parted.add(len(positions))
+            beside.append(_beside(row))
             builder.add(row)
             positions.append(position)
     if reading.kind:
         account.note(notes)
     columns = builder.build()
     numbers = np.array(positions, np.int64)
-    facts = (notes, rejects, limits or Thresholds(), progress, [], frozenset(bad))
-    examples = Examples(rows, reading, account, numbers, *columns, *facts)
+    facts = (notes, rejects, limits or Thresholds(), progress, [], frozenset(bad), np.array(beside, np.int64))
+    examples = Examples(rows, reading, account, numbers, *columns, *facts, frozenset(parted))
     _note_text_rows(examples)
     _note_monsters(examples)
     return examples
 
 
 def _converted(rows: Rows, account: Account, notes: Notes, rejects: list, progress) -> Iterator[dict | None]:
-    """The canonical form of every row, None where it has a trouble; the account, types and ids see all of them."""
+    """The canonical form of every row, None where it has a trouble; the account sees all of them, types and ids all
+    that is not dropped by name.
+    """
     types, ids = Types(), Ids()
     for position, (raw, (record, line)) in enumerate(zip(rows, rows.places(), strict=True)):
         if progress and position % BATCH_ROWS == 0:
             progress(position, len(rows), "converting")
-        types.see(raw, record, line)
-        ids.see(raw, record, line)
+        kept = {name: value for name, value in raw.items() if name not in account.reading.drop}
+        types.see(kept, record, line)
+        ids.see(kept, record, line)
         row = None
         if account.reading.kind:
             try:
@@ -299,6 +310,19 @@ def _note_text_rows(examples: Examples) -> None:
         detail += f", and the model is asked in its own chat template: {flags_of({'messages': column})} reads the turns"
     examples.notes.add("text_rows" if is_chat else "documents", detail=detail)
     examples.notes.set_count("text_rows" if is_chat else "documents", len(examples))
+
+
+def _thoughts(turns: list[dict]) -> list:
+    """What the assistant's turns hold in keys of thoughts, a list for each turn that has one."""
+    held = [[turn[key] for key in THOUGHT_KEYS if turn.get(key)] for turn in turns if turn["role"] == "assistant"]
+    return [thoughts for thoughts in held if thoughts]
+
+
+def _beside(row: dict) -> int:
+    """A hash of what is trained of a row beside its texts: thoughts in keys of their own, and tools; 0 for nothing."""
+    turns = [*row["prompt"], *row["completion"], *row.get("rejected", ())]
+    held = [_thoughts(turns), row.get("tools") or []]
+    return exact_hash(json.dumps(held, sort_keys=True)) if any(held) else 0
 
 
 class _Columns:

@@ -245,13 +245,18 @@ def _in_usual_keys(item: dict) -> dict:
 
 
 def _listed(calls, field: str) -> list:
-    """Tool calls as a list, also from JSON text."""
+    """Tool calls as a list, also from JSON text; [] for nothing."""
+    if is_blank(calls):
+        return []
     if isinstance(calls, str):
         try:
             calls = json.loads(calls)
         except ValueError:
             raise RowProblem("roles", f"a tool call in {field} is no JSON: {calls[:60]!r}") from None
-    return [calls] if isinstance(calls, dict) else list(calls or ())
+    calls = [calls] if isinstance(calls, dict) else calls or []
+    if not isinstance(calls, list):
+        raise RowProblem("roles", f"tool_calls in {field} is a {type(calls).__name__}, expected a list of calls")
+    return calls
 
 
 def _call(call, field: str) -> dict:

@@ -96,6 +96,11 @@ class RowsBuilder:
         return Rows(source, kind, texts, index, lines if has_lines else None, self.n_records, findings, rejects)
 
 
+def plain(value):
+    """What JSON cannot hold: bytes become an object, so that binary columns are seen as such; dates become text."""
+    return {"binary": len(value)} if isinstance(value, bytes) else str(value)
+
+
 def rows_from_records(records, source: str, kind: str) -> Rows:
     """Rows from an iterable of dicts (a shipped task, a Hub data set, the rows of a split).
 
@@ -103,7 +108,7 @@ def rows_from_records(records, source: str, kind: str) -> Rows:
     """
     builder, numbers = RowsBuilder(), []
     for number, record in enumerate(records):
-        builder.add(json.dumps(record, ensure_ascii=True, default=str))
+        builder.add(json.dumps(record, ensure_ascii=True, default=plain))
         numbers.append(record.get("record", number))
     rows = builder.build(source, kind, [], [])
     if all(isinstance(number, int) for number in numbers):

@@ -10,7 +10,7 @@ import re
 import zlib
 from pathlib import Path
 
-from tunebook.data.csv_parquet import read_csv, read_parquet
+from tunebook.data.csv_parquet import read_csv, read_parquet, without_none_fields
 from tunebook.data.json_rows import read_json_lines, read_json_rows
 from tunebook.data.notes import Notes, word_finding
 from tunebook.data.rows import Rows, RowsBuilder, rows_from_records
@@ -69,7 +69,7 @@ def _read_hub(source: str, revision: str) -> Rows:
             f"data set {source} (revision {revision or 'not given'}) cannot be read from the Hub: {sentence}; check the"
             " name and the network, or give a local jsonl, json, csv or parquet file"
         ) from problem
-    rows = rows_from_records(data, source, "hub")
+    rows = rows_from_records((without_none_fields(record, is_row=True) for record in data), source, "hub")
     if not revision:
         rows.findings.append(word_finding("unpinned", len(rows), n_rows=len(rows), detail=source))
     return rows

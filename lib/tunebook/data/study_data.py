@@ -19,6 +19,7 @@ from tunebook.data.splits import SHARES, answer_text, group_of, normalise, promp
 from tunebook.errors import InputProblem
 from tunebook.evaluation.reading import math_answers
 from tunebook.evaluation.shapes import exact_problem, free_text_line, number_problem
+from tunebook.models.templates import THOUGHT_KEYS
 from tunebook.picking import pick
 
 MAX_GENERATED_RATIO = 8
@@ -113,7 +114,8 @@ def load_study_data(
 
 
 def without_thoughts(data: StudyData, thinking: str) -> StudyData:
-    """With `thinking` "off" the same data without the thoughts at the head of answers, and a finding that counts them.
+    """With `thinking` "off" the same data without the thoughts of answers, at their head or in keys of their own, and a
+    finding that counts them.
 
     A template that knows the mode puts an empty thought into the prompt: a thought that follows it would be trained as
     what comes after thinking.
@@ -136,7 +138,10 @@ def without_thoughts(data: StudyData, thinking: str) -> StudyData:
 
 def _thoughtless(turn: dict) -> dict:
     text = turn.get("content")
-    if turn.get("role") != "assistant" or not isinstance(text, str) or not text.lstrip().startswith("<think>"):
+    if turn.get("role") != "assistant":
+        return turn
+    turn = {key: value for key, value in turn.items() if key not in THOUGHT_KEYS}
+    if not isinstance(text, str) or not text.lstrip().startswith("<think>"):
         return turn
     head, closed, rest = text.partition("</think>")
     return {**turn, "content": rest.lstrip()} if closed else turn  # an open one is cut off, and a finding already

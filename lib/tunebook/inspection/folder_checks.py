@@ -17,22 +17,10 @@ from tunebook.inspection.adapter_checks import adapter_findings
 from tunebook.inspection.config_checks import code_findings, config_findings
 from tunebook.inspection.file_kind import LFS_POINTER, PICKLE, PICKLES, file_kind_of, head_of
 from tunebook.inspection.gguf_header import Malformed
-from tunebook.inspection.weight_files import scan_safetensors
+from tunebook.inspection.weight_files import BOM, loaded_files, read_small_json, scan_safetensors
 
-LONGEST_JSON = 64 * 2**20
 MOST_FILES = 10_000
 OUTSIDE_FIX = "do not use it, and ask where the folder comes from"
-BOM = b"\xef\xbb\xbf"
-
-
-def read_small_json(path: Path) -> dict:
-    """One JSON object of at most 64 MiB. Raises Malformed."""
-    if path.stat().st_size > LONGEST_JSON:
-        raise Malformed("length", f"{path.name} has {path.stat().st_size} bytes; at most {LONGEST_JSON} are read")
-    value = weight_files.parse_strict(path.read_bytes().removeprefix(BOM), path.name)
-    if not isinstance(value, dict):
-        raise Malformed("json", f"{path.name} is no JSON object")
-    return value
 
 
 def inspect_folder(folder: str, scan: bool = True) -> dict:
@@ -129,7 +117,7 @@ def shapes(folder: str) -> dict[str, list[int]]:
     index.
     """
     found = {}
-    for path in sorted(Path(folder).glob("*.safetensors")):
+    for path in loaded_files(Path(folder)):
         try:
             header = _read_header(path)
         except Malformed as problem:
@@ -146,13 +134,18 @@ def shapes(folder: str) -> dict[str, list[int]]:
 
 
 def _weights(place: Path, jsons: dict, found: Objections, scan: bool) -> dict[str, tuple]:
-    """name -> (dtype, shape, first byte, bytes) over all safetensors files; objections go to `found`."""
-    tensors, homes = {}, {}
+    """name -> (dtype, shape, first byte, bytes) over the safetensors files that are loaded; objections, also to the
+    headers of the others, go to `found`.
+    """
+    tensors, homes, loaded = {}, {}, loaded_files(place)
     for path in sorted(place.glob("*.safetensors")):
         try:
             entries = _read_header(path)["tensors"]
         except (Malformed, OSError) as problem:
             found.error(f"{path.name}: {problem}", check=getattr(problem, "check", "unreadable"))
+            continue
+        if path not in loaded:
+            homes = dict.fromkeys(entries, path.name) | homes
             continue
         doubled = sorted(tensors.keys() & entries.keys())
         if doubled:

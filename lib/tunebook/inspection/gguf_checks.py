@@ -28,7 +28,6 @@ def inspect_gguf(path: str, scan: bool = True) -> dict:
         return {"kind": "gguf", "findings": found.error(str(problem), check=problem.check)}
     is_adapter = header.metadata.get("general.type") == "adapter"
     found = Objections("export it again with llama.cpp's converter")
-    _architecture(header, found)
     for check in (
         _architecture,
         *((_adapter,) if is_adapter else (_demands, _tokenizer, _special_tokens, _sizes)),
@@ -174,10 +173,10 @@ def _special_tokens(header: Header, found: Objections) -> None:
 
 def _sizes(header: Header, found: Objections) -> None:
     data, arch = header.metadata, _text(header, "general.architecture")
-    if not header.tensors:
+    is_part = isinstance(data.get("split.count"), int) and data["split.count"] > 1
+    if not header.tensors and not is_part:  # the first part of several may hold the metadata alone
         found.error("it holds no tensor", check="tensors")
         return
-    is_part = isinstance(data.get("split.count"), int) and data["split.count"] > 1
     if is_part:
         number = data["split.no"] if isinstance(data.get("split.no"), int) else 0
         message = f"part {number + 1} of {data['split.count']}: only this part was looked at"
@@ -208,13 +207,17 @@ def _adapter(header: Header, found: Objections) -> None:
     sides: dict[str, dict] = {}
     for tensor in header.tensors:
         stem, dot, side = tensor.name.rpartition(".")
+        if tensor.name.endswith("_norm.weight"):  # llama.cpp passes these over
+            continue
         sides.setdefault(stem if dot + side in ADAPTER_SUFFIXES else tensor.name, {})[dot + side] = tensor
     alone = [stem for stem, pair in sides.items() if set(pair) != set(ADAPTER_SUFFIXES)]
     if alone or not sides:
         what = f"{alone[0]} lacks its other half" if alone else "it holds no tensor"
         own.error(what, count=max(1, len(alone)))
     for stem, pair in sides.items():
-        if stem not in alone and pair[".lora_a"].dims[-1] != pair[".lora_b"].dims[0]:
+        # llama.cpp takes those of the embedding the other way round; experts have a third dimension
+        rank = 0 if stem == "token_embd.weight" else 1
+        if stem not in alone and (*pair[".lora_a"].dims, 1)[rank] != pair[".lora_b"].dims[0]:
             own.error(f"{stem}: the ranks of its two halves differ")
     found += own
 

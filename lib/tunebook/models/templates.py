@@ -63,6 +63,7 @@ class TemplateRefuses(InputProblem):
 
 
 NO_PREFIX = "chat_template: the rendered prompt is not a prefix of prompt + completion, so no loss mask is right"
+NO_END = "chat_template: an earlier answer does not end with a token that ends a turn, so no loss mask is right"
 ASKED, ANSWER = {"role": "user", "content": "Every day at noon"}, "0 12 * * *"
 
 
@@ -260,8 +261,9 @@ def encode_row(tokenizer, prompt: list[dict], completion: list[dict], tools=None
 
     Trained are the assistant's turns of the completion, and those of the prompt with `"weight": 1`. What the template
     writes after the last of them is cut (see `turn_end`). `tools` go to the template. A thought that the prompt opens
-    is closed by what is trained. Raises InputProblem when a turn's opening is not a prefix of the whole row, for then
-    no mask is right. A row without a prompt is plain text: all its tokens are trained, and an end token is added.
+    is closed by what is trained. Raises InputProblem when a turn's opening is not a prefix of the whole row, or an
+    earlier trained turn has no end inside itself, for then no mask is right. A row without a prompt is plain text: all
+    its tokens are trained, and an end token is added.
     """
     if not prompt:
         ids = list(tokenizer(completion[-1]["content"], add_special_tokens=False)["input_ids"]) + [
@@ -278,11 +280,16 @@ def encode_row(tokenizer, prompt: list[dict], completion: list[dict], tools=None
         if whole[: len(start)] != start and at == len(turns) - 1 and (said := _answer(tokenizer, turns, tools)):
             whole = start + said
             mask = (mask + [0] * len(whole))[: len(whole)]
+        is_last = at == len(turns) - 1
         if whole[: len(start)] != start:
-            other = "chatml" if _has_chatml(tokenizer) else "plain"
-            remedy = f"use chat_template: {other}" + (", or train_on: last" if at < len(turns) - 1 else "")
-            raise InputProblem(f"{NO_PREFIX} (it ends {tokenizer.decode(start[-6:])!r}); {remedy}")
-        stop = _turn_stop(tokenizer, whole, len(start), is_last=at == len(turns) - 1)
+            trouble = f"{NO_PREFIX} (it ends {tokenizer.decode(start[-6:])!r})"
+            raise InputProblem(f"{trouble}; {_other_template(tokenizer, is_last)}")
+        if is_last:
+            stop = turn_end(tokenizer, whole, len(start))
+        else:
+            stop = _earlier_stop(tokenizer, turns, at, whole, start, tools)
+        if not stop:
+            raise InputProblem(f"{NO_END} (turn {at + 1}); {_other_template(tokenizer, is_last)}")
         mask[len(start) : stop] = [1] * (stop - len(start))
     own = [tokenizer.turn_end] if getattr(tokenizer, "adds_end", False) else []
     return whole[:stop] + own, mask[:stop] + [1] * len(own)
@@ -310,14 +317,31 @@ def _answer(tokenizer, turns: list[dict], tools) -> list[int]:
     return ids[len(before) :] if ids[: len(before)] == before else []
 
 
-def _turn_stop(tokenizer, ids: list[int], start: int, is_last: bool) -> int:
-    """The place after the token that closes the turn whose text begins at `start`; of an earlier turn it is the
-    first such token.
+def _other_template(tokenizer, is_last: bool) -> str:
+    """What to do where no loss mask is right for a turn."""
+    other = "chatml" if _has_chatml(tokenizer) else "plain"
+    return f"use chat_template: {other}" + ("" if is_last else ", or train_on: last")
+
+
+def _earlier_stop(tokenizer, turns: list[dict], at: int, whole: list[int], start: list[int], tools) -> int:
+    """The place after the first end in the assistant's turn `at`, which is not the last and follows `start` in the
+    `whole` row; 0 where none lies inside it.
+
+    The turn reaches as far as the row reads the same where it is the last one (then the next token may be its end),
+    or where all later turns say something else.
     """
-    if is_last:
-        return turn_end(tokenizer, ids, start)
     ends = ends_of(tokenizer)
-    return next((at + 1 for at in range(start, len(ids)) if ids[at] in ends), start)
+    stop = next((place + 1 for place in range(len(start), len(whole)) if whole[place] in ends), 0)
+    others = [
+        {**turn, "content": "1" if (turn.get("content") or "").lstrip().startswith("0") else "0"}
+        for turn in turns[at + 1 :]
+    ]
+    for shown, closing in ((turns[: at + 1], 1), ([*turns[: at + 1], *others], 0)):
+        with contextlib.suppress(TemplateRefuses):
+            ids = render_turns(tokenizer, shown, tools)
+            if ids != whole and stop <= len(os.path.commonprefix([whole, ids])) + closing:
+                return stop
+    return 0
 
 
 def render_turns(tokenizer, turns: list[dict], tools=None, opens: bool = False, tokenize: bool = True):

@@ -58,13 +58,14 @@ def sft_rows(rows: list[dict]) -> tuple[list[dict], str]:
 
 def preference_dataset(rows: list[dict]):
     """A `datasets.Dataset` of conversational pairs for DPOTrainer, or labelled answers for KTOTrainer; `tools`
-    travel as text.
+    travel as text, and arguments of calls whose type differs between rows as JSON.
     """
     import json
 
     from datasets import Dataset
 
-    return Dataset.from_list([row | {"tools": json.dumps(row["tools"])} if row.get("tools") else row for row in rows])
+    plain = [row | {"tools": json.dumps(row["tools"])} if row.get("tools") else row for row in rows]
+    return Dataset.from_list(plain, on_mixed_types="use_json")
 
 
 def use_own_tokens(trainer, rows: list[dict]) -> None:

@@ -30,7 +30,8 @@ def find_pair_troubles(examples: Examples) -> None:
     rejected = (text for chunk in examples.rejected.chunks for text in chunk.to_pylist())
     for (number, prompt, chosen), worse in zip(examples.texts(), rejected, strict=True):
         if chosen.strip() == worse.strip():
-            examples.add("pair_equal", number)
+            if number not in examples.parted:  # else the thoughts differ
+                examples.add("pair_equal", number)
             continue
         if _nearly_equal(chosen, worse):
             examples.add("pair_near_equal", number)

@@ -22,10 +22,12 @@ MIN_ROWS = 10
 
 
 def find_exact_duplicates(examples: Examples) -> dict[int, int]:
-    """Note the rows that repeat an earlier row exactly (prompt and answers); returns number → number of the first
-    one.
+    """Note the rows that repeat an earlier row in all that is trained (prompt and answers, thoughts and tools);
+    returns number → number of the first one.
     """
     hashes = np.fromiter((exact_hash(p + "\x1e" + a) for _, p, a in examples.texts()), np.int64, len(examples))
+    if examples.beside is not None:
+        hashes ^= examples.beside
     if examples.bad:  # one answer called good and bad is a contradiction, not a repetition
         hashes ^= np.isin(np.arange(len(examples)), list(examples.bad))
     if examples.rejected is not None:

@@ -16,8 +16,6 @@ PLUGINS = {
     "aws": ("AWSKeyDetector", r"A3T|ABIA|ACCA|AKIA|ASIA|(?i:aws)"),
     "azure_storage_key": ("AzureStorageKeyDetector", r"AccountKey"),
     "basic_auth": ("BasicAuthDetector", r"://[^\s/]{1,80}:[^\s/]+@"),
-    "github_token": ("GitHubTokenDetector", r"gh[pousr]_"),
-    "gitlab_token": ("GitLabTokenDetector", r"gl[a-z]+-|GR1348941"),
     "jwt": ("JwtTokenDetector", r"eyJ"),
     "mailchimp": ("MailchimpDetector", r"-us\d"),
     "npm": ("NpmDetector", r"_authToken"),
@@ -35,6 +33,10 @@ OTHER_KEYS = {
     "Hugging Face token": ("hf_", r"\bhf_[A-Za-z0-9]{30,}\b"),
     "Google key": ("AIza", r"\bAIza[\w-]{35}(?![\w-])"),
     "Google token": ("ya29.", r"\bya29\.[\w-]{30,}"),
+    # detect-secrets gives the first letters of these alone
+    "GitHub Token": ("gh", r"(?<![A-Za-z0-9])gh[pousr]_\w{36,}"),
+    "GitLab Token": ("gl", r"(?<![A-Za-z0-9])gl(?:pat|dt|ft|soat|rt|cbt|imt|ptt|agent|oas)-[\w-]{20,}"),
+    "GitLab runner token": ("GR1348941", r"GR1348941[\w-]{20,}"),
     "GitHub fine-grained token": ("github_pat_", r"\bgithub_pat_\w{40,}"),
     "npm token": ("npm_", r"\bnpm_[A-Za-z0-9]{36}\b"),
     "PyPI token": ("pypi-AgE", r"\bpypi-AgE[\w-]{40,}"),
@@ -49,9 +51,10 @@ OTHER_KEYS = {
     "private key": (
         "PRIVATE KEY",
         r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
-        r"(?=(?:\s|\\[nr])*(?:Proc-Type|Version|Comment|[A-Za-z0-9+/=]{12})|\s*(?:\n|\\n)\s*(?!YOUR|your|XXX|xxx)[A-Za-z0-9+/=]{4})",
+        r"(?=(?:\s|\\[nr])*(?:Proc-Type|Version|Comment|[A-Za-z0-9+/=]{12})|\s*(?:\n|\\n)\s*(?!YOUR|your|XXX|xxx)[A-Za-z0-9+/=]{4})"
+        r"[\s\S]*?(?:-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|\Z)",
     ),
-    "PuTTY key": ("PuTTY", r"PuTTY-User-Key-File-\d"),
+    "PuTTY key": ("PuTTY", r"PuTTY-User-Key-File-\d(?::[\s\S]*?(?:Private-(?:MAC|Hash):\s*[0-9a-fA-F]+|\Z))?"),
 }
 OTHER_KEYS = {kind: (sign, re.compile(pattern)) for kind, (sign, pattern) in OTHER_KEYS.items()}
 # The value after a name that says secret; 20 characters where the name says token only.
@@ -63,6 +66,7 @@ PASSWORD = re.compile(
 )
 # "the password is SHA-256-hashed", "the key is base64-encoded": a sentence about the value
 IS_SAID = re.compile(r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*-[a-z]{4,}\W*")
+MIN_VALUE = 6  # characters from which a value is masked inside words too
 DEFAULT_LOGINS = ("guest", "root", "admin", "postgres")
 PLACEHOLDER = re.compile(
     r"example|change|your|xxx|placeholder|password|secret|dummy|test|\.\.\.|\*\*\*|^\$|\$[{(]|^user(?:name)?$|^pass$",
@@ -146,7 +150,8 @@ def secret_spans(text: str) -> list[tuple[int, int, str]]:
     for needed, detector in _detectors():
         if needed.search(text):
             values = {value for line in text.split("\n") for value in detector.analyze_string(line)}
-            spans += [_span(text, value, detector.secret_type) for value in values if _is_real(value, detector)]
+            real = [value for value in values if _is_real(value, detector)]
+            spans += [span for value in real for span in _spans(text, value, detector.secret_type)]
     for kind, (sign, pattern) in OTHER_KEYS.items():
         if sign in text:
             spans += [(*match.span(), kind) for match in pattern.finditer(text)]
@@ -156,13 +161,14 @@ def secret_spans(text: str) -> list[tuple[int, int, str]]:
         is_mixed = re.search(r"\d", value) and re.search(r"[A-Za-z]", value)
         is_said = re.search(r"\bis\s*$", text[: match.start(match.lastindex)]) and IS_SAID.fullmatch(value)
         if is_mixed and not is_said and not PLACEHOLDER.search(value) and "." not in value.rstrip("."):
-            spans.append((*match.span(match.lastindex), "password or key"))
-    return sorted(spans)
+            spans += _spans(text, value, "password or key")
+    return sorted(set(spans))
 
 
-def _span(text: str, value: str, kind: str) -> tuple[int, int, str]:
-    start = text.find(value)
-    return start, start + len(value), kind
+def _spans(text: str, value: str, kind: str) -> list[tuple[int, int, str]]:
+    """Every place of a value; a short one may be a part of any word, so it stands alone."""
+    pattern = re.escape(value) if len(value) >= MIN_VALUE else rf"(?<!\w){re.escape(value)}(?!\w)"
+    return [(*match.span(), kind) for match in re.finditer(pattern, text)]
 
 
 def _is_real(value: str, detector) -> bool:
@@ -228,9 +234,13 @@ def mask(value: str) -> str:
 
 def redact(text: str) -> str:
     """The text with every secret and every piece of personal data masked."""
-    for start, end, _ in sorted(secret_spans(text) + personal_spans(text), reverse=True):
-        text = text[:start] + mask(text[start:end]) + text[end:]
-    return text
+    parts, done = [], 0
+    for start, end, _ in sorted(secret_spans(text) + personal_spans(text)):
+        if end > done:  # one span may lie inside another
+            start = max(start, done)
+            parts += [text[done:start], mask(text[start:end])]
+            done = end
+    return "".join(parts) + text[done:]
 
 
 def redact_record(value):
