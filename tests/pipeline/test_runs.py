@@ -133,6 +133,20 @@ def test_each_thing_that_can_change_a_result_prevents_reuse(copy, monkeypatch):
     assert reason(copy, STAGES[1]) == "tunebook/stage.py has changed"
 
 
+def test_code_that_only_children_run_prevents_reuse_too():
+    """The judge, the converter's script and the reader of headers are imported by no stage, and decide its numbers."""
+    import tunebook.execution.runner
+    import tunebook.export.convert
+    import tunebook.inspection.limited
+    import tunebook.statistics.headroom  # noqa: F401
+
+    run = {"execution/judge.py", "execution/candidate.py", "execution/confine.py", "execution/forker.py"}
+    run |= {"export/converter_script.py", "inspection/folder_checks.py", "statistics/headroom.jsonl"}
+    assert run <= set(manifests.code_files())
+    for started, inside in manifests.CHILDREN.items():
+        assert (manifests.PACKAGE / started).is_file() and list(manifests.PACKAGE.glob(inside))
+
+
 def test_a_new_name_in_a_rooms_face_prevents_reuse_only_where_its_module_was_used(tmp_path, monkeypatch):
     monkeypatch.setattr(manifests, "PACKAGE", tmp_path)
     (tmp_path / "rows" / "checks").mkdir(parents=True)
