@@ -13,9 +13,10 @@ from mini_study import DATA, SCORE, SCORE_PARAMETERS, make_root, write_notebook
 from tunebook import stage
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
 from tunebook.files import read_json, sha256_file, write_json, write_jsonl
-from tunebook.pipeline import ledger, notebooks, provenance, reuse, runs
+from tunebook.pipeline import ledger, notebooks, provenance, record, reuse, runs
 from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline.provenance import EnergyCounters
+from tunebook.pipeline.verify import verify_run
 
 SCORE_STAGE = "04_evaluate_pass_at_1@base"
 LIB = Path(manifests.__file__).resolve().parents[2]
@@ -60,6 +61,16 @@ def test_a_stage_by_hand_takes_the_values_of_its_notebook_and_lets_the_next_one_
         upstream.file("dev.jsonl")
     with pytest.raises(InputProblem, match="upstream table"):
         score.need("06")
+
+
+def test_a_verdict_by_hand_is_that_of_its_run(root):
+    make_data(root)
+    begin(root, "04_evaluate_pass_at_1").finish({})
+    for verdict in ("GO", "NO-GO"):
+        begin(root, "06_verdict").finish({"verdict": verdict, "reasons": ["the rule says so"]})
+        recorded = record.load_record(root / "outputs" / "by-hand")
+        assert (recorded["verdict"], recorded["reasons"]) == (verdict, ["the rule says so"])
+        assert verify_run(root / "outputs" / "by-hand").problems == []
 
 
 def test_a_missing_upstream_stage_runs_first_with_the_same_parameters(root, capsys):
