@@ -66,13 +66,7 @@ def render(root: Path, request: Request) -> str:
         repository = request.repository or provenance.git(root, "remote", "get-url", "origin") or ""
     if not repository:
         raise InputProblem("the checkout has no remote `origin`: name with --repository where the machine can clone it")
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     gpus = request.gpus or int(request.place == "hf-jobs" and not request.hardware.startswith("cpu"))
-    kind = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined, "keep_trailing_newline": True}
-    shell = Environment(loader=FileSystemLoader(Path(__file__).parent), **kind)
-    shell.filters["sh"] = lambda text: shlex.quote(str(text))
-    shell.filters["line"] = lambda text: " ".join(str(text).split())  # a comment that ends where its line ends
     values = {
         "run": run,
         "study": study.path.resolve().relative_to(root.resolve()).as_posix(),
@@ -87,7 +81,21 @@ def render(root: Path, request: Request) -> str:
         "sets": [_setting(text, root, study, files) for text in request.sets],
     }
     names = ("hardware", "image", "keep_in", "cpus")
-    return shell.get_template(f"{request.place}.sh.jinja").render(**values, **{k: getattr(request, k) for k in names})
+    given = {name: getattr(request, name) for name in names}
+    return _templates().get_template(f"{request.place}.sh.jinja").render(**values, **given)
+
+
+def _templates():
+    """The templates beside this file: `sh` makes a text one word of the shell, `line` one line, so that a comment ends
+    where its line does.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    kind = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined, "keep_trailing_newline": True}
+    shell = Environment(loader=FileSystemLoader(Path(__file__).parent), **kind)
+    shell.filters["sh"] = lambda text: shlex.quote(str(text))
+    shell.filters["line"] = lambda text: " ".join(str(text).split())
+    return shell
 
 
 def hours_like(study: params.Study, folder: Path) -> tuple[float, str]:
