@@ -13,9 +13,10 @@ from mini_study import DATA, SCORE, SCORE_PARAMETERS, make_root, write_notebook
 from tunebook import stage
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
 from tunebook.files import read_json, sha256_file, write_json, write_jsonl
-from tunebook.pipeline import ledger, notebooks, provenance, reuse, runs
+from tunebook.pipeline import ledger, notebooks, provenance, record, reuse, runs
 from tunebook.pipeline import manifest as manifests
 from tunebook.pipeline.provenance import EnergyCounters
+from tunebook.pipeline.verify import verify_run
 
 SCORE_STAGE = "04_evaluate_pass_at_1@base"
 LIB = Path(manifests.__file__).resolve().parents[2]
@@ -60,6 +61,36 @@ def test_a_stage_by_hand_takes_the_values_of_its_notebook_and_lets_the_next_one_
         upstream.file("dev.jsonl")
     with pytest.raises(InputProblem, match="upstream table"):
         score.need("06")
+
+
+def test_a_file_beside_a_working_copy_is_found_and_an_edited_one_noticed(root, capsys, monkeypatch):
+    """JupyterLab's kernel stands in work/, and the hashes of files are taken from notebooks/."""
+    base = root / "params" / "base.yaml"
+    base.write_text(base.read_text() + 'labels: ""\n')
+    write_notebook(root, "01_validate_data", 'run: str = "by-hand"\nrows: int = 5\nlabels: str = ""', DATA)
+    (root / "work").mkdir()
+    monkeypatch.chdir(root / "work")
+    Path("mine.jsonl").write_text("{}\n")
+    context = begin(root, "01_validate_data", labels="mine.jsonl")
+    assert context.params["labels"] == "../work/mine.jsonl"
+    context.finish({"n_rows": 5})
+    begin(root, "04_evaluate_pass_at_1").finish({})
+    assert "changed" not in capsys.readouterr().out
+    Path("mine.jsonl").write_text("{} \n")
+    begin(root, "04_evaluate_pass_at_1")
+    assert "../work/mine.jsonl has changed" in capsys.readouterr().out
+    with pytest.raises(InputProblem, match="01_validate_data.ipynb, parameters cell: labels: gone.jsonl: no such file"):
+        begin(root, "01_validate_data", labels="gone.jsonl")
+
+
+def test_a_verdict_by_hand_is_that_of_its_run(root):
+    make_data(root)
+    begin(root, "04_evaluate_pass_at_1").finish({})
+    for verdict in ("GO", "NO-GO"):
+        begin(root, "06_verdict").finish({"verdict": verdict, "reasons": ["the rule says so"]})
+        recorded = record.load_record(root / "outputs" / "by-hand")
+        assert (recorded["verdict"], recorded["reasons"]) == (verdict, ["the rule says so"])
+        assert verify_run(root / "outputs" / "by-hand").problems == []
 
 
 def test_a_missing_upstream_stage_runs_first_with_the_same_parameters(root, capsys):

@@ -12,7 +12,7 @@ import yaml
 
 from tunebook.errors import InputProblem
 from tunebook.files import read_json
-from tunebook.pipeline import notebooks, params, runs
+from tunebook.pipeline import inputs, notebooks, params, runs
 from tunebook.pipeline.context import Context
 from tunebook.pipeline.stages import ADAPTERS  # noqa: F401 (notebooks look there who left an adapter)
 
@@ -43,12 +43,13 @@ def begin(notebook: str, namespace: dict) -> Context:
         return Context(root, folder, instance, run_stages, own)
     base, where = params.load_base(root), "upstream_values"
     further = {key: params.checked_value(key, value, base, where) for key, value in namespace.get(where, {}).items()}
+    further = inputs.resolve_paths(further, root, Path.cwd(), where)
     run_stages = _prepare_by_hand(root, folder, instance, (further, own), bool(namespace.get("rerun_upstream")))
     return Context(root, folder, instance, run_stages, own, _locks[folder])
 
 
 def _values(declared: dict, namespace: dict, source: Path, root: Path) -> dict:
-    base = params.load_base(root)
+    base, where = params.load_base(root), f"{source.name}, parameters cell"
     values = {}
     for name in declared:
         if name not in namespace:
@@ -59,8 +60,10 @@ def _values(declared: dict, namespace: dict, source: Path, root: Path) -> dict:
         if name in params.ROUTING_KEYS:
             values[name] = namespace[name]
         else:
-            values[name] = params.checked_value(name, namespace[name], base, f"{source.name}, parameters cell")
-    return values
+            values[name] = params.checked_value(name, namespace[name], base, where)
+    if "TUNEBOOK_STAGE" in os.environ:
+        return values
+    return inputs.resolve_paths(values, root, Path.cwd(), where)  # a working copy opens what lies beside it
 
 
 def _check_sent(folder: Path, instance: str, values: dict) -> None:

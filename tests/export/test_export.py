@@ -311,6 +311,22 @@ def test_an_unsupported_architecture_is_one_sentence_and_leaves_nothing(tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["merged"]
 
 
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (-9, "no message, exit status -9"),
+        (1, "OSError: [Errno 28] No space left on device"),
+        (1, "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 9 GiB"),
+    ],
+)
+def test_a_converter_that_lacks_disk_or_memory_is_no_fault_of_the_model(tmp_path, monkeypatch, status, said):
+    """The rehearsal before a training takes an InputProblem for a model that cannot be exported."""
+    monkeypatch.setattr("tunebook.export.convert.converter_folder", lambda: tmp_path)
+    monkeypatch.setattr("tunebook.export.convert._ask", lambda words: {"status": status, "said": said})
+    with pytest.raises(MachineProblem, match="could not finish merged .*free memory or disk"):
+        convert_to_gguf(tmp_path / "merged", tmp_path / "model.gguf")
+
+
 def paired(lost: int, gained: int = 0, n: int = 150, solved: int = 100, margin: float = 5.0) -> dict:
     a = {str(at): [at < solved] for at in range(n)}
     b = {str(at): [at < solved - lost or solved <= at < solved + gained] for at in range(n)}
@@ -320,11 +336,13 @@ def paired(lost: int, gained: int = 0, n: int = 150, solved: int = 100, margin: 
 def test_the_smallest_type_that_is_shown_to_hold_ships():
     results = {"f16": (9, paired(0)), "q8_0": (5, paired(1, 1)), "q5_k_m": (4, paired(6, 2)), "q4_k_m": (3, paired(40))}
     rows = [{"type": kind, "bytes": size, **found, "why": why(found)} for kind, (size, found) in results.items()]
-    assert smallest_that_holds(rows)["type"] == "q8_0"
+    types = list(results)
+    assert smallest_that_holds(rows, types)["type"] == "q8_0"
     assert "cannot be shown" in rows[2]["why"] and "loss shown" in rows[3]["why"] and "margin 5" in rows[3]["why"]
-    assert smallest_that_holds(rows[2:] + rows[:1])["type"] == "f16"
+    assert smallest_that_holds(rows[2:] + rows[:1], types)["type"] == "f16"
+    assert smallest_that_holds(rows, types[2:])["type"] == "f16", "none of those asked for holds, nor does one ship"
     blind = [{"type": kind, "bytes": size, **paired(0, solved=2)} for kind, size in (("f16", 9), ("q8_0", 5))]
-    assert smallest_that_holds(blind)["type"] == "f16"
+    assert smallest_that_holds(blind, types)["type"] == "f16"
 
 
 def test_distances_and_agreement_are_what_they_say():
@@ -368,6 +386,12 @@ def test_the_folder_that_ships_answers_its_example(export, tmp_path):
     write_ship(tmp_path / "raw", export.file, facts, {"asked": "every day at", "completion": "x"}, 6, "mit")
     done, said, _ = try_smoke(tmp_path / "raw")
     assert not done and said and "Traceback" not in said, "a text to go on with is no conversation"
+
+
+def test_a_smoke_script_without_an_end_is_an_answer_that_did_not_come(tmp_path, monkeypatch):
+    (tmp_path / "smoke.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setattr("tunebook.export.ship.SMOKE_SECONDS", 1)
+    assert try_smoke(tmp_path)[:2] == (False, "no answer within 1 s")
 
 
 def test_the_modelfile_writes_chatml_in_ollamas_language():

@@ -43,14 +43,25 @@ def test_names_that_are_no_paths_stay(root):
     assert resolve(root, **values) == values
 
 
+def test_a_gguf_file_on_the_hub_is_a_model_and_nothing_else(root):
+    values = {"model": "owner/name/q4/file.gguf", "teacher": "owner/name/file.gguf"}
+    assert resolve(root, **values) == values and inputs.hashes(values, root) == {}
+    for key, text in (("rows", "owner/name/file.gguf"), ("model", "./owner/name/file.gguf"), ("model", "file.gguf")):
+        with pytest.raises(InputProblem, match="no such file or folder"):
+            resolve(root, **{key: text})
+
+
 def test_an_edited_file_and_an_edited_folder_have_other_hashes(root):
     (root / "params" / "mine.jsonl").write_text("{}\n")
     (root / "model").mkdir()
     (root / "model" / "config.json").write_text("1")
-    values = resolve(root, rows="mine.jsonl", model="model")
+    (root / "params" / "base").mkdir()
+    (root / "params" / "base" / "config.json").write_text("1")
+    values = resolve(root, rows="mine.jsonl", model="model", adapter_base="base")
     before = inputs.hashes(values, root)
-    assert len(before) == 2
+    assert len(before) == 3
     (root / "params" / "mine.jsonl").write_text("{} \n")
     (root / "model" / "config.json").write_text("2")
+    (root / "params" / "base" / "config.json").write_text("2")
     after = inputs.hashes(values, root)
     assert before.keys() == after.keys() and all(before[name] != after[name] for name in before)

@@ -20,7 +20,7 @@ from mini_study import DATA, SCORE, make_root, run
 from tunebook.cli import main
 from tunebook.errors import InputProblem, IntegrityProblem, MachineProblem
 from tunebook.pipeline import manifest as manifests
-from tunebook.pipeline import notebooks, provenance, reuse, runs
+from tunebook.pipeline import notebooks, params, provenance, record, reuse, runs
 from tunebook.pipeline.verify import first_divergence, verify_run
 
 LIB = Path(manifests.__file__).resolve().parents[2]
@@ -133,6 +133,20 @@ def test_each_thing_that_can_change_a_result_prevents_reuse(copy, monkeypatch):
     assert reason(copy, STAGES[1]) == "tunebook/stage.py has changed"
 
 
+def test_code_that_only_children_run_prevents_reuse_too():
+    """The judge, the converter's script and the reader of headers are imported by no stage, and decide its numbers."""
+    import tunebook.execution.runner
+    import tunebook.export.convert
+    import tunebook.inspection.limited
+    import tunebook.statistics.headroom  # noqa: F401
+
+    run = {"execution/judge.py", "execution/candidate.py", "execution/confine.py", "execution/forker.py"}
+    run |= {"export/converter_script.py", "inspection/folder_checks.py", "statistics/headroom.jsonl"}
+    assert run <= set(manifests.code_files())
+    for started, inside in manifests.CHILDREN.items():
+        assert (manifests.PACKAGE / started).is_file() and list(manifests.PACKAGE.glob(inside))
+
+
 def test_a_new_name_in_a_rooms_face_prevents_reuse_only_where_its_module_was_used(tmp_path, monkeypatch):
     monkeypatch.setattr(manifests, "PACKAGE", tmp_path)
     (tmp_path / "rows" / "checks").mkdir(parents=True)
@@ -205,6 +219,31 @@ def test_verify_finds_a_forged_record_of_the_run(copy, change, said):
     change(run)
     path.write_text(json.dumps(run))
     assert any(said in problem for problem in verify_run(path.parent).problems)
+
+
+def test_a_single_stage_anew_leaves_the_verdict_of_the_run_until_06_begins(copy):
+    folder = copy / "outputs" / "demo"
+    shown = {key: record.load_record(folder)[key] for key in ("verdict", "reasons")}
+    record.update(folder, answer="KEEP")
+    assert run(copy, only="01")[0] == 0
+    kept = record.load_record(folder)
+    assert {key: kept[key] for key in shown} == shown and kept["answer"] == "KEEP"
+    assert verify_run(folder).problems == []
+    record.set_state(folder, STAGES[2], "running")
+    assert not {"verdict", "reasons", "answer"} & record.load_record(folder).keys()
+
+
+def test_the_hash_of_the_frozen_specification_is_kept_as_long_as_its_stage_is(tmp_path):
+    states = {"00_should_we_fine_tune": "pass", "01_validate_data": "interrupted"}
+    hashes = dict.fromkeys(("content_hash", "manifest_sha256", "executed_sha256"), "")
+    study = params.Study("demo", tmp_path, {}, list(states), {})
+    record.start(tmp_path, tmp_path, study)
+    record.update(
+        tmp_path, states={name: hashes | {"state": state} for name, state in states.items()}, frozen_sha256="f"
+    )
+    assert record.start(tmp_path, tmp_path, study)["frozen_sha256"] == "f"
+    record.set_state(tmp_path, "00_should_we_fine_tune", "running")
+    assert "frozen_sha256" not in record.start(tmp_path, tmp_path, study)
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,15 @@ trap 'rm -rf "$work"' EXIT
 bash -c "$(cat <<'INNER'
 cd "$1"
 set -euo pipefail
-git clone -q https://example.org/kit.git tunebook && cd tunebook
+git clone -q https://example.org/kit.git tunebook
+cd tunebook
 git checkout -q --detach COMMIT
 test "$(git rev-parse HEAD)" = COMMIT
 # TUNEBOOK_PYTHON names a Python that has the packages already; else they are installed from the pins of the commit.
 python=${TUNEBOOK_PYTHON:-}
 if [ -z "$python" ]; then
-    python3 lib/tunebook/setup/install.py --venv .venv && python=$PWD/.venv/bin/python
+    python3 lib/tunebook/setup/install.py --venv .venv
+    python=$PWD/.venv/bin/python
 fi
 export PYTHONPATH=$PWD/lib TUNEBOOK_ROOT=$PWD TUNEBOOK_OUTPUTS=${TUNEBOOK_OUTPUTS:-$PWD/outputs}
 code=0

@@ -17,18 +17,23 @@
 #   tunebook verify priced
 export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK TUNEBOOK_OUTPUTS=$SLURM_SUBMIT_DIR/priced.outputs
 mkdir -p "$TUNEBOOK_OUTPUTS"
-cd "$(mktemp -d)"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
 set -euo pipefail
-git clone -q https://example.org/kit.git tunebook && cd tunebook
+git clone -q https://example.org/kit.git tunebook
+cd tunebook
 git checkout -q --detach COMMIT
 test "$(git rev-parse HEAD)" = COMMIT
 # TUNEBOOK_PYTHON names a Python that has the packages already; else they are installed from the pins of the commit.
 python=${TUNEBOOK_PYTHON:-}
 if [ -z "$python" ]; then
-    python3 lib/tunebook/setup/install.py --venv .venv && python=$PWD/.venv/bin/python
+    python3 lib/tunebook/setup/install.py --venv .venv
+    python=$PWD/.venv/bin/python
     # the pins bring torch for processors: the same version for GPUs comes from PyPI, with the packages that it needs
     grep -v llama-cpp requirements.txt > pins.txt
-    "$python" -m pip uninstall -q -y torch && "$python" -m pip install -q -c pins.txt torch==2.13.0
+    "$python" -m pip uninstall -q -y torch
+    "$python" -m pip install -q -c pins.txt torch==2.13.0
 fi
 "$python" -c 'import torch; assert torch.cuda.is_available(), "torch sees no GPU: the hour is not spent on a CPU"'
 export PYTHONPATH=$PWD/lib TUNEBOOK_ROOT=$PWD TUNEBOOK_OUTPUTS=${TUNEBOOK_OUTPUTS:-$PWD/outputs}

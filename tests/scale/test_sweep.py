@@ -8,6 +8,7 @@ import pytest
 from sweep_study import ledger_of, make_root, write_sweep
 from tunebook.errors import InputProblem, MachineProblem
 from tunebook.files import read_json
+from tunebook.pipeline import record
 from tunebook.pipeline.verify import verify_run
 from tunebook.scale.points import plan_jobs, read_sweep
 from tunebook.scale.summary import summarise
@@ -96,6 +97,23 @@ def test_a_point_without_a_score_is_named_and_the_others_are_compared(swept):
     summary = summarise(sweep, root / "outputs", outcomes)
     assert [row["why"] for row in summary["missing"]] == ["the machine went away"]
     assert all(row["values"] != "rate 0.9" for row in summary["comparisons"])
+
+
+def test_an_old_score_is_not_that_of_a_point_whose_gate_fails_now(swept):
+    """The stage is skipped in run.json, and its manifest of the last time stays where it was."""
+    root, _ = swept
+    sweep = read_sweep("rates", root)
+    point = next(point for point in sweep.points if point.values == {"rate": 0.9})
+    folder = root / "outputs" / point.run
+    kept = (folder / "run.json").read_bytes()
+    record.set_state(folder, sweep.judged, "skipped", message="skipped: 02 failed")
+    outcomes = {point.run: {"problem": ""} for point in sweep.points}
+    summary, table = summarise(sweep, root / "outputs", outcomes), Table(sweep, root / "outputs", io.StringIO())
+    try:
+        assert [(row["run"], row["why"]) for row in summary["missing"]] == [(point.run, "skipped: 02 failed")]
+        assert table._score(point) == "" and "solved" in table._score(sweep.points[0])
+    finally:
+        (folder / "run.json").write_bytes(kept)
 
 
 def test_points_share_only_what_is_made_from_the_same(tmp_path):

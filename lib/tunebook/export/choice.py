@@ -105,15 +105,16 @@ def why(paired: dict) -> str:
     )
 
 
-def smallest_that_holds(rows: list[dict]) -> dict:
-    """The smallest file that is shown to lose less than the margin; the f16 file where none is.
+def smallest_that_holds(rows: list[dict], types: list[str]) -> dict:
+    """The smallest file of `types` that is shown to lose less than the margin; the f16 file, which is always made,
+    where none is.
 
     A file whose loss can neither be shown nor excluded does not ship: its size would be chosen by hope.
     """
-    holding = [row for row in rows if row["verdict"] == NON_INFERIOR]
+    holding = [row for row in rows if row["verdict"] == NON_INFERIOR and row["type"] in types]
     if holding:
         return min(holding, key=lambda row: row["bytes"])
-    return next((row for row in rows if row["type"] == "f16"), max(rows, key=lambda row: row["bytes"]))
+    return next(row for row in rows if row["type"] == "f16")
 
 
 def tensors_of_another_type(kind: str, types: dict[str, int]) -> int:

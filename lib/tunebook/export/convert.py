@@ -34,6 +34,8 @@ from tunebook.models.templates import ENDS_BY_TEXT, encode_row, ends_of
 from tunebook.setup.wheels import converter_folder
 
 SCRIPT = Path(__file__).parent / "converter_script.py"
+# what Python, numpy and torch say where disk or memory is short
+OF_THE_MACHINE = ("No space left", "Disk quota", "MemoryError", "can't allocate memory")
 ASKED = threading.Lock()  # its process answers one job after another
 
 
@@ -79,7 +81,8 @@ def convert_to_gguf(merged: Path, target: Path, outtype: str = "f16", name: str 
     """Runs the pinned converter on folder `merged` in a process of its own; `target` appears whole or not at all.
 
     `name` is the model's name in the file, `ends` are token ids: the end token, and those that end a turn beside it.
-    Raises InputProblem with the converter's last line when it refuses the architecture or the tokenizer.
+    Raises InputProblem with the converter's last line when it refuses the architecture or the tokenizer, MachineProblem
+    where it was killed or lacked disk or memory.
     """
     script = converter_folder() / "convert_hf_to_gguf.py"
     words = [merged, "--outfile", "TARGET", "--outtype", outtype, *(["--model-name", name] if name else [])]
@@ -107,6 +110,10 @@ def _run(arguments: list, target: Path, what: str) -> Path:
     part = target.with_name(f".part-{target.name}")
     try:
         answer = _ask([os.path.abspath(part) if word == "TARGET" else str(word) for word in arguments])
+        if answer["status"] < 0 or any(words in answer["said"] for words in OF_THE_MACHINE):
+            raise MachineProblem(
+                f"export: the converter could not finish {what} ({answer['said']}): free memory or disk, then repeat"
+            )
         if answer["status"] != 0 or not part.exists():
             raise InputProblem(f"export: the converter refused {what}: {answer['said']}")
         flush(part)

@@ -94,6 +94,7 @@ def example_of(folder: Path, problems, style: str = "chat", instruction: str = "
     return {"asked": asked, "completion": row["completion"]}
 
 
+SMOKE_SECONDS = 600  # for the script to load the file and to answer
 # Gives this process a network of its own without any interface, then becomes the command; Linux only.
 CANNOT_CUT = 77
 WITHOUT_NETWORK = f"""
@@ -114,16 +115,19 @@ def try_smoke(folder: Path) -> tuple[bool, str, bool | None]:
     """Runs the script as a person would, without a network where this machine can cut it off: whether the answer is the
     recorded one, what it said, and whether it answered at all without a network (None: there was one).
     """
-    command = [sys.executable, str(folder / "smoke.py")]
-    done = _run([command[0], "-c", WITHOUT_NETWORK, *command])
-    is_cut = done.returncode != CANNOT_CUT
-    done = done if is_cut else _run(command)
+    command, is_cut = [sys.executable, str(folder / "smoke.py")], True
+    try:
+        done = _run([command[0], "-c", WITHOUT_NETWORK, *command])
+        is_cut = done.returncode != CANNOT_CUT
+        done = done if is_cut else _run(command)
+    except subprocess.TimeoutExpired:
+        return False, f"no answer within {SMOKE_SECONDS} s", False if is_cut else None
     said = done.stdout.strip() or (done.stderr.strip().splitlines() or [""])[-1]
     return done.returncode == 0, said, bool(done.stdout.strip()) if is_cut else None
 
 
 def _run(command: list[str]):
-    return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=600, check=False)
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SMOKE_SECONDS, check=False)
 
 
 def finish_ship(context, verdict: str, reasons: list[str]) -> Path | None:

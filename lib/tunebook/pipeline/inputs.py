@@ -5,6 +5,7 @@ Does not read what is inside. A name that is no path (a shipped benchmark, a Hub
 """
 
 import os
+import re
 from pathlib import Path
 
 from tunebook.errors import InputProblem
@@ -12,22 +13,21 @@ from tunebook.files import hash_json, sha256_file
 
 # Parameters that may name a file or a folder; a notebook's working folder is notebooks/, so paths are kept relative to
 # it.
+MODELS = ("model", "adapter_base", "larger_model", "teacher", "judge_model")
 KEYS = (
+    *MODELS,
     "rows",
     "benchmark",
     "retained",
-    "model",
-    "larger_model",
     "hosted_completions",
     "inputs",
     "recover_from",
     "grpo_from",
-    "teacher",
-    "judge_model",
     "judged",
     "labels",
 )
 FILES = ("hosted_completions", "inputs", "labels")  # these are always files
+HUB_FILE = re.compile(r"(?!\.)[\w.-]+/[\w.-]+/[\w./-]+\.gguf")  # owner/name/file.gguf, as `models.source` reads it
 FILE_ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gz", ".gguf", ".txt")
 
 
@@ -47,7 +47,8 @@ def resolve_paths(values: dict, root: Path, beside: Path, where: str) -> dict:
             found = place / Path(text).expanduser()
             if found.exists() and (_is_path(text) or key in FILES or found.is_dir()):
                 return _kept(found, root)
-        if _is_path(text) or key in FILES:
+        is_on_hub = key in MODELS and HUB_FILE.fullmatch(text)
+        if (_is_path(text) or key in FILES) and not is_on_hub:
             raise InputProblem(f"{where}: {key}: {text}: no such file or folder in {_shown(places)}: correct the path")
         return text
 

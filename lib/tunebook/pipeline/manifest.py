@@ -16,7 +16,13 @@ from tunebook.pipeline import provenance
 
 SCHEMA = "tunebook-manifest/1"
 NAME = "manifest.json"
-DATA = (".yaml", ".jinja")  # files that modules read from their own folder
+DATA = (".yaml", ".jinja", ".jsonl")  # files that modules read from their own folder
+# Modules that start a child process -> the modules that run in the child, of which this process imports none.
+CHILDREN = {
+    "execution/runner.py": "execution/*.py",
+    "export/convert.py": "export/converter_script.py",
+    "inspection/limited.py": "inspection/*.py",
+}
 PACKAGE = Path(__file__).resolve().parents[1]
 FACE_ENTRY = re.compile(r' +"\w+": "([\w.]+)",.*')  # a name of a room's face and the module that has it
 # Not outputs of the stage: written around it, some of them after the manifest.
@@ -96,14 +102,15 @@ def content_hash(manifest: dict) -> str:
 
 
 def code_files() -> list[str]:
-    """Tunebook's own modules that this process has imported, and the data files beside them, as paths inside the
-    package.
+    """Tunebook's own modules that this process has imported, those that its children run (`CHILDREN`), and the data
+    files beside them, as paths inside the package.
     """
     paths = []
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if name.partition(".")[0] == "tunebook" and file and Path(file).resolve().is_relative_to(PACKAGE):
             paths.append(Path(file).resolve())
+    paths += [path for name, run in CHILDREN.items() if PACKAGE / name in paths for path in PACKAGE.glob(run)]
     data = [path for folder in {path.parent for path in paths} for path in folder.iterdir() if path.suffix in DATA]
     return sorted({path.relative_to(PACKAGE).as_posix() for path in paths + data})
 

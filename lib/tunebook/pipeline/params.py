@@ -55,9 +55,9 @@ def load_study(path: str | Path, sets: tuple[str, ...] | list[str] = (), root: P
     path = _find(str(path), Path.cwd(), root)
     base = load_base(root)
     known = stage_names.discover(root)
-    chain = _chain(path, root)
+    overlays = chain(path, root)
     values, overrides = dict(base), {}
-    for file, overlay in reversed(chain):
+    for file, overlay in reversed(overlays):
         for key, value in overlay.items():
             if isinstance(value, dict) and stage_names.looks_like_stage(str(key)):
                 instance = _resolve(str(key), known, file)
@@ -185,21 +185,21 @@ def _read_scalar(raw: str, declared):
     return raw
 
 
-def _chain(path: Path, root: Path) -> list[tuple[Path, dict]]:
+def chain(path: Path, root: Path) -> list[tuple[Path, dict]]:
     """The overlay and those it extends, nearest first, without base.yaml."""
     base_path = (root / "params" / "base.yaml").resolve()
-    chain: list[tuple[Path, dict]] = []
+    found: list[tuple[Path, dict]] = []
     while path.resolve() != base_path:
-        if path.resolve() in [file.resolve() for file, _ in chain]:
-            names = " -> ".join(file.name for file, _ in chain)
-            raise InputProblem(f"{chain[0][0]}: extends goes in a circle: {names} -> {path.name}")
+        if path.resolve() in [file.resolve() for file, _ in found]:
+            names = " -> ".join(file.name for file, _ in found)
+            raise InputProblem(f"{found[0][0]}: extends goes in a circle: {names} -> {path.name}")
         overlay = read_yaml(path)
         parent = overlay.pop("extends", None)
         if not isinstance(parent, str) or not parent:
             raise InputProblem(f"{path}: no base: write `extends: base` as the first line")
-        chain.append((path, overlay))
+        found.append((path, overlay))
         path = _find(parent, path.parent, root, f"{path}: extends: ")
-    return chain
+    return found
 
 
 def _find(text: str, beside: Path, root: Path, where: str = "") -> Path:

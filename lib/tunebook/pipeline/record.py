@@ -17,6 +17,7 @@ SCHEMA = "tunebook-run/1"
 NAME = "run.json"
 FINISHED = ("pass", "warn", "fail")
 REPORTS = ("report.html", "report.json")
+CONCLUDED = ("verdict", "reasons", "answer")  # what the verdict stage concluded, and an upgrade from it
 FROZEN = "frozen_spec.json"  # the specification and the moment it was frozen, at the root of the run
 
 
@@ -60,9 +61,14 @@ def came_later(run: str, missing: list[str], declared: dict[str, dict]) -> list[
 
 
 def start(root: Path, folder: Path, study: Study) -> dict:
-    """Begin or resume a run: the study is the new one, the states of its stages are kept where they have finished."""
+    """Begin or resume a run: the study is the new one. The states of its stages are kept, and with a finished one what
+    run.json says of its results.
+    """
     old = load_record(folder) if (folder / NAME).is_file() else {}
     states = {name: old.get("states", {}).get(name, {"state": "pending"}) for name in study.stages}
+    finished = [name for name, state in states.items() if state["state"] in FINISHED]
+    kept = CONCLUDED if any(map(stages.is_verdict, finished)) else ()
+    kept += ("frozen_sha256",) if any(map(_is_specification, finished)) else ()
     record = {
         "schema": SCHEMA,
         "run": folder.name,
@@ -70,26 +76,41 @@ def start(root: Path, folder: Path, study: Study) -> dict:
         **provenance.commit(root),
         "states": states,
         "reports": old.get("reports", {}),
+        **{key: old[key] for key in kept if key in old},
     }
     write_json(folder / NAME, record)
     return record
 
 
 def set_state(folder: Path, instance: str, state: str, **details) -> dict:
-    """Replace the state of one stage; a finished one gets the hashes that `verify` checks. Returns the new state."""
+    """Replace the state of one stage; a finished one gets the hashes that `verify` checks, and the verdict stage leaves
+    its verdict. What the last one of these stages left goes when it is not finished any more. Returns the new state.
+    """
     record = load_record(folder)
-    entry = {"state": state, **details}
+    entry, metrics = {"state": state, **details}, {}
     if state in FINISHED:
         stage_folder = folder / instance
-        entry["content_hash"] = manifests.read_manifest(stage_folder)["content_hash"]
+        manifest = manifests.read_manifest(stage_folder)
+        entry["content_hash"], metrics = manifest["content_hash"], manifest["metrics"]
         entry["manifest_sha256"] = sha256_file(stage_folder / manifests.NAME)
         executed = stage_folder / "executed.ipynb"
         entry["executed_sha256"] = sha256_file(executed) if executed.is_file() else ""
-        if stages.kind(instance) == "should_we_fine_tune" and (folder / FROZEN).is_file():
+        if _is_specification(instance) and (folder / FROZEN).is_file():
             record["frozen_sha256"] = sha256_file(folder / FROZEN)
+    elif _is_specification(instance):
+        record.pop("frozen_sha256", None)
+    if stages.is_verdict(instance):
+        is_same = entry.get("manifest_sha256", "") == record["states"].get(instance, {}).get("manifest_sha256")
+        record = {key: value for key, value in record.items() if is_same or key not in CONCLUDED}
+        record |= {key: metrics[key] for key in ("verdict", "reasons") if key in metrics}
     record["states"][instance] = entry
     write_json(folder / NAME, record)
     return entry
+
+
+def _is_specification(instance: str) -> bool:
+    """The stage that freezes the specification."""
+    return stages.kind(instance) == "should_we_fine_tune"
 
 
 def report_problem(folder: Path) -> str:

@@ -2,6 +2,7 @@
 nothing.
 """
 
+import json
 import math
 import re
 import shlex
@@ -57,22 +58,18 @@ def render(root: Path, request: Request) -> str:
         raise InputProblem(f"--cpus {request.cpus} --gpus {request.gpus}: at least one core, and no fewer than 0 GPUs")
     if request.place == "hf-jobs":
         _require_hub(request)
-    commit = _require_committed(root, study)
+    files = _files(root, study)
+    commit = _require_committed(root, study, files)
     if request.place == "local":
         repository = request.repository or str(root)
     else:
         repository = request.repository or provenance.git(root, "remote", "get-url", "origin") or ""
     if not repository:
         raise InputProblem("the checkout has no remote `origin`: name with --repository where the machine can clone it")
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     gpus = request.gpus or int(request.place == "hf-jobs" and not request.hardware.startswith("cpu"))
-    kind = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined, "keep_trailing_newline": True}
-    shell = Environment(loader=FileSystemLoader(Path(__file__).parent), **kind)
-    shell.filters["sh"] = lambda text: shlex.quote(str(text))
     values = {
         "run": run,
-        "study": study.path.relative_to(root).as_posix(),
+        "study": study.path.resolve().relative_to(root.resolve()).as_posix(),
         "commit": commit,
         "repository": repository,
         "minutes": math.ceil(60 * hours),
@@ -81,9 +78,24 @@ def render(root: Path, request: Request) -> str:
         "cost": cost_line(study.params, hours + OVERHEAD_MINUTES / 60),
         "torch": _pinned(root, "torch") if gpus else "",
         "gpus": gpus,
+        "sets": [_setting(text, root, study, files) for text in request.sets],
     }
-    names = ("sets", "hardware", "image", "keep_in", "cpus")
-    return shell.get_template(f"{request.place}.sh.jinja").render(**values, **{k: getattr(request, k) for k in names})
+    names = ("hardware", "image", "keep_in", "cpus")
+    given = {name: getattr(request, name) for name in names}
+    return _templates().get_template(f"{request.place}.sh.jinja").render(**values, **given)
+
+
+def _templates():
+    """The templates beside this file: `sh` makes a text one word of the shell, `line` one line, so that a comment ends
+    where its line does.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    kind = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined, "keep_trailing_newline": True}
+    shell = Environment(loader=FileSystemLoader(Path(__file__).parent), **kind)
+    shell.filters["sh"] = lambda text: shlex.quote(str(text))
+    shell.filters["line"] = lambda text: " ".join(str(text).split())
+    return shell
 
 
 def hours_like(study: params.Study, folder: Path) -> tuple[float, str]:
@@ -142,19 +154,43 @@ def _require_hub(request: Request) -> None:
         raise InputProblem("a job's disk is gone when it ends: name with --keep-in OWNER/NAME the data set for the run")
 
 
-def _require_committed(root: Path, study: params.Study) -> str:
-    """The commit, which must hold the code, the study's file and every file that the study names."""
+def _files(root: Path, study: params.Study) -> dict[str, Path]:
+    """Every file and folder that the study names, by its text in the study."""
+    texts = {text for own in (study.params, *study.overrides.values()) for text in inputs.hashes(own, root)}
+    return {text: (root / "notebooks" / Path(text).expanduser()).resolve() for text in sorted(texts)}
+
+
+def _require_committed(root: Path, study: params.Study, files: dict[str, Path]) -> str:
+    """The commit, which must hold the code, the study's file with those that it extends, and every file that it names,
+    as they are here.
+    """
     about = provenance.commit(root)
     if not about["commit"] or about["dirty"]:
         raise InputProblem(f"{root} has changes that are not committed: commit them, the machine clones the commit")
     if not study.path.resolve().is_relative_to(root.resolve()):
         raise InputProblem(f"{study.path} lies outside the checkout: put it into params/ and commit it")
-    files = {text for own in (study.params, *study.overrides.values()) for text in inputs.hashes(own, root)}
-    for path in (study.path, *((root / "notebooks" / text).resolve() for text in sorted(files))):
-        inside = path.resolve().is_relative_to(root.resolve())
-        if not inside or not provenance.git(root, "ls-files", "--", str(path.resolve())):
-            raise InputProblem(f"{path} is not in commit {about['commit'][:12]}: the machine would not have it")
+    for path in (*(file.resolve() for file, _ in params.chain(study.path, root)), *files.values()):
+        if not path.is_relative_to(root.resolve()) or not _is_committed(root, path):
+            commit = about["commit"][:12]
+            raise InputProblem(f"{path} is not in commit {commit} as it is here: commit it, the machine clones that")
     return about["commit"]
+
+
+def _is_committed(root: Path, path: Path) -> bool:
+    """Whether git has the file, or all files of the folder, without a later change: staged, edited, new or ignored."""
+    state = provenance.git(root, "status", "--porcelain", "--ignored", "--untracked-files=all", "--", str(path))
+    return state == "" and bool(provenance.git(root, "ls-files", "--", str(path)))
+
+
+def _setting(text: str, root: Path, study: params.Study, files: dict[str, Path]) -> str:
+    """A `--set` as the machine reads it in the root of its clone: a file was named from where the person stands."""
+    key = text.partition("=")[0]
+    value = study.params.get(key) if key in inputs.KEYS else None
+    items = value if isinstance(value, list) else [value]
+    if not any(item in files for item in items):
+        return text
+    found = [files[item].relative_to(root.resolve()).as_posix() if item in files else item for item in items]
+    return f"{key}={json.dumps(found) if isinstance(value, list) else found[0]}"
 
 
 def _pinned(root: Path, package: str) -> str:

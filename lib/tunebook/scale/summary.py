@@ -11,6 +11,7 @@ from tunebook.evaluation.protocol import differences
 from tunebook.evaluation.score_folder import read_scores
 from tunebook.files import write_bytes, write_text
 from tunebook.pipeline import manifest as manifests
+from tunebook.pipeline import record
 from tunebook.pipeline import stages as stage_names
 from tunebook.plots.scoring import sweep_scores
 from tunebook.scale.points import Point, Sweep
@@ -45,11 +46,16 @@ def summarise(sweep: Sweep, outputs: Path, outcomes: dict[str, dict]) -> dict:
 
 
 def _scored(point: Point, sweep: Sweep, outputs: Path, outcome: dict):
-    """The task's scores of a point, verified, or None and the reason."""
+    """The task's scores of a point, verified, or None and the reason: a stage that was skipped now may have an old
+    manifest.
+    """
     folder = outputs / point.run / sweep.judged
     if sentence := outcome.get("problem") or outcome.get("lost"):
         return None, sentence
     try:
+        state = record.load_record(outputs / point.run)["states"].get(sweep.judged, {"state": "pending"})
+        if state["state"] not in record.FINISHED:
+            return None, state.get("message") or f"{stage_names.short_name(sweep.judged)} is {state['state']}"
         manifest = manifests.read_verified(folder, stage_names.kind(sweep.judged))
         for entry in manifest["files"]:
             if entry["path"].startswith("scores/task/") and (problem := manifests.file_problem(folder, entry)):

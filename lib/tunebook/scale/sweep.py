@@ -146,7 +146,12 @@ class Table:
         self._last = states
 
     def _score(self, point: Point) -> str:
+        """The score of the judged stage, "" until every stage up to it has finished: its manifest may be an old one."""
+        names = point.study.stages[: point.study.stages.index(self._sweep.judged) + 1]
         try:
+            states = record.load_record(self._outputs / point.run)["states"]
+            if any(states.get(name, {}).get("state") not in record.FINISHED for name in names):
+                return ""
             metrics = manifests.read_manifest(self._outputs / point.run / self._sweep.judged)["metrics"]
             found = metrics["scores"]["task"]
         except (InputProblem, IntegrityProblem, KeyError):
