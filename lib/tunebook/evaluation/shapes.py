@@ -371,10 +371,8 @@ def _harness_rows(row: dict, task_ids: list[str], where: str) -> list[dict]:
             f"{where}: doc_id {place!r} is no place in the benchmark, and doc has no task_id: name it with --map"
         )
     if not isinstance(row["resps"], list):
-        found = type(row["resps"]).__name__
-        raise InputProblem(
-            f"{where}: resps is a list of texts, found {found}: name the text with --map completion=FIELD"
-        )
+        found = f"found {type(row['resps']).__name__}"
+        raise InputProblem(f"{where}: resps is a list of texts, {found}: name the text with --map completion=FIELD")
     texts = row["resps"][0] if row["resps"] and isinstance(row["resps"][0], list) else row["resps"]
     task_id = task_ids[place] if named is None else str(named)
     return [{"task_id": task_id, "completion": text, "filter": row.get("filter")} for text in texts]
