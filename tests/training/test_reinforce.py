@@ -157,7 +157,7 @@ def test_hostile_programs_earn_nothing_and_the_right_one_does():
 def test_the_table_of_policies_pays_only_who_solves_the_problem(problems):
     first, *others = Verifier("table", problems, tokenizer(), ASKING).cheats()
     assert first["reward"] == 1.0 and first["n"] == len(problems) and "solves" in first["policy"]
-    assert len(others) == 5 and {row["reward"] for row in others} == {0.0}
+    assert len(others) == 6 and {row["reward"] for row in others} == {0.0}
 
 
 def test_a_start_that_solves_nearly_all_or_nothing_is_not_reinforced():
