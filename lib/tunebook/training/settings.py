@@ -119,12 +119,14 @@ def reporting(report_to: str, folder: Path) -> dict:
 
 
 def warmup_steps(share: float, n_rows: int, batch_size: int, epochs: float = 1.0) -> int:
-    """Steps in which the rate rises. A training of few has none: at the first of them the rate is 0.
+    """Steps in which the rate rises, rounded as transformers does; none where they would be less than one, for at the
+    first of them the rate is 0.
 
     >>> warmup_steps(0.05, 4064, 8), warmup_steps(0.05, 30, 8), warmup_steps(0.25, 1, 8)
-    (25, 0, 0)
+    (26, 0, 0)
     """
-    return int(share * math.ceil(n_rows / batch_size) * epochs)
+    steps = share * math.ceil(n_rows / batch_size) * epochs
+    return math.ceil(steps) if steps >= 1 else 0
 
 
 def even_steps(max_steps: int, n: int) -> set[int]:
