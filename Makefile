@@ -14,10 +14,9 @@ RUN ?= quickstart
 reproduce: setup
 	@"$(VENV)/bin/tunebook" run params/quickstart.yaml --run "$(RUN)" --exit-zero-when-complete
 
-# Three processes, a file each and the longest first, since some tests wait; then the whole kit, which runs twice side by side and needs both cores itself.
+# Three processes, a file each and the longest first, since some tests wait: the first is the whole kit, which runs twice side by side.
 test: setup
-	@$(BIN) -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --ignore tests/test_smoke_study.py
-	@$(BIN) -m pytest -q tests/test_smoke_study.py
+	@$(BIN) -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 # Linter and quick tests, for the one who changes something: under a minute.
 check: setup

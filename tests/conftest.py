@@ -10,7 +10,7 @@ from pathlib import Path
 
 OFFLINE = Path(__file__).parent / "offline"
 LONG = (
-    "own_studies zoo runs ranks programs export resume score training forecast watch recover methods preferences"
+    "smoke_study own_studies ranks zoo runs programs export resume score training forecast watch recover methods preferences"
     " measure serve runner reinforce inspection simulated sweep stage"
 ).split()
 DEAD_PROXY = "http://127.0.0.1:9"  # for clients that are not Python: nothing listens there
