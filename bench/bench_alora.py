@@ -3,7 +3,8 @@ memory of the text before it can be used again.
 
 Says whether the text before the invocation is bit-equal to base, whether llama.cpp gives PEFT's logits when base reads
 the text and the adapter goes on from there, and what a second step saves: base reads a document and eight adapters
-judge it, each with its own invocation. The adapter is random: no quality is measured.
+judge it, each with its own invocation; the adapter is random there. Then whether it learns as much: a plain adapter and
+an activated one, invoked by the opening of the answer, are trained by TRL on the same rows of the quickstart's task.
 """
 
 import json
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 ADAPTERS, DOCUMENT, SPREAD = 8, 512, 0.05
+ROWS, PROBLEMS, BATCH, RATE, NEW_TOKENS = 960, 200, 8, 2.0e-3, 32
 INVOCATION = "<|im_end|>\n<|im_start|>user\nIs it right? Answer yes or no.<|im_end|>\n<|im_start|>assistant\n"
 
 
@@ -34,7 +36,8 @@ def measure() -> dict:
         ours, saved = _in_llama(base, adapter, document, invocation)
     near = numpy.exp(theirs) @ (theirs - ours)
     result = {"document_tokens": len(document), "invocation_tokens": len(invocation), "adapters": ADAPTERS}
-    return result | equal | {"kl_of_llama_cpp_to_peft_nats": float(near)} | saved
+    learned = _learned(source, tokenizer)
+    return result | equal | {"kl_of_llama_cpp_to_peft_nats": float(near)} | saved | {"learned": learned}
 
 
 def _in_peft(source, document: list[int], invocation: list[int], folder: Path):
@@ -109,3 +112,100 @@ def _read(engine, row, slot: int):
     while not row.is_ready:
         _, logits = engine.step({slot: row})
     return logits
+
+
+def _learned(source, tokenizer) -> dict:
+    """Of the same dev problems, what an adapter of each kind solves after the same rows, and the difference."""
+    from tunebook.data.study_data import Sizes, load_study_data
+    from tunebook.evaluation.benchmark import from_problems
+    from tunebook.statistics.paired import mcnemar, paired_interval
+
+    data = load_study_data("schedule_to_cron", "", "", Sizes(ROWS, PROBLEMS, 1))
+    problems = from_problems("dev", data.dev_problems, source="dev")
+    header = tokenizer("<|im_start|>assistant\n", add_special_tokens=False)["input_ids"]
+    passed, result = {}, {"rows": ROWS, "n": PROBLEMS}
+    for way, invocation in {"lora": None, "alora": header}.items():
+        model, seconds = _train(source, tokenizer, data.train, invocation)
+        passed[way] = _passed(model.eval(), tokenizer, problems)
+        result[way] = {"k": sum(passed[way].values()), "training_seconds": round(seconds, 1)}
+    gained, lost = (
+        sum(passed[a][name] and not passed[b][name] for name in passed[a])
+        for a, b in (("alora", "lora"), ("lora", "alora"))
+    )
+    difference = {"points": 100 * (gained - lost) / PROBLEMS, "p_exact": mcnemar(gained, lost)[0]}
+    return result | difference | {"interval": [100 * end for end in paired_interval(gained, lost, PROBLEMS)]}
+
+
+def _train(source, tokenizer, rows: list[dict], invocation: list[int] | None):
+    """A PEFT model after one pass over `rows`, and the seconds of its training; padded rows, since PEFT looks for one
+    invocation a row.
+    """
+    import torch
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM
+    from trl import SFTConfig, SFTTrainer
+
+    from tunebook.models.device import seed_everything
+    from tunebook.training.dataset import tokenised
+    from tunebook.training.short_forward import use_compact_head
+
+    seed_everything(0)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = SFTTrainer(
+            model=AutoModelForCausalLM.from_pretrained(source.folder, dtype=torch.float32),
+            args=SFTConfig(
+                output_dir=folder,
+                per_device_train_batch_size=BATCH,
+                num_train_epochs=1,
+                learning_rate=RATE,
+                lr_scheduler_type="cosine",
+                warmup_steps=0.05,
+                gradient_checkpointing=False,
+                save_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+                seed=0,
+                use_cpu=True,
+                bf16=False,
+            ),
+            train_dataset=tokenised(rows, tokenizer, 128),
+            processing_class=tokenizer,
+            peft_config=LoraConfig(
+                r=16,
+                lora_alpha=32,
+                target_modules="all-linear",
+                task_type="CAUSAL_LM",
+                alora_invocation_tokens=invocation,
+            ),
+        )
+        use_compact_head(trainer)
+        started = time.perf_counter()
+        trainer.train()
+        return trainer.model, time.perf_counter() - started
+
+
+def _passed(model, tokenizer, problems) -> dict[str, bool]:
+    """Which problems PEFT's own greedy generation solves, by the kit's judge: the kit's generator knows no activated
+    adapter.
+    """
+    import torch
+
+    from tunebook.evaluation.prompts import messages
+    from tunebook.evaluation.score import judge_completions
+    from tunebook.models.templates import ends_of, render_prompt
+
+    asked = [render_prompt(tokenizer, messages(problem)) for problem in problems.problems]
+    pad, ends, rows = tokenizer.pad_token_id, ends_of(tokenizer), []
+    for at in range(0, len(asked), 50):
+        part = asked[at : at + 50]
+        width = max(map(len, part))
+        ids = torch.tensor([[pad] * (width - len(one)) + one for one in part])
+        mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in part])
+        how = {"max_new_tokens": NEW_TOKENS, "do_sample": False, "eos_token_id": list(ends), "pad_token_id": pad}
+        with torch.inference_mode():
+            answers = model.generate(input_ids=ids, attention_mask=mask, **how)[:, width:].tolist()
+        for problem, answer in zip(problems.problems[at : at + 50], answers, strict=True):
+            end = next((place for place, token in enumerate(answer) if token in ends), len(answer))
+            row = {"task_id": problem["task_id"], "sample": 0, "completion": tokenizer.decode(answer[:end])}
+            rows.append(row | {"finish_reason": "stop" if end < len(answer) else "length", "n_tokens": end})
+    return {row["task_id"]: bool(row["passed"]) for row in judge_completions(problems, rows)}

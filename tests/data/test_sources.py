@@ -212,6 +212,15 @@ def test_torn_json_and_torn_parquet(tmp_path):
         assert set(found(read_rows(str(tmp_path / name)))) == {"torn_file"}, name
 
 
+def test_csv_with_a_space_after_each_comma(tmp_path):
+    """The quotes stood in the values, and a comma in one broke its row; without such a header a space is the value's."""
+    path = tmp_path / "spaced.csv"
+    path.write_text('"prompt", "completion"\n"a, b", "c, d"\n"e", f\n')
+    assert list(read_rows(path)) == [dict(prompt="a, b", completion="c, d"), dict(prompt="e", completion="f")]
+    path.write_text("prompt,completion\nThe capital is, Paris\n")
+    assert read_rows(path)[0] == {"prompt": "The capital is", "completion": " Paris"}
+
+
 def test_csv_rows_with_missing_and_extra_fields(tmp_path):
     path = tmp_path / "ragged.csv"
     path.write_text('prompt,completion\na,"b\nc"\nd\ne,f,g\nh,i\n')

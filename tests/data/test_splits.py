@@ -225,6 +225,20 @@ def test_thoughts_are_not_trained_where_thinking_is_off(tmp_path, said):
     assert note.severity == "info" and note.count == len([*found.train, *found.dev, *found.test])
 
 
+def test_the_thought_of_an_earlier_answer_stays_unless_that_answer_is_trained(tmp_path):
+    thought = "<think>\nHm.\n</think>\n\n"
+    row = [{"role": "assistant", "content": f"{thought}first", "weight": 1}, {"role": "user", "content": "And {}?"}]
+    row += [{"role": "assistant", "content": f"{thought}read", "weight": 0}]
+    row = [{"role": "user", "content": "Add {}."}, *row]
+    row += [{"role": "user", "content": "So?"}, {"role": "assistant", "content": "last {}"}]
+    path = tmp_path / "rows.jsonl"
+    texts = (json.dumps({"messages": row}).replace("{}", str(at)) + "\n" for at in range(40))
+    path.write_text("".join(texts))
+    found = without_thoughts(load_study_data("", str(path), ""), "off")
+    earlier = {turn["content"] for row in found.train for turn in row["prompt"] if turn["role"] == "assistant"}
+    assert earlier == {"first", f"{thought}read"}
+
+
 def from_sources(tmp_path):
     """A study of a table as people keep it: a column that says where a row comes from, empty in some rows."""
     lines = [f"schedule number {n},{n % 60} {n % 24} * * *,{('forum', 'manual', '')[n % 3]}" for n in range(120)]

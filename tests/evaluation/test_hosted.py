@@ -191,6 +191,8 @@ def test_the_rung_of_a_server_is_judged_like_every_other_and_its_calls_are_kept(
     assert {body["messages"][0]["content"].splitlines()[0] for _, _, body in Server.asked} == {"Repeat the number."}
     prices = Prices("s", "2026-11-25", price_hosted_input=5.0, price_hosted_output=10.0)
     assert rung_cost("hosted", calls["hosted"], prices)["money_per_1000_calls"] == pytest.approx(0.15)
+    asked = json.loads((tmp_path / "00/ladder/hosted/score/protocol.json").read_text())
+    assert (asked["thinking"], asked["chat_template_sha256"]) == ("unknown", "unknown")  # the server's own affair
     kept = [json.loads(line) for line in (tmp_path / "00/ladder/hosted/calls.jsonl").read_text().splitlines()]
     assert {(call["input_tokens"], call["output_tokens"]) for call in kept} == {(20, 5)}
 

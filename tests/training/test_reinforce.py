@@ -18,7 +18,15 @@ from tunebook.data.study_data import problems_of
 from tunebook.errors import InputProblem
 from tunebook.evaluation.protocol import Asking
 from tunebook.models.engine import Decoding
-from tunebook.training.reinforce import SealedSet, Sealing, Verifier, gap_of, start_of, use_own_sampler
+from tunebook.training.reinforce import (
+    SealedSet,
+    Sealing,
+    Verifier,
+    gap_of,
+    leave_out_equal_answers,
+    start_of,
+    use_own_sampler,
+)
 from tunebook.training.resume import Checkpoints
 from tunebook.training.short_forward import use_compact_head
 
@@ -91,6 +99,47 @@ def test_rewarded_answers_become_likelier_and_the_reward_rises(verifier, tmp_pat
     trainer.train()
     rewards = [row["reward"] for row in trainer.state.log_history if "reward" in row]
     assert 0.2 < rewards[0] < 0.8 and sum(rewards[-3:]) / 3 > 0.8
+
+
+@pytest.mark.parametrize("loss", ["grpo", "dapo", "dr_grpo", "cispo", "rloo"])
+def test_answers_that_teach_nothing_cost_no_pass_and_change_no_step(verifier, tmp_path, monkeypatch, loss):
+    def reward(task_id, **columns):  # every other problem is solved by every answer, the rest by every other one
+        return [1.0 if int(name) % 2 else at % 2 for at, name in enumerate(task_id)]
+
+    found, passes = [], []
+    for leaves_out in (False, True):
+        kind = {} if loss == "rloo" else {"loss_type": loss}
+        trainer = trainer_of(tmp_path / str(leaves_out), verifier, loss, reward, max_steps=3, **kind)
+        score, seen = trainer._get_per_token_logps_and_entropies, []
+
+        def spy(*args, score=score, seen=seen, **kwargs):
+            seen.append(torch.is_grad_enabled())
+            return score(*args, **kwargs)
+
+        monkeypatch.setattr(trainer, "_get_per_token_logps_and_entropies", spy)
+        if leaves_out:
+            leave_out_equal_answers(trainer)
+        trainer.train()
+        found.append(torch.cat([one.detach().flatten() for one in trainer.model.parameters() if one.requires_grad]))
+        passes.append(sum(seen))
+    assert passes == [12, 6]
+    assert (found[0] - found[1]).abs().max() < 1e-4 * found[0].abs().max()
+
+
+def test_a_step_in_which_no_answer_teaches_still_follows_its_momentum(verifier, tmp_path):
+    found = []
+    for leaves_out in (False, True):
+        steps = iter([easy, *[lambda completion_ids, **columns: [1.0] * len(completion_ids)] * 2])
+
+        def reward(steps=steps, **columns):
+            return next(steps)(**columns)
+
+        trainer = trainer_of(tmp_path / str(leaves_out), verifier, reward=reward, max_steps=3)
+        if leaves_out:
+            leave_out_equal_answers(trainer)
+        trainer.train()
+        found.append(torch.cat([one.detach().flatten() for one in trainer.model.parameters() if one.requires_grad]))
+    assert (found[0] - found[1]).abs().max() < 1e-4 * found[0].abs().max()
 
 
 def test_a_reward_that_parts_from_the_truth_stops_the_training(verifier, tmp_path):

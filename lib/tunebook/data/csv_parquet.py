@@ -25,7 +25,8 @@ def read_csv(lines, builder: RowsBuilder, notes: Notes, rejects: list) -> None:
     following = iter(lines)
     first = next(following, "")
     delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(_chain(first, following), delimiter=delimiter, strict=True)
+    is_spaced = f"{delimiter} " in first  # as the header is written, so are the rows: a space belongs to the delimiter
+    reader = csv.reader(_chain(first, following), delimiter=delimiter, skipinitialspace=is_spaced, strict=True)
     header = _read_header(reader, first, notes)
     numbers = _NumberColumns(header)
     while True:

@@ -114,8 +114,8 @@ def load_study_data(
 
 
 def without_thoughts(data: StudyData, thinking: str) -> StudyData:
-    """With `thinking` "off" the same data without the thoughts of answers, at their head or in keys of their own, and a
-    finding that counts them.
+    """With `thinking` "off" the same data without the thoughts of answers that are trained, at their head or in keys of
+    their own, and a finding that counts them.
 
     A template that knows the mode puts an empty thought into the prompt: a thought that follows it would be trained as
     what comes after thinking.
@@ -127,7 +127,9 @@ def without_thoughts(data: StudyData, thinking: str) -> StudyData:
         parts[part] = []
         for row in getattr(data, part):
             shorter = {
-                key: [_thoughtless(turn) for turn in row[key]] for key in ANSWERS if isinstance(row.get(key), list)
+                key: [_thoughtless(turn) if key in ANSWERS or turn.get("weight") == 1 else turn for turn in row[key]]
+                for key in ("prompt", *ANSWERS)
+                if isinstance(row.get(key), list)
             }
             if any(shorter[key] != row[key] for key in shorter):
                 notes.add("thoughts_left_out", row.get("record"))

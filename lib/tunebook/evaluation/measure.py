@@ -64,7 +64,8 @@ def ask_and_score(
     rows = ask_hosted(hosted, problems, protocol, examples, context.run_folder / KEPT, context.progress)
     write_jsonl(folder / "completions.jsonl", rows)
     record = {key: value for key, value in protocol.to_dict().items() if key not in ("benchmark", "stops")}
-    record |= {"chat_template_sha256": UNKNOWN, "examples_sha256": hash_json(list(examples)) if examples else ""}
+    record |= dict.fromkeys(("chat_template_sha256", "thinking"), UNKNOWN)  # the server's own affair
+    record["examples_sha256"] = hash_json(list(examples)) if examples else ""
     metrics = score(problems, rows, folder / "score", record, allow_unisolated=allow)
     tokens_in, tokens = (sum(row[key] for row in rows) for key in ("input_tokens", "n_tokens"))
     cost = {"seconds": sum(row["seconds"] for row in rows), "tokens": tokens, "money": hosted.cost(tokens_in, tokens)}

@@ -48,6 +48,7 @@ __getattr__, __dir__, __all__ = face(
         "keep_point": "front",  # the point to go on with
         "Verifier": "reinforce",  # the judge as a reward
         "use_own_sampler": "reinforce",  # the kit's generator in TRL's trainer
+        "leave_out_equal_answers": "reinforce",  # no pass for answers that teach nothing
         "Sealing": "reinforce",  # how reward and truth are compared
         "SealedSet": "reinforce",  # problems that are never rewarded
         "start_of": "reinforce",  # is there something to reinforce?

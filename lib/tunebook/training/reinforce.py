@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+import torch
 from transformers import TrainerCallback
 
 from tunebook.errors import InputProblem
@@ -153,6 +154,49 @@ def use_own_sampler(trainer, verifier: Verifier, slots: int) -> None:
 
     trainer._tokenize_prompts = types.MethodType(tokenize, trainer)
     trainer._generate_single_turn = types.MethodType(draw, trainer)
+
+
+def leave_out_equal_answers(trainer) -> None:
+    """Lets a GRPOTrainer or RLOOTrainer compute only the answers of a step that teach: where all answers to a problem
+    earned the same, their advantages are zero, and so are their gradients.
+
+    Those that teach come first and the passes that are left hold no other; the step stays the same (with the loss
+    `bnpo`, which weighs by pass, but for the grouping). Entropy is then of the passes that were computed. Nothing
+    changes where each answer pays a distance to the start, a router has a loss, or processes share a step.
+    """
+    from trl.trainer.utils import split_tensor_dict
+
+    if trainer.beta or trainer.aux_loss_enabled or trainer.accelerator.num_processes > 1:
+        return
+    prepare, score = trainer._prepare_inputs, trainer._compute_loss
+
+    def ordered(self, batch):
+        known, inputs = self._buffered_inputs, prepare(batch)
+        parts = self._buffered_inputs
+        if not self.model.training or parts is known:
+            return inputs
+        order = torch.cat([part["advantages"] for part in parts]).eq(0).long().argsort(stable=True)
+        joined = {key: _in_order([part[key] for part in parts], order) for key in parts[0]}
+        self._buffered_inputs = split_tensor_dict(joined, len(parts))
+        return self._buffered_inputs[self._step % len(parts)]
+
+    def taught(self, model, inputs):
+        if inputs["advantages"].any():
+            return score(model, inputs)
+        return 0.0 * sum(weights.sum() for weights in model.parameters() if weights.requires_grad)
+
+    trainer._prepare_inputs = types.MethodType(ordered, trainer)
+    trainer._compute_loss = types.MethodType(taught, trainer)
+
+
+def _in_order(parts: list, order: torch.Tensor):
+    """The parts of a batch as one, its rows in `order`; what is said once for all rows stays."""
+    if parts[0] is None or isinstance(parts[0], torch.Tensor) and not parts[0].ndim:
+        return parts[0]
+    if isinstance(parts[0], torch.Tensor):
+        return torch.cat(parts)[order]
+    rows = [row for part in parts for row in part]
+    return [rows[at] for at in order.tolist()]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from trl.trainer.utils import FusedCausalLMOutput
 
 from tunebook.errors import InputProblem
 from tunebook.models.abilities import has_router
+from tunebook.training.ranks import is_spread
 
 SAME = 0.02  # of the largest logit: two orders of the same sums in half precision differ by less
 SPECIAL = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
@@ -57,7 +58,7 @@ def require_one_product(model) -> None:
     """InputProblem where logits are more than the last hidden states times the output embeddings, as where a head of
     several layers predicts (ModernBERT's decoder) or a cap has a name of its own (RecurrentGemma, xLSTM).
     """
-    if any(hasattr(weights, "full_tensor") for weights in model.parameters()):  # spread over processes
+    if is_spread(model):
         return
     tokens, was_training = torch.arange(8, device=model.device)[None], model.training
     model.eval()
