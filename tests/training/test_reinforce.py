@@ -139,7 +139,7 @@ def test_a_step_in_which_no_answer_teaches_still_follows_its_momentum(verifier, 
             leave_out_equal_answers(trainer)
         trainer.train()
         found.append(torch.cat([one.detach().flatten() for one in trainer.model.parameters() if one.requires_grad]))
-    assert (found[0] - found[1]).abs().max() < 1e-4 * found[0].abs().max()
+    assert (found[0] - found[1]).abs().max() < 1e-3  # a step moves a weight by 2e-2
 
 
 def test_a_reward_that_parts_from_the_truth_stops_the_training(verifier, tmp_path):

@@ -105,7 +105,8 @@ def serving(bench: Path) -> str:
     for way, what in {"mixed": f"{n} adapters in turn", "one_adapter": "one adapter", "base": "base alone"}.items():
         times = " | ".join(f"{found[way][f'{end}_ms'] / 1000:.1f} s" for end in ends)
         lines.append(f"| {what} | {found[way]['requests_per_second']:.2f} | {times} |")
-    tokens, kinds = saved["second_step_tokens"], judged["programs"]
+    tokens, kinds, learned = saved["second_step_tokens"], judged["programs"], saved["learned"]
+    low, high = learned["interval"]
     return "\n".join(
         [
             *lines,
@@ -117,8 +118,10 @@ def serving(bench: Path) -> str:
             "An activated adapter (`alora_invocation_tokens`) leaves the text before its invocation as base reads it"
             f" (bit-equal: {'yes' if saved['logits_before_are_base'] else 'no'}). So {saved['adapters']} adapters that"
             f" judge one document of {saved['document_tokens']} tokens read {tokens['alora']} tokens instead of"
-            f" {tokens['lora']}, in {saved['seconds_ratio']:.2f} of the time. The kit neither trains nor serves them:"
-            " such an adapter is refused.",
+            f" {tokens['lora']}, in {saved['seconds_ratio']:.2f} of the time. Trained by TRL on {learned['rows']} rows of"
+            f" the quickstart's task, invoked by the opening of the answer, one solves {learned['alora']['k']} of"
+            f" {learned['n']} dev problems, a plain adapter {learned['lora']['k']}: {learned['points']:+.1f} points"
+            f" [{low:+.1f}, {high:+.1f}]. The kit itself neither trains nor serves them: such an adapter is refused.",
             "",
             f"The served judge gave {judged['same_reward']} of {sum(kinds.values())} programs the reward of a score and"
             f" {judged['same_verdict']} its verdict ({', '.join(f'{count} {kind}' for kind, count in kinds.items())}).",

@@ -160,9 +160,10 @@ def leave_out_equal_answers(trainer) -> None:
     """Lets a GRPOTrainer or RLOOTrainer compute only the answers of a step that teach: where all answers to a problem
     earned the same, their advantages are zero, and so are their gradients.
 
-    Those that teach come first and the passes that are left hold no other; the step stays the same (with the loss
-    `bnpo`, which weighs by pass, but for the grouping). Entropy is then of the passes that were computed. Nothing
-    changes where each answer pays a distance to the start, a router has a loss, or processes share a step.
+    Those that teach come first, in the order of their lengths, and a pass has no column that only pads; the step stays
+    the same (with the loss `bnpo`, which weighs by pass, but for the grouping). Entropy is then of the passes that were
+    computed. Nothing changes where each answer pays a distance to the start, a router has a loss, or processes share a
+    step.
     """
     from trl.trainer.utils import split_tensor_dict
 
@@ -175,18 +176,33 @@ def leave_out_equal_answers(trainer) -> None:
         parts = self._buffered_inputs
         if not self.model.training or parts is known:
             return inputs
-        order = torch.cat([part["advantages"] for part in parts]).eq(0).long().argsort(stable=True)
+        lengths = torch.cat([part["completion_mask"].sum(1) for part in parts])
+        teaches = torch.cat([part["advantages"] for part in parts]) != 0
+        order = (lengths + ~teaches * lengths.max()).argsort(stable=True)
         joined = {key: _in_order([part[key] for part in parts], order) for key in parts[0]}
         self._buffered_inputs = split_tensor_dict(joined, len(parts))
         return self._buffered_inputs[self._step % len(parts)]
 
     def taught(self, model, inputs):
         if inputs["advantages"].any():
-            return score(model, inputs)
+            return score(model, _narrowed(inputs))
         return 0.0 * sum(weights.sum() for weights in model.parameters() if weights.requires_grad)
 
     trainer._prepare_inputs = types.MethodType(ordered, trainer)
     trainer._compute_loss = types.MethodType(taught, trainer)
+
+
+def _narrowed(inputs: dict) -> dict:
+    """A pass without the columns that pad every row of it."""
+    width = inputs["completion_ids"].shape[1]
+    read, said = (max(1, int(inputs[f"{part}_mask"].sum(1).max())) for part in ("prompt", "completion"))
+    found = dict(inputs)
+    for key, value in inputs.items():
+        if key in ("prompt_ids", "prompt_mask"):
+            found[key] = value[:, -read:]
+        elif isinstance(value, torch.Tensor) and value.ndim == 2 and value.shape[1] == width:
+            found[key] = value[:, :said]
+    return found
 
 
 def _in_order(parts: list, order: torch.Tensor):
