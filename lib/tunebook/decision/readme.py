@@ -118,8 +118,8 @@ def serving(bench: Path) -> str:
             "An activated adapter (`alora_invocation_tokens`) leaves the text before its invocation as base reads it"
             f" (bit-equal: {'yes' if saved['logits_before_are_base'] else 'no'}). So {saved['adapters']} adapters that"
             f" judge one document of {saved['document_tokens']} tokens read {tokens['alora']} tokens instead of"
-            f" {tokens['lora']}, in {saved['seconds_ratio']:.2f} of the time. Trained by TRL on {learned['rows']} rows of"
-            f" the quickstart's task, invoked by the opening of the answer, one solves {learned['alora']['k']} of"
+            f" {tokens['lora']}, in {saved['seconds_ratio']:.2f} of the time. Trained by TRL on {learned['rows']} rows"
+            f" of the quickstart's task, invoked by the opening of the answer, one solves {learned['alora']['k']} of"
             f" {learned['n']} dev problems, a plain adapter {learned['lora']['k']}: {learned['points']:+.1f} points"
             f" [{low:+.1f}, {high:+.1f}]. The kit itself neither trains nor serves them: such an adapter is refused.",
             "",

@@ -179,7 +179,10 @@ def leave_out_equal_answers(trainer) -> None:
         lengths = torch.cat([part["completion_mask"].sum(1) for part in parts])
         teaches = torch.cat([part["advantages"] for part in parts]) != 0
         order = (lengths + ~teaches * lengths.max()).argsort(stable=True)
-        joined = {key: _in_order([part[key] for part in parts], order) for key in parts[0]}
+        joined = {
+            key: value if value is None or not value.ndim else torch.cat([part[key] for part in parts])[order]
+            for key, value in parts[0].items()
+        }
         self._buffered_inputs = split_tensor_dict(joined, len(parts))
         return self._buffered_inputs[self._step % len(parts)]
 
@@ -203,16 +206,6 @@ def _narrowed(inputs: dict) -> dict:
         elif isinstance(value, torch.Tensor) and value.ndim == 2 and value.shape[1] == width:
             found[key] = value[:, :said]
     return found
-
-
-def _in_order(parts: list, order: torch.Tensor):
-    """The parts of a batch as one, its rows in `order`; what is said once for all rows stays."""
-    if parts[0] is None or isinstance(parts[0], torch.Tensor) and not parts[0].ndim:
-        return parts[0]
-    if isinstance(parts[0], torch.Tensor):
-        return torch.cat(parts)[order]
-    rows = [row for part in parts for row in part]
-    return [rows[at] for at in order.tolist()]
 
 
 @dataclass(frozen=True)
