@@ -145,7 +145,7 @@ def _train(source, tokenizer, rows: list[dict], invocation: list[int] | None):
     from transformers import AutoModelForCausalLM
     from trl import SFTConfig, SFTTrainer
 
-    from tunebook.models.device import seed_everything
+    from tunebook.models.device import choose_placement, seed_everything, this_machine
     from tunebook.training.dataset import tokenised
     from tunebook.training.short_forward import use_compact_head
 
@@ -166,7 +166,7 @@ def _train(source, tokenizer, rows: list[dict], invocation: list[int] | None):
                 disable_tqdm=True,
                 seed=0,
                 use_cpu=True,
-                bf16=False,
+                bf16=choose_placement(this_machine()).weights == "bfloat16",
             ),
             train_dataset=tokenised(rows, tokenizer, 128),
             processing_class=tokenizer,
