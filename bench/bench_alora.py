@@ -118,7 +118,7 @@ def _learned(source, tokenizer) -> dict:
     """Of the same dev problems, what an adapter of each kind solves after the same rows, and the difference."""
     from tunebook.data.study_data import Sizes, load_study_data
     from tunebook.evaluation.benchmark import from_problems
-    from tunebook.statistics.paired import mcnemar, paired_interval
+    from tunebook.statistics.compare import compare_paired
 
     data = load_study_data("schedule_to_cron", "", "", Sizes(ROWS, PROBLEMS, 1))
     problems = from_problems("dev", data.dev_problems, source="dev")
@@ -127,13 +127,11 @@ def _learned(source, tokenizer) -> dict:
     for way, invocation in {"lora": None, "alora": header}.items():
         model, seconds = _train(source, tokenizer, data.train, invocation)
         passed[way] = _passed(model.eval(), tokenizer, problems)
-        result[way] = {"k": sum(passed[way].values()), "training_seconds": round(seconds, 1)}
-    gained, lost = (
-        sum(passed[a][name] and not passed[b][name] for name in passed[a])
-        for a, b in (("alora", "lora"), ("lora", "alora"))
-    )
-    difference = {"points": 100 * (gained - lost) / PROBLEMS, "p_exact": mcnemar(gained, lost)[0]}
-    return result | difference | {"interval": [100 * end for end in paired_interval(gained, lost, PROBLEMS)]}
+        result[way] = {"training_seconds": round(seconds, 1)}
+    change = compare_paired(passed["lora"], passed["alora"])
+    for way, k in {"lora": change["k_a"], "alora": change["k_b"]}.items():
+        result[way]["k"] = k
+    return result | {"points": change["difference"], "p_exact": change["p_exact"], "interval": change["interval"]}
 
 
 def _train(source, tokenizer, rows: list[dict], invocation: list[int] | None):
@@ -184,7 +182,7 @@ def _train(source, tokenizer, rows: list[dict], invocation: list[int] | None):
         return trainer.model, time.perf_counter() - started
 
 
-def _passed(model, tokenizer, problems) -> dict[str, bool]:
+def _passed(model, tokenizer, problems) -> dict[str, list[bool]]:
     """Which problems PEFT's own greedy generation solves, by the kit's judge: the kit's generator knows no activated
     adapter.
     """
@@ -208,4 +206,4 @@ def _passed(model, tokenizer, problems) -> dict[str, bool]:
             end = next((place for place, token in enumerate(answer) if token in ends), len(answer))
             row = {"task_id": problem["task_id"], "sample": 0, "completion": tokenizer.decode(answer[:end])}
             rows.append(row | {"finish_reason": "stop" if end < len(answer) else "length", "n_tokens": end})
-    return {row["task_id"]: bool(row["passed"]) for row in judge_completions(problems, rows)}
+    return {row["task_id"]: [bool(row["passed"])] for row in judge_completions(problems, rows)}

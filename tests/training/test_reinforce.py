@@ -11,6 +11,7 @@ from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from execution.test_programs import FORGED, PROMPT, RIGHT, TEST
+from test_resume import result
 from tiny_models import tiny_llama, tokenizer
 from tiny_training import SCHEDULES, lora, settings
 from tunebook import tasks
@@ -120,7 +121,7 @@ def test_answers_that_teach_nothing_cost_no_pass_and_change_no_step(verifier, tm
         if leaves_out:
             leave_out_equal_answers(trainer)
         trainer.train()
-        found.append(torch.cat([one.detach().flatten() for one in trainer.model.parameters() if one.requires_grad]))
+        found.append(result(trainer)[0])
         passes.append(sum(seen))
     assert passes == [12, 6]
     assert (found[0] - found[1]).abs().max() < 1e-4 * found[0].abs().max()
@@ -138,7 +139,7 @@ def test_a_step_in_which_no_answer_teaches_still_follows_its_momentum(verifier, 
         if leaves_out:
             leave_out_equal_answers(trainer)
         trainer.train()
-        found.append(torch.cat([one.detach().flatten() for one in trainer.model.parameters() if one.requires_grad]))
+        found.append(result(trainer)[0])
     assert (found[0] - found[1]).abs().max() < 1e-3  # a step moves a weight by 2e-2
 
 
@@ -176,9 +177,12 @@ def test_a_killed_training_draws_and_learns_what_an_unbroken_one_does(verifier, 
             trainer.train(resume_from_checkpoint=saved.last())
         except KeyboardInterrupt:
             continue
-        weights = torch.cat([one.detach().flatten() for one in trainer.model.parameters() if one.requires_grad])
         found.append(
-            (saved.resumed_from, weights, [row["reward"] for row in trainer.state.log_history if "loss" in row])
+            (
+                saved.resumed_from,
+                result(trainer)[0],
+                [row["reward"] for row in trainer.state.log_history if "loss" in row],
+            )
         )
     assert [one[0] for one in found] == [0, 2] and found[0][2] == found[1][2]
     assert torch.equal(found[0][1], found[1][1])
